@@ -1,0 +1,59 @@
+"""Every cell of the table: what it measures, in which unit, and how far ahead of the rival it must be.
+
+How a cell is measured is not here but in `cells`, in the function of the same name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["CELLS", "Cell"]
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One row.
+
+    Attributes:
+        name: of the function in `cells`, and for ``--only``.
+        unit: of the values. Units with a slash are rates: more is better. All others: less is better.
+        target: least ratio to the rival, better = larger; None: for information.
+        rounds_min: rounds even when fewer are asked for, where one sample is cheap and noisy.
+        limit_s: after so long a worker script is given up.
+    """
+
+    name: str
+    what: str
+    unit: str
+    target: float | None = None
+    rounds_min: int = 1
+    limit_s: float = 150.0
+
+    @property
+    def is_rate(self) -> bool:
+        """More is better."""
+        return "/" in self.unit
+
+    def ratio(self, ours: float, rival: float) -> float:
+        """How many times better we are, whichever way the unit points."""
+        return ours / rival if self.is_rate else rival / ours
+
+
+CELLS = (
+    Cell("rpc_latency", "rpc latency, p50", "us", 1.5),
+    Cell("rpc_in_flight", "rpc calls, 100 in flight", "calls/s", 8),
+    Cell("rpc_echo_1MB", "rpc echo of 1 MB", "GB/s"),
+    Cell("rpc_echo_64MB", "rpc echo of 64 MB", "GB/s", 1),
+    Cell("start", "cluster start to first result", "s", 3, rounds_min=5),
+    Cell("start_from_nothing", "  the same, from nothing", "s", rounds_min=5),
+    Cell("import_client", "from distributed import Client", "s", 4, rounds_min=10),
+    Cell("latency", "no-op latency, p50", "us", 8),
+    Cell("map_10k", "map of 10,000 no-ops", "tasks/s"),
+    Cell("map_100k", "map of 100,000 no-ops", "tasks/s", 60),
+    Cell("submit_10k", "separate submit x 10,000", "tasks/s", 25),
+    Cell("tree_16k", "tree reduce of 16,384", "tasks/s", 40),
+    Cell("scatter_100x1MB", "scatter+gather 100 x 1 MB", "GB/s"),
+    Cell("scatter_1x256MB", "scatter+gather 1 x 256 MB", "GB/s", 4),
+    # Not time-boxed: both hold the same 20,000, or growth by doubling and logs of fixed size would weigh differently.
+    Cell("held_task", "scheduler memory per held task", "bytes", 4, limit_s=400.0),
+)

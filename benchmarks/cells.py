@@ -1,0 +1,370 @@
+"""How each cell of `catalogue` is measured: one function a cell, the same code for both sides.
+
+Timed is only what the row's name says: warm-up, waiting for workers, releasing futures and closing are not.
+MB and GB are powers of ten. Bandwidths count the bytes moved both ways.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import importlib.metadata
+import json
+import operator
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from statistics import median
+from typing import Any, TypeVar
+
+from sides import REPEATS_MAX, Plan, Sample, Side, cluster, end_with_parent, fresh_environment, rates, server, settle
+from workload import inc, same
+
+__all__ = ["main"]
+
+MB = 1_000_000
+GB = 1_000_000_000
+Result = TypeVar("Result")
+FIRST = 200  # tasks of a first, small run: about 0.5 s for the slower side
+PACKAGES = ("distributed", "dask", "tornado", "msgpack", "cloudpickle", "numpy", "psutil", "uvloop", "bokeh")
+
+
+# ---------------------------------------------------------------- rpc
+
+
+def rpc_latency(side: Side, plan: Plan) -> Sample:
+    """Calls one after the other, each awaited; us."""
+
+    async def measure(remote: Any) -> list[float]:
+        times: list[float] = []
+        until = time.perf_counter() + plan.box_s / 2
+        while len(times) < 5_000 and time.perf_counter() < until:
+            began = time.perf_counter()
+            result = await remote.add(x=len(times), y=1)
+            times.append(time.perf_counter() - began)
+            _check(result, len(times))
+        return times
+
+    times = _with_server(side, plan, measure)[100:]  # the first hundred warm up
+    return Sample(median(times) * 1e6, [second * 1e6 for second in _percentiles(times)], len(times), 4_900)
+
+
+def rpc_in_flight(side: Side, plan: Plan) -> Sample:
+    """A hundred callers, each awaiting its own calls one after the other, on one `rpc`."""
+
+    async def measure(remote: Any) -> Sample:
+        async def caller(count: int) -> None:
+            for number in range(count):
+                _check(await remote.add(x=number, y=1), number + 1)
+
+        async def run(count: int) -> float:
+            began = time.perf_counter()
+            await asyncio.gather(*(caller(count // 100) for _ in range(100)))
+            return time.perf_counter() - began
+
+        await run(1_000)
+        per_second = 1_000 / await run(1_000)
+        count = min(50_000, max(1_000, int(per_second * plan.box_s / 3) // 100 * 100))
+        samples = [count / await run(count) for _ in range(3)]
+        return Sample(median(samples), samples, count, 50_000)
+
+    return _with_server(side, plan, measure)
+
+
+def _rpc_echo(side: Side, plan: Plan, nbytes: int, passes_max: int) -> Sample:
+    payload = os.urandom(nbytes)
+
+    async def measure(remote: Any) -> list[float]:
+        times: list[float] = []
+        until = time.perf_counter() + plan.box_s
+        while len(times) < passes_max + 2 and (len(times) < 4 or time.perf_counter() < until):
+            began = time.perf_counter()
+            reply = await remote.echo(data=side.wrap(payload))
+            times.append(time.perf_counter() - began)
+            _check(bytes(memoryview(reply["data"])[-64:]), payload[-64:])
+            _check(len(reply["data"]), nbytes)
+        _check(bytes(reply["data"]) == payload, True)
+        return times[2:]
+
+    times = _with_server(side, plan, measure)
+    return Sample(
+        2 * nbytes / median(times) / GB, [2 * nbytes / t / GB for t in _percentiles(times)], len(times), passes_max
+    )
+
+
+def rpc_echo_1MB(side: Side, plan: Plan) -> Sample:
+    """A dict with 1 MB of bytes there and back."""
+    return _rpc_echo(side, plan, 1 * MB, 500)
+
+
+def rpc_echo_64MB(side: Side, plan: Plan) -> Sample:
+    """A dict with 64 MB of bytes there and back."""
+    return _rpc_echo(side, plan, 64 * MB, 20)
+
+
+def _with_server(side: Side, plan: Plan, measure: Callable[[Any], Awaitable[Result]]) -> Result:
+    async def run(address: str) -> Result:
+        async with side.rpc(address) as remote:
+            return await measure(remote)
+
+    with server(plan) as address:
+        return asyncio.run(run(address))
+
+
+# ---------------------------------------------------------------- start
+
+
+def start(side: Side, plan: Plan) -> Sample:
+    """LocalCluster, Client and one result, once, in a process that has imported the package."""
+    began = time.perf_counter()
+    with side.local_client() as client:
+        _check(client.submit(inc, 1, pure=False).result(), 2)
+        seconds = time.perf_counter() - began
+    return Sample(seconds, [seconds], 1, 1)
+
+
+def start_from_nothing(side: Side, plan: Plan) -> Sample:
+    """From the start of an interpreter to the first result printed by a whole program."""
+    script = Path(__file__).with_name("first_result.py")
+    with tempfile.TemporaryDirectory(prefix="c") as folder:
+        command = [sys.executable, str(script), json.dumps(side.local_cluster_keywords)]
+        began = time.perf_counter()
+        with subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, cwd=folder, env=fresh_environment()
+        ) as process:
+            assert process.stdout is not None
+            _check(process.stdout.readline().strip(), b"2")
+            seconds = time.perf_counter() - began
+    return Sample(seconds, [seconds], 1, 1)
+
+
+def import_client(side: Side, plan: Plan) -> Sample:
+    """The import statement in a fresh interpreter; a first one fills the file caches."""
+    code = "import time; t = time.perf_counter(); from distributed import Client; print(time.perf_counter() - t)"
+    with tempfile.TemporaryDirectory(prefix="c") as folder:  # `-c` imports from the current folder first: an empty one
+        output = [
+            subprocess.check_output([sys.executable, "-c", code], cwd=folder, env=fresh_environment()) for _ in range(2)
+        ]
+    seconds = float(output[-1])
+    return Sample(seconds, [seconds], 1, 1)
+
+
+# ---------------------------------------------------------------- tasks
+
+
+def latency(side: Side, plan: Plan) -> Sample:
+    """One no-op submitted and its result awaited, one after the other; us."""
+    with cluster(side) as client:
+        times: list[float] = []
+        until = time.perf_counter() + plan.box_s
+        while len(times) < 1_050 and time.perf_counter() < until:
+            number = len(times)
+            began = time.perf_counter()
+            result = client.submit(same, number, pure=False).result()
+            times.append(time.perf_counter() - began)
+            _check(result, number)
+    times = times[50:]
+    return Sample(median(times) * 1e6, [second * 1e6 for second in _percentiles(times)], len(times), 1_000)
+
+
+def _map(side: Side, plan: Plan, nominal: int) -> Sample:
+    with cluster(side) as client:
+
+        def run(count: int) -> float:
+            began = time.perf_counter()
+            futures = client.map(same, range(count), pure=False)
+            results = client.gather(futures)
+            seconds = time.perf_counter() - began
+            _check(results == list(range(count)), True)
+            del futures
+            settle(client, same)
+            return seconds
+
+        return rates(run, nominal, FIRST, plan)
+
+
+def map_10k(side: Side, plan: Plan) -> Sample:
+    """One map, one gather."""
+    return _map(side, plan, 10_000)
+
+
+def map_100k(side: Side, plan: Plan) -> Sample:
+    """One map, one gather."""
+    return _map(side, plan, 100_000)
+
+
+def submit_10k(side: Side, plan: Plan) -> Sample:
+    """A submit per task, one gather."""
+    with cluster(side) as client:
+
+        def run(count: int) -> float:
+            began = time.perf_counter()
+            futures = [client.submit(same, number, pure=False) for number in range(count)]
+            results = client.gather(futures)
+            seconds = time.perf_counter() - began
+            _check(results == list(range(count)), True)
+            del futures
+            settle(client, same)
+            return seconds
+
+        return rates(run, 10_000, FIRST, plan)
+
+
+def tree_16k(side: Side, plan: Plan) -> Sample:
+    """Leaves and pairwise sums by a submit each, with futures as arguments; tasks/s over leaves and sums."""
+    with cluster(side) as client:
+
+        def run(count: int) -> float:
+            began = time.perf_counter()
+            level = [client.submit(same, number, pure=False) for number in range((count + 1) // 2)]
+            leaves = len(level)
+            while len(level) > 1:
+                pairs = zip(level[::2], level[1::2], strict=True)
+                level = [client.submit(operator.add, left, right, pure=False) for left, right in pairs]
+            result = level[0].result()
+            seconds = time.perf_counter() - began
+            _check(result, leaves * (leaves - 1) // 2)
+            del level
+            settle(client, same)
+            return seconds
+
+        return rates(run, 2 * 16_384 - 1, 255, plan, fit=_full_tree)
+
+
+def _full_tree(count: int) -> int:
+    """Tasks of the largest binary tree with all leaves on one level that has at most `count`."""
+    return (1 << (count + 1).bit_length() - 1) - 1
+
+
+# ---------------------------------------------------------------- data and memory
+
+
+def _scatter(side: Side, plan: Plan, arrays: int, nbytes: int) -> Sample:
+    import numpy  # here only: every process that a cluster spawns from this script would import it too
+
+    with cluster(side) as client:
+        data = [numpy.random.default_rng(number).random(nbytes // 8) for number in range(arrays)]
+        warm = client.gather(client.scatter([numpy.ones(MB // 8)] * 4, **side.scatter_keywords))
+        _check(len(warm), 4)
+        samples: list[float] = []
+        until = time.perf_counter() + plan.box_s
+        while len(samples) < 2 or (len(samples) < REPEATS_MAX and time.perf_counter() < until):
+            began = time.perf_counter()
+            futures = client.scatter(data, **side.scatter_keywords)
+            results = client.gather(futures)
+            # One number of every page: what was only mapped is not here yet.
+            sums = [float(array[::512].sum()) for array in results]
+            seconds = time.perf_counter() - began
+            _check(sums, [float(array[::512].sum()) for array in data])
+            _check(any(result is array for result, array in zip(results, data, strict=True)), False)
+            samples.append(2 * arrays * nbytes / seconds / GB)
+            del futures, results
+            settle(client, same)
+    return Sample(median(samples), samples, len(samples), len(samples))
+
+
+def scatter_100x1MB(side: Side, plan: Plan) -> Sample:
+    """A hundred numpy arrays in one scatter and one gather."""
+    return _scatter(side, plan, 100, 1 * MB)
+
+
+def scatter_1x256MB(side: Side, plan: Plan) -> Sample:
+    """One numpy array."""
+    return _scatter(side, plan, 1, 256 * MB)
+
+
+def held_task(side: Side, plan: Plan) -> Sample:
+    """Growth of the scheduler's resident memory over finished no-ops whose futures are held, per task.
+
+    It holds what the scheduler keeps beside, such as logs of fixed size, as far as 20,000 tasks fill them.
+    """
+    import psutil  # in both virtual environments, but no part of the standard library
+
+    count = 4_000 if plan.is_quick else 20_000
+    with cluster(side) as client:
+        process = psutil.Process(side.scheduler_pid(client))
+        _check(len(client.gather(client.map(same, range(1_000), pure=False))), 1_000)
+        settle(client, same)
+        time.sleep(1)
+        before = process.memory_info().rss
+        futures = client.map(same, range(count), pure=False)
+        _check(client.gather(futures) == list(range(count)), True)
+        time.sleep(2)
+        after = process.memory_info().rss
+        _check(len(futures), count)
+    value = (after - before) / count
+    return Sample(value, [value], count, 20_000)
+
+
+# ---------------------------------------------------------------- the script
+
+
+def versions(side: Side) -> dict[str, Any]:
+    """What runs here, for the record; and that it is the package of this interpreter's virtual environment."""
+    where = Path(str(sys.modules["distributed"].__file__))
+    if not where.is_relative_to(sys.prefix):
+        raise RuntimeError(f"{side.name}: distributed is imported from {where}, not from {sys.prefix}")
+    found: dict[str, Any] = {"python": platform.python_version()}
+    for package in PACKAGES:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            found[package] = importlib.metadata.version(package)
+    return found
+
+
+MEASURES: dict[str, Callable[[Side, Plan], Sample]] = {
+    measure.__name__: measure
+    for measure in (
+        rpc_latency,
+        rpc_in_flight,
+        rpc_echo_1MB,
+        rpc_echo_64MB,
+        start,
+        start_from_nothing,
+        import_client,
+        latency,
+        map_10k,
+        map_100k,
+        submit_10k,
+        tree_16k,
+        scatter_100x1MB,
+        scatter_1x256MB,
+        held_task,
+    )
+}
+
+
+def main(side: Side, script: str) -> None:
+    """Measure the cell named on the command line and print one line of JSON."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("cell", choices=[*MEASURES, "versions", "serve"])
+    parser.add_argument("--box", type=float, default=10.0, help="seconds for the timed runs")
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--watch-stdin", action="store_true", help="end this process group when stdin is closed")
+    options = parser.parse_args()
+    if options.watch_stdin:
+        end_with_parent()
+    if options.cell == "serve":
+        asyncio.run(side.serve())
+    elif options.cell == "versions":
+        print(json.dumps(versions(side)), flush=True)
+    else:
+        plan = Plan(options.box, options.quick, os.path.abspath(script))
+        print(json.dumps(asdict(MEASURES[options.cell](side, plan))), flush=True)
+
+
+def _percentiles(times: list[float]) -> list[float]:
+    """Five of many, from the least to the greatest: enough for the record."""
+    ordered = sorted(times)
+    return [ordered[round(part * (len(ordered) - 1))] for part in (0.0, 0.25, 0.5, 0.75, 1.0)]
+
+
+def _check(found: object, wanted: object) -> None:
+    if found != wanted:
+        raise RuntimeError(f"wrong result: {str(found)[:200]} instead of {str(wanted)[:200]}")

@@ -1,0 +1,71 @@
+"""Our side: the worker script for one cell (``python ours.py CELL``), run by the Python of our virtual environment."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import cells
+
+from distributed import Client, LocalCluster
+from distributed.core import Server, rpc
+
+BIN = Path(sys.executable).parent
+
+
+class Ours:
+    """This package, at its defaults. Authentication is on: it always is."""
+
+    name = "ours"
+    local_cluster_keywords: dict[str, Any] = {}  # noqa: RUF012  (a constant)
+    scatter_keywords: dict[str, Any] = {"hash": False}  # noqa: RUF012  (as pure=False: nobody hashes the data)
+
+    def commands(self, scheduler_file: Path) -> tuple[list[str], list[str]]:
+        """The command of the scheduler, and of two workers with one thread each."""
+        scheduler = [str(BIN / "dscheduler"), "--port", "0", "--scheduler-file", str(scheduler_file)]
+        worker = [str(BIN / "dworker"), "--scheduler-file", str(scheduler_file), "--nworkers", "2", "--nthreads", "1"]
+        return scheduler, worker
+
+    def connect(self, scheduler_file: Path) -> Any:
+        """A client of that cluster."""
+        return Client(scheduler_file=str(scheduler_file))
+
+    def scheduler_pid(self, client: Any) -> int:
+        """Whose memory to look at."""
+        return int(client.scheduler_info()["pid"])
+
+    @contextmanager
+    def local_client(self) -> Iterator[Any]:
+        """A client of a new local cluster, closed together."""
+        with LocalCluster(n_workers=2, threads_per_worker=1) as cluster, Client(cluster) as client:
+            yield client
+
+    def rpc(self, address: str) -> Any:
+        """The caller's side of a server; an async context manager."""
+        return rpc(address)
+
+    def wrap(self, data: bytes) -> Any:
+        """Bytes for a message: big ones become frames by themselves."""
+        return data
+
+    async def serve(self) -> None:
+        """Serve the rpc cells until killed; prints the address."""
+
+        def add(stream: Any, x: int, y: int) -> int:
+            return x + y
+
+        def echo(stream: Any, data: Any) -> dict[str, Any]:
+            return {"data": data}
+
+        server = Server({"add": add, "echo": echo})
+        server.listen(0)
+        print(f"tcp://127.0.0.1:{server.port}", flush=True)
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    cells.main(Ours(), __file__)

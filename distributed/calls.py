@@ -1,0 +1,305 @@
+"""The calling side of a server: `rpc` with many calls in flight, `send_recv` for one.
+
+On a stream of calls every message is a list:
+
+    CALL    [0, id, op, keywords]    id None: no answer wanted
+    REPLY   [1, id, value]
+    FAILED  [2, id, ErrorReply]
+    CANCEL  [3, id]                  the caller no longer waits; the handler is cancelled
+
+Answers come in any order. A handler that reads or writes its stream itself needs one of its own: connect, write, read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from distributed.comm.addresses import Address, parse_address
+from distributed.comm.connect import connect_address
+from distributed.comm.stream import Stream
+from distributed.config import settings
+from distributed.errors import BadRequestError, CommClosedError, ProtocolError
+from distributed.protocol.codec import ErrorReply
+from distributed.protocol.failure import exception_from_reply
+
+__all__ = ["CALL", "CANCEL", "FAILED", "REPLY", "rpc"]
+
+CALL, REPLY, FAILED, CANCEL = 0, 1, 2, 3
+
+STREAMS_MAX = 4  # per rpc; a second one opens only while the others are busy with megabytes
+BUSY_NBYTES = 1024 * 1024
+IDLE_S = 60.0  # a spare stream unused that long is closed
+
+
+class _Call(asyncio.Future[Any]):
+    """The answer to come; cancelling it tells the server."""
+
+    link: _Link
+    number: int
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        if not super().cancel(msg):
+            return False
+        self.link.forget(self.number)
+        return True
+
+
+class _Link:
+    """One stream and the calls that wait for answers on it."""
+
+    def __init__(self, stream: Stream) -> None:
+        self.stream = stream
+        self.calls: dict[int, _Call] = {}
+        self.last_used = asyncio.get_running_loop().time()
+        self._number = 0
+        stream.set_message_handler(self._on_message)
+        stream.set_close_callback(self._on_close)
+
+    def call(self, op: str, keywords: dict[str, Any]) -> _Call:
+        self._number += 1
+        self.stream.write_message_nowait([CALL, self._number, op, keywords])
+        call = _Call(loop=asyncio.get_running_loop())
+        call.link, call.number = self, self._number
+        self.calls[self._number] = call
+        return call
+
+    def forget(self, number: int) -> None:
+        if self.calls.pop(number, None) is not None and not self.stream.closed():
+            self.stream.write_plain_nowait([CANCEL, number])
+
+    def _on_message(self, message: Any) -> None:
+        try:
+            kind, number, value = message
+            call = self.calls.pop(number, None)
+        except (TypeError, ValueError):
+            self.stream.close()
+            return
+        if call is None or call.done():
+            return  # cancelled here while the answer was on its way
+        if kind == REPLY:
+            call.set_result(value)
+        elif kind == FAILED and isinstance(value, ErrorReply):
+            call.set_exception(exception_from_reply(value, self.stream.peer.address))
+        else:
+            call.set_exception(ProtocolError(f"{self.stream.peer.address} answered with no known kind of answer"))
+
+    def _on_close(self) -> None:
+        error = self.stream.error
+        reason = error.reason if isinstance(error, CommClosedError) else str(error)
+        calls, self.calls = self.calls, {}
+        for call in calls.values():
+            if not call.done():
+                call.set_exception(CommClosedError(self.stream.peer.address, reason))
+
+
+class rpc:  # noqa: N801  (the name of the page Foundations)
+    """A server at a distance: ``await rpc('127.0.0.1:8888').add(x=1, y=2)``.
+
+    Nothing is connected until the first call. Calls share few streams and overlap freely. Cancelling a call, or letting
+    `asyncio.timeout` pass, cancels the handler on the server. Use it as ``async with`` to close its streams in the end.
+
+    Args:
+        arg: ``'host:port'``, ``'tcp://host:port'``, ``(host, port)``, the same as bytes; or a host, with `port`.
+        stream: an open stream to use instead of connecting; or, as in ``rpc('127.0.0.1', 8888)``, the port.
+        ip, port, addr: the other historical spellings, ``rpc(ip='127.0.0.1', port=8888)``, ``rpc(addr='host:port')``.
+        timeout: seconds to connect in; None: the setting ``connect_timeout_s`` (3 s).
+        role: what to be there, see `connect_address`.
+    Raises:
+        AddressError: no such spelling.
+
+    Any op is a method with keywords only; two keywords are ours: ``reply=False`` waits for no answer and ``close=True``
+    closes the stream afterwards. Ops whose name is taken here (``r.call``, ``r.address``, ...) are reached as
+    ``r['name'](...)``. An error raised by the handler is raised here with its type and the remote traceback as cause.
+    """
+
+    def __init__(
+        self,
+        arg: Any = None,
+        stream: Any = None,
+        ip: Any = None,
+        port: int | None = None,
+        addr: Any = None,
+        timeout: float | None = None,
+        role: str | None = None,
+    ) -> None:
+        if isinstance(stream, int) and not isinstance(stream, bool):
+            stream, port = None, stream
+        self.timeout = settings().connect_timeout_s if timeout is None else timeout
+        self._role = role
+        self._given = stream if stream is not None else (arg if hasattr(arg, "read_bytes") else None)
+        self._links: list[_Link] = []
+        self._connecting: asyncio.Task[_Link] | None = None
+        self._closed = False
+        self._turn: asyncio.Lock | None = None  # only with a given stream, which is used by one call at a time
+        if self._given is None:
+            place = next((value for value in (addr, arg, ip) if value is not None), None)
+            self._address: Address | None = parse_address((place, port) if port is not None else place)
+        else:
+            self._address = None
+
+    @property
+    def address(self) -> str:
+        """Canonical address of the server."""
+        return str(self._address) if self._address is not None else self._given.peer.address
+
+    @property
+    def streams(self) -> dict[Stream, bool]:
+        """Open streams, and whether each is free at the moment."""
+        return {link.stream: not link.calls for link in self._links if not link.stream.closed()}
+
+    def call(self, op: str, /, reply: bool = True, close: bool = False, **keywords: Any) -> asyncio.Future[Any]:
+        """Call `op`; the same as the method of that name.
+
+        Raises (when awaited):
+            ConnectTimeoutError, AuthenticationError: no connection.
+            CommClosedError: the connection ended before the answer came; whether the op ran is then unknown.
+            UnencodableError: a keyword that messages cannot carry.
+            Anything the handler raised.
+        """
+        if not reply or close or self._given is not None:
+            return asyncio.ensure_future(self._call_alone(op, reply, close, keywords))
+        link = self._ready_link()
+        if link is None:
+            return asyncio.ensure_future(self._connect_and_call(op, keywords))
+        return link.call(op, keywords)
+
+    def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
+        if name.startswith("_"):
+            raise AttributeError(f"{name!r}: names that begin with _ are never ops")
+        return self[name]
+
+    def __getitem__(self, op: str) -> Callable[..., Awaitable[Any]]:
+        def method(*args: Any, **keywords: Any) -> Awaitable[Any]:
+            if args:
+                raise BadRequestError(f"{op}: give arguments by keyword, {op}(x=1), the server knows them by name")
+            return self.call(op, **keywords)
+
+        method.__name__ = op
+        return method
+
+    def close_streams(self) -> None:
+        """Close every stream; calls in flight fail with CommClosedError. The next call connects again."""
+        for link in self._links:
+            link.stream.close()
+        self._links.clear()
+        if self._connecting is not None:
+            self._connecting.cancel()
+            self._connecting = None
+
+    async def close(self) -> None:
+        """Close for good."""
+        self._closed = True
+        self.close_streams()
+
+    async def __aenter__(self) -> rpc:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.close()
+
+    def __del__(self) -> None:
+        for link in self.__dict__.get("_links", ()):
+            link.stream.close()
+
+    def __repr__(self) -> str:
+        return f"<rpc to {self.address}, {len(self.streams)} streams>"
+
+    # ------------------------------------------------------------ streams
+
+    def _ready_link(self) -> _Link | None:
+        """An open link that can take a call now; None: connect first."""
+        best = None
+        for link in self._links:
+            if not link.stream.closed() and (best is None or link.stream.nbytes_unsent < best.stream.nbytes_unsent):
+                best = link
+                if not link.stream.nbytes_unsent:
+                    break
+        if best is not None and best.stream.nbytes_unsent > BUSY_NBYTES and len(self._links) < STREAMS_MAX:
+            return None
+        if best is not None:
+            best.last_used = asyncio.get_running_loop().time()
+        return best
+
+    async def _connect_and_call(self, op: str, keywords: dict[str, Any]) -> Any:
+        if self._closed:
+            raise CommClosedError(self.address, "this rpc was closed")
+        if self._connecting is None:
+            self._connecting = asyncio.ensure_future(self._connect())
+        link = await asyncio.shield(self._connecting)
+        return await link.call(op, keywords)
+
+    async def _connect(self) -> _Link:
+        try:
+            link = _Link(await connect_address(self._address, self.timeout, self._role))
+        finally:
+            self._connecting = None
+        now = asyncio.get_running_loop().time()
+        for old in self._links:
+            if not old.calls and now - old.last_used > IDLE_S:
+                old.stream.close()
+        self._links = [old for old in self._links if not old.stream.closed()] + [link]
+        return link
+
+    async def _call_alone(self, op: str, reply: bool, close: bool, keywords: dict[str, Any]) -> Any:
+        """A call in the plain form, on a stream of its own or on the one that was given."""
+        request = {**keywords, "op": op, "reply": reply, "close": close}
+        if self._given is not None:
+            self._turn = self._turn or asyncio.Lock()
+            async with self._turn:
+                return await exchange(self._given, request)
+        stream = await connect_address(self._address, self.timeout, self._role)
+        try:
+            return await exchange(stream, request)
+        finally:
+            await stream.close_after_flush()
+
+
+async def exchange(stream: Any, request: dict[str, Any]) -> Any:
+    """One plain request on an open stream (ours or Tornado's), and its answer if it wants one."""
+    await write(stream, request)
+    if not request.get("reply", True):
+        return None
+    answer = await read(stream)
+    if isinstance(answer, ErrorReply):
+        raise exception_from_reply(answer, stream.peer.address if isinstance(stream, Stream) else "the server")
+    return answer
+
+
+async def read(stream: Any) -> Any:
+    """The next message of a stream: ours, or a Tornado ``IOStream``.
+
+    Returns:
+        What was written, as msgpack has it: tuples are lists. Wrapped objects are `Serialized`, call ``.load()``. The
+        error answer of a server is an `ErrorReply`, a dict with ``status``, ``type``, ``text`` and ``traceback``.
+    Raises:
+        CommClosedError: the connection ended (Tornado's StreamClosedError for an IOStream).
+        ProtocolError: bytes that are no message, or over the limits; the stream is closed.
+    Cost: one pass over the message; frames are received where they stay.
+    """
+    if isinstance(stream, Stream):
+        return await stream.read_message()
+    from distributed.comm.tornado_stream import read_from_iostream  # lazy: only with a foreign stream at hand
+
+    return await read_from_iostream(stream)
+
+
+async def write(stream: Any, message: Any) -> None:
+    """Send one message; waits only while more than 4 MiB are unsent.
+
+    Args:
+        message: any msgpack value (None, bool, int to 64 bits, float, text, bytes, list, tuple, dict) of any nesting
+            to 511 levels; other objects wrapped: ``to_serialize(value)``.
+    Raises:
+        UnencodableError: a value that a message cannot carry; nothing was sent.
+        MessageTooLargeError: over the limits; nothing was sent.
+        CommClosedError: the connection has ended.
+    """
+    if isinstance(stream, Stream):
+        stream.write_message_nowait(message)
+        await stream.drain()
+        return
+    from distributed.comm.tornado_stream import write_to_iostream  # lazy: only with a foreign stream at hand
+
+    await write_to_iostream(stream, message)

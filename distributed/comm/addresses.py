@@ -1,0 +1,97 @@
+"""Addresses: ``tcp://host:port``, ``tls://host:port``, ``unix:///path``, ``inproc://name``; and the spellings people use."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Any, NamedTuple
+
+from distributed.errors import AddressError
+
+__all__ = ["Address", "is_loopback", "parse_address"]
+
+
+class Address(NamedTuple):
+    """A place to connect to. ``host`` is a host, a path (unix) or a name (inproc); ``port`` is 0 but for tcp and tls."""
+
+    scheme: str
+    host: str
+    port: int = 0
+
+    def __str__(self) -> str:
+        if self.scheme in ("unix", "inproc"):
+            return f"{self.scheme}://{self.host}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}"
+
+
+def parse_address(value: Any, default_port: int | None = None) -> Address:
+    """Understand any accepted spelling.
+
+    Args:
+        value: canonical text, ``"host:port"``, ``"host"`` (with `default_port`), the same as bytes, ``(host, port)``.
+        default_port: for spellings without a port; None: they are an error.
+    Raises:
+        AddressError: none of these; the text names what is wrong.
+    """
+    if isinstance(value, Address):
+        return value
+    if isinstance(value, (tuple, list)):
+        if len(value) != 2:
+            raise AddressError(value, "a pair is (host, port)")
+        host, port = value
+        return Address("tcp", _text(host), _port(port, value))
+    text = _text(value).strip()
+    scheme, separator, rest = text.rpartition("://")
+    scheme = scheme.lower() if separator else "tcp"
+    if scheme in ("unix", "inproc"):
+        if not rest:
+            raise AddressError(value, f"{scheme}:// wants a name after it")
+        return Address(scheme, rest)
+    if scheme not in ("tcp", "tls"):
+        raise AddressError(value, f"unknown scheme {scheme!r}, use tcp, tls, unix or inproc")
+    host, port_text = _split_port(rest)
+    if not host:
+        raise AddressError(value, "the host is missing, write host:port")
+    if port_text:
+        return Address(scheme, host, _port(port_text, value))
+    if default_port is None:
+        raise AddressError(value, "the port is missing, write host:port")
+    return Address(scheme, host, default_port)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only processes of this machine can reach `host`."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _split_port(text: str) -> tuple[str, str]:
+    if text.startswith("["):  # [::1]:80, the only form in which an IPv6 address may carry a port
+        host, _, port = text[1:].partition("]")
+        return host, port.removeprefix(":")
+    if text.count(":") > 1:
+        return text, ""
+    host, _, port = text.partition(":")
+    return host, port
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    if isinstance(value, str):
+        return value
+    raise AddressError(value, "it is neither text nor a (host, port) pair")
+
+
+def _port(value: Any, whole: Any) -> int:
+    try:
+        port = int(value)
+    except (TypeError, ValueError):
+        raise AddressError(whole, f"{value!r} is no port number") from None
+    if not 0 <= port <= 65535:
+        raise AddressError(whole, "a port is between 0 and 65535")
+    return port

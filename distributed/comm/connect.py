@@ -1,0 +1,191 @@
+"""Connecting: try until somebody answers or time is up, then prove who we are; and the same from the listening side."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+from distributed.comm.addresses import Address, parse_address
+from distributed.comm.sockets import bind, bound_address, open_socket, tune
+from distributed.comm.stream import Peer, Stream
+from distributed.config import settings
+from distributed.errors import AddressError, AuthenticationError, CommClosedError, ConnectTimeoutError
+from distributed.protocol.codec import Limits
+from distributed.security.handshake import (
+    CHALLENGE_NBYTES,
+    HELLO_NBYTES,
+    PROOF_NBYTES,
+    ClientHandshake,
+    ServerHandshake,
+)
+from distributed.security.keys import Keyring, keyring
+from distributed.security.permissions import CLIENT, READONLY, WORKER, may_send_objects
+
+__all__ = ["Listener", "connect_address"]
+
+RETRY_S_FIRST, RETRY_S_MAX = 0.01, 0.25
+
+_inproc: dict[str, Listener] = {}  # listeners of this process, by name
+
+
+async def connect_address(
+    address: Any, timeout_s: float | None = None, role: str | None = None, keys: Keyring | None = None
+) -> Stream:
+    """An authenticated stream to the server at `address`.
+
+    Args:
+        address: any spelling of `parse_address` with a port.
+        timeout_s: a bound on everything together; None: the setting ``connect_timeout_s``.
+        role: what to be there; None: client if our key file allows it, else what it allows.
+        keys: None: the key file of this user.
+    Raises:
+        ConnectTimeoutError: nobody answered in time; refused connections are tried again until then.
+        AuthenticationError: somebody answered who has another key, or no key at all. Not tried again.
+    """
+    place = parse_address(address)
+    timeout_s = settings().connect_timeout_s if timeout_s is None else timeout_s
+    keys = keys or keyring()
+    role = role or keys.strongest_role(CLIENT, WORKER, READONLY)
+    deadline = time.monotonic() + timeout_s
+    pause, reason = RETRY_S_FIRST, "no answer"
+    while True:
+        try:
+            async with asyncio.timeout_at(asyncio.get_running_loop().time() + deadline - time.monotonic()):
+                sock = await _open(place)
+                reason = "it accepts connections but does not answer; is it a server of distributed?"
+                return await _prove(sock, place, role, keys)
+        except TimeoutError:
+            raise ConnectTimeoutError(str(place), timeout_s, reason) from None
+        except (AuthenticationError, AddressError):
+            raise
+        except (OSError, CommClosedError) as error:  # refused, unreachable, or gone while we shook hands
+            reason = getattr(error, "reason", None) or error.strerror or str(error)
+        if time.monotonic() + pause >= deadline:
+            raise ConnectTimeoutError(str(place), timeout_s, reason)
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, RETRY_S_MAX)
+
+
+async def _open(place: Address) -> socket.socket:
+    if place.scheme != "inproc":
+        return await open_socket(place)
+    listener = _inproc.get(place.host)
+    if listener is None:
+        raise ConnectionRefusedError(f"nothing in this process listens as {place}")
+    ours, theirs = socket.socketpair()
+    listener.hand_over(theirs)
+    return ours
+
+
+async def _prove(sock: socket.socket, place: Address, role: str, keys: Keyring) -> Stream:
+    tune(sock)
+    stream = Stream(sock, Peer(str(place), role))
+    try:
+        handshake = ClientHandshake(str(place), role, keys, os.urandom(32))
+        stream.write_buffers([handshake.hello()])
+        stream.write_buffers([handshake.prove(await stream.read_bytes(CHALLENGE_NBYTES))])
+    except BaseException:
+        stream.close()
+        raise
+    return stream
+
+
+class Listener:
+    """Accepts connections, lets strangers prove themselves, and hands over authenticated streams.
+
+    Args:
+        on_stream: called with every new stream, on the loop.
+        keys: None: the key file of this user.
+        limits: bounds per message; None: the settings'.
+    """
+
+    def __init__(
+        self, on_stream: Callable[[Stream], object], keys: Keyring | None = None, limits: Limits | None = None
+    ) -> None:
+        self.addresses: list[Address] = []
+        self.refused = 0  # connections that proved nothing, for people who wonder
+        self._on_stream = on_stream
+        self._keys = keys or keyring()
+        self._limits = limits
+        self._sockets: list[socket.socket] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._strangers: set[asyncio.Task[None]] = set()
+
+    def start(self, address: Address, loop: asyncio.AbstractEventLoop) -> None:
+        """Listen; works before `loop` runs. Errors as `bind`."""
+        self._loop = loop
+        if address.scheme == "inproc":
+            if address.host in _inproc:
+                raise AddressError(str(address), "somebody in this process listens there already")
+            _inproc[address.host] = self
+            self.addresses = [address]
+            return
+        self._sockets = bind(address)
+        self.addresses = [bound_address(sock) for sock in self._sockets]
+        for sock in self._sockets:
+            loop.add_reader(sock.fileno(), self._accept, sock)
+
+    def hand_over(self, sock: socket.socket) -> None:
+        """Take a connected socket from any thread of this process (inproc)."""
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(self._meet, sock, str(self.addresses[0]))
+
+    def stop(self) -> None:
+        """Listen no more; streams handed over stay."""
+        for sock in self._sockets:
+            if self._loop is not None and not self._loop.is_closed():
+                self._loop.remove_reader(sock.fileno())
+            sock.close()
+        for address in self.addresses:
+            if address.scheme == "inproc":
+                _inproc.pop(address.host, None)
+            elif address.scheme == "unix" and os.path.exists(address.host):
+                os.unlink(address.host)
+        self._sockets = []
+        for task in self._strangers:
+            task.cancel()
+
+    def _accept(self, listening: socket.socket) -> None:
+        for _ in range(64):  # then the loop gets a turn
+            try:
+                sock, place = listening.accept()
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError:  # gone before we looked, or no descriptors left: the next one may do better
+                return
+            self._meet(sock, str(Address("tcp", *place[:2]) if place else self.addresses[0]))
+
+    def _meet(self, sock: socket.socket, address: str) -> None:
+        if len(self._strangers) >= settings().unauthenticated_max:
+            self.refused += 1
+            sock.close()
+            return
+        assert self._loop is not None
+        task = self._loop.create_task(self._authenticate(sock, address))
+        self._strangers.add(task)
+        task.add_done_callback(self._strangers.discard)
+
+    async def _authenticate(self, sock: socket.socket, address: str) -> None:
+        tune(sock)
+        stream = Stream(sock, Peer(address, "unknown"), is_stranger=True, limits=self._limits)
+        handshake = ServerHandshake(address, self._keys, os.urandom(32))
+        try:
+            async with asyncio.timeout(settings().handshake_timeout_s):
+                stream.write_buffers([handshake.challenge(await stream.read_bytes(HELLO_NBYTES))])
+                role = handshake.accept(await stream.read_bytes(PROOF_NBYTES))
+        except (AuthenticationError, CommClosedError, TimeoutError):
+            self.refused += 1
+            if handshake.refusal and not stream.closed():
+                stream.write_buffers([handshake.refusal])
+                await stream.close_after_flush()
+            stream.close()
+            return
+        except asyncio.CancelledError:
+            stream.close()
+            raise
+        stream.authenticated(Peer(address, role), may_send_objects(role))
+        self._on_stream(stream)

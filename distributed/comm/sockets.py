@@ -1,0 +1,123 @@
+"""Sockets as we want them: options, connecting with a bound, binding with errors that say what to do."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import stat
+import sys
+
+from distributed.comm.addresses import Address
+from distributed.errors import AddressError, PortTakenError
+
+__all__ = ["bind", "bound_address", "open_socket", "tune"]
+
+BACKLOG = 1024
+KEEPALIVE_IDLE_S, KEEPALIVE_INTERVAL_S, KEEPALIVE_COUNT = 30, 10, 3  # a dead host is noticed within a minute
+
+
+def tune(sock: socket.socket) -> None:
+    """No delay for small messages; the kernel, not a busy handler, answers whether this end is alive."""
+    sock.setblocking(False)
+    if sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if sys.platform == "linux":
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_S)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_COUNT)
+
+
+async def open_socket(address: Address) -> socket.socket:
+    """One attempt to connect; the caller bounds it and tries again.
+
+    Raises:
+        OSError: refused, unreachable, unknown host; of several addresses of a host the last error.
+    """
+    loop = asyncio.get_running_loop()
+    if address.scheme == "unix":
+        return await _connected(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM), address.host)
+    if address.scheme != "tcp":
+        raise AddressError(str(address), f"{address.scheme}:// is not supported by this version")
+    error: OSError = OSError(f"{address.host} has no address")
+    for family, kind, protocol, _, place in await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM):
+        try:
+            return await _connected(socket.socket(family, kind, protocol), place)
+        except OSError as refused:
+            error = refused
+    raise error
+
+
+def bind(address: Address) -> list[socket.socket]:
+    """Listening sockets: one, or one per family when the host is a name.
+
+    Raises:
+        PortTakenError: another process listens there.
+        OSError: the host is not one of ours.
+    """
+    if address.scheme == "unix":
+        return [_bind_unix(address.host)]
+    if address.scheme != "tcp":
+        raise AddressError(str(address), f"{address.scheme}:// is not supported by this version")
+    sockets: list[socket.socket] = []
+    port = address.port
+    places = socket.getaddrinfo(address.host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    for family, kind, protocol, _, place in dict.fromkeys(places):
+        sock = socket.socket(family, kind, protocol)
+        try:
+            if os.name == "posix":
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            sock.bind((place[0], port, *place[2:]))
+            sock.listen(BACKLOG)
+        except OSError as error:
+            sock.close()
+            if sockets:
+                continue  # "localhost" is two places; the second one may not be ours (no IPv6, or its port is taken)
+            raise PortTakenError(address.host, port, error.strerror or str(error)) from error
+        sock.setblocking(False)
+        port = sock.getsockname()[1]  # port 0: every family gets the port of the first
+        sockets.append(sock)
+    return sockets
+
+
+def bound_address(sock: socket.socket) -> Address:
+    """Where a listening socket can be reached."""
+    name = sock.getsockname()
+    return Address("unix", name) if sock.family == socket.AF_UNIX else Address("tcp", name[0], name[1])
+
+
+async def _connected(sock: socket.socket, place: object) -> socket.socket:
+    try:
+        sock.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(sock, place)  # type: ignore[arg-type]
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _bind_unix(path: str) -> socket.socket:
+    try:
+        if stat.S_ISSOCK(os.stat(path).st_mode) and not _is_served(path):
+            os.unlink(path)  # left over from a process that was killed
+    except FileNotFoundError:
+        pass
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.bind(path)
+        os.chmod(path, 0o600)
+        sock.listen(BACKLOG)
+    except OSError as error:
+        sock.close()
+        raise PortTakenError(path, 0, error.strerror or str(error)) from error
+    sock.setblocking(False)
+    return sock
+
+
+def _is_served(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        return probe.connect_ex(path) == 0

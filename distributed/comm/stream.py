@@ -1,0 +1,338 @@
+"""Our stream: bytes and messages over one socket, on the running asyncio (or Tornado) loop.
+
+It offers what handlers know from Tornado's IOStream (``closed``, ``close``, ``set_close_callback``, ``write``,
+``read_bytes``) and, beside it, whole messages: `read_message` for one at a time, or `set_message_handler` to be called
+for every message of a chunk at once, which is what makes it fast: one wake-up serves many messages, all that is written
+in one turn of the loop leaves in one system call, and big frames are received where they will stay.
+
+Not thread-safe: everything is called on the loop it was made on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from distributed.config import settings
+from distributed.errors import CommClosedError, DistributedError, ProtocolError
+from distributed.protocol.codec import Limits, encode, encode_plain
+from distributed.protocol.framing import NOTHING, MessageDecoder
+from distributed.protocol.serialize import Buffer
+from distributed.units import KiB, MiB
+
+__all__ = ["Peer", "Stream"]
+
+CHUNK_NBYTES = 256 * KiB  # one recv; a message of 100 no-op tasks is 10 KiB
+STRANGER_CHUNK_NBYTES = 256  # one recv before authentication, which needs 73 bytes in all
+DIRECT_NBYTES_MIN = 64 * KiB  # more than this missing in a frame is received in place
+PENDING_CHUNKS_MAX = 4  # received and read by nobody: then we stop receiving, and TCP slows the peer
+UNSENT_NBYTES_HIGH = 4 * MiB  # from here `write` waits
+BUFFERS_PER_CALL = 64  # of sendmsg; IOV_MAX is 1024 on Linux, 16 is the least POSIX allows
+JOIN_NBYTES_MAX = 64 * KiB  # smaller buffers are copied together, cheaper than an iovec each
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who is at the other end: its address, and the role it has proven (ours, on the connecting side)."""
+
+    address: str
+    role: str
+
+
+class Stream:
+    """One connection.
+
+    Args:
+        sock: connected; becomes ours and non-blocking.
+        peer: whom we talk to.
+        is_stranger: the peer has not proven its role yet: little is received at once, no pickles; see `authenticated`.
+        limits: bounds per message; None: the settings'.
+    """
+
+    def __init__(self, sock: socket.socket, peer: Peer, is_stranger: bool = False, limits: Limits | None = None) -> None:
+        sock.setblocking(False)
+        self.peer = peer
+        self.error: DistributedError | None = None  # why it closed
+        self._limits = limits or settings().limits
+        self._chunk_nbytes = STRANGER_CHUNK_NBYTES if is_stranger else CHUNK_NBYTES
+        self._unsent_max = settings().unsent_nbytes_max
+        self._sock = sock
+        self._loop = asyncio.get_running_loop()
+        self._decoder = MessageDecoder(self._limits, not is_stranger)
+        self._handler: Callable[[Any], object] | None = None
+        self._reader: asyncio.Future[None] | None = None  # woken when more bytes came, or the stream closed
+        self._close_callbacks: list[Callable[[], object]] = []
+        self._out: deque[Buffer] = deque()
+        self._unsent = 0
+        self._flushing = False  # a flush is due, at the end of this turn or when the socket can be written
+        self._drained: asyncio.Future[None] | None = None
+        self._reading = True
+        self._loop.add_reader(sock.fileno(), self._on_readable)
+
+    # ------------------------------------------------------------ state
+
+    def closed(self) -> bool:
+        """Whether the connection has ended, from either side."""
+        return self._sock.fileno() < 0
+
+    def close(self) -> None:
+        """End the connection now; what was not sent is dropped. See `close_after_flush`."""
+        self._close(CommClosedError(self.peer.address, "closed here"))
+
+    async def close_after_flush(self) -> None:
+        """Send what is waiting, then close."""
+        try:
+            await self.flush()
+        except CommClosedError:
+            return  # it closed first
+        self.close()
+
+    def set_close_callback(self, callback: Callable[[], object] | None) -> None:
+        """Call `callback` once when the connection ends, at once if it has; None takes earlier ones back."""
+        if callback is None:
+            self._close_callbacks.clear()
+        elif self.closed():
+            self._loop.call_soon(callback)
+        else:
+            self._close_callbacks.append(callback)
+
+    def authenticated(self, peer: Peer, may_send_objects: bool) -> None:
+        """The stranger is known now."""
+        self.peer = peer
+        self._chunk_nbytes = CHUNK_NBYTES
+        self._decoder.may_send_objects = may_send_objects
+
+    @property
+    def nbytes_unsent(self) -> int:
+        """Bytes written and not yet taken by the operating system."""
+        return self._unsent
+
+    # ------------------------------------------------------------ reading
+
+    async def read_message(self) -> Any:
+        """The next message.
+
+        Raises:
+            CommClosedError: the connection ended.
+            ProtocolError: the peer broke the format; the connection is closed.
+        """
+        while (message := self._next_message()) is NOTHING:
+            await self._wait_readable()
+        return message
+
+    async def read_bytes(self, nbytes: int) -> bytes:
+        """The next `nbytes` bytes as they are, for what precedes messages; errors as `read_message`."""
+        while (data := self._decoder.take(nbytes)) is None:
+            await self._wait_readable()
+        return data
+
+    def set_message_handler(self, handler: Callable[[Any], object] | None) -> None:
+        """Call `handler` for every message from now on, those already received first; None: back to `read_message`."""
+        self._handler = handler
+        if handler is not None:
+            self._loop.call_soon(self._deliver)
+
+    def pause_reading(self) -> None:
+        """Receive nothing until `resume_reading`: the peer is slowed down by TCP."""
+        if self._reading and not self.closed():
+            self._loop.remove_reader(self._sock.fileno())
+        self._reading = False
+
+    def resume_reading(self) -> None:
+        """Receive again."""
+        if not self._reading and not self.closed():
+            self._loop.add_reader(self._sock.fileno(), self._on_readable)
+        self._reading = True
+
+    def _next_message(self) -> Any:
+        try:
+            return self._decoder.next_message()
+        except ProtocolError as error:
+            self._close(error)
+            raise
+
+    async def _wait_readable(self) -> None:
+        if self.closed():
+            raise self._why_closed()
+        if self._reader is not None:
+            raise ProtocolError("two readers of one stream at the same time")
+        self._reader = self._loop.create_future()
+        try:
+            self.resume_reading()
+            await self._reader
+        finally:
+            self._reader = None
+
+    def _on_readable(self) -> None:
+        try:
+            view = self._decoder.wanted()
+            if view is not None and len(view) >= DIRECT_NBYTES_MIN:
+                count = self._sock.recv_into(view)
+                if count:
+                    self._decoder.filled(count)
+            else:
+                chunk = self._sock.recv(self._chunk_nbytes)
+                count = len(chunk)
+                if count:
+                    self._decoder.feed(chunk)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self._close(CommClosedError(self.peer.address, error.strerror or str(error)))
+            return
+        if count:
+            self._deliver()
+        else:
+            self._close(CommClosedError(self.peer.address, "the other side closed it"))
+
+    def _deliver(self) -> None:
+        if self._reader is not None:
+            if not self._reader.done():
+                self._reader.set_result(None)
+            return
+        if self._handler is None:
+            if self._decoder.nbytes_pending > PENDING_CHUNKS_MAX * self._chunk_nbytes:
+                self.pause_reading()
+            return
+        while self._handler is not None and not self.closed():
+            try:
+                message = self._decoder.next_message()
+            except ProtocolError as error:
+                self._close(error)
+                return
+            if message is NOTHING:
+                return
+            self._handler(message)
+
+    # ------------------------------------------------------------ writing
+
+    def write(self, data: Buffer) -> asyncio.Future[None]:
+        """Send raw bytes; the future is done when the operating system has taken them all."""
+        self.write_buffers([data])
+        return asyncio.ensure_future(self.flush())
+
+    def write_message_nowait(self, message: Any) -> None:
+        """Queue one message, to leave at the end of this turn of the loop. Errors as `encode`, and CommClosedError."""
+        self.write_buffers(encode(message, self._limits))
+
+    def write_plain_nowait(self, message: Any) -> None:
+        """`write_message_nowait` for messages of our own, see `encode_plain`."""
+        self.write_buffers(encode_plain(message, self._limits))
+
+    def write_buffers(self, buffers: list[Buffer]) -> None:
+        """Queue encoded bytes; they must not change until sent.
+
+        Raises:
+            CommClosedError: the connection ended, or ends now because its peer has not read for too long.
+        """
+        if self._sock.fileno() < 0:
+            raise self._why_closed()
+        for buffer in buffers:
+            self._out.append(buffer)
+            self._unsent += len(buffer)
+        if not self._flushing:
+            self._flushing = True
+            self._loop.call_soon(self._flush)
+        elif self._unsent > self._unsent_max:
+            error = CommClosedError(self.peer.address, f"{self._unsent:,} bytes wait and the peer does not read")
+            self._close(error)
+            raise error
+
+    async def drain(self) -> None:
+        """Wait while more than 4 MiB are unsent, so that a slow peer slows us instead of filling memory."""
+        while self._unsent > UNSENT_NBYTES_HIGH:
+            await self._wait_sent()
+
+    async def flush(self) -> None:
+        """Wait until everything is handed to the operating system.
+
+        Raises:
+            CommClosedError: the connection ended first.
+        """
+        while self._unsent:
+            await self._wait_sent()
+        if self.closed():
+            raise self._why_closed()
+
+    async def _wait_sent(self) -> None:
+        if self.closed():
+            raise self._why_closed()
+        if self._drained is None or self._drained.done():
+            self._drained = self._loop.create_future()
+        await asyncio.shield(self._drained)
+
+    def _flush(self) -> None:
+        if self.closed():
+            return
+        try:
+            while self._out:
+                self._send_some()
+        except (BlockingIOError, InterruptedError):
+            self._loop.add_writer(self._sock.fileno(), self._on_writable)
+        except OSError as error:
+            self._close(CommClosedError(self.peer.address, error.strerror or str(error)))
+            return
+        else:
+            self._flushing = False
+        if self._drained is not None and self._unsent <= UNSENT_NBYTES_HIGH and not self._drained.done():
+            self._drained.set_result(None)
+
+    def _on_writable(self) -> None:
+        self._loop.remove_writer(self._sock.fileno())
+        self._flush()
+
+    def _send_some(self) -> None:
+        out = self._out
+        if len(out) == 1:
+            sent = self._sock.send(out[0])
+        elif self._unsent <= JOIN_NBYTES_MAX:
+            whole = b"".join(out)
+            out.clear()
+            out.append(whole)
+            sent = self._sock.send(whole)
+        else:
+            sent = self._sock.sendmsg([out[i] for i in range(min(len(out), BUFFERS_PER_CALL))])
+        self._unsent -= sent
+        while sent:
+            size = len(out[0])
+            if sent < size:
+                out[0] = memoryview(out[0])[sent:]
+                return
+            sent -= size
+            out.popleft()
+
+    # ------------------------------------------------------------ the end
+
+    def _why_closed(self) -> DistributedError:
+        if isinstance(self.error, CommClosedError):  # a fresh one: each raise has a traceback of its own
+            torn = " in the middle of a message" if self._decoder.is_within_message() else ""
+            return CommClosedError(self.error.address, self.error.reason + torn)
+        return self.error or CommClosedError(self.peer.address, "closed")
+
+    def _close(self, error: DistributedError) -> None:
+        if self.closed():
+            return
+        self.error = error
+        descriptor = self._sock.fileno()
+        if not self._loop.is_closed():
+            self._loop.remove_reader(descriptor)
+            self._loop.remove_writer(descriptor)
+        self._sock.close()
+        self._handler = None
+        self._out.clear()
+        self._unsent = 0
+        if self._loop.is_closed():
+            return  # nobody can be told any more
+        for waiter in (self._reader, self._drained):
+            if waiter is not None and not waiter.done():
+                waiter.set_result(None)
+        for callback in self._close_callbacks:
+            self._loop.call_soon(callback)
+        self._close_callbacks.clear()
+
+    def __repr__(self) -> str:
+        return f"<Stream {self.peer.address} as {self.peer.role}{' closed' if self.closed() else ''}>"

@@ -1,0 +1,499 @@
+"""The foundation: messages over streams, and servers that answer them. Everything else here is a `Server`.
+
+    from distributed.core import Server, connect, read, rpc, write
+
+A request is a dict, ``{'op': 'add', 'x': 1, 'y': 2}``; the server calls the handler of that op with the stream and the other
+keys, and writes back what it returns. Three keys are ours: ``op``; ``reply: False`` asks for no answer, not even an
+error; ``close: True`` ends the connection after it. ``{'op': 'close'}`` answers ``'OK'`` and ends it too. Requests on one
+stream are served in order, one after the other; `rpc` has many in flight.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from distributed.calls import CALL, CANCEL, FAILED, REPLY, exchange, read, rpc, write
+from distributed.comm.addresses import Address, is_loopback, parse_address
+from distributed.comm.batched import BatchedSend
+from distributed.comm.connect import Listener, connect_address
+from distributed.comm.stream import Stream
+from distributed.config import settings
+from distributed.errors import (
+    AuthenticationError,
+    BadRequestError,
+    CommClosedError,
+    ConfigError,
+    ConnectTimeoutError,
+    MessageTooLargeError,
+    PermissionDeniedError,
+    ProtocolError,
+    RemoteError,
+    StreamingOpError,
+    UnencodableError,
+    UnknownOpError,
+)
+from distributed.ids import unique_id
+from distributed.protocol.codec import SENTINEL, ErrorReply, Limits
+from distributed.protocol.failure import error_reply, exception_from_reply
+from distributed.protocol.serialize import Serialized, to_serialize
+from distributed.security.keys import Keyring
+from distributed.security.permissions import may_call
+
+__all__ = [
+    "AuthenticationError",
+    "BadRequestError",
+    "BatchedSend",
+    "CommClosedError",
+    "ConnectTimeoutError",
+    "ErrorReply",
+    "MessageTooLargeError",
+    "PermissionDeniedError",
+    "ProtocolError",
+    "RemoteError",
+    "Serialized",
+    "Server",
+    "StreamingOpError",
+    "UnencodableError",
+    "UnknownOpError",
+    "clean_exception",
+    "coerce_to_address",
+    "coerce_to_rpc",
+    "connect",
+    "error_message",
+    "read",
+    "rpc",
+    "send_recv",
+    "send_recv_sync",
+    "sentinel",
+    "to_serialize",
+    "write",
+]
+
+sentinel = SENTINEL  # what ends every message header on the wire
+
+CALLS_MAX = 10_000  # in flight on one stream; then no more is read from it
+
+Handler = Callable[..., Any]
+
+
+async def connect(
+    host: Any, port: int | None = None, timeout: float | None = None, role: str | None = None
+) -> Stream:
+    """Open an authenticated stream to a server.
+
+    Args:
+        host: a host with `port`, or any address: ``'tcp://127.0.0.1:8888'``, ``'[::1]:8888'``, ``('127.0.0.1', 8888)``.
+        timeout: seconds for everything together; None: the setting ``connect_timeout_s`` (3 s). Refused connections
+            are tried again until then, so a server may still be starting.
+        role: ``client``, ``worker`` or ``readonly``; None: the strongest that our key file allows.
+    Raises:
+        ConnectTimeoutError: nobody answered in time.
+        AuthenticationError: somebody answered who holds another key.
+        AddressError: no such spelling.
+    """
+    return await connect_address(host if port is None else (host, port), timeout, role)
+
+
+async def send_recv(
+    arg: Any = None,
+    /,
+    stream: Any = None,
+    ip: Any = None,
+    port: int | None = None,
+    addr: Any = None,
+    timeout: float | None = None,
+    reply: bool = True,
+    **request: Any,
+) -> Any:
+    """One request on an open stream, or on a connection made and closed for it; the answer, or the handler's error.
+
+    ``await send_recv(stream, op='add', x=1, y=2)``, ``await send_recv('127.0.0.1:8888', op='ping')``.
+    """
+    stream = stream if stream is not None else (arg if hasattr(arg, "read_bytes") else None)
+    if stream is not None:
+        return await exchange(stream, {**request, "reply": reply})
+    place = next((value for value in (addr, arg, ip) if value is not None), None)
+    opened = await connect(place, port, timeout)
+    try:
+        return await exchange(opened, {**request, "reply": reply})
+    finally:
+        await opened.close_after_flush()
+
+
+def send_recv_sync(*args: Any, **request: Any) -> Any:
+    """`send_recv` for callers without a loop; opens one for this call."""
+    return asyncio.run(send_recv(*args, **request))
+
+
+def coerce_to_address(value: Any, default_port: int | None = None) -> str:
+    """The canonical form of any spelling of an address, ``'tcp://host:port'``. Errors as `parse_address`."""
+    return str(parse_address(value, default_port))
+
+
+def coerce_to_rpc(value: Any, **keywords: Any) -> rpc:
+    """An `rpc` from an address, a stream, or an rpc (returned as it is).
+
+    Raises:
+        TypeError: none of these.
+    """
+    if isinstance(value, rpc):
+        return value
+    if isinstance(value, (str, bytes, tuple, list, Address)) or hasattr(value, "read_bytes"):
+        return rpc(value, **keywords)
+    raise TypeError(f"cannot make an rpc of {type(value).__name__}; give an address, a stream or an rpc")
+
+
+def error_message(error: BaseException, status: str = "error") -> dict[str, Any]:
+    """What describes `error` to another process: ``status``, ``type``, ``text``, ``traceback``, ``exception`` (a pickle)."""
+    return {**error_reply(error), "status": status}
+
+
+def clean_exception(message: Mapping[str, Any], where: str = "the other side") -> BaseException:
+    """The exception that `error_message` described, with the remote traceback as its cause."""
+    return exception_from_reply(ErrorReply(message), where)
+
+
+class Server:
+    """Answers requests by calling handlers.
+
+    Args:
+        handlers: ``{op: handler}``. A handler is called ``handler(stream, **keywords)`` and may be a plain function, an
+            ``async def`` or a ``gen.coroutine``; what it returns is the answer. A handler may also write any number of
+            messages itself; what it returns in the end is written too, unless the request said ``reply: False``.
+        keys: whom to let in; None: this user's key file.
+        max_buffer_size: bound in bytes on one message; None: the settings.
+    Raises:
+        TypeError: an op that is no text, begins with ``_`` or is ``close``; a handler that cannot be called.
+
+    Every server also knows ``identity``, ``ping`` and ``ops`` (all ops with signature and first lines of documentation).
+    Subclasses put their handlers in `handlers` before they call ``listen``.
+    """
+
+    default_port = 0
+
+    def __init__(
+        self,
+        handlers: Mapping[str, Handler] | None = None,
+        *,
+        keys: Keyring | None = None,
+        max_buffer_size: int | None = None,
+    ) -> None:
+        self.id = unique_id(type(self).__name__.lower())
+        self.handlers: dict[str, Handler] = {"identity": self.identity, "ping": self.ping, "ops": self.ops}
+        self.add_handlers(handlers or {})
+        self._keys = keys
+        self._limits = None if max_buffer_size is None else _limits_of(max_buffer_size)
+        self._listeners: list[Listener] = []
+        self._connections: set[_Connection] = set()
+
+    def add_handlers(self, handlers: Mapping[str, Handler]) -> None:
+        """Serve more ops; one of the same name replaces the old. Errors as the constructor's."""
+        for op, handler in handlers.items():
+            if not isinstance(op, str) or op.startswith("_") or op == "close":
+                raise TypeError(f"{op!r} cannot be an op: use a text that does not begin with _ and is not 'close'")
+            if not callable(handler):
+                raise TypeError(f"the handler of {op!r} is a {type(handler).__name__} and cannot be called")
+            self.handlers[op] = handler
+
+    # ------------------------------------------------------------ listening
+
+    def listen(self, port: Any = None, address: str = "127.0.0.1", insecure: bool = False) -> None:
+        """Accept connections; returns at once, and serves as soon as the loop runs.
+
+        Args:
+            port: None: the class's `default_port`; 0: any free one; or a whole address (``'unix:///path'``,
+                ``'inproc://name'``, ``'tcp://host:port'``).
+            address: host to bind; other machines cannot reach the default.
+            insecure: allow a host that other machines can reach, although nothing is encrypted.
+        Raises:
+            PortTakenError: another process listens there.
+            ConfigError: a host beyond loopback without `insecure`.
+        """
+        if isinstance(port, str) and not port.isdigit():
+            place = parse_address(port, self.default_port)
+        else:
+            place = Address("tcp", address, self.default_port if port is None else int(port))
+        if place.scheme == "tcp" and not insecure and not is_loopback(place.host):
+            raise ConfigError(
+                "host", place.host, "beyond this machine connections must be encrypted: install distributed[tls] and mint "
+                "certificates with `python -m distributed key --tls` (a later version), or spell out --insecure"
+            )  # fmt: skip
+        listener = Listener(self._on_stream, self._keys, self._limits)
+        listener.start(place, _current_loop())
+        self._listeners.append(listener)
+
+    @property
+    def port(self) -> int:
+        """The port we listen on.
+
+        Raises:
+            OSError: `listen` was not called.
+        """
+        for listener in self._listeners:
+            for address in listener.addresses:
+                if address.port:
+                    return address.port
+        raise OSError("Server has no port.  Please call .listen first")
+
+    @property
+    def address(self) -> str:
+        """Canonical address of the first place we listen on; OSError before `listen`."""
+        if not self._listeners:
+            raise OSError("Server has no address.  Please call .listen first")
+        return str(self._listeners[0].addresses[0])
+
+    def stop(self) -> None:
+        """Listen no more and close every connection; handlers still running are cancelled."""
+        for listener in self._listeners:
+            listener.stop()
+        for connection in list(self._connections):
+            connection.stream.close()
+
+    # ------------------------------------------------------------ ops of every server
+
+    def identity(self, stream: Any) -> dict[str, Any]:
+        """Who this is: type and id."""
+        return {"type": type(self).__name__, "id": self.id}
+
+    def ping(self, stream: Any) -> bytes:
+        """Answer b'pong'."""
+        return b"pong"
+
+    def ops(self, stream: Any) -> dict[str, dict[str, str]]:
+        """All ops: signature without the stream, and documentation."""
+        return {op: {"signature": _signature(handler), "doc": inspect.getdoc(handler) or ""}
+                for op, handler in sorted(self.handlers.items())}  # fmt: skip
+
+    def _on_stream(self, stream: Stream) -> None:
+        connection = _Connection(self, stream)
+        self._connections.add(connection)
+        stream.set_close_callback(lambda: self._connections.discard(connection))
+        connection.start()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.address if self._listeners else 'not listening'}>"
+
+
+class _Connection:
+    """One stream of a server: plain requests in order, or calls side by side once the peer sends calls."""
+
+    def __init__(self, server: Server, stream: Stream) -> None:
+        self.server = server
+        self.stream = stream
+        self._calls: dict[int, asyncio.Future[Any]] = {}
+        self._guard = _CallStream(stream)
+
+    def start(self) -> None:
+        task = asyncio.ensure_future(self._serve())
+        self.stream.set_close_callback(task.cancel)
+
+    async def _serve(self) -> None:
+        try:
+            while True:
+                request = await self.stream.read_message()
+                if type(request) is list:
+                    self.stream.set_close_callback(self._cancel_all)
+                    self._on_call(request)
+                    self.stream.set_message_handler(self._on_call)
+                    return
+                if not await self._serve_one(request):
+                    return
+        except (CommClosedError, ProtocolError):
+            return  # the peer has left, or is told nothing more because its bytes make no sense
+
+    # ------------------------------------------------------------ plain requests
+
+    async def _serve_one(self, request: Any) -> bool:
+        """Answer one request; whether to read another one."""
+        if type(request) is not dict:
+            await write(self.stream, error_reply(_bad(f"a request is a dict with an 'op', not {type(request).__name__}")))
+            await self.stream.close_after_flush()
+            return False
+        wants_reply, wants_close = bool(request.pop("reply", True)), bool(request.pop("close", False))
+        op = request.pop("op", None)
+        if op == "close":
+            answer, wants_close = "OK", True
+        else:
+            answer = await self._answer(op, request)
+        if wants_reply:
+            await self._write_answer(answer)
+        if wants_close:
+            await self.stream.close_after_flush()
+        return not self.stream.closed()
+
+    async def _answer(self, op: Any, keywords: dict[str, Any]) -> Any:
+        try:
+            answer = self._run(op, keywords, self.stream)
+            return await _cancellable(answer) if hasattr(answer, "__await__") else answer
+        except CommClosedError:
+            if self.stream.closed():
+                raise
+            return error_reply(CommClosedError("another server", "a connection of this handler ended"))
+        except Exception as error:  # the boundary: whatever a handler raises goes to its caller
+            return error_reply(error)
+
+    async def _write_answer(self, answer: Any) -> None:
+        try:
+            await write(self.stream, answer)
+        except (UnencodableError, MessageTooLargeError) as error:
+            await write(self.stream, error_reply(error))
+
+    # ------------------------------------------------------------ calls
+
+    def _on_call(self, message: Any) -> None:
+        if type(message) is not list or len(message) < 2:
+            self._reject("a call is a list [kind, id, ...]")
+            return
+        kind, number = message[0], message[1]
+        if kind == CALL and len(message) == 4 and (number is None or type(number) is int):
+            self._begin(number, message[2], message[3])
+        elif kind == CANCEL and type(number) is int:
+            call = self._calls.pop(number, None)
+            if call is not None:
+                call.cancel()
+        else:
+            self._reject(f"{kind!r} is no kind of call, or its id is no integer")
+
+    def _begin(self, number: int | None, op: Any, keywords: Any) -> None:
+        try:
+            answer = self._run(op, keywords, self._guard)
+        except Exception as error:  # the boundary: whatever a handler raises goes to its caller
+            self._reply(number, FAILED, error_reply(error))
+            return
+        if not hasattr(answer, "__await__"):
+            self._reply(number, REPLY, answer)
+            return
+        future = asyncio.ensure_future(_cancellable(answer))
+        if number is None:
+            return
+        self._calls[number] = future
+        future.add_done_callback(lambda done: self._finish(number, done))
+        if len(self._calls) >= CALLS_MAX:
+            self.stream.pause_reading()
+
+    def _finish(self, number: int, done: asyncio.Future[Any]) -> None:
+        wanted = self._calls.pop(number, None) is not None
+        if len(self._calls) == CALLS_MAX - 1:
+            self.stream.resume_reading()
+        if done.cancelled():
+            if wanted:  # the handler cancelled itself
+                self._reply(number, FAILED, error_reply(asyncio.CancelledError("the handler was cancelled")))
+            return
+        error = done.exception()
+        if wanted and error is not None:
+            self._reply(number, FAILED, error_reply(error))
+        elif wanted:
+            self._reply(number, REPLY, done.result())
+
+    def _reply(self, number: int | None, kind: int, answer: Any) -> None:
+        if number is None or self.stream.closed():
+            return
+        try:
+            self.stream.write_message_nowait([kind, number, answer])
+        except (UnencodableError, MessageTooLargeError) as error:
+            self.stream.write_message_nowait([FAILED, number, error_reply(error)])
+
+    def _reject(self, text: str) -> None:
+        if not self.stream.closed():
+            self.stream.write_message_nowait(error_reply(_bad(text)))
+            asyncio.ensure_future(self.stream.close_after_flush())  # noqa: RUF006  (ends with the stream)
+
+    def _cancel_all(self) -> None:
+        calls, self._calls = self._calls, {}
+        for call in calls.values():
+            call.cancel()
+
+    # ------------------------------------------------------------ both
+
+    def _run(self, op: Any, keywords: Any, stream: Any) -> Any:
+        """Call the handler, or raise what tells the caller why not."""
+        handler = self.server.handlers.get(op) if type(op) is str else None
+        if handler is None or type(keywords) is not dict:
+            raise self._misfit(op, keywords)
+        if not may_call(self.stream.peer.role, op):
+            raise PermissionDeniedError(op, self.stream.peer.role)
+        if stream is self._guard:
+            stream.op = op
+        try:
+            return handler(stream, **keywords)
+        except TypeError as error:
+            if (reason := _mismatch(handler, keywords)) is not None:
+                raise _bad(f"{op}{_signature(handler)}: {reason}") from error
+            raise
+
+    def _misfit(self, op: Any, keywords: Any) -> BadRequestError:
+        if op is None:
+            return _bad("the request has no 'op'; ask {'op': 'ops'} for what this server knows")
+        if type(op) is str and type(keywords) is not dict:
+            return _bad(f"{op}: keywords are a dict, not {type(keywords).__name__}")
+        return UnknownOpError(str(op)[:100], sorted(self.server.handlers))
+
+
+class _CallStream:
+    """What a handler called by `rpc` gets for its stream: it can be asked, not written, since others use it too."""
+
+    def __init__(self, stream: Stream) -> None:
+        self.op = ""
+        self.peer = stream.peer
+        self.closed = stream.closed
+        self.close = stream.close
+        self.set_close_callback = stream.set_close_callback
+
+    def __getattr__(self, name: str) -> Any:
+        raise StreamingOpError(self.op)
+
+
+def _cancellable(answer: Any) -> Any:
+    """What to await for a handler's answer, so that cancelling it is right for its kind.
+
+    Coroutines and tasks are cancelled where they wait. The future of a ``gen.coroutine`` cannot stop its coroutine: that
+    one goes on, and ends when it next touches the closed stream, which is no news for anybody.
+    """
+    if not isinstance(answer, asyncio.Future) or isinstance(answer, asyncio.Task):
+        return answer
+    answer.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return asyncio.shield(answer)
+
+
+def _bad(text: str) -> BadRequestError:
+    return BadRequestError(text)
+
+
+def _signature(handler: Handler) -> str:
+    """Signature without the stream; ``(...)`` for builtins that tell none."""
+    try:
+        signature = inspect.signature(handler)
+    except (TypeError, ValueError):
+        return "(...)"
+    return str(signature.replace(parameters=list(signature.parameters.values())[1:]))
+
+
+def _mismatch(handler: Handler, keywords: dict[str, Any]) -> str | None:
+    """Why `keywords` do not fit, or None if they do (then the TypeError came from inside the handler)."""
+    try:
+        inspect.signature(handler).bind(None, **keywords)
+    except TypeError as error:
+        return str(error)
+    except ValueError:
+        return None
+    return None
+
+
+def _limits_of(message_nbytes_max: int) -> Limits:
+    given = settings().limits
+    return Limits(min(given.header_nbytes_max, message_nbytes_max), given.frame_count_max, message_nbytes_max)
+
+
+def _current_loop() -> asyncio.AbstractEventLoop:
+    """The running loop, else the one that ``IOLoop.current().start()`` will run."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        from tornado.ioloop import IOLoop  # lazy: only scripts in Tornado's style come here
+
+        return IOLoop.current().asyncio_loop  # type: ignore[attr-defined, no-any-return]
+
+

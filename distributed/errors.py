@@ -1,0 +1,267 @@
+"""Every exception of the package, as one tree.
+
+Each docstring says whose fault the error is and what the reader can do about it. Data is kept in attributes, the text
+is made once, and every error survives a pickle round trip. No secret and no payload ever goes into a text.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import CancelledError
+
+__all__ = [
+    "AddressError",
+    "AuthenticationError",
+    "BadRequestError",
+    "CancelledError",
+    "CommClosedError",
+    "ConfigError",
+    "ConnectTimeoutError",
+    "DistributedError",
+    "DistributedWarning",
+    "FunctionLoadError",
+    "InvariantError",
+    "KeyFileError",
+    "KilledWorker",
+    "LostDataError",
+    "MessageTooLargeError",
+    "NameTakenError",
+    "PermissionDeniedError",
+    "PortTakenError",
+    "ProtocolError",
+    "RemoteError",
+    "SchedulerFileError",
+    "StreamingOpError",
+    "UnencodableError",
+    "UnknownOpError",
+    "UnpicklableError",
+    "WorkerStartError",
+]
+
+
+class DistributedError(Exception):
+    """Root of the tree: catch it to catch everything this package raises on purpose."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (type(self), self.args, self.__dict__)
+
+
+def _rebuild(cls: type[DistributedError], args: tuple[object, ...], state: dict[str, object]) -> DistributedError:
+    error = cls.__new__(cls, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+class DistributedWarning(UserWarning):
+    """Something works, but not as its user would expect; the text says what to change."""
+
+
+class InvariantError(DistributedError):
+    """Our own fault: a rule that we guarantee does not hold. Please report it with its text."""
+
+
+class ConfigError(DistributedError, ValueError):
+    """The operator's fault: a setting has a value that cannot be used."""
+
+    def __init__(self, setting: str, value: object, rule: str) -> None:
+        self.setting = setting
+        self.rule = rule
+        super().__init__(f"{setting}={value!r} cannot be used: {rule}")
+
+
+class AddressError(DistributedError, ValueError):
+    """The caller's fault: a text that is no address."""
+
+    def __init__(self, address: object, rule: str) -> None:
+        self.address = address
+        super().__init__(f"{address!r} is not an address: {rule}")
+
+
+class ProtocolError(DistributedError):
+    """The peer's fault: it sent bytes that break the wire format. Its connection is closed."""
+
+
+class MessageTooLargeError(ProtocolError):
+    """A message passes a limit: split it, or raise the named setting on both sides."""
+
+    def __init__(self, what: str, size: int, limit: int, setting: str) -> None:
+        self.what = what
+        self.size = size
+        self.limit = limit
+        self.setting = setting
+        super().__init__(f"{what}: {size:,} is over the limit of {limit:,}; send less at once, or raise {setting}")
+
+
+class UnencodableError(DistributedError, TypeError):
+    """The caller's fault: a value that messages cannot carry as it is. Wrap it: ``to_serialize(value)``."""
+
+    def __init__(self, type_name: str, reason: str) -> None:
+        self.type_name = type_name
+        self.reason = reason
+        super().__init__(f"a message cannot carry {type_name}: {reason}")
+
+
+class UnpicklableError(DistributedError, TypeError):
+    """The caller's fault: a function, argument or result that cannot be pickled."""
+
+    def __init__(self, what: str, type_name: str, reason: str) -> None:
+        self.what = what
+        self.type_name = type_name
+        self.reason = reason
+        super().__init__(f"{what} of type {type_name} cannot be pickled: {reason}")
+
+
+class CommClosedError(DistributedError, OSError):
+    """The connection is gone: the peer ended, was cut off, or one side closed it."""
+
+    def __init__(self, address: str, reason: str) -> None:
+        self.address = address
+        self.reason = reason
+        super().__init__(f"connection with {address} is closed: {reason}")
+
+
+class ConnectTimeoutError(DistributedError, TimeoutError):
+    """Nobody answered at the address in time: is the server running, and is the address right?"""
+
+    def __init__(self, address: str, timeout_s: float, reason: str) -> None:
+        self.address = address
+        self.timeout_s = timeout_s
+        self.reason = reason
+        super().__init__(f"Timed out while connecting to {address} after {timeout_s:g} s: {reason}")
+
+
+class AuthenticationError(DistributedError):
+    """Two sides do not hold the same key: give both the same key file (``DISTRIBUTED_KEY_FILE``)."""
+
+    def __init__(self, address: str, reason: str) -> None:
+        self.address = address
+        self.reason = reason
+        super().__init__(
+            f"{address}: {reason}; both sides need the same key file (set DISTRIBUTED_KEY_FILE, "
+            "or copy what `python -m distributed key` shows)"
+        )
+
+
+class KeyFileError(DistributedError):
+    """The operator's fault: the key file is not safe to use or holds no key."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        self.path = path
+        self.reason = reason
+        super().__init__(f"key file {path}: {reason}")
+
+
+class PermissionDeniedError(DistributedError):
+    """The caller's role may not use this op: connect with a key of another role."""
+
+    def __init__(self, op: str, role: str) -> None:
+        self.op = op
+        self.role = role
+        super().__init__(f"role {role!r} may not call {op!r}; connect with a key that may")
+
+
+class BadRequestError(DistributedError, TypeError):
+    """The caller's fault: a request that no handler could serve."""
+
+
+class UnknownOpError(BadRequestError):
+    """The caller's fault: the server has no such op."""
+
+    def __init__(self, op: str, known: list[str]) -> None:
+        self.op = op
+        self.known = known
+        super().__init__(f"No handler found: {op!r}; this server knows {', '.join(known)}")
+
+
+class StreamingOpError(BadRequestError):
+    """The caller's fault: an op that writes to its stream needs a stream to itself (connect, write, read)."""
+
+    def __init__(self, op: str) -> None:
+        self.op = op
+        super().__init__(f"{op!r} reads or writes its stream itself: call it with connect(), write() and read(), not rpc")
+
+
+class PortTakenError(DistributedError, OSError):
+    """The operator's fault: another process listens there; choose another port, or 0 for any free one."""
+
+    def __init__(self, host: str, port: int, reason: str) -> None:
+        self.host = host
+        self.port = port
+        super().__init__(f"cannot listen on {host}:{port}: {reason}; choose another port, or 0 for any free one")
+
+
+class NameTakenError(DistributedError, ValueError):
+    """The operator's fault: two workers of one scheduler want the same name."""
+
+    def __init__(self, name: str, address: str) -> None:
+        self.name = name
+        self.address = address
+        super().__init__(f"name taken, {name!r}: the worker at {address} has it; choose another --name")
+
+
+class SchedulerFileError(DistributedError):
+    """The scheduler file is missing, damaged or left over from a scheduler that ended."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        self.path = path
+        self.reason = reason
+        super().__init__(f"scheduler file {path}: {reason}")
+
+
+class WorkerStartError(DistributedError):
+    """A process of ours did not come up; the text holds what it printed last."""
+
+
+class FunctionLoadError(DistributedError):
+    """A worker cannot rebuild the function or its arguments: a module is missing there."""
+
+    def __init__(self, name: str, worker: str, reason: str) -> None:
+        self.name = name
+        self.worker = worker
+        self.reason = reason
+        super().__init__(
+            f"{name} cannot be loaded on worker {worker}: {reason}; install the module there, "
+            "or define the function in the script that submits it"
+        )
+
+
+class LostDataError(DistributedError):
+    """Scattered data is gone with the workers that held it: it has no recipe, so scatter it again."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        super().__init__(f"{key}: every worker that held it is gone and it has no recipe; scatter it again")
+
+
+class KilledWorker(DistributedError):
+    """A task was running on too many workers when they died; it is given up so that others live.
+
+    Attributes:
+        key: the task.
+        deaths: how many workers ended while it ran.
+        certificates: what their nannies saw, newest last; each names exit code or signal, peak memory, last stderr.
+    """
+
+    def __init__(self, key: str, deaths: int, certificates: list[dict[str, object]]) -> None:
+        self.key = key
+        self.deaths = deaths
+        self.certificates = certificates
+        last = certificates[-1] if certificates else {}
+        cause = str(last.get("cause", "the connection was lost"))
+        super().__init__(f"{key} is given up: {deaths} workers died while it ran, the last one of: {cause}")
+
+
+class RemoteError(DistributedError):
+    """An exception of the other side that cannot be rebuilt here: its type name, text and traceback as text."""
+
+    def __init__(self, type: str, text: str, traceback: str) -> None:
+        self.type = type
+        self.traceback = traceback
+        super().__init__(f"{type}: {text}")

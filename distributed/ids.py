@@ -1,0 +1,33 @@
+"""Names for things that live once: processes, clients, workers."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+
+__all__ = ["counter", "is_key", "unique_id"]
+
+KEY_LENGTH_MAX = 1000  # a key is a name for people, not a place for data
+
+_numbers = itertools.count(1)
+
+
+def unique_id(kind: str) -> str:
+    """A name nobody else has: ``kind`` and 96 random bits."""
+    return f"{kind}-{os.urandom(12).hex()}"
+
+
+def counter() -> int:
+    """1, 2, 3, ... in this process."""
+    return next(_numbers)
+
+
+def short_name(text: str) -> str:
+    """`text` made fit to begin a key: what is not a word character becomes ``_``, at most 60 characters."""
+    return re.sub(r"[^\w.<>]+", "_", text)[:60] or "task"
+
+
+def is_key(key: object) -> bool:
+    """Whether `key` can name a task: text of 1 to 1,000 characters."""
+    return isinstance(key, str) and 0 < len(key) <= KEY_LENGTH_MAX

@@ -1,0 +1,143 @@
+"""Chunks of bytes to messages: finds the sentinel, allocates frames, says where the next bytes should go.
+
+`MessageDecoder` is fed by a stream and does no I/O. Its states:
+
+    HEADER   collecting bytes until the sentinel; at most ``limits.header_nbytes_max``
+    FRAMES   filling the buffers that the header declared
+"""
+
+from __future__ import annotations
+
+import mmap
+from typing import Any, Final
+
+from distributed.errors import MessageTooLargeError
+from distributed.protocol.codec import SENTINEL, Limits, decode, frame_lengths, unescape
+from distributed.protocol.serialize import Buffer
+from distributed.units import MiB
+
+__all__ = ["NOTHING", "MessageDecoder"]
+
+MAPPED_NBYTES_MIN = MiB  # from here anonymous memory is page aligned and saves the clearing that bytearray does
+
+
+class _Nothing:
+    def __repr__(self) -> str:
+        return "NOTHING"
+
+
+NOTHING: Final = _Nothing()  # None is a message
+
+
+class MessageDecoder:
+    """Turns received bytes into messages.
+
+    Args:
+        limits: bounds per message, checked before allocation.
+        may_send_objects: whether this peer may send pickles at all.
+    """
+
+    __slots__ = ("_data", "_frames", "_header", "_position", "_scan", "_views", "limits", "may_send_objects")
+
+    def __init__(self, limits: Limits, may_send_objects: bool = True) -> None:
+        self.limits = limits
+        self.may_send_objects = may_send_objects
+        self._data: bytes | bytearray = b""
+        self._position = 0  # of the first byte not yet used
+        self._scan = 0  # no sentinel begins before this position
+        self._header = b""
+        self._frames: list[Buffer] | None = None  # only in FRAMES
+        self._views: list[memoryview] = []  # what is still to be filled, last one first; empty in HEADER
+
+    @property
+    def nbytes_pending(self) -> int:
+        """Bytes received and not yet part of a returned message (frames in progress not counted)."""
+        return len(self._data) - self._position
+
+    def is_within_message(self) -> bool:
+        """Whether the stream may not end here: a message has begun and is not complete."""
+        return bool(self._views) or self.nbytes_pending > 0
+
+    def feed(self, chunk: bytes) -> None:
+        """Take what was received."""
+        if self._position == len(self._data):
+            self._data, self._position, self._scan = chunk, 0, 0
+            return
+        if isinstance(self._data, bytes):
+            self._data = bytearray(memoryview(self._data)[self._position :])
+        else:
+            del self._data[: self._position]
+        self._scan -= self._position
+        self._position = 0
+        self._data += chunk
+
+    def take(self, nbytes: int) -> bytes | None:
+        """The next `nbytes` raw bytes, for what precedes messages; None when there are not enough."""
+        if self.nbytes_pending < nbytes:
+            return None
+        start, self._position = self._position, self._position + nbytes
+        self._scan = max(self._scan, self._position)
+        return bytes(self._data[start : self._position])
+
+    def next_message(self) -> Any:
+        """The next complete message, else NOTHING.
+
+        Raises:
+            ProtocolError: the stream is not what it should be; nothing after it can be trusted, so close it.
+        """
+        if self._frames is None:
+            header = self._next_header()
+            if header is None:
+                return NOTHING
+            message, lengths = frame_lengths(header, self.limits, self.may_send_objects)
+            if not lengths:
+                return message
+            self._header = header
+            self._frames = [_allocate(nbytes) for nbytes in lengths]
+            self._views = [memoryview(frame) for frame in reversed(self._frames) if len(frame)]
+        while self._views and self.nbytes_pending:
+            self._fill_from_pending()
+        if self._views:
+            return NOTHING
+        header, frames = self._header, self._frames
+        self._header, self._frames = b"", None
+        return decode(header, frames)
+
+    def wanted(self) -> memoryview | None:
+        """Where the next received bytes should go directly (then call `filled`), or None: `feed` them."""
+        return self._views[-1] if self._views else None
+
+    def filled(self, nbytes: int) -> None:
+        """`nbytes` were received into the view that `wanted` gave."""
+        view = self._views[-1]
+        if nbytes == len(view):
+            self._views.pop()
+        else:
+            self._views[-1] = view[nbytes:]
+
+    def _next_header(self) -> bytes | None:
+        end = self._data.find(SENTINEL, self._scan)
+        limit = self.limits.header_nbytes_max
+        size = (len(self._data) if end < 0 else end + len(SENTINEL)) - self._position
+        if size > limit:
+            raise MessageTooLargeError("message header", size, limit, "header_nbytes_max")
+        if end < 0:
+            self._scan = max(self._position, len(self._data) - 1)  # the last byte may be half a sentinel
+            return None
+        header = bytes(self._data[self._position : end])
+        self._position = self._scan = end + len(SENTINEL)
+        return unescape(header)
+
+    def _fill_from_pending(self) -> None:
+        view = self._views[-1]
+        count = min(len(view), self.nbytes_pending)
+        view[:count] = memoryview(self._data)[self._position : self._position + count]
+        self._position += count
+        self._scan = self._position
+        self.filled(count)
+
+
+def _allocate(nbytes: int) -> Buffer:
+    if nbytes >= MAPPED_NBYTES_MIN:
+        return memoryview(mmap.mmap(-1, nbytes))
+    return memoryview(bytearray(nbytes)) if nbytes else b""

@@ -1,0 +1,104 @@
+"""What happens to the scheduler: the inputs of `SchedulerMachine.handle`.
+
+An event says what was seen, not what to do about it. Messages travel inside `FromClient` and `FromWorker` as the
+dataclasses of `distributed.messages`, already checked by `from_wire`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from distributed.messages import Message
+
+__all__ = [
+    "ClientJoined",
+    "ClientLeft",
+    "Event",
+    "FromClient",
+    "FromWorker",
+    "Tick",
+    "WorkerDied",
+    "WorkerJoined",
+    "WorkerLeft",
+]
+
+
+@dataclass(slots=True)
+class ClientJoined:
+    """A client connected; ``client`` is its id, new for every connection."""
+
+    client: str
+
+
+@dataclass(slots=True)
+class ClientLeft:
+    """The client's connection is gone: it holds nothing any more."""
+
+    client: str
+
+
+@dataclass(slots=True)
+class FromClient:
+    """A client sent a message."""
+
+    client: str
+    message: Message
+
+
+@dataclass(slots=True)
+class WorkerJoined:
+    """A worker connected and asks to be accepted; answered by `AcceptWorker` or `RefuseWorker`.
+
+    ``incarnation`` names this life of the process, ``host`` is what ``spec.workers`` may name instead of an address,
+    ``nanny`` the address of its guard or None.
+    """
+
+    address: str
+    incarnation: str
+    name: str
+    nthreads: int
+    memory_limit_nbytes: int | None
+    nanny: str | None
+    resources: dict[str, float]
+    host: str
+
+
+@dataclass(slots=True)
+class WorkerLeft:
+    """The worker's connection is gone; ``expected`` if it said goodbye (a close or SIGTERM), so that nobody died."""
+
+    address: str
+    incarnation: str
+    reason: str
+    expected: bool
+
+
+@dataclass(slots=True)
+class FromWorker:
+    """A worker sent a message; one of an ended incarnation is ignored."""
+
+    address: str
+    incarnation: str
+    message: Message
+
+
+@dataclass(slots=True)
+class WorkerDied:
+    """A nanny saw its worker's process end.
+
+    ``certificate["running"]`` lists the keys that ran at that moment (absent: unknown), ``certificate["cause"]`` is a
+    text for people; it may come before or after `WorkerLeft`.
+    """
+
+    address: str
+    incarnation: str
+    certificate: dict[str, Any]
+
+
+@dataclass(slots=True)
+class Tick:
+    """The time ``next_wakeup`` has come."""
+
+
+Event = ClientJoined | ClientLeft | FromClient | WorkerJoined | WorkerLeft | FromWorker | WorkerDied | Tick

@@ -1,0 +1,160 @@
+"""The messages of one event: collected by receiver, so that each gets one message of a kind per event."""
+
+from __future__ import annotations
+
+from distributed.messages import (
+    CancelTasks,
+    Failure,
+    ForgetFunctions,
+    KeysCancelled,
+    KeysDone,
+    KeysFailed,
+    KeysLost,
+    Message,
+    Payload,
+    ReleaseData,
+    RunTasks,
+)
+from distributed.scheduler.effects import Effect, ToClient, ToWorker
+from distributed.scheduler.records import ClientRecord, FunctionRecord, TaskRecord, WorkerRecord
+
+__all__ = ["Outbox"]
+
+HOLDERS_NAMED_MAX = 16  # addresses named per dependency: more would make a broadcast's messages grow with the cluster
+
+
+class Outbox:
+    """What is to be told to whom. `flush` turns it into effects.
+
+    Order of the effects: to workers before to clients (an idle worker costs more than a late answer); to a worker
+    first what to drop, then what to run, since the same key may be in both.
+    """
+
+    __slots__ = ("cancel", "cancelled", "done", "failed", "forget", "lost", "release", "run")
+
+    def __init__(self) -> None:
+        self.run: dict[WorkerRecord, list[TaskRecord]] = {}
+        self.cancel: dict[WorkerRecord, list[str]] = {}
+        self.release: dict[WorkerRecord, list[str]] = {}
+        self.forget: dict[WorkerRecord, list[bytes]] = {}
+        self.done: dict[ClientRecord, KeysDone] = {}
+        self.failed: dict[ClientRecord, KeysFailed] = {}
+        self.cancelled: dict[tuple[ClientRecord, str], list[str]] = {}
+        self.lost: dict[tuple[ClientRecord, bool], list[str]] = {}
+
+    def tell_done(self, client: ClientRecord, key: str, result: Payload, nbytes: int) -> None:
+        """The result of `key` exists; `result` is None when it stays on a worker."""
+        message = self.done_of(client)
+        message.keys.append(key)
+        message.results.append(result)
+        message.nbytes.append(nbytes)
+
+    def done_of(self, client: ClientRecord) -> KeysDone:
+        """The columns for `client`, to be appended to."""
+        message = self.done.get(client)
+        if message is None:
+            message = self.done[client] = KeysDone([], [], [])
+        return message
+
+    def tell_failed(self, client: ClientRecord, key: str, failure: Failure) -> None:
+        """`key` has failed."""
+        message = self.failed.get(client)
+        if message is None:
+            message = self.failed[client] = KeysFailed([], [])
+        message.keys.append(key)
+        message.failures.append(failure)
+
+    def flush(self, effects: list[Effect]) -> None:
+        """Append the effects to `effects` and be empty again."""
+        if self.cancel:
+            self._flush_keys(effects, self.cancel, CancelTasks)
+        if self.release:
+            self._flush_keys(effects, self.release, ReleaseData)
+        if self.forget:
+            effects.extend(
+                ToWorker(worker.address, ForgetFunctions(digests))
+                for worker, digests in self.forget.items()
+                if worker.is_alive
+            )
+            self.forget = {}
+        if self.run:
+            effects.extend(ToWorker(worker.address, run_message(worker, tasks)) for worker, tasks in self.run.items())
+            self.run = {}
+        for (client, is_recomputing), keys in self.lost.items():
+            effects.append(ToClient(client.client, KeysLost(keys, is_recomputing)))
+        self.lost = {}
+        messages: list[tuple[ClientRecord, Message]] = [*self.done.items(), *self.failed.items()]
+        effects.extend(ToClient(client.client, message) for client, message in messages)
+        self.done = {}
+        self.failed = {}
+        for (client, reason), keys in self.cancelled.items():
+            effects.append(ToClient(client.client, KeysCancelled(keys, reason)))
+        self.cancelled = {}
+
+    @staticmethod
+    def _flush_keys(
+        effects: list[Effect],
+        keys_by_worker: dict[WorkerRecord, list[str]],
+        kind: type[CancelTasks] | type[ReleaseData],
+    ) -> None:
+        for worker, keys in keys_by_worker.items():
+            if worker.is_alive:
+                effects.append(ToWorker(worker.address, kind(keys)))
+        keys_by_worker.clear()
+
+
+def run_message(worker: WorkerRecord, tasks: list[TaskRecord]) -> RunTasks:
+    """The message that starts `tasks`, none of them twice, at `worker`, which then has had their functions.
+
+    Cost: O(tasks + dependencies).
+    """
+    count = len(tasks)
+    functions = [task.function for task in tasks]
+    digest_of: list[int] | None = None
+    distinct = functions[:1]
+    if functions.count(functions[0]) != count:
+        index_of: dict[FunctionRecord | None, int] = {}
+        digest_of = [index_of.setdefault(function, len(index_of)) for function in functions]
+        distinct = list(index_of)
+    fresh: dict[bytes, Payload] = {}
+    digests: list[bytes] = []
+    for function in distinct:
+        assert function is not None  # data without a recipe is never READY
+        digests.append(function.digest)
+        if function.digest not in worker.functions:
+            worker.functions[function.digest] = function
+            function.workers[worker] = None
+            fresh[function.digest] = function.payload
+    wanted: list[bool] | None = [task.wanted_by is not None for task in tasks]
+    if wanted is not None and all(wanted):
+        wanted = None
+    dependencies: list[list[str] | None] | None = None
+    who_has: dict[str, list[str]] = {}
+    nbytes: dict[str, int] = {}
+    if any([task.dependencies for task in tasks]):
+        dependencies = [_name_dependencies(task, worker, who_has, nbytes) for task in tasks]
+    keys = [task.key for task in tasks]
+    attempts = [task.attempt for task in tasks]
+    arguments = [task.arguments for task in tasks]
+    return RunTasks(
+        fresh, digests, digest_of, keys, attempts, arguments, wanted, dependencies, who_has, nbytes
+    )  # fmt: skip
+
+
+def _name_dependencies(
+    task: TaskRecord, worker: WorkerRecord, who_has: dict[str, list[str]], nbytes: dict[str, int]
+) -> list[str] | None:
+    if task.dependencies is None:
+        return None
+    for dependency in task.dependencies:
+        key = dependency.key
+        if key not in who_has:
+            nbytes[key] = dependency.nbytes
+            holders = [worker.address] if key in worker.holds else []
+            for holder in dependency.who_has or ():
+                if len(holders) == HOLDERS_NAMED_MAX:
+                    break
+                if holder is not worker:
+                    holders.append(holder.address)
+            who_has[key] = holders
+    return [dependency.key for dependency in task.dependencies]

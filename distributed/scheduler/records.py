@@ -1,0 +1,286 @@
+"""The records of tasks, workers, clients and functions, their states, and the relations between them.
+
+A relation (task-task, task-worker, task-client) is changed on both sides by one function of this file and nowhere
+else, with one exception that says so: the batch loops of `answers`, `placement` and `graph`.
+Not here: when to change what (`lifecycle`, `placement`, `failures`), nor the tables that hold the records (`state`).
+
+A task's states, and the only ways between them (`TRANSITIONS`)::
+
+    RELEASED ──▶ WAITING ──▶ READY ──▶ PROCESSING ──▶ MEMORY      any but FORGOTTEN ──▶ FORGOTTEN
+        ▲           ▲          │           │            │
+        │           └──────────┴───────────┘            │         also: READY, PROCESSING ──▶ WAITING (a dependency
+        └── WAITING, READY, PROCESSING, MEMORY ◀────────┘               lost its data), PROCESSING ──▶ READY (again),
+    RELEASED, WAITING, READY, PROCESSING, MEMORY ──▶ ERRED              RELEASED, ERRED ──▶ MEMORY (scattered)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any, TypeVar
+
+from distributed.messages import Failure, Payload, TaskSpec
+
+__all__ = [
+    "TRANSITIONS",
+    "ClientRecord",
+    "FunctionRecord",
+    "Room",
+    "TaskRecord",
+    "TaskState",
+    "WorkerRecord",
+    "add_replica",
+    "add_want",
+    "begin_processing",
+    "end_processing",
+    "link_dependencies",
+    "remove_replica",
+    "remove_want",
+    "unlink_dependencies",
+]
+
+SMALL_MAX = 8  # members a relation keeps in a tuple; from there on a dict: a tuple of one costs 48 bytes, a dict 232
+
+
+class TaskState(IntEnum):
+    """Where a task is. An integer, because enum members of another kind hash in Python and cost 0.2 us each."""
+
+    RELEASED = 0  # known recipe, no data and nobody computes it; it can be computed again
+    WAITING = 1  # somebody wants or needs it; some dependency has no data yet
+    READY = 2  # every dependency is in MEMORY; it is in a ready queue
+    PROCESSING = 3  # sent to a worker
+    MEMORY = 4  # some worker holds the result
+    ERRED = 5  # it raised, or depends on one that did; `failure` says what
+    FORGOTTEN = 6  # in no table any more
+
+
+_RELEASED, _WAITING, _READY, _PROCESSING, _MEMORY, _ERRED, _FORGOTTEN = TaskState
+
+TRANSITIONS: dict[TaskState, frozenset[TaskState]] = {
+    _RELEASED: frozenset({_WAITING, _READY, _MEMORY, _ERRED, _FORGOTTEN}),
+    _WAITING: frozenset({_READY, _RELEASED, _ERRED, _FORGOTTEN}),
+    _READY: frozenset({_PROCESSING, _WAITING, _RELEASED, _ERRED, _FORGOTTEN}),
+    _PROCESSING: frozenset({_MEMORY, _READY, _WAITING, _RELEASED, _ERRED, _FORGOTTEN}),
+    _MEMORY: frozenset({_RELEASED, _ERRED, _FORGOTTEN}),
+    _ERRED: frozenset({_MEMORY, _FORGOTTEN}),
+    _FORGOTTEN: frozenset(),
+}
+
+
+class Room(IntEnum):
+    """How willing a worker is to take one more unrestricted task."""
+
+    CLOSED = 0  # full, lost, or kept free for a suspect
+    IDLE = 1  # a thread has nothing to do
+    OPEN = 2  # every thread is busy, but the queue behind them is short
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class FunctionRecord:
+    """A function: opaque payload, who has it, how long it takes.
+
+    It stays while a task uses it or a client that sent it is connected (a client sends each digest once). So the
+    number of functions is bounded by what connected clients send; if one ever sends too many, evict here by last use
+    and let the client send the digest again (needs a message for that).
+    """
+
+    digest: bytes
+    payload: Payload
+    ntasks: int = 0
+    clients: dict[ClientRecord, None] = field(default_factory=dict)
+    workers: dict[WorkerRecord, None] = field(default_factory=dict)
+    duration_total_s: float = 0.0
+    duration_count: float = 0.0
+    estimate_s: float | None = None  # None until the first answer
+
+    def observe(self, total_s: float, count: int) -> None:
+        """Take `count` measured runs of together `total_s` seconds into the running mean (old runs fade out)."""
+        if self.duration_count > 10_000:  # an estimate that follows the last few thousand runs
+            self.duration_total_s *= 0.5
+            self.duration_count *= 0.5
+        self.duration_total_s += total_s
+        self.duration_count += count
+        self.estimate_s = self.duration_total_s / self.duration_count
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class ClientRecord:
+    """A connected client and what it holds."""
+
+    client: str
+    wanted: dict[str, TaskRecord] = field(default_factory=dict)
+    functions: dict[bytes, FunctionRecord] = field(default_factory=dict)
+    alone: tuple[ClientRecord, ...] = ()  # (self,): the `wanted_by` of most tasks, shared by all of them
+
+    def __post_init__(self) -> None:
+        self.alone = (self,)
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class WorkerRecord:
+    """One life of a worker: what it runs, holds and may take."""
+
+    address: str
+    incarnation: str
+    name: str
+    nthreads: int
+    memory_limit_nbytes: int | None
+    nanny: str | None
+    resources: dict[str, float]
+    host: str
+    serial: int  # joining order
+    room: Room = Room.CLOSED
+    is_alive: bool = True
+    processing: dict[str, TaskRecord] = field(default_factory=dict)  # in the order sent
+    holds: dict[str, TaskRecord] = field(default_factory=dict)
+    functions: dict[bytes, FunctionRecord] = field(default_factory=dict)
+    occupancy_s: float = 0.0
+    extras: dict[str, tuple[tuple[str, float], ...]] = field(default_factory=dict)  # suspects and resource users here
+    resources_free: dict[str, float] = field(default_factory=dict)
+    has_suspect: bool = False  # the one task here is a suspect: nothing may be placed behind it
+    is_reserved: bool = False  # it runs empty, so that a suspect can have it alone
+    metrics: dict[str, float] = field(default_factory=dict)
+    lost_deadline: float | None = None  # while its death certificate is awaited
+    alone: tuple[WorkerRecord, ...] = ()  # (self,): the `who_has` of most results here
+
+    def __post_init__(self) -> None:
+        self.resources_free = dict(self.resources)
+        self.alone = (self,)
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class TaskRecord:
+    """One task: recipe, state and relations; 184 bytes, so containers are None until they are used.
+
+    ``function`` is None for scattered data (no recipe). ``processing_on`` and ``estimate_s`` belong to PROCESSING,
+    ``who_has`` to MEMORY, ``failure`` to ERRED, ``waiting_on`` to WAITING. ``needed_by`` counts the dependents that
+    are WAITING, READY or PROCESSING; ``waiting_on`` the dependencies that are not in MEMORY.
+    """
+
+    key: str
+    spec: TaskSpec
+    function: FunctionRecord | None
+    arguments: Payload
+    wanted_by: Many[ClientRecord]
+    retries_left: int
+    state: TaskState = _RELEASED
+    attempt: int = 0
+    deaths: int = 0
+    needed_by: int = 0
+    waiting_on: int = 0
+    nbytes: int = 0
+    estimate_s: float = 0.0
+    dependencies: tuple[TaskRecord, ...] | None = None
+    dependents: Many[TaskRecord] = None
+    who_has: Many[WorkerRecord] = None
+    processing_on: WorkerRecord | None = None
+    failure: Failure | None = None
+    certificates: list[dict[str, Any]] | None = None
+
+    def __repr__(self) -> str:
+        return f"<task {self.key} {self.state.name}>"
+
+
+Record = TypeVar("Record", TaskRecord, WorkerRecord, ClientRecord)
+Many = tuple[Record, ...] | dict[Record, None] | None
+
+
+def link_dependencies(task: TaskRecord, dependencies: tuple[TaskRecord, ...]) -> None:
+    """`task` depends on these, none twice."""
+    task.dependencies = dependencies
+    for dependency in dependencies:
+        dependency.dependents = _with(dependency.dependents, task)
+
+
+def unlink_dependencies(task: TaskRecord) -> tuple[TaskRecord, ...]:
+    """`task` depends on nothing any more; answers what it depended on."""
+    dependencies = task.dependencies or ()
+    task.dependencies = None
+    for dependency in dependencies:
+        dependency.dependents = _without(dependency.dependents, task)
+    return dependencies
+
+
+def add_replica(task: TaskRecord, worker: WorkerRecord) -> None:
+    """`worker` holds the result of `task`."""
+    worker.holds[task.key] = task
+    task.who_has = worker.alone if task.who_has is None else _with(task.who_has, worker)
+
+
+def remove_replica(task: TaskRecord, worker: WorkerRecord) -> bool:
+    """`worker` no longer holds the result of `task`; answers whether it did."""
+    if worker.holds.pop(task.key, None) is None:
+        return False
+    task.who_has = _without(task.who_has, worker)
+    return True
+
+
+def add_want(task: TaskRecord, client: ClientRecord) -> None:
+    """`client` holds `task`."""
+    client.wanted[task.key] = task
+    task.wanted_by = client.alone if task.wanted_by is None else _with(task.wanted_by, client)
+
+
+def remove_want(task: TaskRecord, client: ClientRecord) -> None:
+    """`client` no longer holds `task`."""
+    client.wanted.pop(task.key, None)
+    task.wanted_by = _without(task.wanted_by, client)
+
+
+def begin_processing(task: TaskRecord, worker: WorkerRecord, estimate_s: float) -> None:
+    """`task` is with `worker`, takes its resources there, and a suspect keeps it for itself."""
+    worker.processing[task.key] = task
+    worker.occupancy_s += estimate_s
+    task.processing_on = worker
+    task.estimate_s = estimate_s
+    resources = task.spec.resources
+    if resources is not None or task.deaths:
+        worker.extras[task.key] = resources or ()
+        worker.has_suspect = task.deaths > 0
+        for name, amount in resources or ():
+            worker.resources_free[name] -= amount
+
+
+def end_processing(task: TaskRecord) -> None:
+    """`task` is with no worker any more; its worker has its share of time and resources back."""
+    worker = task.processing_on
+    assert worker is not None
+    del worker.processing[task.key]
+    task.processing_on = None
+    worker.occupancy_s -= task.estimate_s
+    task.estimate_s = 0.0
+    if not worker.processing:
+        worker.occupancy_s = 0.0  # exactly: thousands of small differences do not add up
+    if task.key in worker.extras:
+        give_back_extras(task, worker)
+
+
+def give_back_extras(task: TaskRecord, worker: WorkerRecord) -> None:
+    """The part of `end_processing` that few tasks need: resources, and the end of a suspect's time alone."""
+    worker.has_suspect = False  # a suspect is alone, so whoever ends here leaves none behind
+    for name, amount in worker.extras.pop(task.key):
+        worker.resources_free[name] += amount
+    if not worker.extras:
+        worker.resources_free = dict(worker.resources)
+
+
+def _with(members: Many[Record], member: Record) -> Many[Record]:
+    if members is None:
+        return (member,)
+    if isinstance(members, dict):
+        members[member] = None
+        return members
+    if member in members:
+        return members
+    if len(members) < SMALL_MAX:
+        return (*members, member)
+    return dict.fromkeys((*members, member))
+
+
+def _without(members: Many[Record], member: Record) -> Many[Record]:
+    if members is None:
+        return None
+    if isinstance(members, dict):
+        members.pop(member, None)
+        return members or None
+    return tuple(other for other in members if other is not member) or None

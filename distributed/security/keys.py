@@ -1,0 +1,127 @@
+"""The user's key: 32 random bytes in a file only its owner can read, made on first use; and the keys of the roles.
+
+The file holds 64 hex digits, or ``role:`` and 64 hex digits for the key of a single role, as
+``python -m distributed key --role worker`` exports it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import secrets
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from distributed.config import settings
+from distributed.errors import KeyFileError
+from distributed.security.permissions import ROLES
+
+__all__ = ["Keyring", "key_path", "keyring", "load_keyring", "role_key"]
+
+KEY_NBYTES = 32
+
+
+@dataclass(frozen=True, repr=False)
+class Keyring:
+    """The keys that this process can prove, by role. Its repr shows no secret."""
+
+    key_by_role: Mapping[str, bytes]
+
+    def __repr__(self) -> str:
+        return f"<Keyring for {', '.join(self.key_by_role)}>"
+
+    def strongest_role(self, *preferred: str) -> str:
+        """The first of `preferred` we hold the key of, else any that we hold."""
+        return next((role for role in preferred if role in self.key_by_role), next(iter(self.key_by_role)))
+
+    def fingerprint(self) -> str:
+        """Sixteen hex digits to compare two files by; tells nothing about the key."""
+        parts = b"".join(self.key_by_role[role] for role in ROLES if role in self.key_by_role)
+        return hashlib.sha256(b"distributed/1/fingerprint" + parts).hexdigest()[:16]
+
+
+def role_key(master: bytes, role: str) -> bytes:
+    """The key of a role: HKDF-SHA256 (RFC 5869) with no salt and info ``distributed/1/<role>``."""
+    extracted = hmac.digest(bytes(32), master, "sha256")
+    return hmac.digest(extracted, f"distributed/1/{role}".encode() + b"\x01", "sha256")
+
+
+def keyring_from_master(master: bytes) -> Keyring:
+    """All role keys of one master key."""
+    return Keyring({role: role_key(master, role) for role in ROLES})
+
+
+def key_path() -> Path:
+    """``$DISTRIBUTED_KEY_FILE``, else ``distributed/key`` below the user's configuration folder."""
+    if settings().key_file:
+        return Path(str(settings().key_file)).expanduser()
+    folder = os.environ.get("XDG_CONFIG_HOME", "")  # the XDG rule: relative paths count as unset
+    return (Path(folder) if os.path.isabs(folder) else Path.home() / ".config") / "distributed" / "key"
+
+
+def load_keyring(path: Path) -> Keyring:
+    """Read the key file, or make it: several first starts at once agree on one key.
+
+    Raises:
+        KeyFileError: not a plain file of ours with mode 0600, no key in it, or its folder cannot be written.
+    """
+    try:
+        if not path.exists():
+            _create(path)
+        return _parse(path, _read(path))
+    except OSError as error:
+        raise KeyFileError(str(path), f"{error.strerror or error}; set DISTRIBUTED_KEY_FILE to a file that can be used") from error
+
+
+_keyrings: dict[Path, Keyring] = {}
+
+
+def keyring() -> Keyring:
+    """The keys of this process's user, read once per path."""
+    path = key_path()
+    if path not in _keyrings:
+        _keyrings[path] = load_keyring(path)
+    return _keyrings[path]
+
+
+def _create(path: Path) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_hex(KEY_NBYTES) + "\n")
+        try:
+            os.link(temporary, path)  # fails when somebody was first: then theirs is the key
+        except FileExistsError:
+            return
+    finally:
+        os.unlink(temporary)
+
+
+def _read(path: Path) -> str:
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    with os.fdopen(descriptor, encoding="ascii", errors="replace") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise KeyFileError(str(path), "it is not a regular file")
+        if hasattr(os, "geteuid"):
+            if status.st_uid != os.geteuid():
+                raise KeyFileError(str(path), f"it belongs to user id {status.st_uid}, not to you ({os.geteuid()})")
+            if status.st_mode & 0o077:
+                raise KeyFileError(str(path), f"its mode is {status.st_mode & 0o777:04o}, others can use it; chmod 600 it")
+        return file.read(1000).strip()
+
+
+def _parse(path: Path, text: str) -> Keyring:
+    role, _, digits = text.rpartition(":")
+    try:
+        key = bytes.fromhex(digits)
+    except ValueError:
+        key = b""
+    if len(key) != KEY_NBYTES or role not in ("", *ROLES):
+        raise KeyFileError(str(path), f"it holds no key ({2 * KEY_NBYTES} hex digits); delete it and a new one is made")
+    return Keyring({role: key}) if role else keyring_from_master(key)

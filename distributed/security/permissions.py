@@ -1,0 +1,57 @@
+"""Which role may call which op: one row per op, checked by the server before a handler is looked up.
+
+Roles: ``client`` submits work and asks everything; ``worker`` runs work and serves data; ``readonly`` only looks.
+Ops of servers that users write are open to client and worker.
+"""
+
+from __future__ import annotations
+
+__all__ = ["CLIENT", "READONLY", "ROLES", "WORKER", "may_call", "may_send_objects"]
+
+CLIENT, WORKER, READONLY = "client", "worker", "readonly"
+ROLES = (CLIENT, WORKER, READONLY)
+
+_ANYONE = frozenset(ROLES)
+_TRUSTED = frozenset({CLIENT, WORKER})
+_CLIENTS = frozenset({CLIENT})
+_WORKERS = frozenset({WORKER})
+
+_ROLES_BY_OP: dict[str, frozenset[str]] = {
+    # every server
+    "identity": _ANYONE,
+    "ping": _ANYONE,
+    "ops": _ANYONE,
+    "close": _ANYONE,
+    # scheduler
+    "scheduler_info": _ANYONE,
+    "ncores": _ANYONE,
+    "who_has": _ANYONE,
+    "has_what": _ANYONE,
+    "why": _ANYONE,
+    "story": _ANYONE,
+    "register_client": _CLIENTS,
+    "register_worker": _WORKERS,
+    "worker_died": _WORKERS,
+    "terminate": _TRUSTED,
+    # worker
+    "get_data": _TRUSTED,
+    "put_data": _CLIENTS,
+    "update_data": _CLIENTS,
+    "delete_data": _TRUSTED,
+    "compute": _CLIENTS,
+    "health": _ANYONE,
+    # nanny
+    "instantiate": _CLIENTS,
+    "kill": _CLIENTS,
+    "monitor_resources": _ANYONE,
+}
+
+
+def may_call(role: str, op: str) -> bool:
+    """Whether a peer of `role` may use `op`."""
+    return role in _ROLES_BY_OP.get(op, _TRUSTED)
+
+
+def may_send_objects(role: str) -> bool:
+    """Whether pickles from a peer of `role` are let in at all."""
+    return role in _TRUSTED

@@ -1,0 +1,95 @@
+"""What the worker's machine wants done; `distributed.worker.server` does it, in order, after the event."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from distributed.messages import Message, Payload
+
+__all__ = [
+    "DropData",
+    "DropFunctions",
+    "Effect",
+    "Execute",
+    "Fetch",
+    "Keep",
+    "ReadyTask",
+    "ToScheduler",
+    "Withdraw",
+]
+
+
+@dataclass(slots=True)
+class ReadyTask:
+    """All the executor needs to run a task; never changed after it was made.
+
+    Attributes:
+        ticket: unique among all runs of this worker's life, growing; an outcome carries it back. (Attempt numbers
+            would not do: those of a new scheduler begin again while an old task may still be running.)
+        function: the pickled function whose digest is ``digest``.
+        wanted: whether a small result rides inline.
+    """
+
+    key: str
+    ticket: int
+    digest: bytes
+    function: Payload
+    arguments: Payload
+    wanted: bool
+    dependencies: list[str] | None
+
+
+@dataclass(slots=True)
+class Execute:
+    """Run these, first in, first out, after those given before."""
+
+    tasks: list[ReadyTask]
+
+
+@dataclass(slots=True)
+class Withdraw:
+    """Take these tasks out of the executor's queue. One that has begun ends; its outcome will be ignored."""
+
+    keys: list[str]
+
+
+@dataclass(slots=True)
+class Keep:
+    """Put these values into the store, replacing older ones. This is the only way in; columns of one length."""
+
+    keys: list[str]
+    values: list[Any]
+    nbytes: list[int]
+
+
+@dataclass(slots=True)
+class DropData:
+    """Remove these keys from the store."""
+
+    keys: list[str]
+
+
+@dataclass(slots=True)
+class DropFunctions:
+    """No task will need these functions: the executor may forget what it loaded."""
+
+    digests: list[bytes]
+
+
+@dataclass(slots=True)
+class Fetch:
+    """Ask the peer at `address` for these keys; answer with `DataFetched` or `FetchFailed`, always with one of them."""
+
+    address: str
+    keys: list[str]
+
+
+@dataclass(slots=True)
+class ToScheduler:
+    """Send `message` to the scheduler."""
+
+    message: Message
+
+
+Effect = Execute | Withdraw | Keep | DropData | DropFunctions | Fetch | ToScheduler

@@ -1,0 +1,338 @@
+"""The machine of a worker: what to fetch, when a task is ready, what to answer. Pure: no I/O, clock, random or thread.
+
+Tasks are handed to the executor in the order in which they become ready; one that waits for data does not hold up those
+behind it. All that one event brings about leaves in one effect of each kind. States: `distributed.worker.records`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from itertools import repeat
+from typing import Any
+
+from distributed.errors import FunctionLoadError, ProtocolError
+from distributed.messages import (
+    CancelTasks,
+    DataAdded,
+    Failure,
+    ForgetFunctions,
+    ReleaseData,
+    RunTasks,
+    ServerClosing,
+    TasksDone,
+    TasksFailed,
+    TasksMissingData,
+)
+from distributed.worker import copies
+from distributed.worker.effects import (
+    DropData,
+    DropFunctions,
+    Effect,
+    Execute,
+    Keep,
+    ReadyTask,
+    ToScheduler,
+    Withdraw,
+)
+from distributed.worker.events import (
+    DataFetched,
+    DataPut,
+    Event,
+    FetchFailed,
+    FromScheduler,
+    SchedulerLost,
+    TasksExecuted,
+)
+from distributed.worker.records import CopyRecord, TaskRecord, TaskState, WorkerState, move_task
+
+__all__ = ["WorkerMachine"]
+
+
+@dataclass(slots=True)
+class _Turn:
+    """What one event brings about, collected until its end."""
+
+    functions: list[bytes] = field(default_factory=list)  # to be dropped
+    withdrawn: list[str] = field(default_factory=list)
+    dropped: list[str] = field(default_factory=list)
+    keep: Keep | None = None
+    ready: list[ReadyTask] = field(default_factory=list)
+    lost: dict[str, CopyRecord] = field(default_factory=dict)  # copies without a holder left to ask
+    added: DataAdded | None = None
+    done: TasksDone | None = None
+    failed: list[tuple[TaskRecord, Failure, float]] = field(default_factory=list)
+    unstarted: list[tuple[TaskRecord, list[str], list[list[str]]]] = field(default_factory=list)
+
+
+class WorkerMachine:
+    """Decides for one worker.
+
+    Args:
+        address: where this worker listens, canonical; fetches never go there.
+        nthreads: threads of its executor, >= 1.
+    Attributes:
+        next_wakeup: monotonic seconds when it wants to be called again; always None, nothing here depends on time.
+        state: for the invariants and for tests; nobody else holds records.
+    """
+
+    def __init__(self, address: str, nthreads: int) -> None:
+        self.address = address
+        self.nthreads = nthreads
+        self.next_wakeup: float | None = None
+        self.state = WorkerState(address)
+        self._effects: list[Effect] = []
+
+    def handle(self, event: Event, now: float) -> None:
+        """Change the state; the effects are then taken with `take_effects`.
+
+        Raises:
+            ProtocolError: the scheduler sent a message that is not for workers; nothing has changed.
+        """
+        turn = _Turn()
+        _HANDLERS[type(event)](self, turn, event)
+        self._end(turn)
+
+    def take_effects(self) -> list[Effect]:
+        """What is to be done since the last call, in order."""
+        effects, self._effects = self._effects, []
+        return effects
+
+    # ------------------------------------------------------------ from the scheduler
+
+    def _from_scheduler(self, turn: _Turn, event: FromScheduler) -> None:
+        handler = _MESSAGE_HANDLERS.get(type(event.message))
+        if handler is None:
+            raise ProtocolError(f"a worker does not serve {type(event.message).__name__}")
+        handler(self, turn, event.message)
+
+    def _run_tasks(self, turn: _Turn, message: RunTasks) -> None:
+        state, tasks, ready, digests = self.state, self.state.tasks, turn.ready, message.digests
+        state.functions.update(message.functions)
+        functions = [state.functions.get(digest) for digest in digests]
+        columns: Iterable[tuple[str, int, Any, bool, int, list[str] | None]] = zip(
+            message.keys,
+            message.attempts,
+            message.arguments,
+            repeat(True) if message.wanted is None else message.wanted,
+            repeat(0) if message.digest_of is None else message.digest_of,
+            repeat(None) if message.dependencies is None else message.dependencies,
+            strict=False,  # a repeat has no end
+        )
+        for key, attempt, arguments, wanted, index, dependencies in columns:
+            old = tasks.get(key)
+            if old is not None:
+                if attempt <= old.attempt:  # said twice
+                    continue
+                self._forget_task(turn, old)
+            state.tickets += 1
+            function = functions[index]
+            task = ReadyTask(key, state.tickets, digests[index], function, arguments, wanted, dependencies)
+            record = TaskRecord(task, attempt)
+            if function is None:
+                turn.failed.append((record, self._unknown_function(digests[index]), 0.0))
+                continue
+            tasks[key] = record
+            if dependencies:
+                self._want_data(turn, record, dependencies, message)
+            if record.missing is None:
+                move_task(record, TaskState.READY)
+                ready.append(task)
+            else:
+                move_task(record, TaskState.WAITING)
+
+    def _want_data(self, turn: _Turn, record: TaskRecord, dependencies: list[str], message: RunTasks) -> None:
+        state = self.state
+        for key in dependencies:
+            if key in state.memory:
+                continue
+            holders = message.who_has.get(key, ())
+            if not copies.wait_for_copy(state, record, key, message.nbytes.get(key, 0), holders):
+                turn.lost[key] = state.copies[key]
+
+    def _unknown_function(self, digest: bytes) -> Failure:
+        error = FunctionLoadError(f"function {digest.hex()}", self.address, "the scheduler named it without sending it")
+        return ["distributed.errors.FunctionLoadError", error.text, "", None]
+
+    def _cancel_tasks(self, turn: _Turn, message: CancelTasks) -> None:
+        for key in message.keys:
+            record = self.state.tasks.get(key)
+            if record is not None:
+                self._forget_task(turn, record)
+        # Whoever cancels does not know yet that a task has finished: its result is unwanted just the same.
+        self._drop(turn, message.keys)
+
+    def _release_data(self, turn: _Turn, message: ReleaseData) -> None:
+        self._drop(turn, message.keys)
+
+    def _forget_functions(self, turn: _Turn, message: ForgetFunctions) -> None:
+        functions = self.state.functions
+        turn.functions += [digest for digest in message.digests if functions.pop(digest, None) is not None]
+
+    def _ignore(self, turn: _Turn, message: ServerClosing) -> None:
+        """The end of the connection will say the same."""
+
+    # ------------------------------------------------------------ from this process
+
+    def _tasks_executed(self, turn: _Turn, event: TasksExecuted) -> None:
+        tasks, memory, waited_for = self.state.tasks, self.state.memory, self.state.copies
+        keys: list[str] = []
+        attempts: list[int] = []
+        values: list[Any] = []
+        nbytes: list[int] = []
+        payloads: list[Any] = []
+        durations_s: list[float] = []
+        arrived: list[str] = []
+        for outcome in event.outcomes:
+            key = outcome.key
+            record = tasks.get(key)
+            if record is None or record.task.ticket != outcome.ticket:
+                continue  # a late outcome: the task was cancelled, replaced by a newer attempt, or its scheduler lost
+            if outcome.failure is None and outcome.missing is None:
+                move_task(record, TaskState.MEMORY)
+                del tasks[key]
+                memory[key] = outcome.nbytes
+                keys.append(key)
+                attempts.append(record.attempt)
+                values.append(outcome.value)
+                nbytes.append(outcome.nbytes)
+                payloads.append(outcome.payload)
+                durations_s.append(outcome.duration_s)
+                if key in waited_for:
+                    arrived.append(key)
+                continue
+            move_task(record, TaskState.FORGOTTEN)
+            del tasks[key]
+            if outcome.missing is not None:
+                pairs = [[missing, self.address] for missing in outcome.missing]
+                turn.unstarted.append((record, outcome.missing, pairs))
+            else:
+                assert outcome.failure is not None
+                turn.failed.append((record, outcome.failure, outcome.duration_s))
+        if keys:
+            turn.keep = Keep(keys, values, nbytes)
+            turn.done = TasksDone(keys, attempts, nbytes, payloads, durations_s)
+            self._arrive(turn, arrived)
+
+    def _data_fetched(self, turn: _Turn, event: DataFetched) -> None:
+        keys = []
+        for copy in copies.finish_fetch(self.state, event.address):
+            if not copy.waiters:
+                copies.ignore_copy(self.state, copy)
+            elif copy.key in event.values:
+                keys.append(copy.key)
+            elif not copies.copy_failed(self.state, copy, event.address):
+                turn.lost[copy.key] = copy
+        self._keep_data(turn, keys, event.values, event.nbytes, None)
+
+    def _fetch_failed(self, turn: _Turn, event: FetchFailed) -> None:
+        self._data_fetched(turn, DataFetched(event.address, {}, {}, event.keys))
+
+    def _data_put(self, turn: _Turn, event: DataPut) -> None:
+        self._keep_data(turn, list(event.values), event.values, event.nbytes, event.client)
+
+    def _scheduler_lost(self, turn: _Turn, event: SchedulerLost) -> None:
+        state = self.state
+        for record in list(state.tasks.values()):
+            self._forget_task(turn, record)
+        copies.forget_copies(state)
+        turn.dropped += state.memory
+        state.memory.clear()
+        turn.functions += state.functions
+        state.functions.clear()
+
+    # ------------------------------------------------------------ parts
+
+    def _keep_data(
+        self, turn: _Turn, keys: list[str], values: dict[str, Any], nbytes: dict[str, int], client: str | None
+    ) -> None:
+        if not keys:
+            return
+        sizes = [nbytes[key] for key in keys]
+        self.state.memory.update(zip(keys, sizes, strict=True))
+        turn.keep = Keep(keys, [values[key] for key in keys], sizes)
+        turn.added = DataAdded(keys, sizes, client)
+        self._arrive(turn, keys)
+
+    def _arrive(self, turn: _Turn, keys: list[str]) -> None:
+        """These keys are in memory now: tasks that waited only for them become ready, in the order they came."""
+        became_ready: list[TaskRecord] = []
+        for key in keys:
+            copy = self.state.copies.get(key)
+            if copy is not None:
+                became_ready += copies.hold_copy(self.state, copy)
+        became_ready.sort(key=lambda record: record.task.ticket)
+        for record in became_ready:
+            move_task(record, TaskState.READY)
+            turn.ready.append(record.task)
+
+    def _forget_task(self, turn: _Turn, record: TaskRecord) -> None:
+        if record.state is TaskState.READY:
+            turn.withdrawn.append(record.task.key)
+        else:
+            copies.stop_waiting(self.state, record)
+        move_task(record, TaskState.FORGOTTEN)
+        del self.state.tasks[record.task.key]
+
+    def _drop(self, turn: _Turn, keys: list[str]) -> None:
+        """Tasks in the executor that need one of them will say that it is missing: no right scheduler does that."""
+        memory = self.state.memory
+        turn.dropped += [key for key in keys if memory.pop(key, None) is not None]
+
+    def _end(self, turn: _Turn) -> None:
+        if turn.lost:
+            for record, missing, gone in copies.take_waiters(self.state, turn.lost.values()):
+                move_task(record, TaskState.FORGOTTEN)
+                del self.state.tasks[record.task.key]
+                turn.unstarted.append((record, missing, gone))
+        effects = self._effects
+        if turn.functions:
+            effects.append(DropFunctions(turn.functions))
+        if turn.withdrawn:  # before Execute, which may hold a newer attempt of the same key
+            effects.append(Withdraw(turn.withdrawn))
+        if turn.dropped:
+            effects.append(DropData(turn.dropped))
+        if turn.keep is not None:  # before Execute, which may hold tasks that need the data
+            effects.append(turn.keep)
+        if turn.ready:
+            effects.append(Execute(turn.ready))
+        if self.state.waiting_peers:
+            effects += copies.start_fetches(self.state)
+        effects += map(ToScheduler, _answers(turn))
+
+
+def _answers(turn: _Turn) -> Iterable[DataAdded | TasksDone | TasksFailed | TasksMissingData]:
+    if turn.added is not None:
+        yield turn.added
+    if turn.done is not None:
+        yield turn.done
+    if turn.failed:
+        records, failures, durations_s = zip(*turn.failed, strict=True)
+        yield TasksFailed(*_names(records), list(failures), list(durations_s))
+    if turn.unstarted:
+        records, missing, gone = zip(*turn.unstarted, strict=True)
+        yield TasksMissingData(*_names(records), list(missing), list(gone))
+
+
+def _names(records: Iterable[TaskRecord]) -> tuple[list[str], list[int]]:
+    return [record.task.key for record in records], [record.attempt for record in records]
+
+
+_Handler = Callable[[WorkerMachine, _Turn, Any], None]
+
+_HANDLERS: dict[type[Any], _Handler] = {
+    FromScheduler: WorkerMachine._from_scheduler,
+    TasksExecuted: WorkerMachine._tasks_executed,
+    DataFetched: WorkerMachine._data_fetched,
+    FetchFailed: WorkerMachine._fetch_failed,
+    DataPut: WorkerMachine._data_put,
+    SchedulerLost: WorkerMachine._scheduler_lost,
+}
+
+_MESSAGE_HANDLERS: dict[type[Any], _Handler] = {
+    RunTasks: WorkerMachine._run_tasks,
+    CancelTasks: WorkerMachine._cancel_tasks,
+    ReleaseData: WorkerMachine._release_data,
+    ForgetFunctions: WorkerMachine._forget_functions,
+    ServerClosing: WorkerMachine._ignore,
+}

@@ -1,0 +1,221 @@
+"""The records of the worker's machine: tasks, copies and peers, and the only functions that change their relations.
+
+Both tables of states are literal; a pair that is not in them is a bug of ours (`InvariantError`).
+
+    task:  NEW ──▶ WAITING ──▶ READY ──▶ MEMORY        WAITING: a dependency is not here yet
+            └───────────────────▲  │                   READY: handed to the executor, which may be running it
+                       WAITING, READY ──▶ FORGOTTEN    MEMORY, FORGOTTEN: its record is no longer in the table
+
+    copy:  NEW ──▶ WANTED ⇄ FETCHING ──▶ HELD          WANTED: in the queue of one peer, its holder of choice
+                     └───────┴───────▶ FORGOTTEN       HELD: arrived, by this fetch or another way
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from distributed.errors import InvariantError
+from distributed.messages import Payload
+from distributed.worker.effects import ReadyTask
+
+__all__ = [
+    "COPY_TRANSITIONS",
+    "TASK_TRANSITIONS",
+    "CopyRecord",
+    "CopyState",
+    "PeerRecord",
+    "TaskRecord",
+    "TaskState",
+    "WorkerState",
+    "add_waiter",
+    "move_copy",
+    "move_task",
+    "queue_copy",
+    "remove_waiter",
+    "unqueue_copy",
+]
+
+
+class TaskState(IntEnum):
+    """Where a task is; an int because its hash is then computed in C."""
+
+    NEW = 0
+    WAITING = 1
+    READY = 2
+    MEMORY = 3
+    FORGOTTEN = 4
+
+
+class CopyState(IntEnum):
+    """Where the copy of a result of another worker is."""
+
+    NEW = 0
+    WANTED = 1
+    FETCHING = 2
+    HELD = 3
+    FORGOTTEN = 4
+
+
+TASK_TRANSITIONS: dict[TaskState, tuple[TaskState, ...]] = {
+    TaskState.NEW: (TaskState.WAITING, TaskState.READY),
+    TaskState.WAITING: (TaskState.READY, TaskState.FORGOTTEN),
+    TaskState.READY: (TaskState.MEMORY, TaskState.FORGOTTEN),
+    TaskState.MEMORY: (),
+    TaskState.FORGOTTEN: (),
+}
+
+COPY_TRANSITIONS: dict[CopyState, tuple[CopyState, ...]] = {
+    CopyState.NEW: (CopyState.WANTED, CopyState.FORGOTTEN),
+    CopyState.WANTED: (CopyState.FETCHING, CopyState.HELD, CopyState.FORGOTTEN),
+    CopyState.FETCHING: (CopyState.WANTED, CopyState.HELD, CopyState.FORGOTTEN),
+    CopyState.HELD: (),
+    CopyState.FORGOTTEN: (),
+}
+
+
+@dataclass(slots=True, eq=False)
+class TaskRecord:
+    """One task the scheduler gave us and has not heard of since.
+
+    Attributes:
+        task: what the executor gets.
+        attempt: the scheduler's number of this try, sent back with the answer.
+        missing: in WAITING ``{key: copy}`` of the dependencies that are not here, never empty; else None.
+    """
+
+    task: ReadyTask
+    attempt: int
+    state: TaskState = TaskState.NEW
+    missing: dict[str, CopyRecord] | None = None
+
+
+@dataclass(slots=True, eq=False)
+class CopyRecord:
+    """A result of another worker that tasks here wait for.
+
+    Attributes:
+        nbytes: how big it is, as the scheduler told; 0 if it did not.
+        holders: addresses that were named and not tried yet, in the order named; in WANTED and FETCHING without `peer`.
+        gone: ``[key, address]`` pairs of the holders that did not give it.
+        peer: in WANTED and FETCHING the address it is queued at or asked from; else None.
+        waiters: ``{ticket: task}``; empty only in FETCHING (nobody waits any more, the answer will be ignored),
+            HELD and FORGOTTEN.
+    """
+
+    key: str
+    nbytes: int
+    holders: list[str]
+    gone: list[list[str]] = field(default_factory=list)
+    state: CopyState = CopyState.NEW
+    peer: str | None = None
+    waiters: dict[int, TaskRecord] = field(default_factory=dict)
+
+
+@dataclass(slots=True, eq=False)
+class PeerRecord:
+    """A worker we want copies from; exists while it has something queued or under way.
+
+    Attributes:
+        queue: ``{key: copy}`` in state WANTED, in the order to be asked.
+        fetching: ``{key: copy}`` asked for and not yet answered. A copy in it may be HELD or FORGOTTEN meanwhile.
+        nbytes: sum of the sizes in both.
+    """
+
+    address: str
+    queue: dict[str, CopyRecord] = field(default_factory=dict)
+    fetching: dict[str, CopyRecord] = field(default_factory=dict)
+    nbytes: int = 0
+
+
+@dataclass(slots=True)
+class WorkerState:
+    """All that the machine knows.
+
+    Attributes:
+        address: our own, canonical.
+        functions: ``{digest: pickled function}`` as the scheduler sent them, until it says to forget them.
+        tasks: ``{key: record}`` in WAITING or READY, in the order in which they came.
+        memory: ``{key: nbytes}`` of all that is in the store.
+        copies: ``{key: record}`` in WANTED or FETCHING.
+        peers: ``{address: record}``.
+        waiting_peers: addresses with a queue and no fetch under way, the longest waiting first (values are None).
+        fetches: number of peers with a fetch under way.
+        tickets: how many tickets were given out.
+    """
+
+    address: str
+    functions: dict[bytes, Payload] = field(default_factory=dict)
+    tasks: dict[str, TaskRecord] = field(default_factory=dict)
+    memory: dict[str, int] = field(default_factory=dict)
+    copies: dict[str, CopyRecord] = field(default_factory=dict)
+    peers: dict[str, PeerRecord] = field(default_factory=dict)
+    waiting_peers: dict[str, None] = field(default_factory=dict)
+    fetches: int = 0
+    tickets: int = 0
+
+
+def move_task(record: TaskRecord, state: TaskState) -> None:
+    """Change the state of a task.
+
+    Raises:
+        InvariantError: the table does not allow it.
+    """
+    if state not in TASK_TRANSITIONS[record.state]:
+        raise InvariantError(f"task {record.task.key}: {record.state.name} -> {state.name} is not in the table")
+    record.state = state
+
+
+def move_copy(record: CopyRecord, state: CopyState) -> None:
+    """Change the state of a copy.
+
+    Raises:
+        InvariantError: the table does not allow it.
+    """
+    if state not in COPY_TRANSITIONS[record.state]:
+        raise InvariantError(f"copy {record.key}: {record.state.name} -> {state.name} is not in the table")
+    record.state = state
+
+
+def add_waiter(record: TaskRecord, copy: CopyRecord) -> None:
+    """Task `record` waits for `copy`."""
+    if record.missing is None:
+        record.missing = {}
+    record.missing[copy.key] = copy
+    copy.waiters[record.task.ticket] = record
+
+
+def remove_waiter(record: TaskRecord, copy: CopyRecord) -> None:
+    """Task `record` no longer waits for `copy`."""
+    assert record.missing is not None
+    del record.missing[copy.key]
+    if not record.missing:
+        record.missing = None
+    del copy.waiters[record.task.ticket]
+
+
+def queue_copy(state: WorkerState, copy: CopyRecord, address: str) -> None:
+    """`copy` is to be fetched from the peer at `address`, one of its holders."""
+    move_copy(copy, CopyState.WANTED)
+    copy.holders.remove(address)
+    copy.peer = address
+    peer = state.peers.get(address)
+    if peer is None:
+        peer = state.peers[address] = PeerRecord(address)
+    peer.queue[copy.key] = copy
+    peer.nbytes += copy.nbytes
+    if not peer.fetching:
+        state.waiting_peers[address] = None
+
+
+def unqueue_copy(state: WorkerState, copy: CopyRecord) -> None:
+    """`copy` leaves the queue of its peer."""
+    assert copy.peer is not None
+    peer = state.peers[copy.peer]
+    copy.peer = None
+    del peer.queue[copy.key]
+    peer.nbytes -= copy.nbytes
+    if not peer.queue:
+        state.waiting_peers.pop(peer.address, None)
+        if not peer.fetching:
+            del state.peers[peer.address]
