@@ -4,7 +4,7 @@
 # make check    ruff, mypy --strict, import order, small tests
 # make docs     the manual, into build/docs
 # make bench    the benchmarks beside a rival
-# make clean    remove everything that the commands above made (all of it is below build/)
+# make clean    remove everything that the commands above made: build/, and what Python and pip leave beside sources
 
 PYTHON ?= python3
 PYTHONS ?= python3.11 python3.12 python3.13 python3.14
@@ -52,7 +52,7 @@ bench: build/venv-bench/.installed
 	build/venv-bench/bin/python benchmarks/run.py $(ARGS)
 
 clean:
-	rm -rf build dist distributed.egg-info .hypothesis .pytest_cache .ruff_cache
+	rm -rf build distributed.egg-info
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 
 # One virtual environment per purpose. A stamp file says that it is complete; it is made again when its inputs change.

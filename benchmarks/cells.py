@@ -308,7 +308,7 @@ def held_task(side: Side, plan: Plan) -> Sample:
 
 def versions(side: Side) -> dict[str, Any]:
     """What runs here, for the record; and that it is the package of this interpreter's virtual environment."""
-    where = Path(str(sys.modules["distributed"].__file__))
+    where = Path(str(sys.modules["distributed.core"].__file__))
     if not where.is_relative_to(sys.prefix):
         raise RuntimeError(f"{side.name}: distributed is imported from {where}, not from {sys.prefix}")
     found: dict[str, Any] = {"python": platform.python_version()}

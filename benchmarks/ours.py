@@ -22,7 +22,7 @@ class Ours:
 
     name = "ours"
     local_cluster_keywords: dict[str, Any] = {}  # noqa: RUF012  (a constant)
-    scatter_keywords: dict[str, Any] = {"hash": False}  # noqa: RUF012  (as pure=False: nobody hashes the data)
+    scatter_keywords: dict[str, Any] = {}  # noqa: RUF012  (a constant; it never hashes the data)
 
     def commands(self, scheduler_file: Path) -> tuple[list[str], list[str]]:
         """The command of the scheduler, and of two workers with one thread each."""

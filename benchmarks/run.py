@@ -46,6 +46,9 @@ def main() -> int:
                 "versions": {side: runner.run(side, "versions", 60.0) for side in options.sides},
             }
             _rounds(runner, rows, options, box_s)
+        except CellError as error:
+            print(f"a side does not even start: {error}", file=sys.stderr)
+            return 1
         except KeyboardInterrupt:
             print("\nstopped", file=sys.stderr)
             return 130

@@ -1,8 +1,8 @@
-"""The calling side of a server: `rpc` with many calls in flight, `send_recv` for one.
+"""The calling side of a server: `connect`, `read` and `write`, `rpc` with many calls in flight, `send_recv` for one.
 
 On a stream of calls every message is a list:
 
-    CALL    [0, id, op, keywords]    id None: no answer wanted
+    CALL    [0, id, op, keywords]    id None: no answer wanted; it runs on when the caller leaves
     REPLY   [1, id, value]
     FAILED  [2, id, ErrorReply]
     CANCEL  [3, id]                  the caller no longer waits; the handler is cancelled
@@ -13,6 +13,7 @@ Answers come in any order. A handler that reads or writes its stream itself need
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -20,11 +21,25 @@ from distributed.comm.addresses import Address, parse_address
 from distributed.comm.connect import connect_address
 from distributed.comm.stream import Stream
 from distributed.config import settings
-from distributed.errors import BadRequestError, CommClosedError, ProtocolError
+from distributed.errors import BadRequestError, CommClosedError, MessageTooLargeError, ProtocolError, UnencodableError
 from distributed.protocol.codec import ErrorReply
 from distributed.protocol.failure import exception_from_reply
+from distributed.security.permissions import may_send_objects
 
-__all__ = ["CALL", "CANCEL", "FAILED", "REPLY", "rpc"]
+__all__ = [
+    "CALL",
+    "CANCEL",
+    "FAILED",
+    "REPLY",
+    "coerce_to_address",
+    "coerce_to_rpc",
+    "connect",
+    "read",
+    "rpc",
+    "send_recv",
+    "send_recv_sync",
+    "write",
+]
 
 CALL, REPLY, FAILED, CANCEL = 0, 1, 2, 3
 
@@ -52,7 +67,8 @@ class _Link:
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
         self.calls: dict[int, _Call] = {}
-        self.last_used = asyncio.get_running_loop().time()
+        self.loop = asyncio.get_running_loop()
+        self.last_used = self.loop.time()
         self._number = 0
         stream.set_message_handler(self._on_message)
         stream.set_close_callback(self._on_close)
@@ -60,14 +76,15 @@ class _Link:
     def call(self, op: str, keywords: dict[str, Any]) -> _Call:
         self._number += 1
         self.stream.write_message_nowait([CALL, self._number, op, keywords])
-        call = _Call(loop=asyncio.get_running_loop())
+        call = _Call(loop=self.loop)
         call.link, call.number = self, self._number
         self.calls[self._number] = call
         return call
 
     def forget(self, number: int) -> None:
         if self.calls.pop(number, None) is not None and not self.stream.closed():
-            self.stream.write_plain_nowait([CANCEL, number])
+            with contextlib.suppress(CommClosedError):  # the peer does not read: closing cancels too
+                self.stream.write_plain_nowait([CANCEL, number])
 
     def _on_message(self, message: Any) -> None:
         try:
@@ -81,12 +98,15 @@ class _Link:
         if kind == REPLY:
             call.set_result(value)
         elif kind == FAILED and isinstance(value, ErrorReply):
-            call.set_exception(exception_from_reply(value, self.stream.peer.address))
+            error = _exception(value, self.stream)
+            if isinstance(error, StopIteration):  # no future takes it
+                error = RuntimeError("the handler raised StopIteration")
+            call.set_exception(error)
         else:
             call.set_exception(ProtocolError(f"{self.stream.peer.address} answered with no known kind of answer"))
 
     def _on_close(self) -> None:
-        error = self.stream.error
+        error = self.stream.why_closed()
         reason = error.reason if isinstance(error, CommClosedError) else str(error)
         calls, self.calls = self.calls, {}
         for call in calls.values():
@@ -94,7 +114,7 @@ class _Link:
                 call.set_exception(CommClosedError(self.stream.peer.address, reason))
 
 
-class rpc:  # noqa: N801  (the name of the page Foundations)
+class rpc:
     """A server at a distance: ``await rpc('127.0.0.1:8888').add(x=1, y=2)``.
 
     Nothing is connected until the first call. Calls share few streams and overlap freely. Cancelling a call, or letting
@@ -142,7 +162,9 @@ class rpc:  # noqa: N801  (the name of the page Foundations)
     @property
     def address(self) -> str:
         """Canonical address of the server."""
-        return str(self._address) if self._address is not None else self._given.peer.address
+        if self._address is not None:
+            return str(self._address)
+        return str(self._given.peer.address) if isinstance(self._given, Stream) else "the given stream"
 
     @property
     def streams(self) -> dict[Stream, bool]:
@@ -158,11 +180,11 @@ class rpc:  # noqa: N801  (the name of the page Foundations)
             UnencodableError: a keyword that messages cannot carry.
             Anything the handler raised.
         """
-        if not reply or close or self._given is not None:
+        if close or self._given is not None:
             return asyncio.ensure_future(self._call_alone(op, reply, close, keywords))
-        link = self._ready_link()
+        link = self._ready_link() if reply else None
         if link is None:
-            return asyncio.ensure_future(self._connect_and_call(op, keywords))
+            return asyncio.ensure_future(self._connect_and_call(op, reply, keywords))
         return link.call(op, keywords)
 
     def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
@@ -211,24 +233,40 @@ class rpc:  # noqa: N801  (the name of the page Foundations)
     def _ready_link(self) -> _Link | None:
         """An open link that can take a call now; None: connect first."""
         best = None
+        loop = asyncio.get_running_loop()
         for link in self._links:
-            if not link.stream.closed() and (best is None or link.stream.nbytes_unsent < best.stream.nbytes_unsent):
+            if link.loop is not loop:  # of an earlier run_sync: nobody would send what we write there
+                link.stream.close()
+            elif not link.stream.closed() and (best is None or link.stream.nbytes_unsent < best.stream.nbytes_unsent):
                 best = link
                 if not link.stream.nbytes_unsent:
                     break
         if best is not None and best.stream.nbytes_unsent > BUSY_NBYTES and len(self._links) < STREAMS_MAX:
             return None
         if best is not None:
-            best.last_used = asyncio.get_running_loop().time()
+            best.last_used = loop.time()
         return best
 
-    async def _connect_and_call(self, op: str, keywords: dict[str, Any]) -> Any:
+    async def _connect_and_call(self, op: str, reply: bool, keywords: dict[str, Any]) -> Any:
+        link = self._ready_link() or await self._new_link()
+        if reply:
+            return await link.call(op, keywords)
+        link.stream.write_message_nowait([CALL, None, op, keywords])
+        await link.stream.drain()
+        return None
+
+    async def _new_link(self) -> _Link:
         if self._closed:
             raise CommClosedError(self.address, "this rpc was closed")
-        if self._connecting is None:
-            self._connecting = asyncio.ensure_future(self._connect())
-        link = await asyncio.shield(self._connecting)
-        return await link.call(op, keywords)
+        connecting = self._connecting
+        if connecting is None or connecting.get_loop() is not asyncio.get_running_loop():
+            connecting = self._connecting = asyncio.ensure_future(self._connect())
+        try:
+            return await asyncio.shield(connecting)
+        except asyncio.CancelledError:
+            if connecting.cancelled():  # not we were cancelled
+                raise CommClosedError(self.address, "closed here") from None
+            raise
 
     async def _connect(self) -> _Link:
         try:
@@ -245,26 +283,111 @@ class rpc:  # noqa: N801  (the name of the page Foundations)
     async def _call_alone(self, op: str, reply: bool, close: bool, keywords: dict[str, Any]) -> Any:
         """A call in the plain form, on a stream of its own or on the one that was given."""
         request = {**keywords, "op": op, "reply": reply, "close": close}
+        if self._closed:
+            raise CommClosedError(self.address, "this rpc was closed")
         if self._given is not None:
             self._turn = self._turn or asyncio.Lock()
             async with self._turn:
                 return await exchange(self._given, request)
         stream = await connect_address(self._address, self.timeout, self._role)
-        try:
-            return await exchange(stream, request)
-        finally:
-            await stream.close_after_flush()
+        return await exchange_and_close(stream, request)
+
+
+async def connect(host: Any, port: int | None = None, timeout: float | None = None, role: str | None = None) -> Stream:
+    """Open an authenticated stream to a server.
+
+    Args:
+        host: a host with `port`, or any address: ``'tcp://127.0.0.1:8888'``, ``'[::1]:8888'``, ``('127.0.0.1', 8888)``.
+        timeout: seconds for everything together; None: the setting ``connect_timeout_s`` (3 s). Refused connections
+            are tried again until then, so a server may still be starting.
+        role: ``client``, ``worker`` or ``readonly``; None: the strongest that our key file allows.
+    Raises:
+        ConnectTimeoutError: nobody answered in time.
+        AuthenticationError: somebody answered who holds another key.
+        AddressError: no such spelling.
+    """
+    return await connect_address(host if port is None else (host, port), timeout, role)
+
+
+async def send_recv(
+    arg: Any = None,
+    /,
+    stream: Any = None,
+    ip: Any = None,
+    port: int | None = None,
+    addr: Any = None,
+    timeout: float | None = None,
+    reply: bool = True,
+    **request: Any,
+) -> Any:
+    """One request on an open stream, or on a connection made and closed for it; the answer, or the handler's error.
+
+    ``await send_recv(stream, op='add', x=1, y=2)``, ``await send_recv('127.0.0.1:8888', op='ping')``.
+    """
+    stream = stream if stream is not None else (arg if hasattr(arg, "read_bytes") else None)
+    if stream is not None:
+        return await exchange(stream, {**request, "reply": reply})
+    place = next((value for value in (addr, arg, ip) if value is not None), None)
+    return await exchange_and_close(await connect(place, port, timeout), {**request, "reply": reply})
+
+
+def send_recv_sync(*args: Any, **request: Any) -> Any:
+    """`send_recv` for callers without a loop; opens one for this call."""
+    return asyncio.run(send_recv(*args, **request))
+
+
+def coerce_to_address(value: Any, default_port: int | None = None) -> str:
+    """The canonical form of any spelling of an address, ``'tcp://host:port'``. Errors as `parse_address`."""
+    return str(parse_address(value, default_port))
+
+
+def coerce_to_rpc(value: Any, **keywords: Any) -> rpc:
+    """An `rpc` from an address, a stream, or an rpc (returned as it is).
+
+    Raises:
+        TypeError: none of these.
+    """
+    if isinstance(value, rpc):
+        return value
+    if isinstance(value, (str, bytes, tuple, list, Address)) or hasattr(value, "read_bytes"):
+        return rpc(value, **keywords)
+    raise TypeError(f"cannot make an rpc of {type(value).__name__}; give an address, a stream or an rpc")
 
 
 async def exchange(stream: Any, request: dict[str, Any]) -> Any:
     """One plain request on an open stream (ours or Tornado's), and its answer if it wants one."""
-    await write(stream, request)
-    if not request.get("reply", True):
-        return None
-    answer = await read(stream)
+    try:
+        await write(stream, request)
+        answer = await read(stream) if request.get("reply", True) else None
+    except (UnencodableError, MessageTooLargeError):
+        raise  # nothing was sent
+    except BaseException:  # cancelled, too: the answer that comes would be taken for the next request's
+        stream.close()
+        raise
     if isinstance(answer, ErrorReply):
-        raise exception_from_reply(answer, stream.peer.address if isinstance(stream, Stream) else "the server")
+        raise _exception(answer, stream)
     return answer
+
+
+async def exchange_and_close(stream: Stream, request: dict[str, Any]) -> Any:
+    """One request on a stream opened for it."""
+    try:
+        if request.get("reply", True):
+            return await exchange(stream, request)
+        # As a call, because those without an answer run on when we leave; a plain request ends with its connection.
+        keywords = {key: value for key, value in request.items() if key not in ("op", "reply", "close")}
+        stream.write_message_nowait([CALL, None, request.get("op"), keywords])
+        await stream.close_after_flush()
+        return None
+    finally:
+        stream.close()
+
+
+def _exception(reply: ErrorReply, stream: Any) -> BaseException:
+    """What the server raised. Whoever proved only a key for reading may not make us run pickles."""
+    if isinstance(stream, Stream):
+        return exception_from_reply(reply, stream.peer.address, may_send_objects(stream.peer.role))
+    return exception_from_reply(reply, "the server")
 
 
 async def read(stream: Any) -> Any:

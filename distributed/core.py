@@ -2,10 +2,10 @@
 
     from distributed.core import Server, connect, read, rpc, write
 
-A request is a dict, ``{'op': 'add', 'x': 1, 'y': 2}``; the server calls the handler of that op with the stream and the other
-keys, and writes back what it returns. Three keys are ours: ``op``; ``reply: False`` asks for no answer, not even an
-error; ``close: True`` ends the connection after it. ``{'op': 'close'}`` answers ``'OK'`` and ends it too. Requests on one
-stream are served in order, one after the other; `rpc` has many in flight.
+A request is a dict, ``{'op': 'add', 'x': 1, 'y': 2}``; the server calls the handler of that op with the stream and the
+other keys, and writes back what it returns. Three keys are ours: ``op``; ``reply: False`` asks for no answer, not even
+an error; ``close: True`` ends the connection after it. ``{'op': 'close'}`` answers ``'OK'`` and ends it too. Requests
+on one stream are served in order, one after the other; `rpc` has many in flight.
 """
 
 from __future__ import annotations
@@ -15,11 +15,24 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from distributed.calls import CALL, CANCEL, FAILED, REPLY, exchange, read, rpc, write
-from distributed.comm.addresses import Address, is_loopback, parse_address
+from distributed.calls import (
+    CALL,
+    CANCEL,
+    FAILED,
+    REPLY,
+    coerce_to_address,
+    coerce_to_rpc,
+    connect,
+    read,
+    rpc,
+    send_recv,
+    send_recv_sync,
+    write,
+)
+from distributed.comm.addresses import is_loopback, parse_address
 from distributed.comm.batched import BatchedSend
-from distributed.comm.connect import Listener, connect_address
-from distributed.comm.stream import Stream
+from distributed.comm.connect import Listener
+from distributed.comm.stream import UNSENT_NBYTES_HIGH, Stream
 from distributed.config import settings
 from distributed.errors import (
     AuthenticationError,
@@ -79,75 +92,8 @@ CALLS_MAX = 10_000  # in flight on one stream; then no more is read from it
 Handler = Callable[..., Any]
 
 
-async def connect(
-    host: Any, port: int | None = None, timeout: float | None = None, role: str | None = None
-) -> Stream:
-    """Open an authenticated stream to a server.
-
-    Args:
-        host: a host with `port`, or any address: ``'tcp://127.0.0.1:8888'``, ``'[::1]:8888'``, ``('127.0.0.1', 8888)``.
-        timeout: seconds for everything together; None: the setting ``connect_timeout_s`` (3 s). Refused connections
-            are tried again until then, so a server may still be starting.
-        role: ``client``, ``worker`` or ``readonly``; None: the strongest that our key file allows.
-    Raises:
-        ConnectTimeoutError: nobody answered in time.
-        AuthenticationError: somebody answered who holds another key.
-        AddressError: no such spelling.
-    """
-    return await connect_address(host if port is None else (host, port), timeout, role)
-
-
-async def send_recv(
-    arg: Any = None,
-    /,
-    stream: Any = None,
-    ip: Any = None,
-    port: int | None = None,
-    addr: Any = None,
-    timeout: float | None = None,
-    reply: bool = True,
-    **request: Any,
-) -> Any:
-    """One request on an open stream, or on a connection made and closed for it; the answer, or the handler's error.
-
-    ``await send_recv(stream, op='add', x=1, y=2)``, ``await send_recv('127.0.0.1:8888', op='ping')``.
-    """
-    stream = stream if stream is not None else (arg if hasattr(arg, "read_bytes") else None)
-    if stream is not None:
-        return await exchange(stream, {**request, "reply": reply})
-    place = next((value for value in (addr, arg, ip) if value is not None), None)
-    opened = await connect(place, port, timeout)
-    try:
-        return await exchange(opened, {**request, "reply": reply})
-    finally:
-        await opened.close_after_flush()
-
-
-def send_recv_sync(*args: Any, **request: Any) -> Any:
-    """`send_recv` for callers without a loop; opens one for this call."""
-    return asyncio.run(send_recv(*args, **request))
-
-
-def coerce_to_address(value: Any, default_port: int | None = None) -> str:
-    """The canonical form of any spelling of an address, ``'tcp://host:port'``. Errors as `parse_address`."""
-    return str(parse_address(value, default_port))
-
-
-def coerce_to_rpc(value: Any, **keywords: Any) -> rpc:
-    """An `rpc` from an address, a stream, or an rpc (returned as it is).
-
-    Raises:
-        TypeError: none of these.
-    """
-    if isinstance(value, rpc):
-        return value
-    if isinstance(value, (str, bytes, tuple, list, Address)) or hasattr(value, "read_bytes"):
-        return rpc(value, **keywords)
-    raise TypeError(f"cannot make an rpc of {type(value).__name__}; give an address, a stream or an rpc")
-
-
 def error_message(error: BaseException, status: str = "error") -> dict[str, Any]:
-    """What describes `error` to another process: ``status``, ``type``, ``text``, ``traceback``, ``exception`` (a pickle)."""
+    """`error` for another process: ``status``, ``type``, ``text``, ``traceback``, ``exception`` (a pickle)."""
     return {**error_reply(error), "status": status}
 
 
@@ -168,7 +114,7 @@ class Server:
     Raises:
         TypeError: an op that is no text, begins with ``_`` or is ``close``; a handler that cannot be called.
 
-    Every server also knows ``identity``, ``ping`` and ``ops`` (all ops with signature and first lines of documentation).
+    Every server also knows ``identity``, ``ping`` and ``ops`` (all ops with signature and documentation).
     Subclasses put their handlers in `handlers` before they call ``listen``.
     """
 
@@ -188,6 +134,7 @@ class Server:
         self._limits = None if max_buffer_size is None else _limits_of(max_buffer_size)
         self._listeners: list[Listener] = []
         self._connections: set[_Connection] = set()
+        self._unanswered: set[asyncio.Future[Any]] = set()  # calls whose caller wants no answer
 
     def add_handlers(self, handlers: Mapping[str, Handler]) -> None:
         """Serve more ops; one of the same name replaces the old. Errors as the constructor's."""
@@ -210,17 +157,20 @@ class Server:
             insecure: allow a host that other machines can reach, although nothing is encrypted.
         Raises:
             PortTakenError: another process listens there.
+            AddressError: no port or address.
             ConfigError: a host beyond loopback without `insecure`.
         """
         if isinstance(port, str) and not port.isdigit():
             place = parse_address(port, self.default_port)
         else:
-            place = Address("tcp", address, self.default_port if port is None else int(port))
+            place = parse_address((address, self.default_port if port is None else port))
         if place.scheme == "tcp" and not insecure and not is_loopback(place.host):
             raise ConfigError(
-                "host", place.host, "beyond this machine connections must be encrypted: install distributed[tls] and mint "
-                "certificates with `python -m distributed key --tls` (a later version), or spell out --insecure"
-            )  # fmt: skip
+                "host",
+                place.host,
+                "beyond this machine connections must be encrypted: install distributed[tls] and mint certificates "
+                "with `python -m distributed key --tls` (a later version), or spell out --insecure",
+            )
         listener = Listener(self._on_stream, self._keys, self._limits)
         listener.start(place, _current_loop())
         self._listeners.append(listener)
@@ -251,6 +201,8 @@ class Server:
             listener.stop()
         for connection in list(self._connections):
             connection.stream.close()
+        for call in self._unanswered:
+            call.cancel()
 
     # ------------------------------------------------------------ ops of every server
 
@@ -270,7 +222,7 @@ class Server:
     def _on_stream(self, stream: Stream) -> None:
         connection = _Connection(self, stream)
         self._connections.add(connection)
-        stream.set_close_callback(lambda: self._connections.discard(connection))
+        stream.add_close_callback(lambda: self._connections.discard(connection))
         connection.start()
 
     def __repr__(self) -> str:
@@ -284,32 +236,33 @@ class _Connection:
         self.server = server
         self.stream = stream
         self._calls: dict[int, asyncio.Future[Any]] = {}
-        self._guard = _CallStream(stream)
+        self._draining: asyncio.Task[None] | None = None  # while nothing is read because much is unsent
 
     def start(self) -> None:
         task = asyncio.ensure_future(self._serve())
-        self.stream.set_close_callback(task.cancel)
+        self.stream.add_close_callback(task.cancel)
 
     async def _serve(self) -> None:
         try:
             while True:
                 request = await self.stream.read_message()
                 if type(request) is list:
-                    self.stream.set_close_callback(self._cancel_all)
-                    self._on_call(request)
+                    self.stream.add_close_callback(self._cancel_all)
                     self.stream.set_message_handler(self._on_call)
+                    self._on_call(request)
                     return
                 if not await self._serve_one(request):
                     return
         except (CommClosedError, ProtocolError):
-            return  # the peer has left, or is told nothing more because its bytes make no sense
+            self.stream.close()  # the peer has left, or is told nothing more because its bytes make no sense
 
     # ------------------------------------------------------------ plain requests
 
     async def _serve_one(self, request: Any) -> bool:
         """Answer one request; whether to read another one."""
         if type(request) is not dict:
-            await write(self.stream, error_reply(_bad(f"a request is a dict with an 'op', not {type(request).__name__}")))
+            error = _bad(f"a request is a dict with an 'op', not {type(request).__name__}")
+            await write(self.stream, error_reply(error))
             await self.stream.close_after_flush()
             return False
         wants_reply, wants_close = bool(request.pop("reply", True)), bool(request.pop("close", False))
@@ -328,18 +281,18 @@ class _Connection:
         try:
             answer = self._run(op, keywords, self.stream)
             return await _cancellable(answer) if hasattr(answer, "__await__") else answer
-        except CommClosedError:
-            if self.stream.closed():
-                raise
-            return error_reply(CommClosedError("another server", "a connection of this handler ended"))
         except Exception as error:  # the boundary: whatever a handler raises goes to its caller
             return error_reply(error)
+        except asyncio.CancelledError as error:
+            if self.stream.closed():
+                raise
+            return error_reply(error)  # not we were cancelled: the handler, or what it waited for
 
     async def _write_answer(self, answer: Any) -> None:
         try:
             await write(self.stream, answer)
         except (UnencodableError, MessageTooLargeError) as error:
-            await write(self.stream, error_reply(error))
+            await write(self.stream, _short(answer, error))
 
     # ------------------------------------------------------------ calls
 
@@ -348,18 +301,20 @@ class _Connection:
             self._reject("a call is a list [kind, id, ...]")
             return
         kind, number = message[0], message[1]
-        if kind == CALL and len(message) == 4 and (number is None or type(number) is int):
+        is_new = number is None or (type(number) is int and number not in self._calls)
+        if kind == CALL and len(message) == 4 and is_new:
             self._begin(number, message[2], message[3])
         elif kind == CANCEL and type(number) is int:
             call = self._calls.pop(number, None)
             if call is not None:
                 call.cancel()
+                self._regulate()
         else:
-            self._reject(f"{kind!r} is no kind of call, or its id is no integer")
+            self._reject("a call begins with its kind, and an id that is a new integer")
 
     def _begin(self, number: int | None, op: Any, keywords: Any) -> None:
         try:
-            answer = self._run(op, keywords, self._guard)
+            answer = self._run(op, keywords, _CallStream(self.stream, op))
         except Exception as error:  # the boundary: whatever a handler raises goes to its caller
             self._reply(number, FAILED, error_reply(error))
             return
@@ -368,36 +323,62 @@ class _Connection:
             return
         future = asyncio.ensure_future(_cancellable(answer))
         if number is None:
+            self.server._unanswered.add(future)
+            future.add_done_callback(self._finish_unanswered)
             return
         self._calls[number] = future
         future.add_done_callback(lambda done: self._finish(number, done))
-        if len(self._calls) >= CALLS_MAX:
-            self.stream.pause_reading()
+        self._regulate()
+
+    def _finish_unanswered(self, done: asyncio.Future[Any]) -> None:
+        self.server._unanswered.discard(done)
+        _ = done.cancelled() or done.exception()  # its caller does not want to know
 
     def _finish(self, number: int, done: asyncio.Future[Any]) -> None:
         wanted = self._calls.pop(number, None) is not None
-        if len(self._calls) == CALLS_MAX - 1:
-            self.stream.resume_reading()
         if done.cancelled():
             if wanted:  # the handler cancelled itself
                 self._reply(number, FAILED, error_reply(asyncio.CancelledError("the handler was cancelled")))
-            return
-        error = done.exception()
-        if wanted and error is not None:
-            self._reply(number, FAILED, error_reply(error))
+        elif (error := done.exception()) is not None:
+            if wanted:
+                self._reply(number, FAILED, error_reply(error))
         elif wanted:
             self._reply(number, REPLY, done.result())
+        self._regulate()
 
     def _reply(self, number: int | None, kind: int, answer: Any) -> None:
         if number is None or self.stream.closed():
             return
         try:
-            self.stream.write_message_nowait([kind, number, answer])
-        except (UnencodableError, MessageTooLargeError) as error:
-            self.stream.write_message_nowait([FAILED, number, error_reply(error)])
+            try:
+                self.stream.write_message_nowait([kind, number, answer])
+            except (UnencodableError, MessageTooLargeError) as error:
+                self.stream.write_message_nowait([FAILED, number, _short(answer, error)])
+        except (MessageTooLargeError, CommClosedError):  # not even an error fits, or the peer does not read
+            self.stream.close()
+        if self._draining is None and self.stream.nbytes_unsent > UNSENT_NBYTES_HIGH:
+            self._draining = asyncio.ensure_future(self._drain())
+
+    async def _drain(self) -> None:
+        self._regulate()
+        try:
+            await self.stream.drain()
+        except CommClosedError:
+            return
+        finally:
+            self._draining = None
+        self._regulate()
+
+    def _regulate(self) -> None:
+        """Read on or not: not while too many calls run, or while too much is unsent."""
+        if len(self._calls) >= CALLS_MAX or self._draining is not None:
+            self.stream.pause_reading()
+        else:
+            self.stream.resume_reading()
 
     def _reject(self, text: str) -> None:
         if not self.stream.closed():
+            self.stream.set_message_handler(None)
             self.stream.write_message_nowait(error_reply(_bad(text)))
             asyncio.ensure_future(self.stream.close_after_flush())  # noqa: RUF006  (ends with the stream)
 
@@ -415,10 +396,11 @@ class _Connection:
             raise self._misfit(op, keywords)
         if not may_call(self.stream.peer.role, op):
             raise PermissionDeniedError(op, self.stream.peer.role)
-        if stream is self._guard:
-            stream.op = op
         try:
-            return handler(stream, **keywords)
+            answer = handler(stream, **keywords)
+            if type(answer) is asyncio.Future and answer.done() and not answer.cancelled():
+                answer.result()  # a gen.coroutine that ended at once, perhaps because it cannot be called so
+            return answer
         except TypeError as error:
             if (reason := _mismatch(handler, keywords)) is not None:
                 raise _bad(f"{op}{_signature(handler)}: {reason}") from error
@@ -435,27 +417,36 @@ class _Connection:
 class _CallStream:
     """What a handler called by `rpc` gets for its stream: it can be asked, not written, since others use it too."""
 
-    def __init__(self, stream: Stream) -> None:
-        self.op = ""
-        self.peer = stream.peer
-        self.closed = stream.closed
-        self.close = stream.close
-        self.set_close_callback = stream.set_close_callback
+    __slots__ = ("_op", "_stream")
+
+    def __init__(self, stream: Stream, op: str) -> None:
+        self._stream = stream
+        self._op = op
 
     def __getattr__(self, name: str) -> Any:
-        raise StreamingOpError(self.op)
+        if name == "set_close_callback":
+            return self._stream.add_close_callback
+        if name in ("peer", "closed", "close"):
+            return getattr(self._stream, name)
+        raise StreamingOpError(self._op)
 
 
 def _cancellable(answer: Any) -> Any:
     """What to await for a handler's answer, so that cancelling it is right for its kind.
 
-    Coroutines and tasks are cancelled where they wait. The future of a ``gen.coroutine`` cannot stop its coroutine: that
-    one goes on, and ends when it next touches the closed stream, which is no news for anybody.
+    Coroutines and tasks are cancelled where they wait. The future of a ``gen.coroutine`` cannot stop its coroutine:
+    that one goes on, and ends when it next touches the closed stream, which is no news for anybody.
     """
     if not isinstance(answer, asyncio.Future) or isinstance(answer, asyncio.Task):
         return answer
     answer.add_done_callback(lambda done: done.cancelled() or done.exception())
     return asyncio.shield(answer)
+
+
+def _short(answer: Any, error: Exception) -> ErrorReply:
+    """In place of an `answer` that cannot be sent because of `error`; without the parts that may be long."""
+    reply = answer if type(answer) is ErrorReply else error_reply(error)
+    return ErrorReply({**reply, "text": reply["text"][:200], "traceback": "", "exception": None})
 
 
 def _bad(text: str) -> BadRequestError:
@@ -495,5 +486,3 @@ def _current_loop() -> asyncio.AbstractEventLoop:
         from tornado.ioloop import IOLoop  # lazy: only scripts in Tornado's style come here
 
         return IOLoop.current().asyncio_loop  # type: ignore[attr-defined, no-any-return]
-
-

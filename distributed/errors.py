@@ -185,7 +185,7 @@ class StreamingOpError(BadRequestError):
 
     def __init__(self, op: str) -> None:
         self.op = op
-        super().__init__(f"{op!r} reads or writes its stream itself: call it with connect(), write() and read(), not rpc")
+        super().__init__(f"{op!r} reads or writes its stream: call it with connect(), write() and read(), not rpc")
 
 
 class PortTakenError(DistributedError, OSError):

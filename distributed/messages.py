@@ -1,7 +1,7 @@
 """The wire contract of the engine: every message between client, scheduler and worker, and its fields.
 
-A message travels as a list, ``[op, field, field, ...]``, in the order in which its class lists them. Batches are columns:
-entry *i* of each list belongs to task *i*. Payloads (functions, arguments, results, exceptions) are opaque here:
+A message travels as a list, ``[op, field, field, ...]``, in the order in which its class lists them. Batches are
+columns: entry *i* of each list belongs to task *i*. Payloads (functions, arguments, results, exceptions) are opaque:
 ``bytes`` (a pickle) or :class:`~distributed.protocol.serialize.Serialized` (a pickle with buffers of its own).
 
 Who may send what is the class attribute ``sender``; `from_wire` checks it together with the type of every field.
@@ -42,6 +42,7 @@ __all__ = [
     "TasksFailed",
     "TasksMissingData",
     "WantKeys",
+    "WorkerLeaving",
     "from_wire",
 ]
 
@@ -299,6 +300,15 @@ class Heartbeat(Message):
     metrics: dict[str, float]
 
 
+@dataclass(slots=True)
+class WorkerLeaving(Message):
+    """The worker ends on purpose, so its next silence is no death. Its connection closes after this."""
+
+    op: ClassVar[str] = "worker-leaving"
+    sender: ClassVar[str] = WORKER
+    reason: str
+
+
 # ---------------------------------------------------------------- decoding
 
 
@@ -323,7 +333,7 @@ def from_wire(wire: object, sender: str) -> Message:
             raise ProtocolError(f"{wire[0]}: field {name!r} has the wrong type")
     if cls is SubmitTasks:
         wire[2] = [_spec_from_wire(spec) for spec in wire[2]]
-    message = cls(*wire[1:])
+    message: Message = cls(*wire[1:])
     _check_columns(message)
     return message
 
@@ -367,7 +377,7 @@ def _check_columns(message: Message) -> None:
 
 
 def _check_indexes(op: str, indexes: list[int] | None, table: int, count: int) -> None:
-    if count and not table or indexes and not 0 <= min(indexes) <= max(indexes) < table:
+    if (count and not table) or (indexes and not 0 <= min(indexes) <= max(indexes) < table):
         raise ProtocolError(f"{op}: an index points outside its table")
 
 
@@ -430,7 +440,9 @@ _CHECK_BY_ANNOTATION: dict[str, Callable[[Any], bool]] = {
     "list[list[list[str]]]": _pair_lists,
     "dict[str, list[str]]": lambda v: type(v) is dict and set(map(type, v)) <= {str} and all(map(_strings, v.values())),
     "dict[str, int]": lambda v: type(v) is dict and set(map(type, v)) <= {str} and _integers(list(v.values())),
-    "dict[str, float]": lambda v: type(v) is dict and set(map(type, v)) <= {str} and set(map(type, v.values())) <= {int, float},
+    "dict[str, float]": lambda v: (
+        type(v) is dict and set(map(type, v)) <= {str} and set(map(type, v.values())) <= {int, float}
+    ),
     "bool": lambda v: type(v) is bool,
     "str": lambda v: type(v) is str,
     "str | None": lambda v: v is None or type(v) is str,

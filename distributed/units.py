@@ -1,4 +1,4 @@
-"""Sizes and times between people and the program: ``"2 GiB"`` is 2147483648, 90 s is ``"1m 30s"``."""
+"""Sizes and times between people and the program: ``"2 GiB"`` is 2147483648, 100 s is ``"1m 40s"``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ MiB = 1024 * KiB
 GiB = 1024 * MiB
 
 _NBYTES_BY_UNIT = {"": 1, "b": 1, "k": 10**3, "kb": 10**3, "m": 10**6, "mb": 10**6, "g": 10**9, "gb": 10**9,
-                   "t": 10**12, "tb": 10**12, "kib": KiB, "mib": MiB, "gib": GiB, "tib": 1024 * GiB}  # fmt: skip
+                   "t": 10**12, "tb": 10**12, "kib": KiB, "mib": MiB, "gib": GiB, "tib": 1024 * GiB,
+                   "ki": KiB, "mi": MiB, "gi": GiB, "ti": 1024 * GiB}  # fmt: skip
 _SECONDS_BY_UNIT = {"": 1.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _QUANTITY = re.compile(r"\s*([0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*([a-zA-Z]*)\s*", re.IGNORECASE)
 
@@ -39,14 +40,16 @@ def parse_seconds(text: str | int | float, setting: str = "time") -> float:
 def format_nbytes(nbytes: float) -> str:
     """``1536`` is ``"1.5 KiB"``: three digits at most, binary units."""
     for unit in ("B", "KiB", "MiB", "GiB"):
-        if abs(nbytes) < 1000:
+        if abs(nbytes) < 999.5:
             return f"{nbytes:.0f} B" if unit == "B" else f"{nbytes:.3g} {unit}"
         nbytes /= 1024
-    return f"{nbytes:,.3g} TiB"
+    return f"{nbytes:.3g} TiB" if abs(nbytes) < 999.5 else f"{nbytes:,.0f} TiB"
 
 
 def format_seconds(seconds: float) -> str:
-    """``0.0123`` is ``"12.3 ms"``, ``90`` is ``"1m 30s"``."""
+    """``0.0123`` is ``"12.3 ms"``, ``100`` is ``"1m 40s"``."""
+    if seconds < 0:
+        return f"-{format_seconds(-seconds)}"
     for unit, factor in (("us", 1e6), ("ms", 1e3)):
         if seconds * factor < 999.5:
             return f"{seconds * factor:.3g} {unit}"
@@ -58,13 +61,10 @@ def format_seconds(seconds: float) -> str:
 
 
 def _parse(text: str | int | float, factors: dict[str, float] | dict[str, int], setting: str, rule: str) -> float:
-    if isinstance(text, (int, float)) and not isinstance(text, bool):
-        number, unit = float(text), ""
-    else:
-        match = _QUANTITY.fullmatch(str(text))
-        if match is None or match[2].lower() not in factors:
-            raise ConfigError(setting, text, rule)
-        number, unit = float(match[1]), match[2].lower()
-    if not 0 <= number < float("inf"):
+    match = _QUANTITY.fullmatch(str(text))
+    if match is None or match[2].lower() not in factors:
         raise ConfigError(setting, text, rule)
-    return number * factors[unit]
+    quantity = float(match[1]) * factors[match[2].lower()]
+    if quantity == float("inf"):
+        raise ConfigError(setting, text, rule)
+    return quantity

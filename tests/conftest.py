@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from hypothesis.configuration import set_hypothesis_home_dir
 
 SIZES = ("small", "medium", "large")
 HERE = Path(__file__).parent
 
 # A slow machine is no fault of the code; the time limit of a whole test (pyproject.toml) still holds.
+set_hypothesis_home_dir(HERE.parent / "build" / "hypothesis")
 settings.register_profile("suite", deadline=None)
 settings.load_profile("suite")
 

@@ -1,4 +1,4 @@
-"""Addresses: ``tcp://host:port``, ``tls://host:port``, ``unix:///path``, ``inproc://name``; and the spellings people use."""
+"""Addresses: ``tcp://host:port``, ``tls://host:port``, ``unix:///path``, ``inproc://name``; and what people write."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Address", "is_loopback", "parse_address"]
 
 
 class Address(NamedTuple):
-    """A place to connect to. ``host`` is a host, a path (unix) or a name (inproc); ``port`` is 0 but for tcp and tls."""
+    """A place to connect to. ``host`` is a host, a path (unix) or a name (inproc); ``port`` is 0 for these two."""
 
     scheme: str
     host: str
@@ -38,8 +38,10 @@ def parse_address(value: Any, default_port: int | None = None) -> Address:
     if isinstance(value, (tuple, list)):
         if len(value) != 2:
             raise AddressError(value, "a pair is (host, port)")
-        host, port = value
-        return Address("tcp", _text(host), _port(port, value))
+        host, port = _text(value[0]), _port(value[1], value)
+        if not host or "/" in host:
+            raise AddressError(value, "the first of a pair is a host")
+        return Address("tcp", host, port)
     text = _text(value).strip()
     scheme, separator, rest = text.rpartition("://")
     scheme = scheme.lower() if separator else "tcp"
@@ -71,8 +73,8 @@ def is_loopback(host: str) -> bool:
 
 def _split_port(text: str) -> tuple[str, str]:
     if text.startswith("["):  # [::1]:80, the only form in which an IPv6 address may carry a port
-        host, _, port = text[1:].partition("]")
-        return host, port.removeprefix(":")
+        host, bracket, port = text[1:].partition("]")
+        return (host, port.removeprefix(":")) if bracket else ("", "")
     if text.count(":") > 1:
         return text, ""
     host, _, port = text.partition(":")

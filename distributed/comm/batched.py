@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from distributed.comm.stream import Stream
-from distributed.errors import CommClosedError
+from distributed.errors import CommClosedError, MessageTooLargeError, UnencodableError
 
 __all__ = ["BatchedSend"]
 
@@ -30,6 +30,7 @@ class BatchedSend:
         self._waiting: list[Any] = []
         self._timer: asyncio.TimerHandle | None = None
         self._next_time = 0.0
+        self._failure: UnencodableError | MessageTooLargeError | None = None  # nobody has been told yet
 
     def start(self, stream: Stream) -> None:
         """Send through `stream` from now on, what is waiting first."""
@@ -42,7 +43,9 @@ class BatchedSend:
         Raises:
             CommClosedError: the stream has ended.
             BufferError: a million messages wait.
+            UnencodableError, MessageTooLargeError: an earlier message could not be sent; those around it were.
         """
+        self._raise_failure()
         if self.stream is not None and self.stream.closed():
             raise CommClosedError(self.stream.peer.address, "the stream of this BatchedSend has ended")
         if len(self._waiting) >= WAITING_MAX:
@@ -51,10 +54,11 @@ class BatchedSend:
         self._schedule()
 
     async def close(self) -> None:
-        """Send what is waiting, wait until it has left, and close the stream."""
+        """Send what is waiting, wait until it has left, and close the stream. Errors as `send`."""
         self._flush()
         if self.stream is not None:
             await self.stream.close_after_flush()
+        self._raise_failure()
 
     def _schedule(self) -> None:
         if self.stream is None or not self._waiting or self._timer is not None:
@@ -69,4 +73,21 @@ class BatchedSend:
             self._timer = None
         if self._waiting and self.stream is not None and not self.stream.closed():
             waiting, self._waiting = self._waiting, []
-            self.stream.write_message_nowait(waiting)
+            self._write(self.stream, waiting)
+
+    def _write(self, stream: Stream, messages: list[Any]) -> None:
+        try:
+            stream.write_message_nowait(messages)
+        except CommClosedError:
+            return  # the next send tells
+        except (UnencodableError, MessageTooLargeError) as error:
+            if len(messages) == 1:
+                self._failure = self._failure or error
+                return
+            for message in messages:  # one bad message must not take the others with it
+                self._write(stream, [message])
+
+    def _raise_failure(self) -> None:
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 import time
@@ -28,6 +29,8 @@ from distributed.security.permissions import CLIENT, READONLY, WORKER, may_send_
 __all__ = ["Listener", "connect_address"]
 
 RETRY_S_FIRST, RETRY_S_MAX = 0.01, 0.25
+ACCEPT_REST_S = 0.5  # without descriptors or memory, until we accept again
+_OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 _inproc: dict[str, Listener] = {}  # listeners of this process, by name
 
@@ -77,14 +80,19 @@ async def _open(place: Address) -> socket.socket:
     if listener is None:
         raise ConnectionRefusedError(f"nothing in this process listens as {place}")
     ours, theirs = socket.socketpair()
-    listener.hand_over(theirs)
+    try:
+        listener.hand_over(theirs)
+    except RuntimeError:  # its loop was closed without stop()
+        ours.close()
+        theirs.close()
+        raise ConnectionRefusedError(f"the loop of {place} has ended") from None
     return ours
 
 
 async def _prove(sock: socket.socket, place: Address, role: str, keys: Keyring) -> Stream:
-    tune(sock)
     stream = Stream(sock, Peer(str(place), role))
     try:
+        tune(sock)
         handshake = ClientHandshake(str(place), role, keys, os.urandom(32))
         stream.write_buffers([handshake.hello()])
         stream.write_buffers([handshake.prove(await stream.read_bytes(CHALLENGE_NBYTES))])
@@ -114,6 +122,7 @@ class Listener:
         self._sockets: list[socket.socket] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._strangers: set[asyncio.Task[None]] = set()
+        self._stopped = False
 
     def start(self, address: Address, loop: asyncio.AbstractEventLoop) -> None:
         """Listen; works before `loop` runs. Errors as `bind`."""
@@ -136,6 +145,7 @@ class Listener:
 
     def stop(self) -> None:
         """Listen no more; streams handed over stay."""
+        self._stopped = True
         for sock in self._sockets:
             if self._loop is not None and not self._loop.is_closed():
                 self._loop.remove_reader(sock.fileno())
@@ -155,23 +165,44 @@ class Listener:
                 sock, place = listening.accept()
             except (BlockingIOError, InterruptedError):
                 return
-            except OSError:  # gone before we looked, or no descriptors left: the next one may do better
+            except OSError as error:  # gone before we looked, or no descriptors left
+                if error.errno in _OUT_OF_RESOURCES:
+                    self._rest(listening)
                 return
             self._meet(sock, str(Address("tcp", *place[:2]) if place else self.addresses[0]))
 
+    def _rest(self, listening: socket.socket) -> None:
+        """Who connects waits in the backlog; without a pause the loop would try for ever and do nothing else."""
+        assert self._loop is not None
+        self._loop.remove_reader(listening.fileno())
+        self._loop.call_later(ACCEPT_REST_S, self._accept_again, listening)
+
+    def _accept_again(self, listening: socket.socket) -> None:
+        if not self._stopped and self._loop is not None:
+            self._loop.add_reader(listening.fileno(), self._accept, listening)
+
     def _meet(self, sock: socket.socket, address: str) -> None:
-        if len(self._strangers) >= settings().unauthenticated_max:
+        if self._stopped or len(self._strangers) >= settings().unauthenticated_max:
             self.refused += 1
             sock.close()
             return
+        try:
+            tune(sock)
+        except OSError:  # it has left already
+            sock.close()
+            return
         assert self._loop is not None
-        task = self._loop.create_task(self._authenticate(sock, address))
-        self._strangers.add(task)
-        task.add_done_callback(self._strangers.discard)
-
-    async def _authenticate(self, sock: socket.socket, address: str) -> None:
-        tune(sock)
         stream = Stream(sock, Peer(address, "unknown"), is_stranger=True, limits=self._limits)
+        task = self._loop.create_task(self._authenticate(stream, address))
+        self._strangers.add(task)
+        task.add_done_callback(lambda done: self._on_met(done, stream))
+
+    def _on_met(self, task: asyncio.Task[None], stream: Stream) -> None:
+        self._strangers.discard(task)
+        if task.cancelled():  # perhaps before its first step
+            stream.close()
+
+    async def _authenticate(self, stream: Stream, address: str) -> None:
         handshake = ServerHandshake(address, self._keys, os.urandom(32))
         try:
             async with asyncio.timeout(settings().handshake_timeout_s):
@@ -184,8 +215,5 @@ class Listener:
                 await stream.close_after_flush()
             stream.close()
             return
-        except asyncio.CancelledError:
-            stream.close()
-            raise
         stream.authenticated(Peer(address, role), may_send_objects(role))
         self._on_stream(stream)

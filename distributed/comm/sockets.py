@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 import stat
@@ -14,6 +15,7 @@ from distributed.errors import AddressError, PortTakenError
 __all__ = ["bind", "bound_address", "open_socket", "tune"]
 
 BACKLOG = 1024
+_NOT_OURS = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)  # no IPv6 here
 KEEPALIVE_IDLE_S, KEEPALIVE_INTERVAL_S, KEEPALIVE_COUNT = 30, 10, 3  # a dead host is noticed within a minute
 
 
@@ -54,8 +56,8 @@ def bind(address: Address) -> list[socket.socket]:
     """Listening sockets: one, or one per family when the host is a name.
 
     Raises:
-        PortTakenError: another process listens there.
-        OSError: the host is not one of ours.
+        PortTakenError: another process listens there, or the host is not one of ours.
+        OSError: nobody knows the host.
     """
     if address.scheme == "unix":
         return [_bind_unix(address.host)]
@@ -64,23 +66,22 @@ def bind(address: Address) -> list[socket.socket]:
     sockets: list[socket.socket] = []
     port = address.port
     places = socket.getaddrinfo(address.host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    refused: OSError | None = None
     for family, kind, protocol, _, place in dict.fromkeys(places):
-        sock = socket.socket(family, kind, protocol)
         try:
-            if os.name == "posix":
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            sock.bind((place[0], port, *place[2:]))
-            sock.listen(BACKLOG)
+            sock = _bind_ip(socket.socket(family, kind, protocol), (place[0], port, *place[2:]))
         except OSError as error:
-            sock.close()
             if sockets:
                 continue  # "localhost" is two places; the second one may not be ours (no IPv6, or its port is taken)
-            raise PortTakenError(address.host, port, error.strerror or str(error)) from error
-        sock.setblocking(False)
+            refused = error
+            if error.errno in _NOT_OURS:
+                continue  # the next family may be
+            break
         port = sock.getsockname()[1]  # port 0: every family gets the port of the first
         sockets.append(sock)
+    if not sockets:
+        reason = (refused and refused.strerror) or f"{address.host} has no address"
+        raise PortTakenError(address.host, port, reason) from refused
     return sockets
 
 
@@ -97,6 +98,21 @@ async def _connected(sock: socket.socket, place: object) -> socket.socket:
     except BaseException:
         sock.close()
         raise
+    return sock
+
+
+def _bind_ip(sock: socket.socket, place: tuple[object, ...]) -> socket.socket:
+    try:
+        if os.name == "posix":
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if sock.family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(place)
+        sock.listen(BACKLOG)
+    except OSError:
+        sock.close()
+        raise
+    sock.setblocking(False)
     return sock
 
 

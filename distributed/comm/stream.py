@@ -53,7 +53,9 @@ class Stream:
         limits: bounds per message; None: the settings'.
     """
 
-    def __init__(self, sock: socket.socket, peer: Peer, is_stranger: bool = False, limits: Limits | None = None) -> None:
+    def __init__(
+        self, sock: socket.socket, peer: Peer, is_stranger: bool = False, limits: Limits | None = None
+    ) -> None:
         sock.setblocking(False)
         self.peer = peer
         self.error: DistributedError | None = None  # why it closed
@@ -66,6 +68,7 @@ class Stream:
         self._handler: Callable[[Any], object] | None = None
         self._reader: asyncio.Future[None] | None = None  # woken when more bytes came, or the stream closed
         self._close_callbacks: list[Callable[[], object]] = []
+        self._owner_callbacks: list[Callable[[], object]] = []
         self._out: deque[Buffer] = deque()
         self._unsent = 0
         self._flushing = False  # a flush is due, at the end of this turn or when the socket can be written
@@ -100,6 +103,13 @@ class Stream:
         else:
             self._close_callbacks.append(callback)
 
+    def add_close_callback(self, callback: Callable[[], object]) -> None:
+        """As `set_close_callback`, for the owner of the stream: users of the stream cannot take it back."""
+        if self.closed():
+            self._loop.call_soon(callback)
+        else:
+            self._owner_callbacks.append(callback)
+
     def authenticated(self, peer: Peer, may_send_objects: bool) -> None:
         """The stranger is known now."""
         self.peer = peer
@@ -131,13 +141,20 @@ class Stream:
         return data
 
     def set_message_handler(self, handler: Callable[[Any], object] | None) -> None:
-        """Call `handler` for every message from now on, those already received first; None: back to `read_message`."""
+        """Call `handler` for every message from now on, those already received first; None: back to `read_message`.
+
+        Receives again if it was paused. A handler that raises ends the connection, since its messages would be lost.
+        """
         self._handler = handler
         if handler is not None:
+            self.resume_reading()
             self._loop.call_soon(self._deliver)
 
     def pause_reading(self) -> None:
-        """Receive nothing until `resume_reading`: the peer is slowed down by TCP."""
+        """Receive and deliver nothing until `resume_reading`: the peer is slowed down by TCP.
+
+        Meanwhile nobody notices that the peer has left, unless something is written to it.
+        """
         if self._reading and not self.closed():
             self._loop.remove_reader(self._sock.fileno())
         self._reading = False
@@ -146,6 +163,7 @@ class Stream:
         """Receive again."""
         if not self._reading and not self.closed():
             self._loop.add_reader(self._sock.fileno(), self._on_readable)
+            self._loop.call_soon(self._deliver)
         self._reading = True
 
     def _next_message(self) -> Any:
@@ -157,7 +175,7 @@ class Stream:
 
     async def _wait_readable(self) -> None:
         if self.closed():
-            raise self._why_closed()
+            raise self.why_closed()
         if self._reader is not None:
             raise ProtocolError("two readers of one stream at the same time")
         self._reader = self._loop.create_future()
@@ -198,7 +216,7 @@ class Stream:
             if self._decoder.nbytes_pending > PENDING_CHUNKS_MAX * self._chunk_nbytes:
                 self.pause_reading()
             return
-        while self._handler is not None and not self.closed():
+        while self._handler is not None and self._reading and not self.closed():
             try:
                 message = self._decoder.next_message()
             except ProtocolError as error:
@@ -206,14 +224,21 @@ class Stream:
                 return
             if message is NOTHING:
                 return
-            self._handler(message)
+            try:
+                self._handler(message)
+            except Exception as error:
+                reason = f"{type(error).__name__} while a message was handled"
+                self._close(CommClosedError(self.peer.address, reason))
+                raise
 
     # ------------------------------------------------------------ writing
 
     def write(self, data: Buffer) -> asyncio.Future[None]:
         """Send raw bytes; the future is done when the operating system has taken them all."""
-        self.write_buffers([data])
-        return asyncio.ensure_future(self.flush())
+        self.write_buffers([memoryview(data).cast("B")])
+        flushed = asyncio.ensure_future(self.flush())
+        flushed.add_done_callback(lambda done: done.cancelled() or done.exception())  # as Tornado: nobody has to wait
+        return flushed
 
     def write_message_nowait(self, message: Any) -> None:
         """Queue one message, to leave at the end of this turn of the loop. Errors as `encode`, and CommClosedError."""
@@ -224,16 +249,17 @@ class Stream:
         self.write_buffers(encode_plain(message, self._limits))
 
     def write_buffers(self, buffers: list[Buffer]) -> None:
-        """Queue encoded bytes; they must not change until sent.
+        """Queue encoded bytes, memoryviews flat; they must not change until sent.
 
         Raises:
             CommClosedError: the connection ended, or ends now because its peer has not read for too long.
         """
         if self._sock.fileno() < 0:
-            raise self._why_closed()
+            raise self.why_closed()
         for buffer in buffers:
-            self._out.append(buffer)
-            self._unsent += len(buffer)
+            if len(buffer):  # the socket takes 0 bytes of an empty one, for ever
+                self._out.append(buffer)
+                self._unsent += len(buffer)
         if not self._flushing:
             self._flushing = True
             self._loop.call_soon(self._flush)
@@ -243,9 +269,15 @@ class Stream:
             raise error
 
     async def drain(self) -> None:
-        """Wait while more than 4 MiB are unsent, so that a slow peer slows us instead of filling memory."""
+        """Wait while more than 4 MiB are unsent, so that a slow peer slows us instead of filling memory.
+
+        Raises:
+            CommClosedError: the connection ended meanwhile.
+        """
         while self._unsent > UNSENT_NBYTES_HIGH:
             await self._wait_sent()
+            if self.closed():
+                raise self.why_closed()
 
     async def flush(self) -> None:
         """Wait until everything is handed to the operating system.
@@ -256,11 +288,11 @@ class Stream:
         while self._unsent:
             await self._wait_sent()
         if self.closed():
-            raise self._why_closed()
+            raise self.why_closed()
 
     async def _wait_sent(self) -> None:
         if self.closed():
-            raise self._why_closed()
+            raise self.why_closed()
         if self._drained is None or self._drained.done():
             self._drained = self._loop.create_future()
         await asyncio.shield(self._drained)
@@ -307,7 +339,8 @@ class Stream:
 
     # ------------------------------------------------------------ the end
 
-    def _why_closed(self) -> DistributedError:
+    def why_closed(self) -> DistributedError:
+        """What to raise for whoever still wants something of this stream."""
         if isinstance(self.error, CommClosedError):  # a fresh one: each raise has a traceback of its own
             torn = " in the middle of a message" if self._decoder.is_within_message() else ""
             return CommClosedError(self.error.address, self.error.reason + torn)
@@ -330,8 +363,9 @@ class Stream:
         for waiter in (self._reader, self._drained):
             if waiter is not None and not waiter.done():
                 waiter.set_result(None)
-        for callback in self._close_callbacks:
+        for callback in (*self._owner_callbacks, *self._close_callbacks):
             self._loop.call_soon(callback)
+        self._owner_callbacks.clear()
         self._close_callbacks.clear()
 
     def __repr__(self) -> str:

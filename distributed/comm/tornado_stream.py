@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tornado.iostream import IOStream, UnsatisfiableReadError
+from tornado.iostream import IOStream, StreamClosedError, UnsatisfiableReadError
 
 from distributed.config import settings
 from distributed.errors import MessageTooLargeError, ProtocolError
@@ -19,7 +19,9 @@ async def read_from_iostream(stream: IOStream) -> Any:
     limits = settings().limits
     try:
         header = await stream.read_until(SENTINEL, max_bytes=limits.header_nbytes_max)
-    except UnsatisfiableReadError:
+    except StreamClosedError as error:
+        if not isinstance(error.real_error, UnsatisfiableReadError):
+            raise
         limit = limits.header_nbytes_max
         raise MessageTooLargeError("message header", limit + 1, limit, "header_nbytes_max") from None
     try:

@@ -3,8 +3,8 @@ r"""One message as bytes: msgpack with every C1 escaped, a sentinel, then raw fr
     message  = header  C1 00  frame*
     header   = msgpack(value) in which every byte C1 is written C1 01
 
-After escaping, ``C1 00`` can only be the terminator, whatever the value holds. Bytes of 16 KiB and more and pickle buffers
-are frames: never escaped, never scanned. The header declares each frame's length where the value stands, in order:
+After escaping, ``C1 00`` can only be the terminator, whatever the value holds. Bytes of 16 KiB and more and pickle
+buffers are frames: never escaped, never scanned. The header declares each frame's length where the value stands:
 
     ext 101  bytes in a frame       data: msgpack unsigned integer, the length
     ext 102  an object, inline      data: its pickle
@@ -50,7 +50,7 @@ class Limits:
 
 
 class ErrorReply(dict[str, Any]):
-    """What a server answers when it cannot give a result: keys ``status``, ``type``, ``text``, ``traceback``, ``exception``.
+    """The answer without a result: keys ``status``, ``type``, ``text``, ``traceback``, ``exception``.
 
     It is told from a handler's own dict by its type, here and on the wire (ext 104), so no handler can be mistaken.
     ``exception`` is an opaque pickle or None; `distributed.protocol.failure` makes an exception of it.
@@ -71,12 +71,12 @@ class _Error:
         self.reply = dict(reply)
 
 
-def encode(message: Any, limits: Limits = Limits()) -> list[Buffer]:  # noqa: B008  (frozen)
+def encode(message: Any, limits: Limits = Limits()) -> list[Buffer]:
     """Bytes of one message given by a user: big bytes at any depth become frames.
 
     Raises:
         UnencodableError: a value that msgpack does not know (wrap it in `to_serialize`), an integer over 64 bits, a
-            reserved extension type, or nesting deeper than msgpack's 511 levels.
+            reserved extension type, a tuple as a key, or nesting deeper than msgpack's 511 levels.
         MessageTooLargeError: header or frames over `limits`.
     Cost: one pass over the values, two copies of the header, none of the frames.
     """
@@ -87,16 +87,15 @@ def encode(message: Any, limits: Limits = Limits()) -> list[Buffer]:  # noqa: B0
     return encode_plain(lifted, limits)
 
 
-def encode_plain(message: Any, limits: Limits = Limits()) -> list[Buffer]:  # noqa: B008  (frozen)
+def encode_plain(message: Any, limits: Limits = Limits()) -> list[Buffer]:
     """`encode` without looking for big bytes: for messages whose big parts are `Serialized` already."""
     frames: list[Buffer] = []
     default = _Default(frames)
     try:
         header: bytes = msgpack.packb(message, default=default, unicode_errors=TEXT_ERRORS)
-    except OverflowError:
-        raise UnencodableError("int", "it has more than 64 bits") from None
     except (ValueError, RecursionError) as error:
-        raise UnencodableError(type(message).__name__, f"{error} (nested too deeply, or too large for msgpack)") from None
+        reason = f"{error} (nested too deeply, or too large for msgpack)"
+        raise UnencodableError(type(message).__name__, reason) from None
     if ESCAPE in header:
         header = header.replace(ESCAPE, ESCAPED)
     header += SENTINEL
@@ -104,7 +103,7 @@ def encode_plain(message: Any, limits: Limits = Limits()) -> list[Buffer]:  # no
         raise MessageTooLargeError("message header", len(header), limits.header_nbytes_max, "header_nbytes_max")
     if frames:
         check_frames([_nbytes(frame) for frame in frames], limits)
-        return [header, *(frame for frame in frames if _nbytes(frame))]
+        return [header, *(_flat(frame) for frame in frames if _nbytes(frame))]
     return [header]
 
 
@@ -171,10 +170,11 @@ class _Default:
             self.frames.append(value.data)
             return msgpack.ExtType(EXT_BYTES, msgpack.packb(_nbytes(value.data)))
         if kind is _Error:
-            return msgpack.ExtType(EXT_ERROR, msgpack.packb(value.reply, default=self, unicode_errors=TEXT_ERRORS))
-        raise UnencodableError(
-            f"{kind.__module__}.{kind.__qualname__}", "it is not a msgpack type; wrap it: to_serialize(value)"
-        )
+            reply: bytes = msgpack.packb(value.reply, default=_no_object, unicode_errors=TEXT_ERRORS)
+            return msgpack.ExtType(EXT_ERROR, reply)
+        if isinstance(value, int):
+            raise UnencodableError("int", "it has more than 64 bits; wrap it: to_serialize(value)")
+        raise UnencodableError(_full_name(kind), "it is not a msgpack type; wrap it: to_serialize(value)")
 
 
 class _FirstLook:
@@ -191,7 +191,7 @@ class _FirstLook:
             self.lengths.append(_length(_unpack(data, _no_extension)))
             return None
         if code == EXT_ERROR:
-            return _error_reply(_unpack(data, self))
+            return _error_reply(data)
         if code in (EXT_OBJECT, EXT_OBJECT_FRAMES):
             if not self.may_send_objects:
                 raise ProtocolError("this peer's role may not send pickled objects")
@@ -221,12 +221,21 @@ class _SecondLook:
         if code == EXT_OBJECT_FRAMES:
             return Serialized([next(self.frames) for _ in _unpack(data, _no_extension)])
         if code == EXT_ERROR:
-            return _error_reply(_unpack(data, self))
+            return _error_reply(data)
         return msgpack.ExtType(code, data)
 
 
 def _no_extension(code: int, data: bytes) -> Any:
-    raise ProtocolError("frame lengths hold an extension type")
+    # Also a bound on recursion: each level of extensions within extensions takes 40 KiB of the C stack.
+    raise ProtocolError("an extension type within an extension type")
+
+
+def _no_object(value: Any) -> Any:
+    raise UnencodableError(_full_name(type(value)), "an error reply holds only plain values")
+
+
+def _full_name(kind: type) -> str:
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _length(value: Any) -> int:
@@ -235,7 +244,8 @@ def _length(value: Any) -> int:
     return value
 
 
-def _error_reply(fields: Any) -> ErrorReply:
+def _error_reply(data: bytes) -> ErrorReply:
+    fields = _unpack(data, _no_extension)
     if type(fields) is not dict or not {"status", "type", "text", "traceback", "exception"} <= fields.keys():
         raise ProtocolError("an error reply lacks its fields")
     return ErrorReply(fields)
@@ -245,39 +255,50 @@ _SCALARS = frozenset({int, str, float, bool, type(None), Serialized})
 
 
 def _lift(value: Any) -> Any:
-    """`value` with big bytes marked as frames; the same object when there is nothing to mark."""
+    """`value` with big bytes marked as frames; the same object when it is a list of scalars.
+
+    Loops, not comprehensions: until Python 3.12 those take a second Python frame per level of nesting.
+    """
     kind = type(value)
     if kind in _SCALARS:
         return value
     if kind is bytes or kind is bytearray or kind is memoryview:
-        return _InFrame(_flat(value)) if _nbytes(value) >= BUFFER_NBYTES_MIN else value
+        return _InFrame(_flat(value)) if _nbytes(value) >= BUFFER_NBYTES_MIN else _flat(value)
     if kind is ErrorReply:
         return _Error(value)
     if isinstance(value, dict):
-        lifted = {key if type(key) is str else _lift_key(key): _lift(entry) for key, entry in value.items()}
+        lifted = {}
+        for key, entry in value.items():
+            if type(key) is not str:
+                _check_key(key)
+            lifted[key] = entry if type(entry) in _SCALARS else _lift(entry)
         return lifted
     if kind is msgpack.ExtType:
-        _lift_key(value)
+        _check_key(value)
         return value
     if isinstance(value, (list, tuple)):
-        return [_lift(entry) for entry in value]
+        if _SCALARS.issuperset(map(type, value)):
+            return value
+        entries = []
+        for entry in value:
+            entries.append(entry if type(entry) in _SCALARS else _lift(entry))
+        return entries
     return value
 
 
-def _lift_key(key: Any) -> Any:
-    if isinstance(key, msgpack.ExtType) and key.code in RESERVED:
-        raise UnencodableError("ExtType", f"codes {RESERVED.start} to {RESERVED.stop - 1} are the protocol's own")
-    if isinstance(key, tuple):
-        for entry in key:
-            _lift_key(entry)
-    return key
+def _check_key(key: Any) -> None:
+    if isinstance(key, msgpack.ExtType):
+        if key.code in RESERVED:
+            raise UnencodableError("ExtType", f"codes {RESERVED.start} to {RESERVED.stop - 1} are the protocol's own")
+    elif isinstance(key, tuple):  # it would come back as a list, which cannot be a key
+        raise UnencodableError("tuple", "as a key of a dict; make a text of it, or wrap the dict: to_serialize(value)")
 
 
 def _flat(data: Buffer) -> Buffer:
     """Something whose len is its number of bytes."""
     if not isinstance(data, memoryview):
         return data
-    return data.cast("B") if data.contiguous else data.tobytes()
+    return data.cast("B") if data.c_contiguous else data.tobytes()
 
 
 def _nbytes(frame: Buffer) -> int:

@@ -1,7 +1,7 @@
 """Exceptions that cross the wire: as type name, text, traceback text and, when possible, a pickle.
 
-A *failure* is the list ``[type name, text, traceback text, detail]``; detail is a pickle of the exception, a dict of the
-keyword arguments of one of our own error classes, or None. The scheduler passes failures on without looking inside.
+A *failure* is the list ``[type name, text, traceback text, detail]``; detail is a pickle of the exception, a dict of
+the keyword arguments of one of our own error classes, or None. The scheduler passes failures on without looking inside.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ __all__ = ["RemoteTraceback", "error_reply", "exception_from_failure", "exceptio
 TEXT_LENGTH_MAX = 10_000  # a page of an exception's own text is read, a megabyte is not
 TRACEBACK_LENGTH_MAX = 40_000
 DETAIL_NBYTES_MAX = 64 * 1024
+ASYNCIO_CANCELLED = "asyncio.exceptions.CancelledError"  # raised here it would look as if our own task was cancelled
 OWN_FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 Failure = list[Any]
@@ -63,7 +64,8 @@ def exception_from_failure(failure: Failure, where: str, may_unpickle: bool = Tr
     name, text, traceback_text, detail = failure
     error = _rebuilt(name, text, detail, may_unpickle) or RemoteError(name, text, traceback_text)
     if traceback_text:
-        error.__cause__ = RemoteTraceback(f"Traceback in {where}:\n{traceback_text.rstrip()}")
+        cause = RemoteTraceback(f"Traceback in {where}:\n{traceback_text.rstrip()}")
+        BaseException.__setattr__(error, "__cause__", cause)  # also when the class forbids it (a frozen dataclass)
     return error
 
 
@@ -80,13 +82,16 @@ def exception_from_reply(reply: ErrorReply, where: str, may_unpickle: bool = Tru
 
 
 def _rebuilt(name: str, text: str, detail: Any, may_unpickle: bool) -> BaseException | None:
+    if name == ASYNCIO_CANCELLED:
+        return errors.CancelledError(text)
     if isinstance(detail, bytes) and may_unpickle:
         try:
             error = pickle.loads(detail)
         except Exception:  # its module is missing here, or its constructor wants other arguments: the text must do
             error = None
         return error if isinstance(error, BaseException) else None
-    cls = getattr(errors, name.removeprefix("distributed.errors."), None) if "." in name else getattr(builtins, name, None)
+    module: Any = errors if "." in name else builtins
+    cls = getattr(module, name.removeprefix("distributed.errors."), None)
     if not (isinstance(cls, type) and issubclass(cls, Exception)):
         return None
     try:
@@ -106,8 +111,9 @@ def _own_error(cls: type[DistributedError], text: str) -> DistributedError:
 
 def _detail(error: BaseException) -> bytes | None:
     try:
-        blob = dumps_payload(error, "an exception")
-        if isinstance(blob, bytes) and len(blob) <= DETAIL_NBYTES_MAX:
+        payload = dumps_payload(error, "an exception")
+        frames = [payload] if isinstance(payload, bytes) else payload.frames
+        if len(frames) == 1 and len(blob := bytes(frames[0])) <= DETAIL_NBYTES_MAX:
             pickle.loads(blob)  # many exceptions pickle but cannot be rebuilt: then the text is the better answer
             return blob
     except Exception:  # whatever __reduce__ or a constructor raises: the text must do

@@ -11,7 +11,7 @@ from __future__ import annotations
 import mmap
 from typing import Any, Final
 
-from distributed.errors import MessageTooLargeError
+from distributed.errors import MessageTooLargeError, ProtocolError
 from distributed.protocol.codec import SENTINEL, Limits, decode, frame_lengths, unescape
 from distributed.protocol.serialize import Buffer
 from distributed.units import MiB
@@ -92,8 +92,11 @@ class MessageDecoder:
             message, lengths = frame_lengths(header, self.limits, self.may_send_objects)
             if not lengths:
                 return message
+            try:
+                self._frames = [_allocate(nbytes) for nbytes in lengths]
+            except (MemoryError, OSError) as error:
+                raise ProtocolError(f"no memory for a message of {sum(lengths):,} bytes: {error}") from None
             self._header = header
-            self._frames = [_allocate(nbytes) for nbytes in lengths]
             self._views = [memoryview(frame) for frame in reversed(self._frames) if len(frame)]
         while self._views and self.nbytes_pending:
             self._fill_from_pending()

@@ -20,10 +20,11 @@ __all__ = [
     "loads_function",
     "loads_payload",
     "payload_nbytes",
+    "raiser",
     "to_serialize",
 ]
 
-BUFFER_NBYTES_MIN = 16 * 1024  # below this a copy into the pickle is cheaper than a frame of its own (measured: 8-32 KiB)
+BUFFER_NBYTES_MIN = 16 * 1024  # below this a copy into the pickle is cheaper than a frame (measured: 8-32 KiB)
 PROTOCOL = 5
 
 Buffer = bytes | bytearray | memoryview
@@ -90,7 +91,7 @@ def to_serialize(value: Any) -> Serialized:
 
 
 def dumps_payload(value: Any, what: str = "an argument") -> Payload:
-    """Pickle `value`: ``bytes`` when it is small, a `Serialized` when it holds buffers of 16 KiB or more.
+    """Pickle `value`: ``bytes`` when all of it is under 16 KiB, else a `Serialized`, with big buffers out of band.
 
     Args:
         what: the role of the value, for the error's text.
@@ -108,7 +109,7 @@ def dumps_payload(value: Any, what: str = "an argument") -> Payload:
     if by_value:  # classes and functions of the caller's script exist nowhere else: they travel by value
         buffers.clear()
         head = _cloudpickled(value, what, buffers)
-    return Serialized([head, *buffers]) if buffers else head
+    return Serialized([head, *buffers]) if buffers or len(head) >= BUFFER_NBYTES_MIN else head
 
 
 def loads_payload(payload: Payload) -> Any:
@@ -136,6 +137,23 @@ def loads_function(blob: Payload) -> Any:
     return loads_payload(blob)
 
 
+def raiser(error: Exception) -> Serialized:
+    """A payload in the place of a value that could not be pickled: loading it raises `error`."""
+    return Serialized([pickle.dumps(_Raiser(error), PROTOCOL)])
+
+
+class _Raiser:
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _raise, (self.error,)
+
+
+def _raise(error: Exception) -> Any:
+    raise error
+
+
 def payload_nbytes(payload: Payload) -> int:
     """Size of a payload in bytes."""
     return len(payload) if type(payload) is bytes else payload.nbytes
@@ -159,7 +177,8 @@ def _cloudpickled(value: Any, what: str, buffers: list[Buffer] | None) -> bytes:
     import cloudpickle  # lazy: DECISIONS, it costs 30 ms that most programs never need
 
     try:
-        blob: bytes = cloudpickle.dumps(value, PROTOCOL, buffer_callback=None if buffers is None else _collector(buffers))
+        collector = None if buffers is None else _collector(buffers)
+        blob: bytes = cloudpickle.dumps(value, PROTOCOL, buffer_callback=collector)
     except Exception as error:
         raise UnpicklableError(what, type(value).__qualname__, f"{type(error).__name__}: {error}") from error
     return blob

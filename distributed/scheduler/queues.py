@@ -42,7 +42,9 @@ class Restriction(NamedTuple):
         return self.resources is None or all(worker.resources.get(n, 0.0) >= amount for n, amount in self.resources)
 
     def tokens(self) -> tuple[str, ...]:
-        """Under which texts a worker finds this restriction; see `worker_tokens`. Suspects are found otherwise."""
+        """Under which texts a worker finds this restriction, see `worker_tokens`; suspects are found otherwise."""
+        if self.is_suspect:
+            return ()
         if self.workers is not None:
             return self.workers
         return (f"resource {self.resources[0][0]}",) if self.resources else ()
@@ -118,14 +120,11 @@ class ReadyQueue:
         return task.state is _READY and (task.deaths > 0) is self.restriction.is_suspect
 
     def leave(self) -> None:
-        """A task of this queue is about to leave READY without being popped. Cost: O(1), amortised."""
+        """A task of this queue has just left READY without being popped. Cost: O(1), amortised."""
         self.live -= 1
         if not self.live:
             self.clear()
-
-    def shrink(self) -> None:
-        """Drop left-behind entries if they are many. Cost: O(entries), amortised O(1) per `leave`."""
-        if self.entries > 2 * self.live + STALE_MAX:
+        elif self.entries > 2 * self.live + STALE_MAX:
             for priority, level in self.levels.items():
                 self.levels[priority] = deque(dict.fromkeys(task for task in level if self.has(task)))
             self.entries = sum(map(len, self.levels.values()))

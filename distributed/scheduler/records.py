@@ -40,6 +40,7 @@ __all__ = [
 ]
 
 SMALL_MAX = 8  # members a relation keeps in a tuple; from there on a dict: a tuple of one costs 48 bytes, a dict 232
+ESTIMATE_MIN_S = 1e-6  # a clock that did not move measures 0; nothing runs faster than a Python call
 
 
 class TaskState(IntEnum):
@@ -100,7 +101,7 @@ class FunctionRecord:
             self.duration_count *= 0.5
         self.duration_total_s += total_s
         self.duration_count += count
-        self.estimate_s = self.duration_total_s / self.duration_count
+        self.estimate_s = max(self.duration_total_s / self.duration_count, ESTIMATE_MIN_S)
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -272,9 +273,8 @@ def _with(members: Many[Record], member: Record) -> Many[Record]:
         return members
     if member in members:
         return members
-    if len(members) < SMALL_MAX:
-        return (*members, member)
-    return dict.fromkeys((*members, member))
+    grown: tuple[Record, ...] = members + (member,)  # noqa: RUF005 - mypy cannot follow the star here
+    return grown if len(grown) <= SMALL_MAX else dict.fromkeys(grown)
 
 
 def _without(members: Many[Record], member: Record) -> Many[Record]:

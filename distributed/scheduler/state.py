@@ -101,9 +101,7 @@ def transition(state: SchedulerState, task: TaskRecord, to: TaskState, because: 
     state.log.append((task.key, origin, to, because))
 
 
-def booked(
-    state: SchedulerState, tasks: Sequence[TaskRecord], origin: TaskState, to: TaskState, because: str
-) -> None:
+def booked(state: SchedulerState, tasks: Sequence[TaskRecord], origin: TaskState, to: TaskState, because: str) -> None:
     """Book a batch whose states the caller's loop has just changed from `origin` to `to`. Cost: 0.1 us per task.
 
     Raises:

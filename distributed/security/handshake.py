@@ -5,8 +5,8 @@
       ◀── (72 bytes)  "dstrbtd1" nonce_s HMAC(key, "server" role nonce_c nonce_s)
       HMAC(key, "client" role nonce_c nonce_s)  (32) ──▶     then messages
 
-Both machines are pure: nonces are arguments, bytes go in and out, sizes are fixed. HMAC is HMAC-SHA256. The server proves
-itself first, so a client never says anything to an impostor. This authenticates the two ends; it does not encrypt.
+Both machines are pure: nonces are arguments, bytes go in and out, sizes are fixed. HMAC is HMAC-SHA256. The server
+proves itself first, so a client never says anything to an impostor. This authenticates the ends; it does not encrypt.
 """
 
 from __future__ import annotations

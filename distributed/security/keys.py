@@ -73,7 +73,8 @@ def load_keyring(path: Path) -> Keyring:
             _create(path)
         return _parse(path, _read(path))
     except OSError as error:
-        raise KeyFileError(str(path), f"{error.strerror or error}; set DISTRIBUTED_KEY_FILE to a file that can be used") from error
+        reason = f"{error.strerror or error}; set DISTRIBUTED_KEY_FILE to a file that can be used"
+        raise KeyFileError(str(path), reason) from error
 
 
 _keyrings: dict[Path, Keyring] = {}
@@ -104,15 +105,17 @@ def _create(path: Path) -> None:
 
 def _read(path: Path) -> str:
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        raise KeyFileError(str(path), "it is not a regular file")
     with os.fdopen(descriptor, encoding="ascii", errors="replace") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise KeyFileError(str(path), "it is not a regular file")
         if hasattr(os, "geteuid"):
             if status.st_uid != os.geteuid():
                 raise KeyFileError(str(path), f"it belongs to user id {status.st_uid}, not to you ({os.geteuid()})")
             if status.st_mode & 0o077:
-                raise KeyFileError(str(path), f"its mode is {status.st_mode & 0o777:04o}, others can use it; chmod 600 it")
+                mode = f"{status.st_mode & 0o777:04o}"
+                raise KeyFileError(str(path), f"its mode is {mode}, others can use it; chmod 600 it")
         return file.read(1000).strip()
 
 

@@ -30,18 +30,23 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("units",),
     ("ids",),
     ("log",),
+    ("lazy",),
+    ("versions",),
     ("protocol",),
     ("config",),
     ("messages",),
     ("security",),
     ("comm",),
     ("driver",),
+    ("calls",),
     ("core",),
+    ("process",),
     ("scheduler",),
     ("worker",),
     ("nanny",),
     ("client",),
     ("deploy",),
+    ("recipes",),
     ("cli", "__main__"),
     ("testing",),
     ("utils", "utils_test", "__init__"),  # thin doors, where people look for us
@@ -52,17 +57,22 @@ LAZY_PACKAGES = {
     "cloudpickle": "20 ms of import; only whoever pickles a function needs it",
     "prometheus_client": "60 ms of import; only a server that is asked for metrics needs it",
     "uvloop": "optional, extra [fast]",
+    "importlib": "importlib.metadata takes 20 ms; only whoever asks for the versions of packages needs it",
     "numpy": "optional; tests and converters of arrays only",
     "tqdm": "only a terminal that shows a bar needs it",
+    "tornado": "50 ms of import; only with a loop or stream of Tornado's at hand",
     "psutil": "10 ms of import; only servers need it",
 }
 # Modules of ours that a function of the named file may import although the layer list or speed speaks against it.
 LAZY_MODULES: dict[tuple[str, str], str] = {
+    ("calls", "comm.tornado_stream"): "imports tornado, see LAZY_PACKAGES",
     ("client", "deploy"): "Client() without an address starts a cluster of its own",
 }
 
 # Rule 1 of ARCHITECTURE.md: same start, events and times, same effects. Names of modules without "distributed.".
-PURE = re.compile(r"messages|protocol\..*|scheduler\.(?!server$|journal$).*|worker\.(machine|events|effects|records)")
+PURE = re.compile(
+    r"messages|protocol\..*|scheduler\.(?!server$|process$).*|worker\.(machine|events|effects|records|copies|invariants)"
+)
 IMPURE_IMPORTS = {
     *("asyncio", "multiprocessing", "os", "pathlib", "random", "secrets", "select", "selectors", "shutil", "signal"),
     *("socket", "ssl", "subprocess", "tempfile", "threading", "time", "tornado", "urllib", "psutil"),

@@ -57,9 +57,9 @@ def _copy_rules(state: WorkerState) -> Iterator[tuple[str, str, bool]]:
         yield "a wanted copy is not in memory", key, key not in state.memory
         peer = state.peers.get(copy.peer or "")
         yield "a copy has a peer", key, peer is not None
-        if peer is not None:
-            place = peer.queue if copy.state is CopyState.WANTED else peer.fetching
-            yield "a copy is queued or under way at its peer", key, place.get(key) is copy
+        assert peer is not None
+        place = peer.queue if copy.state is CopyState.WANTED else peer.fetching
+        yield "a copy is queued or under way at its peer", key, place.get(key) is copy
         yield "somebody waits for a queued copy", key, bool(copy.waiters) or copy.state is CopyState.FETCHING
         for ticket, record in copy.waiters.items():
             yield "a waiter is a known task", key, state.tasks.get(record.task.key) is record

@@ -1,0 +1,55 @@
+"""Run Python functions on many processes and machines.
+
+    from distributed import Client
+    client = Client()                                   # a cluster on this machine
+    client.gather(client.map(pow, range(10), [2] * 10)) # results in order
+
+Everything public is listed here and imported when first touched. `distributed.core` is the RPC foundation below it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from distributed.lazy import lazy_attributes
+from distributed.versions import VERSION as __version__
+
+__all__ = [
+    "CancelledError",
+    "Client",
+    "Future",
+    "KilledWorker",
+    "LocalCluster",
+    "Nanny",
+    "Scheduler",
+    "Worker",
+    "__version__",
+    "as_completed",
+    "default_client",
+    "get_client",
+    "wait",
+]
+
+
+def __getattr__(name: str) -> Any:
+    return lazy_attributes(__name__, name, _PLACES)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+_PLACES = {
+    "CancelledError": "distributed.errors",
+    "Client": "distributed.client.client",
+    "Future": "distributed.client.futures",
+    "KilledWorker": "distributed.errors",
+    "LocalCluster": "distributed.deploy.local",
+    "Nanny": "distributed.nanny",
+    "Scheduler": "distributed.scheduler.server",
+    "Worker": "distributed.worker.server",
+    "as_completed": "distributed.client.waiting",
+    "default_client": "distributed.client.client",
+    "get_client": "distributed.client.client",
+    "wait": "distributed.client.waiting",
+}

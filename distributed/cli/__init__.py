@@ -1,0 +1,1 @@
+"""Console scripts: dscheduler, dworker, and ``python -m distributed``."""

@@ -1,0 +1,144 @@
+"""The console script ``dworker``: one or more workers until SIGINT or SIGTERM, or until the scheduler ends."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from distributed.cli.errors import guarded
+from distributed.client.connecting import read_scheduler_file
+from distributed.comm.addresses import parse_address
+from distributed.config import SCHEDULER_PORT
+from distributed.deploy.local import cores_available, memory_limit_nbytes
+from distributed.errors import ConfigError
+from distributed.log import log_to_stderr
+from distributed.nanny import Nanny
+from distributed.process.running import on_signals, run_loop
+from distributed.process.zygote import Zygote
+from distributed.security.keys import keyring
+from distributed.worker.process import run_worker_child
+from distributed.worker.server import Worker
+
+__all__ = ["main"]
+
+logger = logging.getLogger("distributed.worker")
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("address", required=False)
+@click.option("--scheduler-file", type=click.Path(dir_okay=False), help="Read the scheduler's address from this file.")
+@click.option("--nworkers", type=click.IntRange(1), default=1, show_default=True, help="Worker processes.")
+@click.option("--nthreads", type=click.IntRange(1), help="Tasks at once in each worker. [default: cores / nworkers]")
+@click.option("--memory-limit", default="auto", show_default=True, help="Per worker: auto (its share), 0 (none), 4GiB.")
+@click.option("--name", help="Unique among the scheduler's workers; with --nworkers, NAME-0 and so on.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Interface to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port of the worker. [default: any free one]")
+@click.option("--resources", default="", metavar="NAME=AMOUNT,...", help="What tasks may ask for, such as GPU=1.")
+@click.option("--local-directory", type=click.Path(file_okay=False), help="Where temporary folders are made.")
+@click.option("--nanny/--no-nanny", default=True, help="Guard each worker with a process that starts it again.")
+@click.option("--insecure", is_flag=True, help="Allow a --host that others can reach, although nothing is encrypted.")
+@click.option("--log-level", default="INFO", show_default=True, help="DEBUG, INFO, WARNING or ERROR.")
+@click.version_option(package_name="distributed")
+def main(
+    address: str | None, scheduler_file: str | None, nworkers: int, nthreads: int | None, memory_limit: str,
+    name: str | None, host: str, port: int, resources: str, local_directory: str | None, nanny: bool, insecure: bool,
+    log_level: str,
+) -> None:  # fmt: skip
+    """Start workers for the scheduler at ADDRESS (host:port), waiting for it if it is not there yet.
+
+    Exit codes: 0 after SIGINT, SIGTERM or the scheduler's end; 1 if a worker cannot start or dies again and again; 3 if
+    the scheduler has another key.
+    """
+    log_to_stderr(log_level)
+    if (address is None) == (scheduler_file is None):
+        raise click.UsageError("name the scheduler: either ADDRESS or --scheduler-file")
+    if nworkers > 1 and (port or not nanny):
+        raise click.UsageError("--port and --no-nanny are for a single worker")
+
+    def run() -> int:
+        keyring()
+        scheduler = str(parse_address(_scheduler(address, scheduler_file), SCHEDULER_PORT))
+        threads = nthreads or max(1, cores_available() // nworkers)
+        workers = [
+            {
+                "name": name if name is None or nworkers == 1 else f"{name}-{number}",
+                "nthreads": threads,
+                "memory_limit_nbytes": memory_limit_nbytes(memory_limit, 1 / nworkers),
+                "resources": parse_resources(resources),
+            }
+            for number in range(nworkers)
+        ]
+        listen = {"port": port, "address": host, "insecure": insecure}
+        if not nanny:
+            return run_loop(_serve_worker(scheduler, workers[0], listen))
+        zygote = Zygote({"worker": run_worker_child})
+        try:
+            return run_loop(_serve_nannies(scheduler, workers, listen, local_directory, log_level, zygote))
+        finally:
+            zygote.close()
+
+    guarded(run)
+
+
+async def _serve_worker(scheduler: str, options: dict[str, Any], listen: dict[str, Any]) -> int:
+    worker = Worker(scheduler, **options)
+    on_signals(worker.close_soon)
+    await worker.start(**listen)
+    await worker.finished
+    return 0
+
+
+async def _serve_nannies(
+    scheduler: str, workers: Sequence[dict[str, Any]], listen: dict[str, Any], local_directory: str | None,
+    log_level: str, zygote: Zygote,
+) -> int:  # fmt: skip
+    zygote.attach()
+    nannies = [
+        Nanny(
+            scheduler, zygote, worker_options=options, worker_port=listen["port"], host=listen["address"],
+            insecure=listen["insecure"], local_directory=local_directory, log_level=log_level,
+        )
+        for options in workers
+    ]  # fmt: skip
+    closing: list[asyncio.Task[Any]] = []
+
+    def stop(reason: str) -> None:
+        closing.extend(asyncio.ensure_future(nanny.close(reason)) for nanny in nannies)
+
+    on_signals(stop)
+    for nanny in nannies:
+        await nanny.start()
+    try:
+        await asyncio.gather(*(nanny.finished for nanny in nannies))
+    finally:
+        await asyncio.gather(*(nanny.close("another worker failed") for nanny in nannies), *closing)
+    return 0
+
+
+def parse_resources(text: str) -> dict[str, float]:
+    """``"GPU=1,disk=20"`` as amounts by name. Raises ConfigError."""
+    amounts: dict[str, float] = {}
+    for part in filter(None, text.replace(" ", "").split(",")):
+        name, separator, amount = part.partition("=")
+        try:
+            amounts[name] = float(amount)
+        except ValueError:
+            separator = ""
+        if not separator or not name or amounts[name] < 0:
+            raise ConfigError("--resources", text, "write NAME=AMOUNT,NAME=AMOUNT with amounts >= 0")
+    return amounts
+
+
+def _scheduler(address: str | None, scheduler_file: str | None) -> str:
+    if address is not None:
+        return address
+    assert scheduler_file is not None
+    return str(read_scheduler_file(scheduler_file)["address"])
+
+
+if __name__ == "__main__":
+    main()

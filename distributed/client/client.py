@@ -1,0 +1,464 @@
+"""Client: submit functions to a cluster, get futures, gather results."""
+
+from __future__ import annotations
+
+import atexit
+import os
+from collections.abc import Callable, Coroutine, Generator, Hashable, Iterable, Mapping
+from itertools import islice
+from typing import Any
+
+from distributed.client import graphs, scattering
+from distributed.client.connecting import connect_session, find_scheduler
+from distributed.client.futures import Future, FutureSequence
+from distributed.client.loop_thread import LoopThread
+from distributed.client.packing import FunctionCache, PackedFunction, pack_arguments, pure_key
+from distributed.client.records import KeyRecord
+from distributed.client.outbox import Task
+from distributed.client.session import Session
+from distributed.client.structures import filled, flatten, records_in, shaped_like
+from distributed.config import settings
+from distributed.errors import BadRequestError, CommClosedError
+from distributed.ids import counter, is_key, unique_id
+from distributed.messages import TaskSpec
+
+__all__ = ["Client", "default_client", "get_client"]
+
+MAP_CHUNK = 1000  # calls packed before they are sent, so that workers begin while the rest is packed
+CLOSE_TIMEOUT_S = 10.0
+
+_open_clients: list[Client] = []  # of this process, newest last
+
+
+class Client:
+    """A program's connection with a cluster.
+
+        client = Client()                         # a cluster on this machine, for as long as the client lives
+        client = Client('127.0.0.1:8786')         # a scheduler that runs already
+        client.submit(pow, 2, 10).result()        # 1024
+
+    Args:
+        address: of the scheduler, in any spelling; a cluster object; None: what ``scheduler_file`` or the environment
+            variable ``DISTRIBUTED_SCHEDULER_ADDRESS`` names, else a `LocalCluster` is started.
+        scheduler_file: path of the file that ``dscheduler --scheduler-file`` wrote.
+        asynchronous: for use inside a running loop: ``async with Client(asynchronous=True) as client``; every method that
+            waits then returns an awaitable.
+        timeout: seconds for the scheduler to answer; None: the setting ``connect_timeout_s``.
+        name: shown to people.
+        security: None; settings for TLS come with a later version.
+        cluster_options: keywords for the `LocalCluster`, such as ``n_workers=2, threads_per_worker=1``.
+    Raises:
+        ConnectTimeoutError: no scheduler answers there.
+        AuthenticationError: it has another key.
+        SchedulerFileError: the file is missing, damaged, or left over from a scheduler that ended.
+    """
+
+    def __init__(
+        self,
+        address: Any = None,
+        *,
+        scheduler_file: str | os.PathLike[str] | None = None,
+        asynchronous: bool = False,
+        timeout: float | None = None,
+        name: str | None = None,
+        security: None = None,
+        **cluster_options: Any,
+    ) -> None:
+        self.asynchronous = asynchronous
+        self.id = unique_id("client")
+        self.name = name or self.id
+        self.cluster: Any = address if hasattr(address, "scheduler_address") else None
+        self._owns_cluster = False
+        self._scheduler_file = scheduler_file
+        self._address = find_scheduler(address, scheduler_file)
+        self._cluster_options = cluster_options
+        self._timeout_s = settings().connect_timeout_s if timeout is None else timeout
+        self._session: Session | None = None
+        self._functions = FunctionCache()
+        self._thread: LoopThread | None = None
+        if self._address is not None and cluster_options:
+            raise TypeError(f"{', '.join(cluster_options)}: only for a LocalCluster, but a scheduler is named")
+        if not asynchronous:
+            self._start()
+
+    # ------------------------------------------------------------ life
+
+    @property
+    def scheduler_address(self) -> str:
+        """Canonical address of the scheduler."""
+        return self._live().scheduler_address
+
+    @property
+    def status(self) -> str:
+        """``'connecting'``, ``'running'`` or ``'closed'``."""
+        return "connecting" if self._session is None else ("running" if self._session.is_open() else "closed")
+
+    def close(self) -> Any:
+        """End the connection, and the cluster if this client started it. May be called twice."""
+        if self.asynchronous:
+            return self._close_async()
+        if self._thread is not None:
+            self._forget()
+            if self._session is not None:
+                self._thread.run(self._session.close(), CLOSE_TIMEOUT_S)
+            self._thread.stop()
+            self._thread = None
+        if self._owns_cluster:
+            self.cluster.close()
+        return None
+
+    def shutdown(self) -> Any:
+        """End scheduler and workers too, for everybody."""
+
+        async def terminate() -> None:
+            try:
+                await self._live().ask("terminate", reason=f"{self.name} asked for it")
+            except CommClosedError:
+                return  # it ended before it could answer, which is what we want
+
+        if self.asynchronous:
+
+            async def both() -> None:
+                await terminate()
+                await self._close_async()
+
+            return both()
+        self._run(terminate())
+        self.close()
+        return None
+
+    def __enter__(self) -> Client:
+        if self.asynchronous:
+            raise TypeError("an asynchronous client is used with `async with`")
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Client:
+        return await self._start_async()
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self._close_async()
+
+    def __await__(self) -> Generator[Any, None, Client]:
+        return self._start_async().__await__()
+
+    @classmethod
+    def current(cls) -> Client:
+        """The client opened last in this process and still open.
+
+        Raises:
+            ValueError: there is none.
+        """
+        if not _open_clients:
+            raise ValueError("no client is open in this process; make one: Client()")
+        return _open_clients[-1]
+
+    # ------------------------------------------------------------ work
+
+    def submit(
+        self,
+        function: Callable[..., Any],
+        *args: Any,
+        key: str | None = None,
+        workers: str | Iterable[str] | None = None,
+        resources: Mapping[str, float] | None = None,
+        retries: int = 0,
+        priority: int = 0,
+        pure: bool = True,
+        **kwargs: Any,
+    ) -> Future:
+        """Call ``function(*args, **kwargs)`` on a worker; returns at once.
+
+        Args:
+            args, kwargs: anything that can be pickled; futures, also inside list, tuple, dict and set, become results.
+            key: name of the result; None: made from the call. The same key is computed once.
+            workers: only on these: addresses, names or hosts.
+            resources: amounts a worker must have free, such as ``{'GPU': 1}``.
+            retries: how often to try again when it raises, >= 0.
+            priority: higher ones run first.
+            pure: equal calls are one task; say False for functions such as `random.random`.
+        Raises:
+            UnpicklableError: the function or an argument cannot be sent.
+            CommClosedError: the scheduler is gone, or this client is closed.
+        Cost: about 10 us, nothing is awaited.
+        """
+        session = self._live()
+        packed = self._functions.pack(function)
+        spec = _spec(packed, workers, resources, retries, priority)
+        arguments, needs = pack_arguments(args, kwargs)
+        name = _checked(key) if key is not None else self._key(packed, arguments if pure else None)
+        (record,) = session.submit([(spec, name, arguments, needs)], {packed.digest: packed.blob})
+        return Future(session, record)
+
+    def map(
+        self,
+        function: Callable[..., Any],
+        *iterables: Iterable[Any],
+        key: str | Iterable[str] | None = None,
+        workers: str | Iterable[str] | None = None,
+        resources: Mapping[str, float] | None = None,
+        retries: int = 0,
+        priority: int = 0,
+        pure: bool = True,
+        **kwargs: Any,
+    ) -> FutureSequence:
+        """Call `function` once per element, as the builtin `map` does with several iterables; the shortest ends it.
+
+        Args:
+            key: a prefix for all keys, or one key per call.
+            kwargs: given to every call. The rest as for `submit`.
+        Returns:
+            A lazy immutable sequence of futures, in order.
+        Cost: about 3 us and 300 bytes per call.
+        """
+        session = self._live()
+        packed = self._functions.pack(function)
+        spec = _spec(packed, workers, resources, retries, priority)
+        blobs = {packed.digest: packed.blob}
+        given = None if key is None or isinstance(key, str) else iter(key)
+        calls = zip(*iterables, strict=False)
+        keys: list[str] = []
+        while chunk := list(islice(calls, MAP_CHUNK)):
+            tasks: list[Task] = []
+            for args in chunk:
+                arguments, needs = pack_arguments(args, kwargs)
+                if given is not None:
+                    name = _checked(next(given, None))
+                elif key is not None:
+                    name = f"{key}-{len(keys) + len(tasks)}"
+                else:
+                    name = self._key(packed, arguments if pure else None)
+                tasks.append((spec, name, arguments, needs))
+            session.submit(tasks, blobs)
+            keys.extend(task[1] for task in tasks)
+        return FutureSequence(session, keys)
+
+    def compute(self, value: Any) -> Future:
+        """One future for a structure of futures: lists, tuples, dicts and sets of them, of any depth."""
+        return self.submit(graphs.identity, value, pure=False)
+
+    def get(self, graph: Mapping[Hashable, Any], keys: Any) -> Any:
+        """Compute a plain dict graph and return the results of `keys`.
+
+        Args:
+            graph: ``{'x': 1, 'y': (inc, 'x'), 'z': (sum, ['x', 'y'])}``: a tuple that begins with a callable is a task.
+            keys: one key, or a list of keys (nested as you like); results come in the same shape.
+        Raises:
+            BadRequestError: a key is not in the graph, or the graph has a cycle.
+            Whatever a task raised.
+        """
+        session = self._live()
+        wanted = dict.fromkeys(flatten(keys))
+        tasks, blobs, names = graphs.graph_tasks(graph, set(wanted), unique_id("graph"), self._functions)
+        session.submit(tasks, blobs)
+        futures = {key: Future(session, session.records[names[key]]) for key in wanted}
+        return self.gather(shaped_like(keys, futures))
+
+    def gather(self, futures: Any, errors: str = "raise") -> Any:
+        """Results of futures, in the same structure (list, tuple, dict, set, nested); others values stay as they are.
+
+        Args:
+            errors: ``'raise'``: raise the first error; ``'skip'``: leave failed ones out of the lists.
+        Raises:
+            As `Future.result`.
+        """
+        if errors not in ("raise", "skip"):
+            raise ValueError(f"errors={errors!r}: use 'raise' or 'skip'")
+        session = self._live()
+        records = records_in(session, futures)
+        if self.asynchronous:
+
+            async def later() -> Any:
+                await session.wait_settled_async(records, None)
+                values = await session.values_async(records, errors == "skip")
+                return filled(futures, values)
+
+            return later()
+        session.wait_settled(records, None)
+        return filled(futures, session.values_now(records, errors == "skip"))
+
+    def scatter(self, data: Any, workers: Iterable[str] | None = None) -> Any:
+        """Put data on the workers, spread by their threads; futures in the same shape.
+
+        Args:
+            data: a list, tuple or set (a list of futures comes back), a dict (a dict), or any one object (a future).
+            workers: only these addresses.
+        Raises:
+            UnpicklableError: an object cannot be sent. WorkerStartError: no worker is there.
+        Scattered data has no recipe: if its workers die it is lost.
+        """
+        return self._finish(self._scatter(data, None if workers is None else list(workers)))
+
+    def cancel(self, futures: Any, force: bool = False, reason: str | None = None) -> Any:
+        """Stop tasks and all that depend on them, for every client; their futures become cancelled.
+
+        Tasks in queues are dropped at once; one that runs ends by itself, and its result is dropped. What a task did to
+        the outside world stays done.
+        """
+        session = self._live()
+        records = list(records_in(session, [futures]))
+        session.cancel([record.key for record in records], force, reason)
+        if self.asynchronous:
+            return session.wait_settled_async(records, None)
+        session.wait_settled(records, CLOSE_TIMEOUT_S)
+        return None
+
+    # ------------------------------------------------------------ looking
+
+    def ncores(self, workers: Iterable[str] | None = None) -> Any:
+        """``{address: threads}`` of all workers, or of these."""
+        return self._finish(self._live().ask("ncores", workers=None if workers is None else list(workers)))
+
+    nthreads = ncores
+
+    def who_has(self, futures: Any = None) -> Any:
+        """``{key: [addresses]}`` of these futures' results, or of all."""
+        return self._finish(self._live().ask("who_has", keys=self._keys_of(futures)))
+
+    def has_what(self, workers: Iterable[str] | None = None) -> Any:
+        """``{address: [keys]}`` of these workers, or of all."""
+        return self._finish(self._live().ask("has_what", workers=None if workers is None else list(workers)))
+
+    def scheduler_info(self) -> Any:
+        """What the scheduler tells of itself and its workers: ``type id address pid started workers tasks``."""
+        return self._finish(self._live().ask("scheduler_info"))
+
+    def get_versions(self, check: bool = False) -> Any:
+        """Versions of Python and packages of client, scheduler and workers; `check`: warn where they differ."""
+        return self._finish(self._live().versions(check))
+
+    def __repr__(self) -> str:
+        if self._session is None:
+            return f"<{type(self).__name__}: not connected>"
+        return f"<{type(self).__name__}: {self.scheduler_address}, {self.status}>"
+
+    # ------------------------------------------------------------ private
+
+    def _start(self) -> None:
+        if self._address is None:
+            from distributed.deploy.local import LocalCluster  # lazy: only for a cluster of our own
+
+            self.cluster = LocalCluster(**self._cluster_options)
+            self._owns_cluster = True
+            self._address = self.cluster.scheduler_address
+        self._thread = LoopThread("distributed-client")
+        try:
+            self._thread.run(self._connect())
+        except BaseException:
+            self._thread.stop()
+            if self._owns_cluster:
+                self.cluster.close()
+            raise
+
+    async def _start_async(self) -> Client:
+        if self._session is None:
+            if self._address is None:
+                from distributed.deploy.local import LocalCluster  # lazy: only for a cluster of our own
+
+                self.cluster = await LocalCluster(asynchronous=True, **self._cluster_options)
+                self._owns_cluster = True
+                self._address = self.cluster.scheduler_address
+            try:
+                await self._connect()
+            except BaseException:
+                if self._owns_cluster:
+                    await self.cluster.close()
+                raise
+        return self
+
+    async def _connect(self) -> None:
+        assert self._address is not None
+        self._session = await connect_session(self, self._address, self._timeout_s, self._scheduler_file)
+        _open_clients.append(self)
+
+    async def _close_async(self) -> None:
+        self._forget()
+        if self._session is not None:
+            await self._session.close()
+        if self._owns_cluster:
+            await self.cluster.close()
+
+    def _forget(self) -> None:
+        if self in _open_clients:
+            _open_clients.remove(self)
+
+    def _live(self) -> Session:
+        if self._session is None:
+            raise CommClosedError(str(self._address), "this asynchronous client has not started; `await` it first")
+        return self._session
+
+    def _run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        return self._live().run(coroutine)
+
+    def _finish(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """The coroutine's result, or the coroutine itself for an asynchronous client."""
+        return coroutine if self.asynchronous else self._run(coroutine)
+
+    def _key(self, packed: PackedFunction, arguments: Any) -> str:
+        if arguments is None:
+            return f"{packed.name}-{self.id[-12:]}-{counter()}"
+        return pure_key(packed, arguments)
+
+    def _keys_of(self, futures: Any) -> list[str] | None:
+        return None if futures is None else [record.key for record in records_in(self._live(), [futures])]
+
+    async def _scatter(self, data: Any, workers: list[str] | None) -> Any:
+        session = self._live()
+        if isinstance(data, dict):
+            values = {_checked(key): value for key, value in data.items()}
+        else:
+            many = data if isinstance(data, (list, tuple, set, frozenset)) else [data]
+            values = {f"{type(value).__name__}-{self.id[-12:]}-{counter()}": value for value in many}
+        records: dict[str, KeyRecord] = {key: session.want(key) for key in values}
+        futures = {key: Future(session, record) for key, record in records.items()}
+        holders = scattering.place(len(values), await session.ask("ncores", workers=None), workers)
+        await scattering.put(session, values, holders)
+        await session.wait_settled_async(list(records.values()), self._timeout_s + CLOSE_TIMEOUT_S)
+        if isinstance(data, dict):
+            return futures
+        return list(futures.values()) if isinstance(data, (list, tuple, set, frozenset)) else next(iter(futures.values()))
+
+
+def get_client() -> Client:
+    """The client opened last in this process and still open; ValueError when there is none."""
+    return Client.current()
+
+
+def default_client() -> Client:
+    """The same as `get_client`."""
+    return Client.current()
+
+
+def _spec(
+    packed: PackedFunction, workers: str | Iterable[str] | None, resources: Mapping[str, float] | None,
+    retries: int, priority: int,
+) -> TaskSpec:  # fmt: skip
+    if retries < 0:
+        raise ValueError(f"retries={retries!r} must be >= 0")
+    if isinstance(workers, str):
+        workers = (workers,)
+    return TaskSpec(
+        packed.digest,
+        priority,
+        retries,
+        True,
+        None if workers is None else tuple(sorted(workers)),
+        None if resources is None else tuple(sorted((str(name), float(amount)) for name, amount in resources.items())),
+    )
+
+
+def _checked(key: Any) -> str:
+    if not is_key(key):
+        raise BadRequestError(f"{key!r} cannot be a key: a key is a text of 1 to 1,000 characters (one for every call)")
+    return str(key)
+
+
+@atexit.register
+def _close_all() -> None:
+    for client in list(_open_clients):
+        if not client.asynchronous:
+            client.close()
+
+

@@ -1,0 +1,95 @@
+"""Finding the scheduler and introducing ourselves to it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from distributed.calls import exchange
+from distributed.client.session import Session
+from distributed.comm.addresses import parse_address
+from distributed.comm.connect import connect_address
+from distributed.config import SCHEDULER_PORT
+from distributed.errors import ConnectTimeoutError, SchedulerFileError
+from distributed.versions import versions_here, warn_of_mismatch
+
+__all__ = ["connect_session", "find_scheduler", "read_scheduler_file"]
+
+
+def find_scheduler(address: Any, scheduler_file: str | os.PathLike[str] | None) -> str | None:
+    """Canonical address of the scheduler that the caller or the environment names; None: nobody names one.
+
+    Raises:
+        AddressError, SchedulerFileError: named, but wrongly.
+    """
+    if scheduler_file is not None:
+        return str(read_scheduler_file(scheduler_file)["address"])
+    address = address if address is not None else os.environ.get("DISTRIBUTED_SCHEDULER_ADDRESS")
+    address = getattr(address, "scheduler_address", address)  # a cluster object
+    return None if address is None else str(parse_address(address, SCHEDULER_PORT))
+
+
+def read_scheduler_file(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """What ``--scheduler-file`` wrote: ``format``, ``id``, ``address``, ``http``, ``fingerprint``, ``pid``.
+
+    Raises:
+        SchedulerFileError: missing, not such a file, or left over: its scheduler, on this machine, has ended.
+    """
+    try:
+        content = json.loads(Path(path).read_text())
+    except FileNotFoundError:
+        raise SchedulerFileError(str(path), "does not exist; is the scheduler running with --scheduler-file?") from None
+    except (OSError, ValueError) as error:
+        raise SchedulerFileError(str(path), f"cannot be read: {error}") from None
+    if not isinstance(content, dict) or content.get("format") != 1 or not isinstance(content.get("address"), str):
+        raise SchedulerFileError(str(path), "was not written by this version of dscheduler")
+    return content
+
+
+def describe_stale_file(path: str | os.PathLike[str]) -> SchedulerFileError | None:
+    """The error for a file whose scheduler does not answer, if its process is gone from this machine."""
+    pid = read_scheduler_file(path).get("pid")
+    if isinstance(pid, int) and not _process_exists(pid):
+        return SchedulerFileError(str(path), f"is left over: process {pid}, which wrote it, has ended; delete the file")
+    return None
+
+
+async def connect_session(
+    client: Any, address: str, timeout_s: float, scheduler_file: str | os.PathLike[str] | None
+) -> Session:
+    """A session of `client` with the scheduler at `address`.
+
+    Raises:
+        ConnectTimeoutError, AuthenticationError, SchedulerFileError.
+    Warns:
+        DistributedWarning: Python or a package differs between here, scheduler and workers.
+    """
+    try:
+        stream = await connect_address(address, timeout_s)
+    except ConnectTimeoutError:
+        stale = None if scheduler_file is None else describe_stale_file(scheduler_file)
+        raise stale or ConnectTimeoutError(
+            address, timeout_s, "is a scheduler running there? Start one with `dscheduler`"
+        ) from None
+    session = Session(client, asyncio.get_running_loop(), client.asynchronous)
+    try:
+        hello = await exchange(stream, {"op": "register_client", "client": client.id, "versions": versions_here()})
+    except BaseException:
+        stream.close()
+        raise
+    session.start(stream)
+    warn_of_mismatch({"this client": versions_here(), "the scheduler": hello["versions"], **hello["worker_versions"]})
+    return session
+
+
+def _process_exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,72 @@
+"""What waits to be sent to the scheduler, in order, and how it becomes few messages."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from distributed.messages import Message, Payload, SubmitTasks, TaskSpec
+from distributed.protocol.serialize import payload_nbytes
+
+__all__ = ["Outbox", "Task"]
+
+BATCH_COUNT_MAX = 2000  # tasks per message: 200 kB of no-ops, a few ms of work for the scheduler
+BATCH_NBYTES_MAX = 4 * 1024 * 1024
+
+Task = tuple[TaskSpec, str, Payload, list[str] | None]  # spec, key, arguments, keys of dependencies
+
+
+class Outbox:
+    """A queue of tasks and messages; tasks that follow each other leave in one message.
+
+    Filled by any thread under the session's lock, emptied on the loop. A function travels once.
+    """
+
+    def __init__(self) -> None:
+        self._items: deque[Task | Message] = deque()
+        self._functions: dict[bytes, Payload] = {}  # to leave with the next tasks
+        self._sent: set[bytes] = set()
+
+    def append(self, item: Task | Message) -> None:
+        """Queue a task or a message."""
+        self._items.append(item)
+
+    def add_functions(self, functions: dict[bytes, Payload]) -> None:
+        """Before the tasks that need them."""
+        for digest, blob in functions.items():
+            if digest not in self._sent:
+                self._sent.add(digest)
+                self._functions[digest] = blob
+
+    def next_message(self) -> Message | None:
+        """The next message to send; None: nothing waits."""
+        if not self._items:
+            return None
+        item = self._items.popleft()
+        return item if isinstance(item, Message) else self._batch(item)
+
+    def _batch(self, task: Task) -> SubmitTasks:
+        """As many of the next tasks as one message should hold."""
+        functions, self._functions = self._functions, {}
+        specs: dict[TaskSpec, int] = {}
+        spec_of: list[int] = []
+        dependencies: list[list[str] | None] = []
+        batch = SubmitTasks(functions, [], None, [], [], None)
+        nbytes, items = 0, self._items
+        while True:
+            spec, key, arguments, needs = task
+            spec_of.append(specs.setdefault(spec, len(specs)))
+            batch.keys.append(key)
+            batch.arguments.append(arguments)
+            dependencies.append(needs)
+            nbytes += payload_nbytes(arguments)
+            if not items or len(spec_of) >= BATCH_COUNT_MAX or nbytes >= BATCH_NBYTES_MAX:
+                break
+            item = items[0]
+            if isinstance(item, Message):
+                break
+            task = item
+            items.popleft()
+        batch.specs = list(specs)
+        batch.spec_of = spec_of if len(specs) > 1 else None
+        batch.dependencies = dependencies if any(dependencies) else None
+        return batch

@@ -1,0 +1,71 @@
+"""What a client knows of its keys: one record per key, and how others wait for it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from enum import Enum
+from typing import Any
+
+from distributed.messages import Failure, Payload
+
+__all__ = ["KeyRecord", "Latch", "Status"]
+
+
+class Status(Enum):
+    """State of a key, with the name users know as its value."""
+
+    PENDING = "pending"
+    FINISHED = "finished"
+    ERROR = "error"
+    CANCELLED = "cancelled"
+    LOST = "lost"
+
+
+class KeyRecord:
+    """One key that somebody here holds.
+
+    Attributes:
+        holders: futures and sequences that refer to it; at 0 it is released. Changed under the session's lock.
+        payload: the small result, only when FINISHED and sent inline; None: ask the workers.
+        failure: only when ERROR.
+        reason: only when CANCELLED or LOST.
+        waiters: called with the record, once, on the loop, when it is no longer PENDING; None: nobody waits.
+    """
+
+    __slots__ = ("failure", "holders", "key", "payload", "reason", "status", "waiters")
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        self.holders = 1
+        self.status = Status.PENDING
+        self.payload: Payload = None
+        self.failure: Failure | None = None
+        self.reason = ""
+        self.waiters: list[Callable[[KeyRecord], Any]] | None = None
+
+
+class Latch:
+    """Opens when `count` records have settled; may be waited for by a thread."""
+
+    __slots__ = ("_event", "count")
+
+    def __init__(self, count: int, until_first: bool = False) -> None:
+        self.count = min(count, 1) if until_first else count
+        self._event = threading.Event()
+        if self.count <= 0:
+            self._event.set()
+
+    def settle(self, record: KeyRecord) -> None:
+        """A waiter: count one record."""
+        self.count -= 1
+        if self.count <= 0:
+            self._event.set()
+
+    def open_now(self) -> None:
+        """Open whatever is missing."""
+        self._event.set()
+
+    def wait(self, timeout_s: float | None) -> bool:
+        """Block this thread until open; False when time is up first. Ctrl-C gets through."""
+        return self._event.wait(timeout_s)

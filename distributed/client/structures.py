@@ -1,0 +1,60 @@
+"""Structures of futures: finding the futures in lists, tuples, dicts and sets, and putting results in their place."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping
+from typing import Any
+
+from distributed.client.futures import Future, FutureSequence
+from distributed.client.records import KeyRecord
+from distributed.client.session import Session
+
+__all__ = ["filled", "flatten", "records_in", "shaped_like"]
+
+
+def records_in(session: Session, value: Any) -> list[KeyRecord]:
+    """Records of all futures in a structure, each once, in order."""
+    if isinstance(value, FutureSequence):
+        return [session.records[key] for key in dict.fromkeys(value.keys)]
+    found: dict[str, KeyRecord] = {}
+    todo = [value]
+    while todo:
+        entry = todo.pop()
+        if isinstance(entry, Future):
+            found[entry.key] = entry._record
+        elif isinstance(entry, FutureSequence):
+            found.update((key, session.records[key]) for key in entry.keys)
+        elif isinstance(entry, dict):
+            todo.extend(reversed(entry.values()))
+        elif isinstance(entry, (list, tuple, set, frozenset)):
+            todo.extend(reversed(list(entry)))
+    return list(found.values())
+
+
+_SKIPPED = object()
+
+
+def filled(value: Any, values: dict[str, Any]) -> Any:
+    """The structure with results in the place of futures; those without one are left out."""
+    if isinstance(value, FutureSequence):
+        return [values[key] for key in value.keys if key in values]
+    if isinstance(value, Future):
+        return values.get(value.key, _SKIPPED)
+    if isinstance(value, dict):
+        named = ((name, filled(entry, values)) for name, entry in value.items())
+        return {name: entry for name, entry in named if entry is not _SKIPPED}
+    if type(value) in (list, tuple, set, frozenset):
+        return type(value)(entry for entry in (filled(entry, values) for entry in value) if entry is not _SKIPPED)
+    return value
+
+
+def flatten(keys: Any) -> Iterable[Hashable]:
+    if isinstance(keys, list):
+        for entry in keys:
+            yield from flatten(entry)
+    else:
+        yield keys
+
+
+def shaped_like(keys: Any, futures: Mapping[Hashable, Future]) -> Any:
+    return [shaped_like(entry, futures) for entry in keys] if isinstance(keys, list) else futures[keys]

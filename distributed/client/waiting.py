@@ -1,0 +1,191 @@
+"""wait and as_completed: for many futures at once, in threads and in coroutines."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import time
+from collections.abc import AsyncIterator, Iterable, Iterator
+from typing import Any, NamedTuple
+
+from distributed.client.futures import Future
+from distributed.client.records import KeyRecord, Status
+
+__all__ = ["ALL_COMPLETED", "FIRST_COMPLETED", "FIRST_EXCEPTION", "DoneAndNotDone", "as_completed", "wait"]
+
+ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION = "ALL_COMPLETED", "FIRST_COMPLETED", "FIRST_EXCEPTION"
+
+
+class DoneAndNotDone(NamedTuple):
+    """What `wait` returns: two sets of futures."""
+
+    done: set[Future]
+    not_done: set[Future]
+
+
+def wait(futures: Iterable[Future], timeout: float | None = None, return_when: str = ALL_COMPLETED) -> Any:
+    """Wait until futures are decided, without fetching results.
+
+    Args:
+        timeout: seconds; None: as long as it takes.
+        return_when: ``'ALL_COMPLETED'``, ``'FIRST_COMPLETED'``, or ``'FIRST_EXCEPTION'`` (all, or the first that failed).
+    Returns:
+        ``(done, not_done)``; an awaitable of it for futures of an asynchronous client.
+    Raises:
+        TimeoutError: not reached in time.
+    """
+    if return_when not in (ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION):
+        raise ValueError(f"return_when={return_when!r}: use 'ALL_COMPLETED', 'FIRST_COMPLETED' or 'FIRST_EXCEPTION'")
+    waited = list(futures)
+    if not waited:
+        return DoneAndNotDone(set(), set())
+    session = waited[0]._session
+    waiter = _Waiter(waited, return_when)
+
+    async def later() -> DoneAndNotDone:
+        await waiter.wait_async(timeout)
+        return waiter.split()
+
+    def now() -> DoneAndNotDone:
+        waiter.wait(timeout)
+        return waiter.split()
+
+    return session.run_or_await(now, later)
+
+
+class _Waiter:
+    """Counts down decided records; for a thread or for a coroutine."""
+
+    def __init__(self, futures: list[Future], return_when: str) -> None:
+        self._futures = futures
+        self._until_error = return_when == FIRST_EXCEPTION
+        self._missing = 1 if return_when == FIRST_COMPLETED else len({future.key for future in futures})
+
+    def wait(self, timeout: float | None) -> None:
+        arrivals: queue.SimpleQueue[KeyRecord] = queue.SimpleQueue()
+        self._subscribe(arrivals.put)
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while self._missing > 0:
+            try:
+                left = None if deadline is None else max(0.0, deadline - time.monotonic())
+                self._count(arrivals.get(timeout=left))
+            except queue.Empty:
+                raise self._overdue(timeout) from None
+
+    async def wait_async(self, timeout: float | None) -> None:
+        loop = asyncio.get_running_loop()
+        arrivals: asyncio.Queue[KeyRecord] = asyncio.Queue()
+        self._subscribe(lambda record: loop.call_soon_threadsafe(arrivals.put_nowait, record))
+        try:
+            async with asyncio.timeout(timeout):
+                while self._missing > 0:
+                    self._count(await arrivals.get())
+        except TimeoutError:
+            raise self._overdue(timeout) from None
+
+    def split(self) -> DoneAndNotDone:
+        done = {future for future in self._futures if future.done()}
+        return DoneAndNotDone(done, set(self._futures) - done)
+
+    def _subscribe(self, waiter: Any) -> None:
+        for record in {future.key: future._record for future in self._futures}.values():
+            self._futures[0]._session.add_waiter(record, waiter)
+
+    def _count(self, record: KeyRecord) -> None:
+        self._missing -= 1
+        if self._until_error and record.status is not Status.FINISHED:
+            self._missing = 0
+
+    def _overdue(self, timeout: float | None) -> TimeoutError:
+        left = sum(not future.done() for future in self._futures)
+        return TimeoutError(f"{left:,} of {len(self._futures):,} futures not decided within {timeout:g} s")
+
+
+class as_completed:  # noqa: N801  (the name users know from concurrent.futures)
+    """Iterate over futures in the order in which they are decided; `async for` works too.
+
+    Args:
+        futures: to begin with; more can be given while iterating, see `add` and `update`.
+        with_results: give ``(future, result)`` instead; a failed future raises its error.
+        timeout: seconds from now for all; then TimeoutError.
+    """
+
+    def __init__(
+        self, futures: Iterable[Future] = (), *, with_results: bool = False, timeout: float | None = None
+    ) -> None:
+        self._with_results = with_results
+        self._deadline = None if timeout is None else time.monotonic() + timeout
+        self._timeout = timeout
+        self._arrived: queue.SimpleQueue[Future] = queue.SimpleQueue()
+        self._wakers: list[Any] = []  # futures of coroutines that wait in __anext__
+        self._open = 0
+        self.update(futures)
+
+    def add(self, future: Future) -> None:
+        """Wait for this one too; the same future may be added again."""
+        self._open += 1
+        future._session.add_waiter(future._record, lambda record: self._arrive(future))
+
+    def update(self, futures: Iterable[Future]) -> None:
+        """Wait for these too."""
+        for future in futures:
+            self.add(future)
+
+    def count(self) -> int:
+        """How many are still to come."""
+        return self._open
+
+    def is_empty(self) -> bool:
+        """Whether nothing is to come."""
+        return self._open == 0
+
+    def has_ready(self) -> bool:
+        """Whether the next one is there already."""
+        return not self._arrived.empty()
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        if not self._open:
+            raise StopIteration
+        try:
+            future = self._arrived.get(timeout=self._left())
+        except queue.Empty:
+            raise self._overdue() from None
+        self._open -= 1
+        return (future, future.result()) if self._with_results else future
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return self
+
+    async def __anext__(self) -> Any:
+        if not self._open:
+            raise StopAsyncIteration
+        while True:
+            loop = asyncio.get_running_loop()
+            waker = loop.create_future()
+            self._wakers.append((loop, waker))  # before looking, so that an arrival in between wakes us
+            try:
+                future = self._arrived.get_nowait()
+                break
+            except queue.Empty:
+                try:
+                    await asyncio.wait_for(waker, self._left())
+                except TimeoutError:
+                    raise self._overdue() from None
+            finally:
+                self._wakers = [entry for entry in self._wakers if entry[1] is not waker]
+        self._open -= 1
+        return (future, await future) if self._with_results else future
+
+    def _arrive(self, future: Future) -> None:
+        self._arrived.put(future)
+        for loop, waker in self._wakers:
+            loop.call_soon_threadsafe(lambda waker=waker: waker.done() or waker.set_result(None))
+
+    def _left(self) -> float | None:
+        return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
+
+    def _overdue(self) -> TimeoutError:
+        return TimeoutError(f"{self._open:,} futures not decided within {self._timeout:g} s")

@@ -1,0 +1,1 @@
+"""Starting processes: the zygote that forks them, and clusters on this machine."""

@@ -1,0 +1,94 @@
+"""The process behind `LocalCluster`: forks a scheduler and workers, and ends them with its parent.
+
+It reads one JSON line of options from stdin, answers with one JSON line on stdout, and serves until stdin is closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from typing import Any
+
+import cloudpickle
+import psutil
+
+from distributed.log import log_to_stderr
+from distributed.nanny import Nanny, _read_lines
+from distributed.process.running import run_loop
+from distributed.process.zygote import Child, Zygote
+from distributed.scheduler.process import run_scheduler_child
+from distributed.worker.process import run_worker_child
+
+__all__ = ["main"]
+
+_PRELOADED = (cloudpickle, psutil)  # workers need them soon; imported here they are there when a worker is forked
+
+
+def main() -> None:
+    """Entry point of ``python -m distributed.deploy.host``."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends us in order
+    options = json.loads(sys.stdin.readline() or "null")
+    if options is None:
+        raise SystemExit("this is started by LocalCluster; use dscheduler and dworker yourself")
+    log_to_stderr(options["log_level"])
+    zygote = Zygote({"scheduler": run_scheduler_child, "worker": run_worker_child})
+    try:
+        code = run_loop(_serve(options, zygote))
+    finally:
+        zygote.close()
+    raise SystemExit(code)
+
+
+async def _serve(options: dict[str, Any], zygote: Zygote) -> int:
+    zygote.attach()
+    parent_gone = asyncio.Event()
+    asyncio.get_running_loop().add_reader(sys.stdin.fileno(), parent_gone.set)
+    try:
+        scheduler, hello = await _start_scheduler(options, zygote)
+        nannies = await asyncio.gather(*(
+            _start_nanny(worker, hello["address"], options, zygote) for worker in options["workers"]
+        ))  # fmt: skip
+        await asyncio.gather(*(nanny.wait_registered() for nanny in nannies))
+    except Exception as error:  # the boundary: whatever it is, the parent must hear of it
+        print(json.dumps({"error": f"{type(error).__name__}: {error}"}), flush=True)
+        return 1
+    print(json.dumps({**hello, "workers": [nanny.worker_address for nanny in nannies]}), flush=True)
+    gone = asyncio.ensure_future(parent_gone.wait())
+    await asyncio.wait([gone, scheduler.ended], return_when=asyncio.FIRST_COMPLETED)
+    gone.cancel()
+    await asyncio.gather(*(nanny.close("the cluster ends") for nanny in nannies))
+    scheduler.terminate()
+    try:
+        ending = await asyncio.wait_for(asyncio.shield(scheduler.ended), 5.0)
+    except TimeoutError:
+        scheduler.kill()
+        return 1
+    return 0 if ending.exitcode == 0 else 1
+
+
+async def _start_scheduler(options: dict[str, Any], zygote: Zygote) -> tuple[Child, dict[str, Any]]:
+    read, write = os.pipe()
+    try:
+        child = await zygote.spawn("scheduler", {**options["scheduler"], "log_level": options["log_level"]}, 2, write)
+    finally:
+        os.close(write)
+    lines: asyncio.Queue[str] = asyncio.Queue()
+    reading = asyncio.ensure_future(_read_lines(read, lines.put_nowait))
+    line = asyncio.ensure_future(lines.get())
+    await asyncio.wait([line, reading], return_when=asyncio.FIRST_COMPLETED)
+    if not line.done():
+        line.cancel()
+        raise RuntimeError(f"the scheduler ended at once: {(await child.ended).cause}")
+    return child, json.loads(line.result())
+
+
+async def _start_nanny(worker: dict[str, Any], scheduler: str, options: dict[str, Any], zygote: Zygote) -> Nanny:
+    nanny = Nanny(scheduler, zygote, worker_options=worker, log_level=options["log_level"])
+    return await nanny.start()
+
+
+if __name__ == "__main__":
+    main()

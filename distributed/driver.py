@@ -1,0 +1,96 @@
+"""Joins a machine to the event loop: events in, effects performed, one timer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+__all__ = ["Driver", "Machine"]
+
+
+class Machine(Protocol):
+    """What decides: plain, synchronous, without I/O or clock."""
+
+    @property
+    def next_wakeup(self) -> float | None:
+        """Loop time at which it wants a tick; None: never."""
+
+    def handle(self, event: Any, now: float) -> None:
+        """Change state."""
+
+    def take_effects(self) -> list[Any]:
+        """What is to be done now, in order."""
+
+
+class Driver:
+    """Feeds one machine.
+
+    An event is handled to its end, and its effects are performed, before the next one; events that a performer causes
+    wait their turn. Must be used on one loop only.
+
+    Args:
+        perform: what to do for each type of effect. Performers do not wait.
+        tick: makes the event for a wake-up that has come.
+        on_failure: told when the machine or a performer raises, which is always our own fault; nothing is handled after.
+    """
+
+    def __init__(
+        self,
+        machine: Machine,
+        perform: Mapping[type, Callable[[Any], object]],
+        tick: Callable[[], Any] | None = None,
+        on_failure: Callable[[BaseException], object] | None = None,
+    ) -> None:
+        self.machine = machine
+        self._perform = perform
+        self._tick = tick
+        self._on_failure = on_failure
+        self._events: deque[Any] = deque()
+        self._busy = False
+        self._failed = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._loop = asyncio.get_running_loop()
+
+    def handle(self, event: Any) -> None:
+        """Let the machine handle `event` and do what it says, now or after those that are being handled."""
+        self._events.append(event)
+        if self._busy or self._failed:
+            return
+        self._busy = True
+        try:
+            while self._events:
+                self.machine.handle(self._events.popleft(), self._loop.time())
+                for effect in self.machine.take_effects():
+                    self._perform[type(effect)](effect)
+        except BaseException as error:
+            self._failed = True
+            if self._on_failure is None:
+                raise
+            self._on_failure(error)
+        finally:
+            self._busy = False
+        self._set_timer()
+
+    def stop(self) -> None:
+        """Handle nothing any more."""
+        self._failed = True
+        self._events.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _set_timer(self) -> None:
+        when = self.machine.next_wakeup
+        if self._timer is not None:
+            if when is not None and self._timer.when() == when:
+                return
+            self._timer.cancel()
+            self._timer = None
+        if when is not None and self._tick is not None and not self._failed:
+            self._timer = self._loop.call_at(when, self._wake)
+
+    def _wake(self) -> None:
+        self._timer = None
+        assert self._tick is not None
+        self.handle(self._tick())

@@ -1,0 +1,1 @@
+"""Complete small programs on top of the engine, written to be read."""

@@ -1,0 +1,220 @@
+"""What workers report: tasks that ended, data that came or went.
+
+An answer counts only if the worker has the task now and the attempt is the one it was sent; every other answer is late
+(the task was cancelled, given to somebody else, or ended before) and at most has its data dropped.
+Not here: workers that come and go (`failures`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Sequence
+
+from distributed.messages import DataAdded, DataRemoved, Heartbeat, TasksDone, TasksFailed, TasksMissingData
+from distributed.scheduler.lifecycle import fail, lose_replicas, run_again, settle_done
+from distributed.scheduler.placement import touch
+from distributed.scheduler.records import (
+    ClientRecord,
+    TaskRecord,
+    TaskState,
+    WorkerRecord,
+    add_replica,
+    add_want,
+    end_processing,
+    give_back_extras,
+    remove_replica,
+)
+from distributed.scheduler.state import NO_RECIPE, SchedulerState, booked, transition
+
+__all__ = ["data_added", "data_removed", "heartbeat", "tasks_done", "tasks_failed", "tasks_missing_data"]
+
+_RELEASED, _PROCESSING, _MEMORY, _ERRED = TaskState.RELEASED, TaskState.PROCESSING, TaskState.MEMORY, TaskState.ERRED
+
+
+def tasks_done(state: SchedulerState, worker: WorkerRecord, message: TasksDone) -> None:
+    """Results exist: clients hear of them, dependents may start. The hot loop of answers: about 1 us per task."""
+    processing, holds, extras, alone = worker.processing, worker.holds, worker.extras, worker.alone
+    occupancy_s = worker.occupancy_s
+    finished: list[TaskRecord] = []
+    related: list[TaskRecord] = []
+    stale: dict[int, str] = {}
+    index = -1
+    for key, attempt, nbytes in zip(message.keys, message.attempts, message.nbytes, strict=True):
+        index += 1
+        task = processing.get(key)
+        if task is None or task.attempt != attempt:
+            stale[index] = key
+            continue
+        # `end_processing` and `add_replica`, written out.
+        del processing[key]
+        occupancy_s -= task.estimate_s
+        task.estimate_s = 0.0
+        task.processing_on = None
+        task.state = _MEMORY
+        task.who_has = alone
+        task.nbytes = nbytes
+        holds[key] = task
+        if extras and key in extras:
+            give_back_extras(task, worker)
+        if task.dependents is not None or task.dependencies is not None:
+            related.append(task)
+        finished.append(task)
+    worker.occupancy_s = occupancy_s if processing else 0.0  # exactly: small differences must not add up
+    touch(state, worker)
+    if stale:
+        _reject(state, worker, stale.values())
+        message = _without(message, stale)
+    if finished:
+        booked(state, finished, _PROCESSING, _MEMORY, worker.address)
+        _observe(finished, message.durations_s)
+        _tell_done(state, finished, message)
+        settle_done(state, related, worker.address)
+
+
+def _without(message: TasksDone, stale: Container[int]) -> TasksDone:
+    """`message` without the rows whose indexes are in `stale`."""
+    rows = [index for index in range(len(message.keys)) if index not in stale]
+    return TasksDone(
+        [message.keys[row] for row in rows],
+        [message.attempts[row] for row in rows],
+        [message.nbytes[row] for row in rows],
+        [message.results[row] for row in rows],
+        [message.durations_s[row] for row in rows],
+    )
+
+
+def _tell_done(state: SchedulerState, tasks: list[TaskRecord], message: TasksDone) -> None:
+    """Pass the results to the clients that want them: whole columns if all `tasks` have the same clients."""
+    wanted_by = [task.wanted_by for task in tasks]
+    if wanted_by.count(wanted_by[0]) == len(tasks):
+        for client in wanted_by[0] or ():
+            news = state.outbox.done_of(client)
+            news.keys.extend(message.keys)
+            news.results.extend(message.results)
+            news.nbytes.extend(message.nbytes)
+        return
+    for clients, key, result, nbytes in zip(wanted_by, message.keys, message.results, message.nbytes, strict=True):
+        for client in clients or ():
+            state.outbox.tell_done(client, key, result, nbytes)
+
+
+def _observe(tasks: list[TaskRecord], durations_s: list[float]) -> None:
+    """Tell the functions of `tasks` how long they took."""
+    functions = [task.function for task in tasks]
+    first = functions[0]
+    if first is not None and functions.count(first) == len(tasks):
+        first.observe(sum(durations_s), len(tasks))
+        return
+    for function, duration_s in zip(functions, durations_s, strict=True):
+        if function is not None:
+            function.observe(duration_s, 1)
+
+
+def _reject(state: SchedulerState, worker: WorkerRecord, keys: Iterable[str]) -> None:
+    """`worker` reports data that we did not expect from it: it drops what it should not hold.
+
+    If it has the task again right now, the new attempt's result will replace the data, and dropping could hit that.
+    """
+    for key in keys:
+        if key not in worker.holds and key not in worker.processing:
+            state.outbox.release.setdefault(worker, []).append(key)
+
+
+def _take_back(
+    state: SchedulerState, worker: WorkerRecord, keys: Sequence[str], attempts: Sequence[int]
+) -> dict[int, TaskRecord]:
+    """End the processing of those tasks whose answer counts: ``{index: task}``, still in state PROCESSING."""
+    taken: dict[int, TaskRecord] = {}
+    for index, (key, attempt) in enumerate(zip(keys, attempts, strict=True)):
+        task = worker.processing.get(key)
+        if task is not None and task.attempt == attempt:
+            end_processing(task)
+            taken[index] = task
+    touch(state, worker)
+    return taken
+
+
+def tasks_failed(state: SchedulerState, worker: WorkerRecord, message: TasksFailed) -> None:
+    """Tasks raised: they run again while they have retries, else they and all that wait for them fail."""
+    again: list[TaskRecord] = []
+    for index, task in _take_back(state, worker, message.keys, message.attempts).items():
+        if task.retries_left:
+            task.retries_left -= 1
+            again.append(task)
+        else:
+            fail(state, task, message.failures[index], f"raised on {worker.address}")
+    run_again(state, again, f"raised on {worker.address}, retried")
+
+
+def tasks_missing_data(state: SchedulerState, worker: WorkerRecord, message: TasksMissingData) -> None:
+    """Tasks could not get their dependencies: holders that do not give them are no holders, and all is tried again."""
+    taken = _take_back(state, worker, message.keys, message.attempts)
+    lost: dict[TaskRecord, None] = {}
+    for index, task in taken.items():
+        own = {dependency.key: dependency for dependency in task.dependencies or ()}
+        for key, address in message.gone[index]:
+            dependency, holder = own.get(key), state.workers.get(address)
+            if dependency is None or holder is None or not remove_replica(dependency, holder):
+                continue
+            # It may hold the data after all and only be out of this worker's reach.
+            state.outbox.release.setdefault(holder, []).append(key)
+            if dependency.who_has is None:
+                lost[dependency] = None
+    lose_replicas(state, list(lost), f"{worker.address} could not get it")
+    run_again(state, list(taken.values()), f"{worker.address} misses data")
+
+
+def data_added(state: SchedulerState, worker: WorkerRecord, message: DataAdded) -> None:
+    """`worker` holds copies: new replicas of results, or data that a client scattered; others are dropped again."""
+    if message.client is None:
+        for key in message.keys:
+            task = state.tasks.get(key)
+            if task is not None and task.state is _MEMORY:
+                add_replica(task, worker)
+            else:
+                _reject(state, worker, (key,))
+        return
+    client = state.clients.get(message.client)
+    if client is None:
+        _reject(state, worker, message.keys)
+        return
+    for key, nbytes in zip(message.keys, message.nbytes, strict=True):
+        task = state.tasks.get(key)
+        if task is None:
+            task = state.tasks[key] = TaskRecord(key, NO_RECIPE, None, None, None, 0)
+            state.counts[_RELEASED] += 1
+        add_want(task, client)
+        _scattered(state, worker, client, task, nbytes)
+
+
+def _scattered(
+    state: SchedulerState, worker: WorkerRecord, client: ClientRecord, task: TaskRecord, nbytes: int
+) -> None:
+    """`client` put the data of `task` on `worker`. A task that is on its way or has failed keeps its own fate."""
+    if task.state is _RELEASED or (task.state is _ERRED and task.function is None):
+        transition(state, task, _MEMORY, f"scattered by {client.client}")
+        task.failure = None
+        task.nbytes = nbytes
+    if task.state is _MEMORY:
+        add_replica(task, worker)
+        state.outbox.tell_done(client, task.key, None, task.nbytes)
+        return
+    _reject(state, worker, (task.key,))
+    if task.failure is not None:
+        state.outbox.tell_failed(client, task.key, task.failure)
+
+
+def data_removed(state: SchedulerState, worker: WorkerRecord, message: DataRemoved) -> None:
+    """`worker` dropped copies of its own accord; what was the last copy is computed again or lost."""
+    lost: list[TaskRecord] = []
+    for key in message.keys:
+        task = worker.holds.get(key)
+        if task is not None:
+            remove_replica(task, worker)
+            if task.who_has is None:
+                lost.append(task)
+    lose_replicas(state, lost, f"{worker.address} removed it")
+
+
+def heartbeat(state: SchedulerState, worker: WorkerRecord, message: Heartbeat) -> None:
+    """Keep the newest metrics for snapshots."""
+    worker.metrics = message.metrics

@@ -1,0 +1,257 @@
+"""What must be true between two events, checked in full: for tests, the simulator, and a suspicious operator.
+
+Each rule is a function that names itself in its InvariantError. Cost: O(everything) per call.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import NoReturn
+
+from distributed.errors import InvariantError
+from distributed.scheduler.machine import SchedulerMachine
+from distributed.scheduler.placement import candidates, has_room_for
+from distributed.scheduler.queues import UNRESTRICTED, ReadyQueue, Restriction, restriction_of
+from distributed.scheduler.records import Room, TaskRecord, TaskState, WorkerRecord
+from distributed.scheduler.state import SchedulerState
+
+__all__ = ["check"]
+
+_RELEASED, _WAITING, _READY, _PROCESSING, _MEMORY, _ERRED, _FORGOTTEN = TaskState
+_ACTIVE = (_WAITING, _READY, _PROCESSING)
+
+
+def check(machine: SchedulerMachine) -> None:
+    """Check every rule.
+
+    Raises:
+        InvariantError: naming the first rule that does not hold, and where.
+    """
+    state = machine.state
+    check_tables(state)
+    for task in state.tasks.values():
+        check_task_fields(task)
+        check_task_relations(state, task)
+        check_task_need(task)
+    for worker in [*state.workers.values(), *state.lost.values()]:
+        check_worker(state, worker)
+    check_lost(state)
+    check_functions(state)
+    check_queues(state)
+    check_rooms(state)
+    check_nobody_idles(state)
+
+
+def _broken(rule: str, where: object) -> NoReturn:
+    raise InvariantError(f"{rule}: {where}")
+
+
+def check_tables(state: SchedulerState) -> None:
+    """Every record is filed under its own name, counts are right, and the event's scratch space is empty."""
+    for key, task in state.tasks.items():
+        if task.key != key or task.state is _FORGOTTEN:
+            _broken("a task is filed under its key until it is forgotten", task)
+    for name, client in state.clients.items():
+        if client.client != name:
+            _broken("a client is filed under its id", name)
+        for key, task in client.wanted.items():
+            if state.tasks.get(key) is not task or client not in (task.wanted_by or ()):
+                _broken("what a client wants is known and knows it", task)
+    names = {worker.name: worker for worker in state.workers.values()}
+    if names != state.by_name or len(names) != len(state.workers):
+        _broken("names of living workers are unique and indexed", sorted(names))
+    hosts = {
+        worker.host: {w: None for w in state.workers.values() if w.host == worker.host} for worker in names.values()
+    }
+    if hosts != state.by_host:
+        _broken("hosts are indexed", sorted(state.by_host))
+    counted = Counter(task.state for task in state.tasks.values())
+    for kind in TaskState:
+        if kind is not _FORGOTTEN and counted[kind] != state.counts[kind]:
+            _broken("tasks are counted by state", kind.name)
+    outbox = state.outbox
+    left = (state.touched, state.hot, state.unneeded, *(getattr(outbox, name) for name in outbox.__slots__))
+    if any(left):
+        _broken("nothing is left over between events", left)
+
+
+def check_task_fields(task: TaskRecord) -> None:
+    """A field that belongs to one state is empty in all others."""
+    state = task.state
+    if (task.processing_on is not None) != (state is _PROCESSING):
+        _broken("a task is with a worker exactly while it is PROCESSING", task)
+    if (task.who_has is not None) != (state is _MEMORY) or task.who_has in ((), {}):
+        _broken("a task has holders exactly while it is in MEMORY", task)
+    if (task.failure is not None) != (state is _ERRED):
+        _broken("a task has a failure exactly while it is ERRED", task)
+    if (task.estimate_s != 0) != (state is _PROCESSING):
+        _broken("a task is estimated exactly while it is PROCESSING", task)
+    if task.function is None and state in _ACTIVE:
+        _broken("what has no recipe is not computed", task)
+    if task.deaths != len(task.certificates or ()) or task.attempt < 0 or task.retries_left < 0:
+        _broken("deaths, attempts and retries are counted", task)
+    waiting_on = sum(dependency.state is not _MEMORY for dependency in task.dependencies or ())
+    if task.waiting_on != (waiting_on if state is _WAITING else 0) or (state is _WAITING and not waiting_on):
+        _broken("a WAITING task counts the dependencies without data", task)
+    if state is _READY and waiting_on:
+        _broken("a READY task has all its dependencies in MEMORY", task)
+
+
+def check_task_relations(state: SchedulerState, task: TaskRecord) -> None:
+    """Both sides of every relation agree."""
+    for dependency in task.dependencies or ():
+        if state.tasks.get(dependency.key) is not dependency or task not in (dependency.dependents or ()):
+            _broken("a dependency is known and knows its dependent", (task, dependency))
+    for dependent in task.dependents or ():
+        if state.tasks.get(dependent.key) is not dependent or task not in (dependent.dependencies or ()):
+            _broken("a dependent is known and knows its dependency", (task, dependent))
+    for client in task.wanted_by or ():
+        if state.clients.get(client.client) is not client or client.wanted.get(task.key) is not task:
+            _broken("who wants a task is connected and knows it", (task, client.client))
+    for holder in task.who_has or ():
+        if state.workers.get(holder.address) is not holder or holder.holds.get(task.key) is not task:
+            _broken("who holds a result is alive and knows it", (task, holder.address))
+    worker = task.processing_on
+    if worker is not None and worker.processing.get(task.key) is not task:
+        _broken("who runs a task knows it", (task, worker.address))
+    for members in (task.dependencies, task.dependents, task.wanted_by, task.who_has):
+        if members is not None and len(set(members)) != len(members):
+            _broken("no relation names anybody twice", task)
+
+
+def check_task_need(task: TaskRecord) -> None:
+    """What is needed is on its way or there; what is not needed costs nothing."""
+    needed_by = sum(dependent.state in _ACTIVE for dependent in task.dependents or ())
+    if task.needed_by != needed_by:
+        _broken("a task counts the dependents that need it", task)
+    if task.wanted_by or needed_by:
+        if task.state is _RELEASED:
+            _broken("a needed task is computed", task)
+    elif task.state in (*_ACTIVE, _MEMORY):
+        _broken("what nobody needs is released", task)
+    elif not task.dependents:
+        _broken("what nobody needs and nothing depends on is forgotten", task)
+    if task.state in (_WAITING, _READY) and any(d.state is _ERRED for d in task.dependencies or ()):
+        _broken("a task whose dependency failed has failed", task)
+
+
+def check_worker(state: SchedulerState, worker: WorkerRecord) -> None:
+    """A worker's tables agree with the tasks, and its load and resources add up."""
+    for key, task in worker.processing.items():
+        if task.processing_on is not worker or state.tasks.get(key) is not task:
+            _broken("what a worker runs knows it", (worker.address, key))
+    for key, task in worker.holds.items():
+        if worker not in (task.who_has or ()) or state.tasks.get(key) is not task:
+            _broken("what a worker holds knows it", (worker.address, key))
+    load_s = sum(task.estimate_s for task in worker.processing.values())
+    if abs(worker.occupancy_s - load_s) > 1e-6 or (not worker.processing and worker.occupancy_s != 0):
+        _broken("occupancy is the sum of estimates, and exactly 0 without tasks", worker.address)
+    extras = {
+        key: task.spec.resources or ()
+        for key, task in worker.processing.items()
+        if task.spec.resources is not None or task.deaths
+    }
+    if extras != worker.extras or worker.has_suspect != any(task.deaths for task in worker.processing.values()):
+        _broken("a worker knows its suspects and who uses its resources", worker.address)
+    if worker.has_suspect and len(worker.processing) > 1:
+        _broken("a suspect runs alone", worker.address)
+    for name, total in worker.resources.items():
+        used = sum(amount for resources in extras.values() for other, amount in resources if other == name)
+        if used > total + 1e-6 or abs(total - used - worker.resources_free[name]) > 1e-6:
+            _broken("resources are reserved while they are used, and never overbooked", (worker.address, name))
+    if len(worker.processing) > max(1, worker.nthreads * state.settings.depth_max):
+        _broken("a worker's queue is bounded", worker.address)
+
+
+def check_lost(state: SchedulerState) -> None:
+    """Living and lost workers are told apart, and the lost are in the order of their deadlines."""
+    deadlines = [worker.lost_deadline for worker in state.lost.values()]
+    if None in deadlines or deadlines != sorted(deadlines, key=lambda deadline: deadline or 0.0):
+        _broken("lost workers have deadlines, earliest first", deadlines)
+    for address, worker in state.workers.items():
+        if worker.address != address or not worker.is_alive or worker.lost_deadline is not None:
+            _broken("a living worker is filed under its address", address)
+    for worker in state.lost.values():
+        if worker.is_alive or worker.holds or worker.functions:
+            _broken("a lost worker holds nothing", worker.address)
+
+
+def check_functions(state: SchedulerState) -> None:
+    """Functions are counted, known to those who have them, and kept only for somebody."""
+    used = Counter(task.function for task in state.tasks.values())
+    for function in used:
+        if function is not None and state.functions.get(function.digest) is not function:
+            _broken("the function of a task is known", function.digest)
+    for digest, function in state.functions.items():
+        if function.digest != digest or function.ntasks != used[function]:
+            _broken("a function counts its tasks", digest)
+        if not function.ntasks and not function.clients:
+            _broken("a function without tasks and clients is forgotten", digest)
+        clients = {client: None for client in state.clients.values() if digest in client.functions}
+        workers = {worker: None for worker in state.workers.values() if digest in worker.functions}
+        if clients != function.clients or workers != function.workers:
+            _broken("who has a function is known on both sides", digest)
+    for had in (*(c.functions for c in state.clients.values()), *(w.functions for w in state.workers.values())):
+        if any(state.functions.get(digest) is not function for digest, function in had.items()):
+            _broken("what somebody has is a known function", list(had))
+
+
+def check_queues(state: SchedulerState) -> None:
+    """Every READY task is in the queue of its restriction, and queues count right."""
+    tasks_by_restriction: dict[Restriction, set[TaskRecord]] = {UNRESTRICTED: set()}
+    for task in state.tasks.values():
+        if task.state is _READY:
+            tasks_by_restriction.setdefault(restriction_of(task), set()).add(task)
+    queues: dict[Restriction, ReadyQueue] = {UNRESTRICTED: state.ready, **state.queues}
+    if set(queues) != set(tasks_by_restriction):
+        _broken("there is a queue for each restriction of READY tasks", sorted(map(str, queues)))
+    for restriction, queue in queues.items():
+        queued = {task for level in queue.levels.values() for task in level if queue.has(task)}
+        if queued != tasks_by_restriction[restriction] or queue.live != len(queued):
+            _broken("a queue holds exactly the READY tasks of its restriction", restriction)
+        if queue.entries != sum(map(len, queue.levels.values())):
+            _broken("a queue counts its entries", restriction)
+        for token in queue.restriction.tokens():
+            if queue not in state.queues_by_token.get(token, {}):
+                _broken("a restricted queue is filed under what it asks for", restriction)
+    if state.suspects != {queue: None for queue in state.queues.values() if queue.restriction.is_suspect}:
+        _broken("queues of suspects are known", len(state.suspects))
+    filed = {queue for queues_here in state.queues_by_token.values() for queue in queues_here}
+    if not filed <= set(state.queues.values()) or not all(state.queues_by_token.values()):
+        _broken("only queues with tasks are filed", len(filed))
+
+
+def check_rooms(state: SchedulerState) -> None:
+    """Workers are in the pool that their room says, and only those reserved for suspects are reserved."""
+    pools = ((Room.IDLE, state.idle), (Room.OPEN, state.open))
+    for room, pool in pools:
+        if set(pool) != {worker for worker in state.workers.values() if worker.room is room}:
+            _broken("a worker with room is in the pool of its room", room.name)
+    if state.room_threads != sum(worker.nthreads for _, pool in pools for worker in pool):
+        _broken("threads with room are counted", state.room_threads)
+    for worker in state.workers.values():
+        is_full = len(worker.processing) >= worker.nthreads
+        if worker.room is Room.IDLE and (is_full or worker.has_suspect or worker.is_reserved):
+            _broken("an idle worker has a thread free and nothing against it", worker.address)
+    reserved = [queue.reserved for queue in state.suspects if queue.reserved is not None]
+    if {w.address for w in reserved} != {w.address for w in state.workers.values() if w.is_reserved}:
+        _broken("a worker is reserved for one queue of suspects", len(reserved))
+
+
+def check_nobody_idles(state: SchedulerState) -> None:
+    """No task waits in a queue for a worker that has room for it: placement never leaves work lying."""
+    if state.ready.live and (state.idle or state.open):
+        _broken("no task waits while a worker has room", _addresses([*state.idle, *state.open]))
+    for restriction, queue in state.queues.items():
+        free = [
+            worker
+            for worker in candidates(state, restriction)
+            if has_room_for(worker, restriction) and (not worker.is_reserved or queue.reserved is worker)
+        ]
+        if free:
+            _broken("no restricted task waits while a worker has room for it", (restriction, _addresses(free)))
+
+
+def _addresses(workers: Iterable[WorkerRecord]) -> list[str]:
+    return [worker.address for worker in workers]

@@ -1,0 +1,297 @@
+"""How tasks come to life, fail, are needed no more and are forgotten.
+
+A task is *needed* while a client wants it or a dependent is WAITING, READY or PROCESSING. Whatever takes the last need
+away puts the task on ``state.unneeded``; `sweep`, once per event, drops what is still unneeded then. All walks over
+graphs use a stack of their own, so a chain of a million tasks is no deep recursion.
+Not here: which worker runs a task (`placement`), what a dead worker means (`failures`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from distributed.errors import DistributedError, LostDataError
+from distributed.messages import Failure
+from distributed.scheduler.placement import leave_queue, push_ready, touch
+from distributed.scheduler.records import (
+    TaskRecord,
+    TaskState,
+    end_processing,
+    remove_replica,
+    remove_want,
+    unlink_dependencies,
+)
+from distributed.scheduler.state import SchedulerState, transition
+
+__all__ = [
+    "activate",
+    "cancel",
+    "drop_replicas",
+    "fail",
+    "failure_of",
+    "forget_function_if_unused",
+    "is_needed",
+    "lose_replicas",
+    "run_again",
+    "settle_done",
+    "sweep",
+    "withdraw",
+]
+
+_RELEASED, _WAITING, _READY, _PROCESSING, _MEMORY, _ERRED, _FORGOTTEN = TaskState
+_ACTIVE = frozenset({_WAITING, _READY, _PROCESSING})
+
+
+def failure_of(error: DistributedError, data: dict[str, object] | None = None) -> Failure:
+    """An error of ours in the form in which failures travel; `data` lets the client rebuild it with its attributes."""
+    return [f"{type(error).__module__}.{type(error).__qualname__}", str(error), "", data]
+
+
+def is_needed(task: TaskRecord) -> bool:
+    """Whether a client wants `task` or a dependent that is not finished needs it."""
+    return task.wanted_by is not None or task.needed_by > 0
+
+
+def activate(
+    state: SchedulerState,
+    tasks: Iterable[TaskRecord],
+    because: str,
+    *,
+    order: Iterable[TaskRecord] | None = None,
+    is_front: bool = False,
+) -> None:
+    """Have RELEASED `tasks` computed, and first whatever of their dependencies is RELEASED too.
+
+    Those that depend on something ERRED fail at once. Tasks in other states are left alone. What can start is queued
+    in `order` (default: that of `tasks`); dependencies which are not in it come before.
+    """
+    ready: list[TaskRecord] = []
+    roots = [task for task in tasks if task.state is _RELEASED]
+    stack: list[TaskRecord] = []
+    visited: list[TaskRecord] = []
+    for root in roots:
+        stack.append(root)
+        while stack:
+            task = stack.pop()
+            if task.state is not _RELEASED:
+                continue
+            visited.append(task)
+            if task.function is None:
+                transition(state, task, _ERRED, "its data is gone and it has no recipe")
+                task.failure = failure_of(LostDataError(task.key), {"key": task.key})
+                continue
+            transition(state, task, _WAITING, because)
+            for dependency in task.dependencies or ():
+                dependency.needed_by += 1
+                if dependency.state is _RELEASED:
+                    stack.append(dependency)
+    for task in visited:
+        if task.state is _WAITING:
+            enter_queue_or_wait(state, task, ready, because)
+        elif task.function is None:
+            _tell_failed(state, task)
+    if len(ready) > 1:
+        rank = {task: index for index, task in enumerate(roots if order is None else order)}
+        ready.sort(key=lambda task: rank.get(task, -1))
+    push_ready(state, ready, is_front)
+
+
+def enter_queue_or_wait(state: SchedulerState, task: TaskRecord, ready: list[TaskRecord], because: str) -> None:
+    """WAITING or PROCESSING `task` (with no worker) becomes READY and is put on `ready`, or WAITING, or ERRED.
+
+    The caller gives `ready` to `placement.push_ready`.
+    """
+    waiting_on = 0
+    for dependency in task.dependencies or ():
+        if dependency.state is _ERRED:
+            assert dependency.failure is not None
+            fail(state, task, dependency.failure, f"{dependency.key} failed")
+            return
+        waiting_on += dependency.state is not _MEMORY
+    task.waiting_on = waiting_on
+    if not waiting_on:
+        transition(state, task, _READY, because)
+        ready.append(task)
+    elif task.state is not _WAITING:
+        transition(state, task, _WAITING, because)
+
+
+def run_again(state: SchedulerState, tasks: Sequence[TaskRecord], because: str) -> None:
+    """PROCESSING `tasks` that no worker has any more are queued again, before others: they have waited longest."""
+    ready: list[TaskRecord] = []
+    for task in tasks:
+        if task.state is _PROCESSING:
+            enter_queue_or_wait(state, task, ready, because)
+    push_ready(state, ready, is_front=True)
+
+
+def settle_done(state: SchedulerState, tasks: Iterable[TaskRecord], because: str) -> None:
+    """`tasks` have just come to MEMORY: their dependents may start, their dependencies may go."""
+    ready: list[TaskRecord] = []
+    for task in tasks:
+        for dependent in task.dependents or ():
+            if dependent.state is _WAITING:
+                dependent.waiting_on -= 1
+                if not dependent.waiting_on:
+                    transition(state, dependent, _READY, because)
+                    ready.append(dependent)
+        need_dependencies_no_more(state, task)
+    push_ready(state, ready, is_front=True)
+
+
+def need_dependencies_no_more(state: SchedulerState, task: TaskRecord) -> None:
+    """`task` has left WAITING, READY and PROCESSING."""
+    for dependency in task.dependencies or ():
+        dependency.needed_by -= 1
+        if not dependency.needed_by and dependency.wanted_by is None:
+            state.unneeded.append(dependency)
+
+
+def fail(state: SchedulerState, task: TaskRecord, failure: Failure, because: str) -> None:
+    """`task` (with no worker any more) and all that wait for it, at every level, become ERRED; clients are told.
+
+    A dependent that is PROCESSING goes on: it has its data, or will report that it is missing.
+    """
+    stack = [(task, because)]
+    while stack:
+        task, because = stack.pop()
+        origin = task.state
+        if origin is _ERRED:
+            continue
+        transition(state, task, _ERRED, because)
+        task.failure = failure
+        task.waiting_on = 0
+        if origin is _READY:
+            leave_queue(state, task)
+        if origin in _ACTIVE:
+            need_dependencies_no_more(state, task)
+        _tell_failed(state, task)
+        because = f"{task.key} failed"
+        stack.extend(
+            (dependent, because)
+            for dependent in reversed(tuple(task.dependents or ()))
+            if dependent.state is _WAITING or dependent.state is _READY
+        )
+
+
+def _tell_failed(state: SchedulerState, task: TaskRecord) -> None:
+    assert task.failure is not None
+    for client in task.wanted_by or ():
+        state.outbox.tell_failed(client, task.key, task.failure)
+    if not is_needed(task):
+        state.unneeded.append(task)
+
+
+def withdraw(state: SchedulerState, task: TaskRecord) -> None:
+    """Take PROCESSING `task` from its worker, which is told if it lives; the caller changes the state."""
+    worker = task.processing_on
+    assert worker is not None
+    end_processing(task)
+    touch(state, worker)
+    state.outbox.cancel.setdefault(worker, []).append(task.key)
+
+
+def drop_replicas(state: SchedulerState, task: TaskRecord) -> None:
+    """Every holder of `task` drops its data; the caller changes the state."""
+    for worker in tuple(task.who_has or ()):
+        remove_replica(task, worker)
+        state.outbox.release.setdefault(worker, []).append(task.key)
+
+
+def sweep(state: SchedulerState) -> None:
+    """Drop what nobody needs: stop it, drop its data, and forget it unless a dependent's record remains."""
+    unneeded = state.unneeded
+    while unneeded:
+        task = unneeded.pop()
+        if task.wanted_by is not None or task.needed_by or task.state is _FORGOTTEN:
+            continue
+        if not task.dependents:
+            _forget(state, task, "nobody needs it")
+        elif task.state is not _ERRED and task.state is not _RELEASED:
+            _stop(state, task, _RELEASED, "nobody needs it")
+
+
+def _stop(state: SchedulerState, task: TaskRecord, to: TaskState, because: str) -> None:
+    """Bring `task` to rest in state `to`: no worker has it or its data, no queue counts it."""
+    origin = task.state
+    if origin is _PROCESSING:
+        withdraw(state, task)
+    elif origin is _MEMORY:
+        drop_replicas(state, task)
+    transition(state, task, to, because)
+    task.waiting_on = 0
+    if origin is _READY:
+        leave_queue(state, task)
+    if origin in _ACTIVE:
+        need_dependencies_no_more(state, task)
+
+
+def _forget(state: SchedulerState, task: TaskRecord, because: str) -> None:
+    """Stop `task`, which has no dependents, and take it out of every table; its dependencies may follow."""
+    _stop(state, task, _FORGOTTEN, because)
+    del state.tasks[task.key]
+    for dependency in unlink_dependencies(task):
+        if dependency.wanted_by is None and not dependency.needed_by:
+            state.unneeded.append(dependency)
+    function = task.function
+    if function is not None:
+        function.ntasks -= 1
+        if not function.ntasks:
+            forget_function_if_unused(state, function.digest)
+
+
+def forget_function_if_unused(state: SchedulerState, digest: bytes) -> None:
+    """Forget a known function that no task and no client has any more; workers are told."""
+    function = state.functions[digest]
+    if function.ntasks or function.clients:
+        return
+    del state.functions[digest]
+    for worker in function.workers:
+        del worker.functions[digest]
+        state.outbox.forget.setdefault(worker, []).append(digest)
+
+
+def cancel(state: SchedulerState, keys: Iterable[str], reason: str) -> None:
+    """Remove these tasks and all that depend on them, for every client; unknown keys are no error."""
+    found: dict[TaskRecord, None] = {}
+    stack = [task for key in keys if (task := state.tasks.get(key)) is not None]
+    while stack:
+        task = stack.pop()
+        if task not in found:
+            found[task] = None
+            stack.extend(task.dependents or ())
+    for task in found:
+        for client in tuple(task.wanted_by or ()):
+            remove_want(task, client)
+            state.outbox.cancelled.setdefault((client, reason), []).append(task.key)
+        if task.state is not _ERRED and task.state is not _RELEASED:
+            _stop(state, task, _RELEASED, f"cancelled: {reason}")
+    # With all of them at rest nothing needs them: the sweep forgets dependents first, then what they depended on.
+    state.unneeded.extend(found)
+
+
+def lose_replicas(state: SchedulerState, lost: Sequence[TaskRecord], because: str) -> None:
+    """MEMORY `lost` have no holder left: compute again what has a recipe and is needed, tell clients, fail the rest.
+
+    First every state is put right, then tasks are started: they may depend on each other.
+    """
+    for task in lost:
+        has_recipe = task.function is not None
+        transition(state, task, _RELEASED if has_recipe else _ERRED, because)
+        for client in task.wanted_by or ():
+            state.outbox.lost.setdefault((client, has_recipe), []).append(task.key)
+        for dependent in task.dependents or ():
+            if dependent.state is _READY:
+                transition(state, dependent, _WAITING, f"{task.key} is lost")
+                leave_queue(state, dependent)
+                dependent.waiting_on = 1
+            elif dependent.state is _WAITING:
+                dependent.waiting_on += 1
+    for task in lost:
+        if task.function is None:
+            task.failure = failure_of(LostDataError(task.key), {"key": task.key})
+            for dependent in tuple(task.dependents or ()):
+                if dependent.state is _WAITING:
+                    fail(state, dependent, task.failure, f"{task.key} is lost")
+    state.unneeded.extend(task for task in lost if not is_needed(task))
+    activate(state, [task for task in lost if is_needed(task)], because, is_front=True)

@@ -1,0 +1,131 @@
+"""The scheduler machine: events in, effects out; no I/O, clock, randomness or threads.
+
+`SchedulerMachine` only dispatches. What happens is in `graph` (clients), `answers` (workers' messages), `failures`
+(workers' lives), `lifecycle` (tasks' states) and `placement` (who runs what). Every event goes through three steps:
+its handler changes the state, `sweep` drops what nobody needs any more, `deal` gives queued tasks to workers; then the
+messages collected meanwhile become effects, one of a kind per receiver.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from distributed import messages
+from distributed.errors import InvariantError
+from distributed.scheduler import answers, events, failures, graph
+from distributed.scheduler.effects import Effect
+from distributed.scheduler.lifecycle import sweep
+from distributed.scheduler.placement import deal
+from distributed.scheduler.state import SchedulerState, Settings, Transition, story
+
+__all__ = ["SchedulerMachine"]
+
+
+class SchedulerMachine:
+    """Decides what every worker does.
+
+    Attributes:
+        state: for `snapshot`, `explain` and `invariants`, which read it; nobody else looks at it.
+    """
+
+    __slots__ = ("state",)
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.state = SchedulerState(settings or Settings())
+
+    @property
+    def next_wakeup(self) -> float | None:
+        """When `Tick` is wanted, in the seconds of `now`; None: not at all. Cost: O(1)."""
+        for worker in self.state.lost.values():
+            return worker.lost_deadline
+        return None
+
+    def handle(self, event: events.Event, now: float) -> None:
+        """Take in one event.
+
+        Args:
+            event: what happened; those about unknown clients or ended incarnations are ignored.
+            now: monotonic seconds, never less than at the call before.
+        Raises:
+            InvariantError: we broke a rule of ours, or the event is of no known kind; the state cannot be trusted.
+        Cost: O(tasks named in the event), and what follows from it.
+        """
+        handler = _BY_EVENT.get(type(event))
+        if handler is None:
+            raise InvariantError(f"the scheduler machine knows no event {type(event).__name__}")
+        state = self.state
+        handler(state, event, now)
+        if state.unneeded:
+            sweep(state)
+        deal(state)
+        state.outbox.flush(state.effects)
+
+    def take_effects(self) -> list[Effect]:
+        """The effects since the last call, to be performed in order."""
+        effects = self.state.effects
+        self.state.effects = []
+        return effects
+
+    def story(self, key: str) -> list[Transition]:
+        """What happened to `key`, oldest first: ``(key, from, to, because)``."""
+        return story(self.state, key)
+
+
+def _client_joined(state: SchedulerState, event: events.ClientJoined, now: float) -> None:
+    graph.join_client(state, event.client)
+
+
+def _client_left(state: SchedulerState, event: events.ClientLeft, now: float) -> None:
+    graph.leave_client(state, event.client)
+
+
+def _from_client(state: SchedulerState, event: events.FromClient, now: float) -> None:
+    client = state.clients.get(event.client)
+    if client is not None:
+        _lookup(_BY_CLIENT_MESSAGE, event.message)(state, client, event.message)
+
+
+def _from_worker(state: SchedulerState, event: events.FromWorker, now: float) -> None:
+    worker = state.workers.get(event.address)
+    if worker is not None and worker.incarnation == event.incarnation:
+        _lookup(_BY_WORKER_MESSAGE, event.message)(state, worker, event.message)
+
+
+def _tick(state: SchedulerState, event: events.Tick, now: float) -> None:
+    failures.expire_lost(state, now)
+
+
+def _lookup(table: dict[type[Any], Callable[..., None]], message: messages.Message) -> Callable[..., None]:
+    handler = table.get(type(message))
+    if handler is None:
+        raise InvariantError(f"the scheduler machine got a {message.op!r} from the wrong side")
+    return handler
+
+
+_BY_EVENT: dict[type[Any], Callable[..., None]] = {
+    events.ClientJoined: _client_joined,
+    events.ClientLeft: _client_left,
+    events.FromClient: _from_client,
+    events.FromWorker: _from_worker,
+    events.WorkerJoined: failures.join_worker,
+    events.WorkerLeft: failures.worker_left,
+    events.WorkerDied: failures.worker_died,
+    events.Tick: _tick,
+}
+
+_BY_CLIENT_MESSAGE: dict[type[Any], Callable[..., None]] = {
+    messages.SubmitTasks: graph.submit,
+    messages.WantKeys: graph.want_keys,
+    messages.ReleaseKeys: graph.release_keys,
+    messages.CancelKeys: graph.cancel_keys,
+}
+
+_BY_WORKER_MESSAGE: dict[type[Any], Callable[..., None]] = {
+    messages.TasksDone: answers.tasks_done,
+    messages.TasksFailed: answers.tasks_failed,
+    messages.TasksMissingData: answers.tasks_missing_data,
+    messages.DataAdded: answers.data_added,
+    messages.DataRemoved: answers.data_removed,
+    messages.Heartbeat: answers.heartbeat,
+}

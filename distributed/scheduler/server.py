@@ -1,0 +1,317 @@
+"""Scheduler: the server around the scheduler's machine. It translates messages and performs effects; it decides nothing.
+
+It never unpickles anything: functions, arguments, results and exceptions pass through as opaque bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from typing import Any
+
+from distributed.calls import write
+from distributed.comm.addresses import parse_address
+from distributed.comm.stream import Stream
+from distributed.config import SCHEDULER_PORT
+from distributed.core import Server
+from distributed.driver import Driver
+from distributed.errors import BadRequestError, CommClosedError, DistributedError, ProtocolError
+from distributed.messages import CLIENT, WORKER, Message, ServerClosing, WorkerLeaving, from_wire
+from distributed.protocol.failure import error_reply
+from distributed.scheduler import snapshot
+from distributed.scheduler.effects import AcceptWorker, DropWorker, RefuseWorker, ToClient, ToWorker
+from distributed.scheduler.events import (
+    ClientJoined,
+    ClientLeft,
+    FromClient,
+    FromWorker,
+    Tick,
+    WorkerDied,
+    WorkerJoined,
+    WorkerLeft,
+)
+from distributed.scheduler.machine import SchedulerMachine
+from distributed.security.keys import Keyring
+from distributed.versions import all_versions, versions_here
+
+__all__ = ["Scheduler"]
+
+logger = logging.getLogger(__name__)
+
+FLUSH_TIMEOUT_S = 2.0  # for peers to take the last message
+
+
+class Scheduler(Server):
+    """Takes graphs from clients, gives tasks to workers, tells clients what became of them.
+
+    ``Scheduler().listen()`` inside a running loop; then `finished` is done when it has ended.
+    """
+
+    default_port = SCHEDULER_PORT
+
+    def __init__(self, *, keys: Keyring | None = None) -> None:
+        super().__init__(keys=keys)
+        self.status = "running"
+        self.finished: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.machine = SchedulerMachine()
+        self.driver = Driver(self.machine, {
+            ToClient: self._to_client,
+            ToWorker: self._to_worker,
+            AcceptWorker: self._accept_worker,
+            RefuseWorker: self._refuse_worker,
+            DropWorker: self._drop_worker,
+        }, tick=Tick, on_failure=self._fail)  # fmt: skip
+        self._started = time.time()
+        self._clients: dict[str, Stream] = {}
+        self._client_versions: dict[str, dict[str, str]] = {}
+        self._workers: dict[str, Stream] = {}  # of the accepted incarnation at each address
+        self._joining: dict[str, tuple[Stream, asyncio.Future[None]]] = {}  # by incarnation, until answered
+        self._worker_details: dict[str, dict[str, Any]] = {}  # what the machine has no use for, by address
+        self._closing: asyncio.Task[None] | None = None
+        self.add_handlers({
+            "register_client": self.register_client,
+            "register_worker": self.register_worker,
+            "worker_died": self.worker_died,
+            "scheduler_info": self.scheduler_info,
+            "ncores": self.ncores,
+            "who_has": self.who_has,
+            "has_what": self.has_what,
+            "versions": self.versions,
+            "terminate": self.terminate,
+        })  # fmt: skip
+
+    # ------------------------------------------------------------ life
+
+    async def close(self, reason: str = "closed") -> None:
+        """Tell everybody, and end. May be called twice."""
+        if self.status != "running":
+            return
+        self.status = "closed"
+        self.driver.stop()
+        logger.info("scheduler at %s ends: %s", self.address, reason)
+        streams = [*self._clients.values(), *self._workers.values()]
+        for stream in streams:
+            _send(stream, ServerClosing(reason))
+        await asyncio.wait([asyncio.ensure_future(_flushed(stream)) for stream in streams] or [_nothing()])
+        self.stop()
+        if not self.finished.done():
+            self.finished.set_result(reason)
+
+    def close_soon(self, reason: str) -> None:
+        """`close` for callers that cannot wait, such as signal handlers."""
+        self._closing = asyncio.ensure_future(self.close(reason))
+
+    def _fail(self, error: BaseException) -> None:
+        """Our own fault: the state cannot be trusted, so everybody is told and the process ends."""
+        logger.critical("the scheduler cannot go on", exc_info=error)
+        if not self.finished.done():
+            self.finished.set_exception(error)
+        self.close_soon(f"{type(error).__name__}: {error}")
+
+    # ------------------------------------------------------------ clients
+
+    async def register_client(self, stream: Stream, client: str, versions: dict[str, str] | None = None) -> None:
+        """Turn this stream into a client's: messages of `distributed.messages` both ways until it closes."""
+        _needs_stream(stream)
+        if client in self._clients:
+            raise BadRequestError(f"client {client!r} is connected already")
+        self._clients[client] = stream
+        self._client_versions[client] = dict(versions or {})
+        await write(stream, {
+            "id": self.id,
+            "versions": versions_here(),
+            "worker_versions": {address: details["versions"] for address, details in self._worker_details.items()},
+        })  # fmt: skip
+        self.driver.handle(ClientJoined(client))
+        try:
+            await _serve(stream, CLIENT, lambda message: self.driver.handle(FromClient(client, message)))
+        finally:
+            del self._clients[client]
+            del self._client_versions[client]
+            self.driver.handle(ClientLeft(client))
+
+    def _to_client(self, effect: ToClient) -> None:
+        stream = self._clients.get(effect.client)
+        if stream is not None:
+            _send(stream, effect.message)
+
+    # ------------------------------------------------------------ workers
+
+    async def register_worker(
+        self,
+        stream: Stream,
+        address: str,
+        incarnation: str,
+        name: str,
+        nthreads: int,
+        memory_limit_nbytes: int | None = None,
+        nanny: str | None = None,
+        resources: dict[str, float] | None = None,
+        pid: int = 0,
+        hostname: str = "",
+        versions: dict[str, str] | None = None,
+    ) -> None:
+        """Turn this stream into a worker's, if it is accepted: messages both ways until it closes.
+
+        Raises:
+            NameTakenError: another worker has the name. BadRequestError: a field makes no sense.
+        """
+        _needs_stream(stream)
+        if not isinstance(nthreads, int) or not 1 <= nthreads <= 100_000:
+            raise BadRequestError(f"nthreads={nthreads!r}: a worker has 1 to 100,000 threads")
+        if not isinstance(incarnation, str) or incarnation in self._joining:
+            raise BadRequestError(f"incarnation {incarnation!r} is no new one")
+        place = parse_address(address)
+        answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._joining[incarnation] = (stream, answer)
+        self._worker_details[address] = {"pid": pid, "hostname": hostname, "versions": dict(versions or {}), "joined": time.time()}
+        amounts = {str(resource): float(amount) for resource, amount in (resources or {}).items()}
+        self.driver.handle(WorkerJoined(
+            str(place), incarnation, str(name), nthreads, memory_limit_nbytes, nanny, amounts, place.host
+        ))  # fmt: skip
+        await answer
+        goodbye: list[str] = []
+
+        def on_message(message: Message) -> None:
+            if isinstance(message, WorkerLeaving):
+                goodbye.append(message.reason)
+            else:
+                self.driver.handle(FromWorker(address, incarnation, message))
+
+        try:
+            await _serve(stream, WORKER, on_message)
+        finally:
+            if self._workers.get(address) is stream:
+                del self._workers[address]
+                self._worker_details.pop(address, None)
+            reason = goodbye[0] if goodbye else str(getattr(stream.error, "reason", stream.error))
+            logger.log(logging.INFO if goodbye else logging.WARNING, "worker %s left: %s", address, reason)
+            self.driver.handle(WorkerLeft(address, incarnation, reason, bool(goodbye)))
+
+    def worker_died(self, stream: Any, address: str, incarnation: str, certificate: dict[str, Any]) -> str:
+        """A nanny's death certificate: ``cause``, ``running`` keys, ``exitcode``, ``signal``, peak memory, stderr."""
+        running = certificate.get("running")
+        if not isinstance(running, list) or not all(isinstance(key, str) for key in running):
+            raise BadRequestError("a certificate lists the keys that were running")
+        self.driver.handle(WorkerDied(address, incarnation, certificate))
+        return "OK"
+
+    def _accept_worker(self, effect: AcceptWorker) -> None:
+        stream, answer = self._joining.pop(effect.incarnation)
+        self._workers[effect.address] = stream
+        logger.info("worker %s joined", effect.address)
+        if not stream.closed():
+            stream.write_plain_nowait({"scheduler": self.id})  # the answer, before any message of the machine
+        answer.set_result(None)
+
+    def _refuse_worker(self, effect: RefuseWorker) -> None:
+        _, answer = self._joining.pop(effect.incarnation)
+        answer.set_exception(effect.error)
+
+    def _drop_worker(self, effect: DropWorker) -> None:
+        stream = self._workers.get(effect.address)
+        if stream is not None:
+            logger.warning("dropping worker %s: %s", effect.address, effect.reason)
+            stream.close()
+
+    def _to_worker(self, effect: ToWorker) -> None:
+        stream = self._workers.get(effect.address)
+        if stream is not None:
+            _send(stream, effect.message)
+
+    # ------------------------------------------------------------ asking
+
+    def identity(self, stream: Any) -> dict[str, Any]:
+        """Who this is: type, id, address, workers."""
+        return {**super().identity(stream), "address": self.address, "workers": snapshot.ncores(self.machine.state, None)}
+
+    def scheduler_info(self, stream: Any) -> dict[str, Any]:
+        """This scheduler, its workers, and how many tasks are in which state."""
+        workers = snapshot.workers_info(self.machine.state)
+        for address, worker in workers.items():
+            worker.update(self._worker_details.get(address, {}))
+        return {
+            **super().identity(stream),
+            "address": self.address,
+            "pid": os.getpid(),
+            "started": self._started,
+            "versions": versions_here(),
+            "workers": workers,
+            "clients": snapshot.clients_info(self.machine.state),
+            "tasks": snapshot.counts(self.machine.state),
+        }
+
+    def ncores(self, stream: Any, workers: list[str] | None = None) -> dict[str, int]:
+        """Threads by worker, of all workers or of these."""
+        return snapshot.ncores(self.machine.state, workers)
+
+    def who_has(self, stream: Any, keys: list[str] | None = None) -> dict[str, list[str]]:
+        """Workers by key, of all keys or of these."""
+        return snapshot.who_has(self.machine.state, keys)
+
+    def has_what(self, stream: Any, workers: list[str] | None = None) -> dict[str, list[str]]:
+        """Keys by worker, of all workers or of these."""
+        return snapshot.has_what(self.machine.state, workers)
+
+    def versions(self, stream: Any) -> dict[str, str]:
+        """Versions of Python and packages in this process."""
+        return all_versions()
+
+    def terminate(self, stream: Any, reason: str = "asked to end") -> str:
+        """End scheduler and workers; answers first."""
+        asyncio.get_running_loop().call_soon(self.close_soon, reason)
+        return "OK"
+
+
+async def _serve(stream: Stream, sender: str, on_message: Any) -> None:
+    """Hand over every message of `sender` until the stream closes; one that breaks the contract closes it."""
+    closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def on_wire(wire: Any) -> None:
+        try:
+            message = from_wire(wire, sender)
+        except ProtocolError as error:
+            logger.warning("closing the connection with %s: %s", stream.peer.address, error)
+            _send_wire(stream, error_reply(error, with_pickle=False))
+            stream.close()
+            return
+        on_message(message)
+
+    stream.set_close_callback(lambda: closed.done() or closed.set_result(None))
+    stream.set_message_handler(on_wire)
+    await closed
+
+
+def _needs_stream(stream: Any) -> None:
+    """A registration keeps its stream; one that is shared by calls cannot be kept."""
+    if not isinstance(stream, Stream):
+        raise BadRequestError("registering needs a stream of its own: connect(), write() and read(), not rpc")
+
+
+def _send(stream: Stream, message: Message) -> None:
+    _send_wire(stream, message.to_wire())
+
+
+def _send_wire(stream: Stream, wire: Any) -> None:
+    try:
+        if not stream.closed():
+            stream.write_plain_nowait(wire)
+    except CommClosedError:
+        return  # its close callback tells the machine
+    except DistributedError:
+        logger.exception("a message for %s cannot be sent; closing its connection", stream.peer.address)
+        stream.close()
+
+
+async def _flushed(stream: Stream) -> None:
+    try:
+        async with asyncio.timeout(FLUSH_TIMEOUT_S):
+            await stream.flush()
+    except (TimeoutError, CommClosedError):
+        return  # it does not read any more; it will see the connection close
+
+
+def _nothing() -> asyncio.Task[None]:
+    return asyncio.ensure_future(asyncio.sleep(0))

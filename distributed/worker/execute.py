@@ -1,0 +1,288 @@
+"""Threads that run the code of users: the only place where that happens. Tasks in and outcomes out travel in batches.
+
+Not here: the order of tasks, what becomes of an outcome (the machine), and keeping results (the effect `Keep`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import pickle
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from time import perf_counter
+from types import CoroutineType
+from typing import Any
+
+from distributed.errors import BadRequestError, FunctionLoadError, UnpicklableError
+from distributed.messages import Failure, Payload
+from distributed.protocol.failure import OWN_FOLDER, failure_from_exception
+from distributed.protocol.serialize import TaskRef, dumps_payload, loads_payload, payload_nbytes
+from distributed.worker.effects import ReadyTask
+from distributed.worker.events import Outcome
+from distributed.worker.functions import Functions
+from distributed.worker.running import Running
+from distributed.worker.store import Store, nbytes_of
+
+__all__ = ["INLINE_NBYTES_MAX", "POLL_S", "Executor", "replace_refs"]
+
+INLINE_NBYTES_MAX = 16 * 1024  # estimated size up to which a wanted result is pickled to ride inline
+PAYLOAD_NBYTES_MAX = 4 * INLINE_NBYTES_MAX  # its pickle may be bigger than estimated, but not out of all proportion
+POLL_S = 0.001  # while tasks end, the loop looks this often; being woken for each would cost it more than the tasks
+
+_PLAIN = frozenset({int, float, bool, str, type(None)})  # plain pickle does it, without looking for buffers
+
+
+class Executor:
+    """Runs tasks in `nthreads` threads that share one queue, first in, first out.
+
+    `report` is called from a thread when there are outcomes and nobody is about to look: at most once until the next
+    `take_outcomes`. Whoever takes outcomes promises to look again:
+
+        outcomes = executor.take_outcomes()
+        if outcomes:
+            ...                                # handle them, then
+            loop.call_later(POLL_S, look)      # the same again, until none are there; then `report` wakes us
+
+    So short tasks cost one look per millisecond. A thread that runs out of tasks reports at once.
+
+    Args:
+        nthreads: >= 1.
+        report: must not raise and must not wait, such as ``lambda: loop.call_soon_threadsafe(look)``.
+        store: where dependencies are read.
+        address: this worker, for the texts of errors.
+        running: told which task each thread runs; slots 0 to nthreads - 1.
+    """
+
+    def __init__(
+        self,
+        nthreads: int,
+        report: Callable[[], object],
+        store: Store,
+        address: str = "",
+        running: Running | None = None,
+    ) -> None:
+        self.nthreads = nthreads
+        self.running = Running(None, nthreads) if running is None else running
+        self._report = report
+        self._store = store
+        self._address = address
+        self._functions = Functions()
+        self._queue: deque[ReadyTask] = deque()
+        self._outcomes: deque[Outcome] = deque()
+        self._condition = threading.Condition()  # held to add to the queue and to begin waiting, not to take from it
+        self._is_closed = False
+        self._report_lock = threading.Lock()
+        self._is_quiet = True  # nobody has promised to look at the outcomes
+        self._is_woken = False  # `report` was called and nobody has looked since
+        self._threads = [
+            threading.Thread(target=self._main, args=(slot,), name=f"distributed-worker-{slot}", daemon=True)
+            for slot in range(nthreads)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    # ------------------------------------------------------------ loop thread
+
+    def submit(self, tasks: list[ReadyTask]) -> None:
+        """Run these after those submitted before. After `close` they are ignored.
+
+        Cost: 0.1 us per task, and a few us when a thread has to be woken.
+        """
+        with self._condition:
+            if not self._is_closed:
+                self._queue.extend(tasks)
+                self._condition.notify(len(tasks))
+
+    def withdraw(self, keys: list[str]) -> list[str]:
+        """Take the tasks of these keys out of the queue.
+
+        Returns:
+            The keys that had not begun and now never will, in the order of the queue.
+        Cost: linear in the length of the queue, once per call.
+        """
+        unwanted = frozenset(keys)
+        with self._condition:
+            # Threads take tasks without the lock, so what is looked at has to be taken out first. Whoever finds the
+            # queue empty meanwhile waits for the lock.
+            queued = _take_all(self._queue)
+            self._queue.extend([task for task in queued if task.key not in unwanted])
+        return [task.key for task in queued if task.key in unwanted]
+
+    def take_outcomes(self) -> list[Outcome]:
+        """What has ended since the last call, in order; see the class for the promise that comes with it."""
+        self._is_woken = False
+        outcomes = _take_all(self._outcomes)
+        if not outcomes:
+            self._is_quiet = True
+            outcomes = _take_all(self._outcomes)  # a thread may have added one before it could see the flag
+        if outcomes:
+            self._is_quiet = False
+        return outcomes
+
+    def queue_length(self) -> int:
+        """How many tasks have not begun."""
+        return len(self._queue)
+
+    def forget_functions(self, digests: list[bytes]) -> None:
+        """Drop loaded functions; they are loaded again should a task need them."""
+        self._functions.forget(digests)
+
+    def close(self, timeout_s: float) -> bool:
+        """Run nothing more, and wait for what runs. May be called again. Blocks, so call it off the loop to wait.
+
+        Args:
+            timeout_s: seconds >= 0 to wait in all. Threads that run on do not keep the process from ending.
+        Returns:
+            Whether all threads have ended.
+        """
+        with self._condition:
+            self._is_closed = True
+            self._queue.clear()
+            self._condition.notify_all()
+        deadline = time.monotonic() + timeout_s
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        return not any(thread.is_alive() for thread in self._threads)
+
+    # ------------------------------------------------------------ executor threads
+
+    def _main(self, slot: int) -> None:
+        take, add = self._queue.popleft, self._outcomes.append
+        begin, end, run = self.running.begin, self.running.end, self._run
+        while True:
+            try:
+                task = take()
+            except IndexError:
+                if self._wait():
+                    continue
+                return
+            begin(slot, task.key)
+            outcome = run(task)
+            end(slot)
+            add(outcome)
+            del task, outcome  # or the last result would live until the next task
+            if self._is_quiet:
+                self._wake()
+
+    def _wait(self) -> bool:
+        """Until there are tasks; False: until the executor is closed."""
+        if self._outcomes:  # this thread is idle, so somebody may be waiting for just these
+            self._wake()
+        with self._condition:
+            while not self._queue and not self._is_closed:
+                self._condition.wait()
+            return not self._is_closed
+
+    def _wake(self) -> None:
+        with self._report_lock:
+            if self._is_woken or self._is_closed:
+                return
+            self._is_woken = True
+            self._is_quiet = False
+        self._report()
+
+    def _run(self, task: ReadyTask) -> Outcome:
+        """Never raises, whatever the code of the user does."""
+        started = perf_counter()
+        try:
+            values: dict[str, Any] = {}
+            if task.dependencies:
+                missing = self._read(task.dependencies, values)
+                if missing:
+                    return Outcome(task.key, task.ticket, None, 0, None, 0.0, None, missing)
+            try:
+                function = self._functions.get(task.digest, task.function)
+                args, kwargs = loads_payload(task.arguments)
+            except Exception as error:
+                raise self._load_error(f"the function or an argument of {task.key}", error) from _users_part(error)
+            if values:
+                args, kwargs = replace_refs(args, values), replace_refs(kwargs, values)
+            value = function(*args, **kwargs)
+            duration_s = perf_counter() - started
+            if type(value) is CoroutineType:
+                value.close()
+                raise BadRequestError(
+                    f"{task.key} returned a coroutine: async functions cannot be tasks yet; "
+                    "submit a plain function, for example one that calls asyncio.run()"
+                )
+            nbytes = nbytes_of(value)
+            payload = _inline(task.key, value) if task.wanted and nbytes <= INLINE_NBYTES_MAX else None
+            return Outcome(task.key, task.ticket, value, nbytes, payload, duration_s)
+        except BaseException as error:  # SystemExit and KeyboardInterrupt too: they are the task's, not the thread's
+            failure = _failure(error)
+        return Outcome(task.key, task.ticket, None, 0, None, perf_counter() - started, failure)
+
+    def _read(self, keys: list[str], values: dict[str, Any]) -> list[str]:
+        """Fill `values` with the results of `keys`; the answer is what is missing."""
+        missing = []
+        for key in keys:
+            try:
+                values[key] = self._store.get(key)
+            except Exception as error:
+                if key in self._store:
+                    raise self._load_error(f"the argument {key}", error) from _users_part(error)
+                missing.append(key)
+        return missing
+
+    def _load_error(self, name: str, error: Exception) -> FunctionLoadError:
+        _, text, _, _ = failure_from_exception(error, with_pickle=False)
+        return FunctionLoadError(name, self._address, f"{type(error).__name__}: {text}")
+
+
+def replace_refs(value: Any, values: dict[str, Any]) -> Any:
+    """`value` with the result for every `TaskRef` in it, at any depth of list, tuple, set and dict (not its keys).
+
+    Raises:
+        KeyError: a reference to a key that is not in `values`.
+    """
+    kind = type(value)
+    if kind is TaskRef:
+        return values[value.key]
+    if kind is list or kind is tuple or kind is set or kind is frozenset:
+        return kind([replace_refs(entry, values) for entry in value])
+    if kind is dict:
+        return {name: replace_refs(entry, values) for name, entry in value.items()}
+    return value
+
+
+def _inline(key: str, value: Any) -> Payload:
+    """The pickled result, None if it is bigger than it seemed.
+
+    Raises:
+        UnpicklableError: it cannot be pickled; names key and type.
+    """
+    if type(value) in _PLAIN:
+        return pickle.dumps(value, 5)
+    try:
+        payload = dumps_payload(value)
+    except UnpicklableError as error:
+        raise UnpicklableError(f"the result of {key}", error.type_name, error.reason) from None
+    return payload if payload_nbytes(payload) <= PAYLOAD_NBYTES_MAX else None
+
+
+def _failure(error: BaseException) -> Failure:
+    try:
+        # SystemExit and its like must not be raised again where the result is asked for: no pickle, so a RemoteError.
+        return failure_from_exception(_users_part(error), with_pickle=isinstance(error, Exception))
+    except BaseException as broken:  # a method of the exception raised SystemExit
+        name = type(error).__qualname__
+        return [name, f"<describing this {name} raised {type(broken).__qualname__}>", "", None]
+
+
+def _users_part(error: BaseException) -> BaseException:
+    """`error` with a traceback that begins where the code of the user does; an empty one if it never got there."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(OWN_FOLDER):
+        trace = trace.tb_next
+    return error.with_traceback(trace)
+
+
+def _take_all(entries: deque[Any]) -> list[Any]:
+    """Everything in it now, while other threads take from and add to it."""
+    taken: list[Any] = []
+    with contextlib.suppress(IndexError):  # another thread was quicker
+        for _ in range(len(entries)):
+            taken.append(entries.popleft())
+    return taken

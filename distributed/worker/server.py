@@ -1,0 +1,402 @@
+"""Worker: the server around the worker's machine. It translates messages and performs effects; it decides nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from distributed.calls import exchange, rpc
+from distributed.comm.addresses import parse_address
+from distributed.comm.connect import connect_address
+from distributed.comm.stream import Stream
+from distributed.config import SCHEDULER_PORT
+from distributed.core import Server
+from distributed.driver import Driver
+from distributed.errors import (
+    AuthenticationError,
+    CommClosedError,
+    ConnectTimeoutError,
+    DistributedError,
+    ProtocolError,
+    UnpicklableError,
+    WorkerStartError,
+)
+from distributed.ids import unique_id
+from distributed.messages import SCHEDULER, Heartbeat, ServerClosing, WorkerLeaving, from_wire
+from distributed.protocol.serialize import Serialized, payload_nbytes, raiser
+from distributed.security.keys import Keyring
+from distributed.security.permissions import WORKER
+from distributed.versions import all_versions, versions_here
+from distributed.worker.effects import (
+    DropData,
+    DropFunctions,
+    Execute,
+    Fetch,
+    Keep,
+    ToScheduler,
+    Withdraw,
+)
+from distributed.worker.events import (
+    DataFetched,
+    DataPut,
+    FetchFailed,
+    FromScheduler,
+    SchedulerLost,
+    TasksExecuted,
+)
+from distributed.worker.execute import POLL_S, Executor
+from distributed.worker.machine import WorkerMachine
+from distributed.worker.running import Running
+from distributed.worker.store import Packed, Store
+
+__all__ = ["Worker"]
+
+logger = logging.getLogger(__name__)
+
+HEARTBEAT_S = 1.0
+CONNECT_S = 3.0  # one round of attempts to reach the scheduler
+REPEAT_S = 10.0  # how often a worker that waits for its scheduler says so
+CLOSE_TIMEOUT_S = 2.0  # for threads that run a task when the worker ends
+
+
+class Worker(Server):
+    """Runs tasks for one scheduler and keeps their results.
+
+    Args:
+        scheduler: address of the scheduler in any spelling; with ``scheduler_port`` just its host.
+        nthreads: tasks at once, >= 1; None: one per core of this machine.
+        name: unique among the scheduler's workers; None: the address.
+        memory_limit_nbytes: what it may use, told to the scheduler; None: no limit.
+        resources: amounts by name that tasks may ask for.
+        nanny: address of the nanny that guards this process, if one does.
+        running_path: file in which the nanny finds what ran when this process died.
+    """
+
+    default_port = 0
+
+    def __init__(
+        self,
+        scheduler: Any,
+        scheduler_port: int | None = None,
+        *,
+        nthreads: int | None = None,
+        name: str | None = None,
+        memory_limit_nbytes: int | None = None,
+        resources: Mapping[str, float] | None = None,
+        nanny: str | None = None,
+        running_path: str | None = None,
+        keys: Keyring | None = None,
+    ) -> None:
+        super().__init__(keys=keys)
+        if nthreads is not None and nthreads < 1:
+            raise WorkerStartError(f"nthreads={nthreads}: a worker needs at least one thread")
+        place = scheduler if scheduler_port is None else (scheduler, scheduler_port)
+        self.scheduler_address = str(parse_address(place, SCHEDULER_PORT))
+        self.nthreads = nthreads or os.cpu_count() or 1
+        self.name = name
+        self.memory_limit_nbytes = memory_limit_nbytes
+        self.resources = dict(resources or {})
+        self.nanny = nanny
+        self.status = "starting"
+        self.incarnation = ""
+        self.store = Store()
+        self.on_registered: Callable[[], object] = lambda: None  # called at each registration
+        self.finished: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._running_path = running_path
+        self._scheduler: Stream | None = None
+        self._peers: dict[str, rpc] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._looking: asyncio.TimerHandle | None = None
+        self._started = time.time()
+        self.add_handlers({
+            "get_data": self.get_data,
+            "put_data": self.put_data,
+            "update_data": self.update_data,
+            "delete_data": self.delete_data,
+            "health": self.health,
+            "versions": self.versions,
+            "terminate": self.terminate,
+        })  # fmt: skip
+
+    # ------------------------------------------------------------ life
+
+    async def start(self, port: Any = 0, address: str = "127.0.0.1", insecure: bool = False) -> Worker:
+        """Listen, and register with the scheduler; waits until it is there, saying so in the log.
+
+        Raises:
+            PortTakenError, AuthenticationError; NameTakenError: another worker has the name.
+        """
+        self.listen(port, address, insecure)
+        loop = asyncio.get_running_loop()
+        self.machine = WorkerMachine(self.address, self.nthreads)
+        self.executor = Executor(
+            self.nthreads, lambda: _wake(loop, self._look), self.store, self.address,
+            Running(self._running_path, self.nthreads),
+        )  # fmt: skip
+        self.driver = Driver(self.machine, {
+            Execute: lambda effect: self.executor.submit(effect.tasks),
+            Withdraw: lambda effect: self.executor.withdraw(effect.keys),
+            Keep: lambda effect: self.store.put_columns(effect.keys, effect.values, effect.nbytes),
+            DropData: lambda effect: self.store.drop(effect.keys),
+            DropFunctions: lambda effect: self.executor.forget_functions(effect.digests),
+            Fetch: lambda effect: self._spawn(self._fetch(effect.address, effect.keys)),
+            ToScheduler: lambda effect: self._send(effect.message),
+        }, on_failure=self._fail)  # fmt: skip
+        try:
+            await self._register()
+        except BaseException:
+            await self.close("it could not start")
+            raise
+        self._spawn(self._heartbeats())
+        return self
+
+    async def close(self, reason: str = "closed") -> None:
+        """Leave the scheduler politely and end. May be called twice."""
+        if self.status == "closed":
+            return
+        self.status = "closed"
+        if self._scheduler is not None and not self._scheduler.closed():
+            self._send(WorkerLeaving(reason))
+            await self._scheduler.close_after_flush()
+        if hasattr(self, "driver"):
+            self.driver.stop()
+            await asyncio.get_running_loop().run_in_executor(None, self.executor.close, CLOSE_TIMEOUT_S)
+            self.executor.running.close()
+        for task in self._tasks:
+            task.cancel()
+        if self._looking is not None:
+            self._looking.cancel()
+        for peer in self._peers.values():
+            await peer.close()
+        self.stop()
+        if not self.finished.done():
+            self.finished.set_result(reason)
+
+    def close_soon(self, reason: str) -> None:
+        """`close` for callers that cannot wait, such as signal handlers."""
+        self._spawn(self.close(reason))
+
+    def _fail(self, error: BaseException) -> None:
+        """Our own fault: nothing can be relied on, so the process must end and say so."""
+        logger.critical("worker %s cannot go on", self.address, exc_info=error)
+        self.status = "failed"
+        if not self.finished.done():
+            self.finished.set_exception(error)
+        self._spawn(self.close(f"{type(error).__name__}: {error}"))
+
+    # ------------------------------------------------------------ the scheduler
+
+    async def _register(self) -> None:
+        """Connect and be accepted; tries until the scheduler is there."""
+        waited, next_word = 0.0, 0.0
+        while self.status != "closed":
+            try:
+                await self._register_once()
+            except (ConnectTimeoutError, CommClosedError) as error:
+                waited += CONNECT_S
+                if waited >= next_word:
+                    logger.warning("waiting for the scheduler at %s: %s", self.scheduler_address, _reason(error))
+                    next_word = waited + REPEAT_S
+                await asyncio.sleep(0.1)
+            else:
+                self.status = "running"
+                logger.info("worker %s registered with the scheduler at %s", self.address, self.scheduler_address)
+                return
+
+    async def _register_once(self) -> None:
+        stream = await connect_address(self.scheduler_address, CONNECT_S, WORKER, self._keys)
+        self.incarnation = unique_id("life")
+        request = {
+            "op": "register_worker",
+            "address": self.address,
+            "incarnation": self.incarnation,
+            "name": self.name or self.address,
+            "nthreads": self.nthreads,
+            "memory_limit_nbytes": self.memory_limit_nbytes,
+            "nanny": self.nanny,
+            "resources": self.resources,
+            "pid": os.getpid(),
+            "hostname": socket.gethostname(),
+            "versions": versions_here(),
+        }
+        try:
+            await exchange(stream, request)
+        except BaseException:
+            stream.close()
+            raise
+        self._scheduler = stream
+        self.on_registered()
+        stream.set_close_callback(lambda: self._on_scheduler_gone(stream))
+        stream.set_message_handler(self._on_scheduler_message)
+
+    def _on_scheduler_message(self, wire: Any) -> None:
+        try:
+            message = from_wire(wire, SCHEDULER)
+        except ProtocolError as error:
+            self._fail(error)
+            return
+        if isinstance(message, ServerClosing):
+            self._spawn(self.close(f"the scheduler ended: {message.reason}"))
+        else:
+            self.driver.handle(FromScheduler(message))
+
+    def _on_scheduler_gone(self, stream: Stream) -> None:
+        if stream is not self._scheduler or self.status != "running":
+            return
+        logger.warning("lost the scheduler: %s", stream.error)
+        self.status = "lost"
+        self.driver.handle(SchedulerLost())
+        self._spawn(self._rejoin())
+
+    async def _rejoin(self) -> None:
+        try:
+            await self._register()
+        except (DistributedError, ValueError) as error:  # refused: a name taken, another key
+            logger.error("the scheduler refused this worker: %s", error)
+            await self.close(f"refused: {error}")
+
+    def _send(self, message: Any) -> None:
+        if self._scheduler is None or self._scheduler.closed():
+            return  # the close callback brings SchedulerLost
+        try:
+            self._scheduler.write_plain_nowait(message.to_wire())
+        except CommClosedError:
+            return  # the same
+
+    async def _heartbeats(self) -> None:
+        import psutil  # lazy: 10 ms that need not stand before the first task
+
+        process = psutil.Process()
+        process.cpu_percent()
+        while self.status != "closed":
+            await asyncio.sleep(HEARTBEAT_S)
+            metrics = {
+                "memory_nbytes": float(process.memory_info().rss),
+                "cpu_percent": float(process.cpu_percent()),
+                "stored_keys": float(len(self.store)),
+                "queued": float(self.executor.queue_length()),
+            }
+            self._send(Heartbeat(self.executor.running.keys(), metrics))
+
+    # ------------------------------------------------------------ performing
+
+    def _look(self) -> None:
+        """Take what the executor's threads have finished, and look again soon while there is something."""
+        if self._looking is not None:
+            self._looking.cancel()
+            self._looking = None
+        outcomes = self.executor.take_outcomes()
+        if outcomes:
+            self.driver.handle(TasksExecuted(outcomes))
+            self._looking = asyncio.get_running_loop().call_later(POLL_S, self._look)
+
+    async def _fetch(self, address: str, keys: list[str]) -> None:
+        try:
+            answer = await self._peer(address).get_data(keys=keys)
+            values = {key: Packed(payload) for key, payload in answer.items() if key in keys}
+            nbytes = {key: payload_nbytes(answer[key]) for key in values}
+        except (CommClosedError, ConnectTimeoutError, AuthenticationError) as error:
+            self.driver.handle(FetchFailed(address, keys, str(error)))
+        except Exception as error:  # the peer answered nonsense: for the task it is the same as no answer
+            logger.exception("fetching from %s failed", address)
+            self.driver.handle(FetchFailed(address, keys, str(error)))
+        else:
+            self.driver.handle(DataFetched(address, values, nbytes, [key for key in keys if key not in values]))
+
+    def _peer(self, address: str) -> rpc:
+        if address not in self._peers:
+            self._peers[address] = rpc(address, role=WORKER)
+        return self._peers[address]
+
+    def _spawn(self, coroutine: Any) -> None:
+        task = asyncio.ensure_future(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._on_task_done)
+
+    def _on_task_done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._fail(error)
+
+    # ------------------------------------------------------------ ops
+
+    def identity(self, stream: Any) -> dict[str, Any]:
+        """Who this is: type, id, address, name, scheduler, threads."""
+        return {
+            **super().identity(stream),
+            "address": self.address,
+            "name": self.name or self.address,
+            "scheduler": self.scheduler_address,
+            "center": self.scheduler_address,  # its name on the page Foundations
+            "nthreads": self.nthreads,
+            "nanny": self.nanny,
+            "pid": os.getpid(),
+        }
+
+    async def get_data(self, stream: Any, keys: list[str]) -> dict[str, Any]:
+        """Results by key, pickled; keys that are not here are left out."""
+        payloads = await asyncio.get_running_loop().run_in_executor(None, lambda: [self._payload(key) for key in keys])
+        return {key: payload for key, payload in zip(keys, payloads, strict=True) if payload is not None}
+
+    def _payload(self, key: str) -> Serialized | None:
+        """In a thread: pickling may run the code of users."""
+        try:
+            payload = self.store.get_payload(key)
+        except KeyError:
+            return None
+        except Exception as error:  # the asker is told what is wrong with the value, instead of asking again and again
+            return raiser(UnpicklableError(f"the result of {key}", type(error).__name__, str(error)))
+        return payload if isinstance(payload, Serialized) else Serialized([payload])
+
+    def put_data(self, stream: Any, client: str, data: dict[str, Serialized]) -> dict[str, int]:
+        """Keep what a client scatters; sizes by key. The scheduler hears of it from us."""
+        values = {key: Packed(value) for key, value in data.items()}
+        nbytes = {key: value.nbytes for key, value in data.items()}
+        self.driver.handle(DataPut(client, values, nbytes))
+        return nbytes
+
+    def update_data(self, stream: Any, data: dict[str, Serialized], report: bool = True) -> dict[str, Any]:
+        """Keep values by key without the scheduler's knowledge: for tools that speak to workers directly."""
+        for key, value in data.items():
+            self.store.put(key, Packed(value), value.nbytes)
+        return {"status": "OK", "nbytes": {key: value.nbytes for key, value in data.items()}}
+
+    def delete_data(self, stream: Any, keys: list[str], report: bool = True) -> str:
+        """Drop values by key; unknown ones are no error."""
+        self.store.drop(keys)
+        return "OK"
+
+    def health(self, stream: Any) -> dict[str, Any]:
+        """What it is doing: running and queued tasks, stored keys, uptime in seconds."""
+        return {
+            "status": self.status,
+            "active": self.executor.running.keys(),
+            "queued": self.executor.queue_length(),
+            "stored": len(self.store),
+            "uptime_s": time.time() - self._started,
+        }
+
+    def versions(self, stream: Any) -> dict[str, str]:
+        """Versions of Python and packages in this process."""
+        return all_versions()
+
+    async def terminate(self, stream: Any, reason: str = "asked to end") -> str:
+        """End this worker; answers first."""
+        asyncio.get_running_loop().call_soon(self.close_soon, reason)
+        return "OK"
+
+
+def _wake(loop: asyncio.AbstractEventLoop, look: Any) -> None:
+    try:
+        loop.call_soon_threadsafe(look)
+    except RuntimeError:  # the loop has ended while a task was running: nobody is left to tell
+        return
+
+
+def _reason(error: DistributedError) -> str:
+    return str(getattr(error, "reason", error))

@@ -1,0 +1,106 @@
+"""The bytes on the wire, kept literally: whoever changes them breaks the peers of another version."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from distributed.protocol.codec import SENTINEL, ErrorReply, Limits, encode
+from distributed.protocol.framing import MessageDecoder
+from distributed.protocol.serialize import Serialized
+from distributed.security.handshake import ClientHandshake, ServerHandshake
+from distributed.security.keys import keyring_from_master, role_key
+
+FRAME = b"\xc1\x00" * 8192
+ERROR = {"status": "uncaught-error", "type": "KeyError", "text": "'x'", "traceback": "tb", "exception": None}
+
+GOLDEN: dict[str, tuple[Any, list[bytes]]] = {
+    "plain": (
+        {"op": "add", "x": 1, "y": [-1, 2.5, None, True, "ä"]},
+        [b"\x83\xa2op\xa3add\xa1x\x01\xa1y\x95\xff\xcb@\x04\x00\x00\x00\x00\x00\x00\xc0\xc3\xa2\xc3\xa4\xc1\x00"],
+    ),
+    "with C1 in it": (
+        {"data": b"\xc1\x00\xc1\x01\xc1", "n": 0xC1},
+        [b"\x82\xa4data\xc4\x05\xc1\x01\x00\xc1\x01\x01\xc1\x01\xa1n\xcc\xc1\x01\xc1\x00"],
+    ),
+    "bytes in a frame": (
+        {"op": "put", "data": FRAME},
+        [b"\x82\xa2op\xa3put\xa4data\xc7\x03e\xcd@\x00\xc1\x00", FRAME],
+    ),
+    "an object inline": (
+        ["call", Serialized([b"\x80\x05K\x01."])],
+        [b"\x92\xa4call\xc7\x05f\x80\x05K\x01.\xc1\x00"],
+    ),
+    "an object in frames": (
+        Serialized([b"\x80\x05head", b"x" * 16384, b""]),
+        [b"\xc7\x06g\x93\x06\xcd@\x00\x00\xc1\x00", b"\x80\x05head", b"x" * 16384],
+    ),
+    "an error": (
+        ErrorReply(ERROR),
+        [
+            b"\xc7Fh\x85\xa6status\xaeuncaught-error\xa4type\xa8KeyError\xa4text\xa3'x'\xa9traceback\xa2tb"
+            b"\xa9exception\xc0\xc1\x00"
+        ],
+    ),
+}
+
+
+def plain(value: Any) -> Any:
+    if isinstance(value, Serialized):
+        return ["frames", *map(bytes, value.frames)]
+    return [plain(entry) for entry in value] if isinstance(value, list) else value
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_a_message_has_exactly_these_bytes(name: str) -> None:
+    value, buffers = GOLDEN[name]
+    assert [bytes(buffer) for buffer in encode(value)] == buffers
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_these_bytes_are_exactly_that_message(name: str) -> None:
+    value, buffers = GOLDEN[name]
+    decoder = MessageDecoder(Limits())
+    decoder.feed(b"".join(buffers))
+    message = decoder.next_message()
+    assert type(message) is type(value)
+    assert plain(message) == plain(value)
+
+
+def test_the_sentinel_is_c1_00() -> None:
+    assert SENTINEL == b"\xc1\x00"
+
+
+MASTER = bytes(range(32))
+
+
+@pytest.mark.parametrize(
+    ("role", "key"),
+    [  # computed with an HKDF of its own: hmac.new(bytes(32), master), hmac.new(that, info + 01)
+        ("client", "b6411df092965ac15bf3886b63c0d50164b47a339f3d6b35bc885174c0695240"),
+        ("worker", "2a42999d745865dc31a8aff72e6e3adf9b1f07049139f74893d07d9582b839b3"),
+        ("readonly", "b711f9e87e4c9ea6cc6b4181caff7365bb37f896b3a1c322497a60d2b7fd899e"),
+    ],
+)
+def test_the_key_of_a_role_follows_from_the_master_key(role: str, key: str) -> None:
+    assert role_key(MASTER, role).hex() == key
+
+
+def test_the_handshake_has_exactly_these_bytes() -> None:
+    keys = keyring_from_master(MASTER)
+    client, server = ClientHandshake("server", "client", keys, b"C" * 32), ServerHandshake("client", keys, b"S" * 32)
+    hello = client.hello()
+    assert hello == b"dstrbtd1\x01" + b"C" * 32
+    challenge = server.challenge(hello)
+    proof_s = bytes.fromhex("36dde0b206cd54e5158855e1f81c2f32583ada70b49c42ddc7feab30fba63c52")
+    assert challenge == b"dstrbtd1" + b"S" * 32 + proof_s
+    proof = client.prove(challenge)
+    assert proof == bytes.fromhex("c5f1e9493272f4b8f06cb410451af7d439e8b607d9bd2f663039d38b22befa97")
+    assert server.accept(proof) == "client"
+
+
+def test_the_fingerprint_of_a_key_is_fixed_and_tells_nothing_of_it() -> None:
+    keys = keyring_from_master(MASTER)
+    assert keys.fingerprint() == "b6f7c3ec9fe6bebe"
+    assert repr(keys) == "<Keyring for client, worker, readonly>"
