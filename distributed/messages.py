@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from math import isfinite
 from typing import Any, ClassVar, NamedTuple
 
 from distributed.errors import ProtocolError
@@ -68,7 +69,10 @@ class TaskSpec(NamedTuple):
 
 
 class Message:
-    """Base of all messages: encoding to a list, decoding with checks."""
+    """Base of all messages: encoding to a list, decoding with checks.
+
+    Text and equality are here and not generated for each class: that would be half of the time this module takes to import.
+    """
 
     __slots__ = ()
     op: ClassVar[str]
@@ -79,11 +83,19 @@ class Message:
         """The list that travels: op first, then the fields in order."""
         return [self.op, *(getattr(self, name) for name, _ in self._checks)]
 
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and self.to_wire() == other.to_wire()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name, _ in self._checks)})"
+
 
 # ---------------------------------------------------------------- client -> scheduler
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False, match_args=False)
 class SubmitTasks(Message):
     """Run these tasks. The sender holds every key until it releases it (those with ``spec.wanted``)."""
 
@@ -97,7 +109,7 @@ class SubmitTasks(Message):
     dependencies: list[list[str] | None] | None  # None: no task has any
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False, match_args=False)
 class WantKeys(Message):
     """The sender holds these existing keys too and wants to hear what becomes of them."""
 
@@ -106,7 +118,7 @@ class WantKeys(Message):
     keys: list[str]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False, match_args=False)
 class ReleaseKeys(Message):
     """The sender no longer holds these keys; what nobody holds and nothing needs is forgotten."""
 
@@ -115,7 +127,7 @@ class ReleaseKeys(Message):
     keys: list[str]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False, match_args=False)
 class CancelKeys(Message):
     """Stop these tasks and all that depend on them; ``force`` may replace the process that runs one."""
 
@@ -129,7 +141,7 @@ class CancelKeys(Message):
 # ---------------------------------------------------------------- scheduler -> client
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False, match_args=False)
 class KeysDone(Message):
     """Results exist; ``results[i]`` is the small payload itself, or None when it stays on a worker."""
 
@@ -140,7 +152,7 @@ class KeysDone(Message):
     nbytes: list[int]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False, match_args=False)
 class KeysFailed(Message):
     """Tasks raised, or depend on one that did; ``failures[i]`` is opaque, see `distributed.protocol.failure`."""
 
@@ -150,7 +162,7 @@ class KeysFailed(Message):
     failures: list[Failure]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False, match_args=False)
 class KeysCancelled(Message):
     """Tasks that somebody cancelled, or that the scheduler does not know."""
 
@@ -160,7 +172,7 @@ class KeysCancelled(Message):
     reason: str
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False, match_args=False)
 class KeysLost(Message):
     """Results that were done are so no more: they are computed again (a KeysDone follows) or, scattered, gone."""
 
@@ -170,7 +182,7 @@ class KeysLost(Message):
     recomputing: bool
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False, match_args=False)
 class ServerClosing(Message):
     """The scheduler ends on purpose; ``reason`` is for people."""
 
@@ -182,7 +194,7 @@ class ServerClosing(Message):
 # ---------------------------------------------------------------- scheduler -> worker
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False, match_args=False)
 class RunTasks(Message):
     """Run these in this order. ``who_has`` names, for every dependency, where it is; ``nbytes`` how big it is."""
 
@@ -200,7 +212,7 @@ class RunTasks(Message):
     nbytes: dict[str, int]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False, match_args=False)
 class CancelTasks(Message):
     """Forget these tasks: dequeue those that wait, drop the result of those that run."""
 
@@ -209,7 +221,7 @@ class CancelTasks(Message):
     keys: list[str]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False, match_args=False)
 class ReleaseData(Message):
     """Drop these results; unknown ones are no error."""
 
@@ -218,7 +230,7 @@ class ReleaseData(Message):
     keys: list[str]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False, match_args=False)
 class ForgetFunctions(Message):
     """No task needs these functions any more."""
 
@@ -230,7 +242,7 @@ class ForgetFunctions(Message):
 # ---------------------------------------------------------------- worker -> scheduler
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False, match_args=False)
 class TasksDone(Message):
     """Tasks that returned; the worker keeps every result. ``results[i]`` is the payload when small and wanted."""
 
@@ -243,7 +255,7 @@ class TasksDone(Message):
     durations_s: list[float]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False, match_args=False)
 class TasksFailed(Message):
     """Tasks that raised, could not be loaded, or whose result could not be kept."""
 
@@ -255,7 +267,7 @@ class TasksFailed(Message):
     durations_s: list[float]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False, match_args=False)
 class TasksMissingData(Message):
     """Tasks that could not start: of the dependencies ``missing[i]`` no named holder had or gave the data.
 
@@ -270,7 +282,7 @@ class TasksMissingData(Message):
     gone: list[list[list[str]]]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False, match_args=False)
 class DataAdded(Message):
     """This worker now holds copies of these keys: fetched from a peer, or scattered by ``client`` (else None)."""
 
@@ -281,7 +293,7 @@ class DataAdded(Message):
     client: str | None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False, match_args=False)
 class DataRemoved(Message):
     """This worker no longer holds these keys, though nobody asked it to drop them."""
 
@@ -290,7 +302,7 @@ class DataRemoved(Message):
     keys: list[str]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False, match_args=False)
 class Heartbeat(Message):
     """Alive; ``metrics`` are numbers by name (``memory_nbytes``, ``cpu_percent``, ...) for people and pages."""
 
@@ -300,7 +312,7 @@ class Heartbeat(Message):
     metrics: dict[str, float]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False, match_args=False)
 class WorkerLeaving(Message):
     """The worker ends on purpose, so its next silence is no death. Its connection closes after this."""
 
@@ -348,7 +360,7 @@ def _spec_from_wire(wire: Any) -> TaskSpec:
         raise ProtocolError("submit-tasks: spec.workers is a list of strings")
     if resources is not None and not (
         type(resources) is list
-        and all(type(r) is list and len(r) == 2 and type(r[0]) is str and type(r[1]) in (int, float) for r in resources)
+        and all(type(r) is list and len(r) == 2 and type(r[0]) is str and _numbers(r[1:]) for r in resources)
     ):
         raise ProtocolError("submit-tasks: spec.resources is a list of [name, amount]")
     return TaskSpec(
@@ -397,7 +409,8 @@ def _digests(value: Any) -> bool:
 
 
 def _numbers(value: Any) -> bool:
-    return type(value) is list and set(map(type, value)) <= {float, int} and (not value or min(value) >= 0)
+    is_right = type(value) is list and set(map(type, value)) <= {float, int}
+    return is_right and (not value or (min(value) >= 0 and isfinite(sum(value))))  # the sum tells of any NaN
 
 
 def _booleans(value: Any) -> bool:

@@ -21,7 +21,9 @@ from distributed.comm.addresses import parse_address
 from distributed.config import SCHEDULER_PORT
 from distributed.core import Server
 from distributed.errors import DistributedError, WorkerStartError
+from distributed.process.running import read_lines
 from distributed.process.zygote import Child, Ending, Zygote
+from distributed.protocol.failure import exception_from_failure
 from distributed.security.keys import Keyring
 from distributed.security.permissions import WORKER
 from distributed.worker.running import read_running
@@ -38,10 +40,11 @@ STOP_TIMEOUT_S = 5.0  # for a worker that was asked to end; then it is killed
 class RestartPolicy:
     """When to start a dead worker again: at once, then more and more slowly, and not for ever.
 
-    Pure: time is an argument. A worker that lived for `healthy_s` has a clean record.
+    Pure: time is an argument. A worker that lived for `healthy_s` has a clean record. A death while a task ran is the
+    task's: the scheduler gives up the task after some of them, so they are bounded there and not counted here.
 
     Attributes:
-        quick_deaths_max: so many short lives in a row and we give up; the cause is not the task, it is the machine.
+        quick_deaths_max: so many short lives in a row and we give up; the cause is not a task, it is the machine.
     """
 
     quick_deaths_max: int = 10
@@ -50,14 +53,20 @@ class RestartPolicy:
     pause_s_max: float = 5.0
     quick_deaths: int = field(default=0, init=False)
 
-    def pause_s(self, lived_s: float) -> float | None:
-        """Seconds to wait before the next start, 0 for the first death in a while; None: give up."""
+    def pause_s(self, lived_s: float, while_busy: bool = False) -> float | None:
+        """Seconds to wait before the next start, 0 for the first death in a while; None: give up.
+
+        Args:
+            while_busy: tasks ran there when it died.
+        """
+        if while_busy:
+            return 0.0
         self.quick_deaths = 0 if lived_s >= self.healthy_s else self.quick_deaths + 1
         if self.quick_deaths >= self.quick_deaths_max:
             return None
-        if self.quick_deaths <= 3:  # a task may take three workers with it before it is given up
+        if self.quick_deaths <= 1:
             return 0.0
-        return float(min(self.pause_s_max, self.pause_s_first * 2 ** (self.quick_deaths - 4)))
+        return float(min(self.pause_s_max, self.pause_s_first * 2 ** (self.quick_deaths - 2)))
 
 
 class Nanny(Server):
@@ -103,7 +112,10 @@ class Nanny(Server):
         self._incarnation = ""
         self._stderr: deque[str] = deque(maxlen=STDERR_LINES)
         self._guard: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[None] | None = None
+        self._refusal: BaseException | None = None  # why another life would not help
         self._wanted = False  # whether a dead worker is to be replaced
+        self._is_spawning = False
         self.add_handlers({
             "instantiate": self.instantiate,
             "kill": self.kill,
@@ -116,8 +128,8 @@ class Nanny(Server):
     async def start(self, port: Any = 0) -> Nanny:
         """Listen and start the worker; returns when its process runs (it may still wait for the scheduler)."""
         self.listen(port, self._host, self._insecure)
-        await self.instantiate()
         self.status = "running"
+        await self.instantiate()
         return self
 
     async def close(self, reason: str = "closed") -> None:
@@ -132,8 +144,16 @@ class Nanny(Server):
             self.finished.set_result(reason)
 
     async def wait_registered(self) -> None:
-        """Until the worker has been accepted by the scheduler once."""
-        await self._registered.wait()
+        """Until the worker has been accepted by the scheduler once.
+
+        Raises:
+            DistributedError: it never will be, see `finished`.
+        """
+        registered = asyncio.ensure_future(self._registered.wait())
+        await asyncio.wait([registered, self.finished], return_when=asyncio.FIRST_COMPLETED)
+        if not registered.done():
+            registered.cancel()
+            raise WorkerStartError(f"the nanny ended first: {self.finished.result()}")
 
     # ------------------------------------------------------------ ops
 
@@ -147,6 +167,8 @@ class Nanny(Server):
         Raises:
             ValueError: one is alive.
         """
+        if self._is_spawning:
+            raise ValueError("a worker is being started already")
         if self.process is not None and not self.process.ended.done():
             raise ValueError(f"a worker is alive already, process {self.process.pid}; kill it first")
         self._wanted = True
@@ -160,11 +182,11 @@ class Nanny(Server):
 
     async def terminate(self, stream: Any = None) -> str:
         """End worker and nanny; answers first."""
-        asyncio.get_running_loop().call_soon(lambda: asyncio.ensure_future(self.close("asked to end")))
+        asyncio.get_running_loop().call_soon(self._close_soon, "asked to end")
         return "OK"
 
     async def monitor_resources(self, stream: Any, interval: float = 1) -> None:
-        """Send a dict about the worker's process every `interval` seconds until the stream closes.
+        """Send a dict about the worker's process every `interval` seconds (at least 0.01) until the stream closes.
 
         ``{'pid', 'memory_nbytes', 'cpu_percent', 'num_threads'}``, or ``{'pid': None}`` while there is none.
         """
@@ -184,11 +206,18 @@ class Nanny(Server):
                         "num_threads": watched.num_threads(),
                     }
             await write(stream, message)
-            await asyncio.sleep(interval)
+            await asyncio.sleep(max(0.01, interval))
 
     # ------------------------------------------------------------ the worker process
 
     async def _start_worker(self) -> None:
+        self._is_spawning = True
+        try:
+            await self._spawn_worker()
+        finally:
+            self._is_spawning = False
+
+    async def _spawn_worker(self) -> None:
         self.worker_dir = tempfile.mkdtemp(prefix="distributed-worker-", dir=self._local_directory)
         self._stderr.clear()
         stderr_read, stderr_write = os.pipe()
@@ -208,53 +237,72 @@ class Nanny(Server):
         except BaseException:
             os.close(stderr_read)
             os.close(status_read)
+            shutil.rmtree(self.worker_dir, ignore_errors=True)
             raise
         finally:
             os.close(stderr_write)
             os.close(status_write)
-        readers = (_read_lines(stderr_read, self._on_stderr), _read_lines(status_read, self._on_status))
+        readers = (read_lines(stderr_read, self._on_stderr), read_lines(status_read, self._on_status))
         self._guard = asyncio.ensure_future(self._watch(self.process, self.worker_dir, time.monotonic(), readers))
+        self._guard.add_done_callback(self._on_guard_done)
+        if not self._wanted:  # killed meanwhile
+            self.process.kill()
 
     async def _watch(self, process: Child, folder: str, started: float, readers: Any) -> None:
         """Until the process ends; then certificate, clean-up, and the next life."""
         reading = asyncio.gather(*readers)
         ending = await process.ended
-        with contextlib.suppress(TimeoutError):  # a grandchild may hold the pipes open
+        with contextlib.suppress(TimeoutError):  # a grandchild in a session of its own may hold the pipes open
             await asyncio.wait_for(reading, 1.0)
         running = read_running(os.path.join(folder, "running"))
         shutil.rmtree(folder, ignore_errors=True)
-        if ending.exitcode == 0 and self._wanted:
+        if not self._wanted:
+            if ending.signal is not None:  # we killed it: no task is to blame
+                await self._report_death(process.pid, ending, [], "its nanny was told to kill it")
+            return
+        if ending.exitcode == 0:
             self._wanted = False
             logger.info("worker %s ended as it was asked to", self.worker_address)
-            asyncio.ensure_future(self.close("its worker was asked to end"))  # noqa: RUF006  (ends with this server)
+            self._close_soon("its worker was asked to end")
             return
-        if not self._wanted:
+        if self._refusal is not None:
+            await self._give_up(self._refusal)
             return
         logger.warning("worker %s (process %d) died: %s", self.worker_address, process.pid, ending.cause)
-        await self._report_death(process.pid, ending, running)
-        await self._start_again(time.monotonic() - started, ending)
-
-    async def _start_again(self, lived_s: float, ending: Ending) -> None:
-        pause_s = self._policy.pause_s(lived_s)
+        await self._report_death(process.pid, ending, running, ending.cause)
+        pause_s = self._policy.pause_s(time.monotonic() - started, bool(running))
         if pause_s is None:
             text = f"{self._policy.quick_deaths} workers died one after another, the last of {ending.cause}"
             logger.error("giving up: %s; last lines of stderr:\n%s", text, "\n".join(self._stderr))
-            self._wanted = False
-            self.status = "closed"
-            self.stop()
-            if not self.finished.done():
-                self.finished.set_exception(WorkerStartError(text))
+            await self._give_up(WorkerStartError(text))
             return
         await asyncio.sleep(pause_s)
-        if self._wanted and self.status != "closed":
+        if self._wanted and self.process is process and not self._is_spawning:
             await self._start_worker()
 
-    async def _report_death(self, pid: int, ending: Ending, running: list[str]) -> None:
+    async def _give_up(self, error: BaseException) -> None:
+        """End without a worker; `finished` tells why."""
+        self._wanted = False
+        self.status = "closed"
+        self.stop()
+        await self._scheduler.close()
+        if not self.finished.done():
+            self.finished.set_exception(error)
+
+    def _on_guard_done(self, guard: asyncio.Task[None]) -> None:
+        """A guard that fails must not leave its worker unguarded."""
+        if not guard.cancelled() and (error := guard.exception()) is not None:
+            self._closing = asyncio.ensure_future(self._give_up(error))
+
+    def _close_soon(self, reason: str) -> None:
+        self._closing = asyncio.ensure_future(self.close(reason))
+
+    async def _report_death(self, pid: int, ending: Ending, running: list[str], cause: str) -> None:
         """The death certificate."""
         if not self._incarnation:
             return  # the scheduler never knew it
         certificate = {
-            "cause": ending.cause,
+            "cause": cause,
             "exitcode": ending.exitcode,
             "signal": ending.signal,
             "memory_peak_nbytes": ending.memory_peak_nbytes,
@@ -286,30 +334,13 @@ class Nanny(Server):
 
     def _on_status(self, line: str) -> None:
         content = json.loads(line)
+        if "refused" in content:
+            self._refusal = exception_from_failure(content["refused"], "the worker", may_unpickle=False)
+            return
         self.worker_address, self._incarnation = content["address"], content["incarnation"]
         self._registered.set()
 
     def _on_stderr(self, line: str) -> None:
         self._stderr.append(line)
-        print(line, file=sys.stderr, flush=True)
-
-
-async def _read_lines(descriptor: int, on_line: Any) -> None:
-    """Give every line of a pipe to `on_line` until its other end is closed."""
-    loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader(limit=1024 * 1024)
-    transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(descriptor, "rb"))
-    try:
-        while line := await _one_line(reader):
-            on_line(line.decode(errors="replace").rstrip("\n"))
-    finally:
-        transport.close()
-
-
-async def _one_line(reader: asyncio.StreamReader) -> bytes:
-    try:
-        return await reader.readuntil(b"\n")
-    except asyncio.IncompleteReadError as end:
-        return end.partial
-    except asyncio.LimitOverrunError as error:  # a line of over a megabyte: in pieces
-        return await reader.readexactly(error.consumed)
+        with contextlib.suppress(OSError):  # whoever read our stderr is gone; the worker must not suffer from it
+            print(line, file=sys.stderr, flush=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import sys
 import warnings
 from collections.abc import Mapping
@@ -21,7 +20,7 @@ PACKAGES = ("cloudpickle", "tornado", "numpy")  # those whose mismatch breaks fu
 def versions_here() -> dict[str, str]:
     """What every process tells at its first connection; costs nothing."""
     return {
-        "python": platform.python_version(),
+        "python": ".".join(map(str, sys.version_info[:3])),
         "platform": sys.platform,
         "distributed": VERSION,
         "msgpack": ".".join(map(str, msgpack.version)),

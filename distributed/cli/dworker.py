@@ -20,7 +20,7 @@ from distributed.nanny import Nanny
 from distributed.process.running import on_signals, run_loop
 from distributed.process.zygote import Zygote
 from distributed.security.keys import keyring
-from distributed.worker.process import run_worker_child
+from distributed.worker.process import run_worker_child, serve_worker
 from distributed.worker.server import Worker
 
 __all__ = ["main"]
@@ -85,10 +85,7 @@ def main(
 
 
 async def _serve_worker(scheduler: str, options: dict[str, Any], listen: dict[str, Any]) -> int:
-    worker = Worker(scheduler, **options)
-    on_signals(worker.close_soon)
-    await worker.start(**listen)
-    await worker.finished
+    await serve_worker(Worker(scheduler, **options), listen)
     return 0
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Sequence
 from typing import Any
 
@@ -38,19 +37,20 @@ async def fetch(session: Any, records: Sequence[KeyRecord]) -> list[Any]:
             else:
                 missing.append(record.key)
         if missing:
-            values.update(await _fetch_once(session, missing))
+            values.update(await _fetch_once(session, missing, attempt))
         if all(record.key in values for record in records):
             return [values[record.key] for record in records]
         await asyncio.sleep(PAUSE_S * 2**attempt)
     raise LostDataError(next(record.key for record in records if record.key not in values))
 
 
-async def _fetch_once(session: Any, keys: list[str]) -> dict[str, Any]:
+async def _fetch_once(session: Any, keys: list[str], turn: int) -> dict[str, Any]:
     holders = await session.scheduler.who_has(keys=keys)
     keys_by_worker: dict[str, list[str]] = {}
-    for key in keys:
-        if holders.get(key):
-            keys_by_worker.setdefault(random.choice(holders[key]), []).append(key)
+    for number, key in enumerate(keys):
+        workers = holders.get(key)
+        if workers:  # of several holders, each gives its share
+            keys_by_worker.setdefault(workers[(number + turn) % len(workers)], []).append(key)
     answers = await asyncio.gather(*(_fetch_from(session, worker, wanted) for worker, wanted in keys_by_worker.items()))
     return {key: value for answer in answers for key, value in answer.items()}
 

@@ -6,7 +6,7 @@ from collections.abc import Hashable, Mapping
 from typing import Any
 
 from distributed.client.packing import FunctionCache, replace_futures
-from distributed.client.session import Task
+from distributed.client.outbox import Task
 from distributed.errors import BadRequestError
 from distributed.ids import short_name
 from distributed.messages import Payload, TaskSpec

@@ -240,7 +240,7 @@ class Session:
             nonlocal left
             left -= 1
             if not left:
-                loop.call_soon_threadsafe(lambda: opened.done() or opened.set_result(None))
+                loop.call_soon_threadsafe(_open, opened)
 
         for record in pending:
             self.add_waiter(record, settle)
@@ -471,6 +471,11 @@ class Session:
             raise RuntimeError(
                 "this would block the loop that has to do the work: use Client(asynchronous=True) and await here"
             )
+
+
+def _open(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 def _overdue(records: Sequence[KeyRecord], timeout_s: float | None) -> str:

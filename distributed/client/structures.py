@@ -49,6 +49,7 @@ def filled(value: Any, values: dict[str, Any]) -> Any:
 
 
 def flatten(keys: Any) -> Iterable[Hashable]:
+    """The keys in nested lists of keys."""
     if isinstance(keys, list):
         for entry in keys:
             yield from flatten(entry)
@@ -57,4 +58,5 @@ def flatten(keys: Any) -> Iterable[Hashable]:
 
 
 def shaped_like(keys: Any, futures: Mapping[Hashable, Future]) -> Any:
+    """`keys` with the future of each in its place."""
     return [shaped_like(entry, futures) for entry in keys] if isinstance(keys, list) else futures[keys]

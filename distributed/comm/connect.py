@@ -66,11 +66,19 @@ async def connect_address(
         except (AuthenticationError, AddressError):
             raise
         except (OSError, CommClosedError) as error:  # refused, unreachable, or gone while we shook hands
-            reason = getattr(error, "reason", None) or error.strerror or str(error)
+            reason = _reason(error)
         if time.monotonic() + pause >= deadline:
             raise ConnectTimeoutError(str(place), timeout_s, reason)
         await asyncio.sleep(pause)
         pause = min(2 * pause, RETRY_S_MAX)
+
+
+def _reason(error: OSError) -> str:
+    if isinstance(error, CommClosedError):
+        return error.reason
+    if error.errno and not isinstance(error, socket.gaierror):
+        return os.strerror(error.errno)  # asyncio's own text is only that the call failed
+    return error.strerror or str(error)
 
 
 async def _open(place: Address) -> socket.socket:

@@ -167,6 +167,8 @@ class Stream:
         self._reading = True
 
     def _next_message(self) -> Any:
+        if isinstance(self.error, ProtocolError):
+            raise self.error  # nothing after it can be trusted
         try:
             return self._decoder.next_message()
         except ProtocolError as error:

@@ -15,9 +15,10 @@ from typing import Any
 import cloudpickle
 import psutil
 
+from distributed.errors import WorkerStartError
 from distributed.log import log_to_stderr
-from distributed.nanny import Nanny, _read_lines
-from distributed.process.running import run_loop
+from distributed.nanny import Nanny
+from distributed.process.running import read_lines, run_loop
 from distributed.process.zygote import Child, Zygote
 from distributed.scheduler.process import run_scheduler_child
 from distributed.worker.process import run_worker_child
@@ -75,18 +76,16 @@ async def _start_scheduler(options: dict[str, Any], zygote: Zygote) -> tuple[Chi
         child = await zygote.spawn("scheduler", {**options["scheduler"], "log_level": options["log_level"]}, 2, write)
     finally:
         os.close(write)
-    lines: asyncio.Queue[str] = asyncio.Queue()
-    reading = asyncio.ensure_future(_read_lines(read, lines.put_nowait))
-    line = asyncio.ensure_future(lines.get())
-    await asyncio.wait([line, reading], return_when=asyncio.FIRST_COMPLETED)
-    if not line.done():
-        line.cancel()
-        raise RuntimeError(f"the scheduler ended at once: {(await child.ended).cause}")
-    return child, json.loads(line.result())
+    lines: list[str] = []
+    await read_lines(read, lines.append, count_max=1)
+    if not lines:
+        raise WorkerStartError(f"the scheduler ended at once: {(await child.ended).cause}")
+    return child, json.loads(lines[0])
 
 
 async def _start_nanny(worker: dict[str, Any], scheduler: str, options: dict[str, Any], zygote: Zygote) -> Nanny:
     nanny = Nanny(scheduler, zygote, worker_options=worker, log_level=options["log_level"])
+    nanny.finished.add_done_callback(lambda done: done.exception())  # it has logged why it gave up; others go on
     return await nanny.start()
 
 

@@ -11,7 +11,7 @@ import signal
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-__all__ = ["live_with", "on_signals", "report", "run_loop"]
+__all__ = ["live_with", "on_signals", "read_lines", "report", "run_loop"]
 
 # Most of what a server allocates lives for long; with the defaults CPython looks through it again and again (measured:
 # submit costs twice as much with half a million live tasks).
@@ -55,3 +55,25 @@ def report(status: int, content: dict[str, Any]) -> None:
 def live_with(descriptor: int, end: Callable[[], object]) -> None:
     """Call `end` when the other side of a pipe is gone: this process serves nobody any more."""
     asyncio.get_running_loop().add_reader(descriptor, end)
+
+
+async def read_lines(descriptor: int, on_line: Callable[[str], object], count_max: int | None = None) -> None:
+    """Give the lines of a pipe to `on_line` until its other end is closed, or `count_max` have come; then close it."""
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader(limit=1024 * 1024)
+    transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(descriptor, "rb"))
+    try:
+        while (count_max is None or count_max > 0) and (line := await _one_line(reader)):
+            on_line(line.decode(errors="replace").rstrip("\n"))
+            count_max = None if count_max is None else count_max - 1
+    finally:
+        transport.close()
+
+
+async def _one_line(reader: asyncio.StreamReader) -> bytes:
+    try:
+        return await reader.readuntil(b"\n")
+    except asyncio.IncompleteReadError as end:
+        return end.partial
+    except asyncio.LimitOverrunError as error:  # a line of over a megabyte: in pieces
+        return await reader.readexactly(error.consumed)

@@ -1,8 +1,8 @@
 """A lean process that has imported everything and forks children on demand, in 10 ms instead of 300.
 
 It is forked itself before any loop or thread exists, has neither, and does three things: fork a child when asked, report
-how children ended (they are its children, so it knows exit code, signal and peak memory), and end them all, with their
-process groups, when the process it serves is gone.
+how children ended (they are its children, so it knows exit code, signal and peak memory), and end them all when the
+process it serves is gone. With a child ends its process group: whatever the code of users started in it.
 
     served process ──{"spawn": n, "kind", "options"} + 2 descriptors──▶ zygote ──fork──▶ child (own process group)
                    ◀──{"started": n, "pid"}   {"ended": pid, "status", "memory_peak_nbytes"}──
@@ -62,8 +62,7 @@ class Child:
     def kill(self) -> None:
         """End it at once, with all it started. No error if it is gone."""
         if not self.ended.done():
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.pid, signal.SIGKILL)
+            _kill_group(self.pid)
 
     def terminate(self) -> None:
         """Ask it to end (SIGTERM). No error if it is gone."""
@@ -141,10 +140,16 @@ class Zygote:
         if "started" in report:
             child = Child(report["pid"], self._loop.create_future())
             self._children[child.pid] = child
-            self._starting.pop(report["started"]).set_result(child)
+            started = self._starting.pop(report["started"])
+            if started.cancelled():  # nobody waits for it any more
+                child.kill()
+            else:
+                started.set_result(child)
         elif "failed" in report:
             error = WorkerStartError(f"cannot fork a worker: {report['reason']}")
-            self._starting.pop(report["failed"]).set_exception(error)
+            started = self._starting.pop(report["failed"])
+            if not started.cancelled():
+                started.set_exception(error)
         else:
             status, peak = report["status"], report["memory_peak_nbytes"]
             signaled = os.WIFSIGNALED(status)
@@ -156,8 +161,10 @@ class Zygote:
     def _on_gone(self) -> None:
         self._loop.remove_reader(self._socket.fileno())
         for started in self._starting.values():
-            started.set_exception(WorkerStartError("the process that forks workers has ended"))
-        for child in self._children.values():  # they end with it
+            if not started.cancelled():
+                started.set_exception(WorkerStartError("the process that forks workers has ended"))
+        for child in self._children.values():  # they end with it by themselves, unless a task keeps them from it
+            _kill_group(child.pid)
             child.ended.set_result(Ending(None, signal.SIGKILL, 0))
         self._starting.clear()
         self._children.clear()
@@ -197,12 +204,12 @@ class _Forker:
         signal.set_wakeup_fd(self.wakeup_write, warn_on_full_buffer=False)
         buffer, descriptors = b"", []
         while True:
-            ready, _, _ = select.select([self.control, self.wakeup_read], [], [])
+            ready, _, _ = select.select([self.control.fileno(), self.wakeup_read], [], [])
             if self.wakeup_read in ready:
                 with contextlib.suppress(BlockingIOError):
                     os.read(self.wakeup_read, 4096)
                 self.reap()
-            if self.control in ready:
+            if self.control.fileno() in ready:
                 data, received, _, _ = socket.recv_fds(self.control, LINE_NBYTES_MAX, 64)
                 if not data:
                     self.end()
@@ -225,6 +232,8 @@ class _Forker:
                 os.close(status)
         if pid == 0:
             self.become_child(request, stderr, status)
+        with contextlib.suppress(OSError):  # it does so itself; whoever is first, it is done before anybody can kill it
+            os.setpgid(pid, pid)
         self.children.add(pid)
         self.report({"started": request["spawn"], "pid": pid})
 
@@ -233,6 +242,10 @@ class _Forker:
         code = 1
         try:
             os.setpgid(0, 0)
+            nothing = os.open(os.devnull, os.O_RDONLY)  # a task that reads stdin must not take what is the parent's,
+            os.dup2(nothing, 0)  # nor be stopped by the terminal for it
+            os.close(nothing)
+            os.set_inheritable(status, False)
             signal.set_wakeup_fd(-1)
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
                 signal.signal(number, signal.SIG_DFL)
@@ -249,28 +262,25 @@ class _Forker:
         except BaseException:
             sys.excepthook(*sys.exc_info())
         finally:
-            with contextlib.suppress(Exception):  # a broken pipe must not change the exit code
+            with contextlib.suppress(OSError, ValueError):  # a broken or closed pipe must not change the exit code
                 sys.stdout.flush()
                 sys.stderr.flush()
             os._exit(code)
 
     def reap(self) -> None:
         while self.children:
-            try:
-                pid, status, usage = os.wait4(-1, os.WNOHANG)
-            except ChildProcessError:
+            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if ended is None:
                 return
-            if pid == 0:
-                return
-            if pid in self.children:
-                self.children.discard(pid)
-                unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is bytes there, KiB elsewhere
-                self.report({"ended": pid, "status": status, "memory_peak_nbytes": usage.ru_maxrss * unit})
+            _kill_group(ended.si_pid)  # before it is reaped: until then nobody else can have its number
+            pid, status, usage = os.wait4(ended.si_pid, 0)
+            self.children.discard(pid)
+            unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is bytes there, KiB elsewhere
+            self.report({"ended": pid, "status": status, "memory_peak_nbytes": usage.ru_maxrss * unit})
 
     def end(self) -> None:
         for pid in self.children:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(pid, signal.SIGKILL)
+            _kill_group(pid)
         for pid in self.children:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, 0)
@@ -281,3 +291,9 @@ class _Forker:
         except OSError as error:
             if error.errno not in (errno.EPIPE, errno.ECONNRESET):  # gone: the next select tells
                 raise
+
+
+def _kill_group(pid: int) -> None:
+    """End the process group that `pid` leads. No error if it is gone."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS: "not permitted" for a group of zombies
+        os.killpg(pid, signal.SIGKILL)

@@ -19,6 +19,7 @@ from distributed.units import MiB
 __all__ = ["NOTHING", "MessageDecoder"]
 
 MAPPED_NBYTES_MIN = MiB  # from here anonymous memory is page aligned and saves the clearing that bytearray does
+HUGE_NBYTES_MIN = 8 * MiB  # from here 2 MiB pages: 500 times fewer page faults while receiving
 
 
 class _Nothing:
@@ -142,5 +143,8 @@ class MessageDecoder:
 
 def _allocate(nbytes: int) -> Buffer:
     if nbytes >= MAPPED_NBYTES_MIN:
-        return memoryview(mmap.mmap(-1, nbytes))
+        memory = mmap.mmap(-1, nbytes)
+        if nbytes >= HUGE_NBYTES_MIN and hasattr(mmap, "MADV_HUGEPAGE"):
+            memory.madvise(mmap.MADV_HUGEPAGE)
+        return memoryview(memory)
     return memoryview(bytearray(nbytes)) if nbytes else b""

@@ -72,7 +72,7 @@ def hash_folder(
     started = time.perf_counter()
     report = Report()
     entries = find_files(os.fsencode(folder), _identity(output), report.errors)
-    options = {} if address or scheduler_file else {"n_workers": n_workers, "threads_per_worker": 1}
+    options: dict[str, Any] = {} if address or scheduler_file else {"n_workers": n_workers, "threads_per_worker": 1}
     with Client(address, scheduler_file=scheduler_file, **options) as client:
         names = {
             f"{worker['hostname']}:{worker['pid']}": worker["name"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from distributed.errors import KilledWorker, NameTakenError
+from distributed.errors import BadRequestError, KilledWorker, NameTakenError
 from distributed.scheduler.effects import AcceptWorker, DropWorker, RefuseWorker
 from distributed.scheduler.events import WorkerDied, WorkerJoined, WorkerLeft
 from distributed.scheduler.lifecycle import fail, failure_of, lose_replicas, run_again
@@ -28,6 +28,9 @@ def join_worker(state: SchedulerState, event: WorkerJoined, now: float) -> None:
     """
     present = state.workers.get(event.address)
     if present is not None and present.incarnation == event.incarnation:
+        # Its old connection is not known to be broken yet; once it is, the worker may come again.
+        refusal = BadRequestError(f"the worker at {event.address} is connected already")
+        state.effects.append(RefuseWorker(event.address, event.incarnation, refusal))
         return
     namesake = state.by_name.get(event.name)
     if namesake is not None and namesake is not present:

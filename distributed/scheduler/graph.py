@@ -145,7 +145,7 @@ def _link(state: SchedulerState, created: dict[TaskRecord, list[str] | None]) ->
                 dependency = state.tasks.get(key)
                 if dependency is None:
                     text = f"{task.key} depends on {key!r}, which the scheduler does not know (released or cancelled?)"
-                    faults[task] = failure_of(_lost_dependency(key, text), {"key": key})
+                    faults[task] = failure_of(_lost_dependency(key, text))
                     break
                 if dependency in created and dependency not in seen:
                     is_in_order = False

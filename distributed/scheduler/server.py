@@ -267,7 +267,6 @@ class Scheduler(Server):
 
 async def _serve(stream: Stream, sender: str, on_message: Any) -> None:
     """Hand over every message of `sender` until the stream closes; one that breaks the contract closes it."""
-    closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def on_wire(wire: Any) -> None:
         try:
@@ -279,9 +278,8 @@ async def _serve(stream: Stream, sender: str, on_message: Any) -> None:
             return
         on_message(message)
 
-    stream.set_close_callback(lambda: closed.done() or closed.set_result(None))
     stream.set_message_handler(on_wire)
-    await closed
+    await asyncio.get_running_loop().create_future()  # cancelled when the stream closes, as every handler is
 
 
 def _needs_stream(stream: Any) -> None:

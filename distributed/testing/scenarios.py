@@ -51,7 +51,7 @@ from distributed.messages import (
     WantKeys,
     from_wire,
 )
-from distributed.protocol.codec import Limits, decode, encode, frame_lengths, unescape
+from distributed.protocol.codec import SENTINEL, Limits, decode, encode, frame_lengths, unescape
 from distributed.scheduler import effects, events
 from distributed.scheduler.explain import why
 from distributed.scheduler.invariants import check
@@ -65,7 +65,11 @@ SEPARATOR = "----"
 
 def through_codec(message: Message, sender: str) -> Message:
     """What arrives when `message` is sent: encoded, decoded and checked as on a real connection."""
-    raise NotImplementedError
+    limits = Limits()
+    header, *frames = encode(message.to_wire(), limits)
+    plain = unescape(bytes(header)[: -len(SENTINEL)])
+    wire, lengths = frame_lengths(plain, limits)
+    return from_wire(decode(plain, list(frames)) if lengths else wire, sender)
 
 
 @dataclass(slots=True)
@@ -119,3 +123,268 @@ class Stage:
     def _life(self, worker: str) -> tuple[str, str]:
         name, _, life = worker.partition("/")
         return f"tcp://{name}:1", f"{name}/{life or self._lives.get(name, 1)}"
+
+    # ------------------------------------------------------------ verbs: clients
+
+    def _client(self, line: _Line) -> list[str]:
+        return [text for name in line.words for text in self.handle(events.ClientJoined(name))]
+
+    def _leave(self, line: _Line) -> list[str]:
+        self._sent.pop(line.words[0], None)
+        return self.handle(events.ClientLeft(line.words[0]))
+
+    def _submit(self, line: _Line) -> list[str]:
+        client, function, *tasks = line.words
+        digest = function.encode()
+        sent = self._sent.setdefault(client, set())
+        functions = {} if function in sent or function == "unsent" else {digest: b"code of " + digest}
+        sent.add(function)
+        workers = line.options.get("workers")
+        spec = TaskSpec(
+            digest,
+            int(line.options.get("priority", "0")),
+            int(line.options.get("retries", "0")),
+            True,
+            None if workers is None else tuple(self._addresses(workers.split(","))),
+            tuple(line.resources.items()) or None,
+        )
+        specs = [spec, spec._replace(wanted=False)]
+        keys, dependencies, spec_of = [], [], []
+        for task in tasks:
+            key, _, needs = task.removesuffix(")").partition("(")
+            keys.append(key.removeprefix("~"))
+            spec_of.append(int(key.startswith("~")))
+            dependencies.append(needs.split(",") if needs else None)
+        return self.from_client(client, SubmitTasks(
+            functions,
+            specs,
+            spec_of if any(spec_of) else None,
+            keys,
+            [b"arguments"] * len(keys),
+            dependencies if any(dependencies) else None,
+        ))  # fmt: skip
+
+    def _addresses(self, names: list[str]) -> list[str]:
+        return [self._life(name)[0] if name in self._lives else name for name in names]
+
+    def _want(self, line: _Line) -> list[str]:
+        return self.from_client(line.words[0], WantKeys(line.words[1:]))
+
+    def _release(self, line: _Line) -> list[str]:
+        return self.from_client(line.words[0], ReleaseKeys(line.words[1:]))
+
+    def _cancel(self, line: _Line) -> list[str]:
+        return self.from_client(line.words[0], CancelKeys(line.words[1:], False, line.options.get("reason")))
+
+    # ------------------------------------------------------------ verbs: workers
+
+    def _worker(self, line: _Line) -> list[str]:
+        name = line.words[0]
+        self._lives[name] = self._lives.get(name, 0) + 1
+        address, incarnation = self._life(name)
+        return self.handle(events.WorkerJoined(
+            address,
+            incarnation,
+            line.options.get("name", name),
+            int(line.options.get("threads", "1")),
+            None,
+            "tcp://nanny:1" if "nanny" in line.words else None,
+            line.resources,
+            line.options.get("host", name),
+        ))  # fmt: skip
+
+    def _left(self, line: _Line) -> list[str]:
+        address, incarnation = self._life(line.words[0])
+        is_expected = "expected" in line.words
+        return self.handle(
+            events.WorkerLeft(address, incarnation, "it left" if is_expected else "it broke", is_expected)
+        )
+
+    def _died(self, line: _Line) -> list[str]:
+        address, incarnation = self._life(line.words[0])
+        certificate: dict[str, Any] = {"cause": line.options.get("cause", "signal 9")}
+        if "running" in line.options:
+            certificate["running"] = line.options["running"].split(",")
+        return self.handle(events.WorkerDied(address, incarnation, certificate))
+
+    def _attempts(self, words: list[str]) -> tuple[list[str], list[int]]:
+        """Keys and attempts of ``key`` or ``key#attempt``."""
+        pairs = [word.partition("#")[::2] for word in words]
+        known = self.machine.state.tasks
+        return [key for key, _ in pairs], [
+            int(attempt) if attempt else known[key].attempt if key in known else 1 for key, attempt in pairs
+        ]
+
+    def _done(self, line: _Line) -> list[str]:
+        keys, attempts = self._attempts(line.words[1:])
+        count = len(keys)
+        nbytes, seconds = int(line.options.get("nbytes", "1")), float(line.options.get("s", "0.001"))
+        results: list[bytes | None] = [b"result of " + key.encode() for key in keys]
+        return self.from_worker(
+            line.words[0], TasksDone(keys, attempts, [nbytes] * count, results, [seconds] * count)
+        )  # fmt: skip
+
+    def _failed(self, line: _Line) -> list[str]:
+        keys, attempts = self._attempts(line.words[1:])
+        failures: list[list[Any]] = [["ValueError", f"{key} is bad", "", None] for key in keys]
+        return self.from_worker(line.words[0], TasksFailed(keys, attempts, failures, [0.001] * len(keys)))
+
+    def _missing(self, line: _Line) -> list[str]:
+        keys, attempts = self._attempts(line.words[1:2])
+        pairs = [pair.split("@") for pair in line.words[2:]]
+        gone = [[key, self._life(worker)[0]] for key, worker in pairs]
+        return self.from_worker(
+            line.words[0], TasksMissingData(keys, attempts, [[key for key, _ in pairs]], [gone])
+        )  # fmt: skip
+
+    def _added(self, line: _Line) -> list[str]:
+        return self.from_worker(line.words[0], DataAdded(line.words[1:], [1] * len(line.words[1:]), None))
+
+    def _scatter(self, line: _Line) -> list[str]:
+        worker, client, *keys = line.words
+        nbytes = int(line.options.get("nbytes", "1"))
+        return self.from_worker(worker, DataAdded(keys, [nbytes] * len(keys), client))
+
+    def _removed(self, line: _Line) -> list[str]:
+        return self.from_worker(line.words[0], DataRemoved(line.words[1:]))
+
+    def _heartbeat(self, line: _Line) -> list[str]:
+        metrics = {name: float(value) for name, value in line.options.items()}
+        return self.from_worker(line.words[0], Heartbeat([], metrics))
+
+    # ------------------------------------------------------------ verbs: time and questions
+
+    def _wait(self, line: _Line) -> list[str]:
+        end = self.now + float(line.words[0])
+        answer: list[str] = []
+        while (wakeup := self.machine.next_wakeup) is not None and wakeup <= end:
+            self.now = wakeup
+            answer += self.handle(events.Tick())
+        self.now = end
+        return answer
+
+    def _why(self, line: _Line) -> list[str]:
+        answer = why(self.machine.state, line.words[0])
+        blockers = " ".join(_short(blocker) for blocker in answer.blockers)
+        return [f"{answer.reason} [{blockers}]: {_short(answer)}"]
+
+    def _story(self, line: _Line) -> list[str]:
+        return [
+            f"{origin.name} -> {to.name}: {_short(because)}"
+            for _, origin, to, because in self.machine.story(line.words[0])
+        ]
+
+    def _states(self, line: _Line) -> list[str]:
+        return [f"{key} {task.state.name}" for key, task in self.machine.state.tasks.items()] or ["nothing"]
+
+
+_VERBS: dict[str, Callable[[Stage, _Line], list[str]]] = {
+    "added": Stage._added,
+    "cancel": Stage._cancel,
+    "client": Stage._client,
+    "died": Stage._died,
+    "done": Stage._done,
+    "failed": Stage._failed,
+    "heartbeat": Stage._heartbeat,
+    "leave": Stage._leave,
+    "left": Stage._left,
+    "missing": Stage._missing,
+    "release": Stage._release,
+    "removed": Stage._removed,
+    "scatter": Stage._scatter,
+    "states": Stage._states,
+    "story": Stage._story,
+    "submit": Stage._submit,
+    "wait": Stage._wait,
+    "want": Stage._want,
+    "why": Stage._why,
+    "worker": Stage._worker,
+}
+
+
+def run_scenario(text: str, stage: Stage | None = None) -> str:
+    """The scenario `text` with what really happened in place of the expected lines: the same text if all is well.
+
+    Blocks are separated by empty lines; lines of a block before ``----`` are commands, or comments that begin with #.
+    """
+    stage = stage or Stage()
+    blocks = []
+    for block in text.strip().split("\n\n"):
+        told, separator, _ = block.partition(f"\n{SEPARATOR}")
+        if separator or not _is_comment(told):
+            told = "\n".join([told, SEPARATOR, *stage(told)])
+        blocks.append(told)
+    return "\n\n".join(blocks) + "\n"
+
+
+def _is_comment(block: str) -> bool:
+    return all(line.startswith("#") for line in block.splitlines())
+
+
+def _parse(text: str) -> _Line | None:
+    words = text.partition("#  ")[0].split() if not text.startswith("#") else []
+    if not words:
+        return None
+    if words[0] not in _VERBS:
+        raise ValueError(f"no such command: {text!r}; there are {', '.join(_VERBS)}")
+    line = _Line(words[0])
+    for word in words[1:]:
+        name, colon, amount = word.partition(":")
+        option, equals, value = word.partition("=")
+        if equals:
+            line.options[option] = value
+        elif colon:
+            line.resources[name] = float(amount)
+        else:
+            line.words.append(word)
+    return line
+
+
+def _describe(effect: effects.Effect) -> str:
+    """One effect as one line."""
+    if isinstance(effect, effects.ToClient):
+        return f"{effect.client} <- {_describe_message(through_codec(effect.message, SCHEDULER))}"
+    worker = _short(effect.address)
+    if isinstance(effect, effects.ToWorker):
+        return f"{worker} <- {_describe_message(through_codec(effect.message, SCHEDULER))}"
+    if isinstance(effect, effects.AcceptWorker):
+        return f"{worker} accepted as {effect.incarnation}"
+    if isinstance(effect, effects.RefuseWorker):
+        return f"{worker} refused: {_short(str(effect.error))}"
+    return f"{worker} dropped as {effect.incarnation}: {effect.reason}"
+
+
+def _describe_message(message: Message) -> str:
+    if isinstance(message, RunTasks):
+        return _describe_run(message)
+    if isinstance(message, KeysDone):
+        pairs = zip(message.keys, message.results, strict=True)
+        return "done " + " ".join(key if result is None else f"{key}=result" for key, result in pairs)
+    if isinstance(message, KeysFailed):
+        pairs = zip(message.keys, message.failures, strict=True)
+        return "failed " + "; ".join(f"{key}: {failure[0]}: {_short(failure[1])}" for key, failure in pairs)
+    if isinstance(message, KeysCancelled):
+        return f"cancelled {' '.join(message.keys)} ({message.reason})"
+    if isinstance(message, KeysLost):
+        return f"lost {' '.join(message.keys)} ({'recomputing' if message.recomputing else 'for good'})"
+    if isinstance(message, ForgetFunctions):
+        return f"forget {' '.join(digest.decode() for digest in message.digests)}"
+    assert isinstance(message, CancelTasks | ReleaseData)
+    return f"{'cancel' if isinstance(message, CancelTasks) else 'drop'} {' '.join(message.keys)}"
+
+
+def _describe_run(message: RunTasks) -> str:
+    """``run a#1 b#2(x@w1) [+f]``: keys, attempts, dependencies with their holders; ~: not wanted; functions sent."""
+    words = []
+    for index, (key, attempt) in enumerate(zip(message.keys, message.attempts, strict=True)):
+        needs = None if message.dependencies is None else message.dependencies[index]
+        where = [f"{need}@{'+'.join(_short(address) for address in message.who_has[need])}" for need in needs or ()]
+        mark = "" if message.wanted is None or message.wanted[index] else "~"
+        words.append(f"{mark}{key}#{attempt}" + (f"({','.join(where)})" if where else ""))
+    words += [f"+{digest.decode()}" for digest in message.functions]
+    return "run " + " ".join(words)
+
+
+def _short(text: str) -> str:
+    """`text` with worker's addresses as the names that scenarios use."""
+    return text.replace("tcp://", "").replace(":1", "")

@@ -47,7 +47,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("client",),
     ("deploy",),
     ("recipes",),
-    ("cli", "__main__"),
+    ("cli",),
+    ("__main__",),
     ("testing",),
     ("utils", "utils_test", "__init__"),  # thin doors, where people look for us
 )

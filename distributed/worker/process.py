@@ -1,30 +1,56 @@
-"""A worker as a process: the child that a zygote forks for a nanny."""
+"""A worker as a process: on its own, and as the child that a zygote forks for a nanny."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 from typing import Any
 
+from distributed.errors import DistributedError, InvariantError, ProtocolError
 from distributed.log import log_to_stderr
 from distributed.process.running import live_with, on_signals, report, run_loop
+from distributed.protocol.failure import failure_from_exception
 from distributed.worker.server import Worker
 
-__all__ = ["run_worker_child"]
+__all__ = ["run_worker_child", "serve_worker"]
+
+EXIT_REFUSED = 4  # tells people who look at processes; the nanny goes by the report
+
+
+async def serve_worker(worker: Worker, listen: dict[str, Any]) -> None:
+    """Start it with the keywords `listen`, and wait until it has ended; SIGINT and SIGTERM end it.
+
+    Raises:
+        DistributedError: it cannot start, or the scheduler refused it: NameTakenError, AuthenticationError and others.
+    """
+    on_signals(worker.close_soon)
+    starting = asyncio.ensure_future(worker.start(**listen))
+    await asyncio.wait([starting, worker.finished], return_when=asyncio.FIRST_COMPLETED)
+    if starting.done():
+        await starting
+    else:
+        starting.cancel()  # a signal came while it was waiting for the scheduler
+    await worker.finished
 
 
 def run_worker_child(options: dict[str, Any], status: int, life: int) -> None:
     """Child of a zygote. Options: ``worker`` (keywords of `Worker`), ``listen`` (of its ``start``), ``log_level``.
 
-    Reports ``address`` and ``incarnation`` at every registration. Exit code 0: it was asked to end.
+    Reports ``address`` and ``incarnation`` at every registration, or ``refused`` (a failure, see messages) when starting
+    again would not help. Exit code 0: it was asked to end.
     """
 
     async def main() -> int:
         worker = Worker(**options["worker"])
         worker.on_registered = lambda: report(status, {"address": worker.address, "incarnation": worker.incarnation})
         live_with(life, lambda: os._exit(1))
-        on_signals(worker.close_soon)
-        await worker.start(**options["listen"])
-        await worker.finished
+        try:
+            await serve_worker(worker, options["listen"])
+        except (InvariantError, ProtocolError):
+            raise  # our own fault: a new life may fare better
+        except DistributedError as error:
+            report(status, {"refused": failure_from_exception(error, with_pickle=False)})
+            return EXIT_REFUSED
         return 0
 
     log_to_stderr(options.get("log_level", "WARNING"))

@@ -155,8 +155,8 @@ class Worker(Server):
         self._spawn(self._heartbeats())
         return self
 
-    async def close(self, reason: str = "closed") -> None:
-        """Leave the scheduler politely and end. May be called twice."""
+    async def close(self, reason: str = "closed", error: BaseException | None = None) -> None:
+        """Leave the scheduler politely and end; `finished` then holds the reason, or the error. May be called twice."""
         if self.status == "closed":
             return
         self.status = "closed"
@@ -167,7 +167,7 @@ class Worker(Server):
             self.driver.stop()
             await asyncio.get_running_loop().run_in_executor(None, self.executor.close, CLOSE_TIMEOUT_S)
             self.executor.running.close()
-        for task in self._tasks:
+        for task in self._tasks - {asyncio.current_task()}:  # this may be one of them
             task.cancel()
         if self._looking is not None:
             self._looking.cancel()
@@ -175,7 +175,10 @@ class Worker(Server):
             await peer.close()
         self.stop()
         if not self.finished.done():
-            self.finished.set_result(reason)
+            if error is None:
+                self.finished.set_result(reason)
+            else:
+                self.finished.set_exception(error)
 
     def close_soon(self, reason: str) -> None:
         """`close` for callers that cannot wait, such as signal handlers."""
@@ -258,7 +261,7 @@ class Worker(Server):
             await self._register()
         except (DistributedError, ValueError) as error:  # refused: a name taken, another key
             logger.error("the scheduler refused this worker: %s", error)
-            await self.close(f"refused: {error}")
+            await self.close(f"refused: {error}", error)
 
     def _send(self, message: Any) -> None:
         if self._scheduler is None or self._scheduler.closed():
@@ -345,10 +348,10 @@ class Worker(Server):
 
     def _payload(self, key: str) -> Serialized | None:
         """In a thread: pickling may run the code of users."""
+        if key not in self.store:
+            return None
         try:
             payload = self.store.get_payload(key)
-        except KeyError:
-            return None
         except Exception as error:  # the asker is told what is wrong with the value, instead of asking again and again
             return raiser(UnpicklableError(f"the result of {key}", type(error).__name__, str(error)))
         return payload if isinstance(payload, Serialized) else Serialized([payload])

@@ -1,0 +1,65 @@
+"""What tests on loopback share: a key of their own, and a loop that forgives nothing for tests that are ``async def``."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import inspect
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from distributed import config
+
+TEST_S_MAX = 20
+
+
+@pytest.fixture(scope="session", autouse=True)
+def private_key(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """No test may touch the key of the user who runs it; children inherit this one."""
+    path = tmp_path_factory.mktemp("key") / "key"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DISTRIBUTED_KEY_FILE", str(path))
+        patch.setattr(config, "_settings", None)
+        gc.freeze()  # what is here already need not be looked at after every test
+        yield path
+
+
+@pytest.fixture
+def change_settings(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """``change_settings(handshake_timeout_s="50ms")``: other settings for one test."""
+
+    def change(**values: object) -> None:
+        variables = {f"DISTRIBUTED_{name.upper()}": str(value) for name, value in values.items()}
+        monkeypatch.setattr(config, "_settings", config.from_environment({**os.environ, **variables}))
+
+    return change
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run an ``async def`` test on a fresh loop; what is logged by the loop, or left running on it, fails the test."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj) or pyfuncitem.get_closest_marker("gen_test"):
+        return None
+    names = inspect.signature(pyfuncitem.obj).parameters
+    arguments = {name: pyfuncitem.funcargs[name] for name in names}
+    faults: list[str] = []
+
+    async def body() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: faults.append(f"{context['message']}: {context.get('exception')!r}"))
+        async with asyncio.timeout(TEST_S_MAX):
+            await pyfuncitem.obj(**arguments)
+        for _ in range(5):  # what was closed may end
+            await asyncio.sleep(0)
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        assert not left, f"tasks still run: {left}"
+        gc.collect()  # tells of exceptions that nobody retrieved, and of sockets that nobody closed
+        await asyncio.sleep(0)
+
+    asyncio.run(body())
+    assert not faults, faults
+    return True

@@ -1,0 +1,50 @@
+"""Settings from the environment."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import pytest
+
+from distributed.config import Settings, from_environment
+from distributed.errors import ConfigError
+from distributed.protocol.codec import Limits
+
+
+def test_without_an_environment_the_defaults_hold() -> None:
+    assert from_environment({}) == Settings()
+    assert Settings().limits == Limits()
+    assert Settings().connect_timeout_s == 3
+
+
+def test_variables_override_and_empty_ones_do_not() -> None:
+    environment = {
+        "DISTRIBUTED_KEY_FILE": "~/k",
+        "DISTRIBUTED_CONNECT_TIMEOUT_S": "500 ms",
+        "DISTRIBUTED_MESSAGE_NBYTES_MAX": "2 GiB",
+        "DISTRIBUTED_FRAME_COUNT_MAX": "7",
+        "DISTRIBUTED_UNAUTHENTICATED_MAX": "",
+        "SOMETHING_ELSE": "x",
+    }
+    given = from_environment(environment)
+    assert (given.key_file, given.connect_timeout_s, given.unauthenticated_max) == ("~/k", 0.5, 512)
+    assert given.limits == Limits(frame_count_max=7, message_nbytes_max=2 * 2**30)
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(Settings) if field.name != "key_file"])
+@pytest.mark.parametrize("text", ["x", "-5", "1 parsec"])
+def test_a_value_that_cannot_be_used_is_refused_with_the_name_of_the_variable(name: str, text: str) -> None:
+    variable = f"DISTRIBUTED_{name.upper()}"
+    with pytest.raises(ConfigError, match=f"^{variable}="):
+        from_environment({variable: text})
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(Settings) if field.name.endswith("_max")])
+def test_a_bound_of_zero_would_let_nothing_through(name: str) -> None:
+    with pytest.raises(ConfigError, match="greater than 0"):
+        from_environment({f"DISTRIBUTED_{name.upper()}": "0"})
+
+
+def test_every_setting_is_documented() -> None:
+    for setting in fields(Settings):
+        assert setting.name in (Settings.__doc__ or ""), setting.name

@@ -1,0 +1,110 @@
+"""Every exception of the package: complete list, pickles, texts."""
+
+from __future__ import annotations
+
+import builtins
+import copy
+import pickle
+
+import pytest
+
+from distributed import errors
+from distributed.errors import DistributedError
+
+EXAMPLES: dict[str, Exception] = {
+    error.__class__.__name__: error
+    for error in (
+        errors.AddressError(5, "no text"),
+        errors.AuthenticationError("tcp://h:1", "the server has a different key"),
+        errors.BadRequestError("bad"),
+        errors.CancelledError("cancelled"),
+        errors.CommClosedError("tcp://h:1", "reset"),
+        errors.ConfigError("memory", "x", "write a size"),
+        errors.ConnectTimeoutError("tcp://h:1", 3, "no answer"),
+        DistributedError("root"),
+        errors.DistributedWarning("careful"),
+        errors.FunctionLoadError("f", "tcp://w:1", "No module named 'x'"),
+        errors.InvariantError("rule"),
+        errors.KeyFileError("/k", "mode"),
+        errors.KilledWorker("k", 3, [{"cause": "signal 9"}]),
+        errors.LostDataError("k"),
+        errors.MessageTooLargeError("message", 5, 4, "message_nbytes_max"),
+        errors.NameTakenError("alice", "tcp://w:1"),
+        errors.PermissionDeniedError("add", "readonly"),
+        errors.PortTakenError("127.0.0.1", 80, "in use"),
+        errors.ProtocolError("garbage"),
+        errors.RemoteError("m.E", "text", "tb"),
+        errors.SchedulerFileError("/f", "stale"),
+        errors.StreamingOpError("stream"),
+        errors.UnencodableError("set", "wrap it"),
+        errors.UnknownOpError("sub", ["add"]),
+        errors.UnpicklableError("a result", "lock", "no"),
+        errors.WorkerStartError("stderr"),
+    )
+}
+
+
+def test_every_error_is_listed_here_and_public() -> None:
+    defined = {name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, Exception)}
+    assert defined == set(errors.__all__) == set(EXAMPLES)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.parametrize("protocol", [2, 5])
+def test_an_error_survives_a_pickle_with_its_attributes(name: str, protocol: int) -> None:
+    error = EXAMPLES[name]
+    for back in (pickle.loads(pickle.dumps(error, protocol)), copy.copy(error), copy.deepcopy(error)):
+        assert type(back) is type(error)
+        assert str(back) == str(error)
+        assert back.args == error.args
+        assert vars(back) == vars(error)
+
+
+def test_notes_survive_too() -> None:
+    error = errors.LostDataError("k")
+    error.add_note("seen by alice")
+    assert pickle.loads(pickle.dumps(error)).__notes__ == ["seen by alice"]
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_an_error_says_whose_fault_it_is_in_its_documentation(name: str) -> None:
+    assert (type(EXAMPLES[name]).__doc__ or "").strip()
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_every_error_of_ours_is_caught_by_its_root(name: str) -> None:
+    outside = {"CancelledError", "DistributedWarning"}
+    assert isinstance(EXAMPLES[name], DistributedError) is (name not in outside)
+
+
+@pytest.mark.parametrize(
+    ("name", "builtin"),
+    [
+        ("CommClosedError", OSError),
+        ("PortTakenError", OSError),
+        ("ConnectTimeoutError", TimeoutError),
+        ("ConfigError", ValueError),
+        ("AddressError", ValueError),
+        ("NameTakenError", ValueError),
+        ("UnencodableError", TypeError),
+        ("UnpicklableError", TypeError),
+        ("BadRequestError", TypeError),
+        ("UnknownOpError", TypeError),
+        ("MessageTooLargeError", errors.ProtocolError),
+    ],
+)
+def test_errors_are_also_what_the_standard_library_would_raise(name: str, builtin: type) -> None:
+    assert isinstance(EXAMPLES[name], builtin)
+
+
+def test_no_name_hides_a_builtin() -> None:
+    assert not set(errors.__all__) & set(dir(builtins))
+
+
+def test_texts_name_the_data() -> None:
+    assert "Timed out while connecting to tcp://h:1 after 3 s: no answer" in str(EXAMPLES["ConnectTimeoutError"])
+    assert str(EXAMPLES["KilledWorker"]).endswith("the last one of: signal 9")
+    assert str(errors.KilledWorker("k", 3, [])).endswith("the connection was lost")
+    assert str(EXAMPLES["MessageTooLargeError"]) == (
+        "message: 5 is over the limit of 4; send less at once, or raise message_nbytes_max"
+    )

@@ -1,0 +1,232 @@
+"""Every engine message through the real codec, and what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+import pytest
+
+from distributed.errors import ProtocolError
+from distributed.messages import MESSAGES, Message, SubmitTasks, TaskSpec, from_wire
+from distributed.protocol.codec import Limits, encode, encode_plain
+from distributed.protocol.framing import MessageDecoder
+from distributed.protocol.serialize import Serialized
+
+FAILURE = ["KeyError", "'x'", "Traceback", None]
+SPEC = TaskSpec(b"d", 2, 1, False, ("tcp://w:1",), (("GPU", 1.0),))
+VALUES: dict[str, dict[str, Any]] = {
+    "submit-tasks": {
+        "functions": {b"d": b"pickle"},
+        "specs": [TaskSpec(b"d"), SPEC],
+        "spec_of": [0, 1],
+        "keys": ["x", "y"],
+        "arguments": [b"", b"\xc1\x00"],
+        "dependencies": [None, ["x"]],
+    },
+    "want-keys": {"keys": ["x"]},
+    "release-keys": {"keys": []},
+    "cancel-keys": {"keys": ["x"], "force": True, "reason": None},
+    "keys-done": {"keys": ["x", "y"], "results": [b"1", None], "nbytes": [1, 2**40]},
+    "keys-failed": {"keys": ["x"], "failures": [FAILURE]},
+    "keys-cancelled": {"keys": ["x"], "reason": "because"},
+    "keys-lost": {"keys": ["x"], "recomputing": False},
+    "server-closing": {"reason": "SIGTERM"},
+    "run-tasks": {
+        "functions": {b"d": b"p"},
+        "digests": [b"d", b"e"],
+        "digest_of": [1, 0],
+        "keys": ["x", "y"],
+        "attempts": [1, 2],
+        "arguments": [b"", b""],
+        "wanted": [True, False],
+        "dependencies": [["a"], None],
+        "who_has": {"a": ["tcp://w:1"]},
+        "nbytes": {"a": 5},
+    },
+    "cancel-tasks": {"keys": ["x"]},
+    "release-data": {"keys": ["x"]},
+    "forget-functions": {"digests": [b"d"]},
+    "tasks-done": {"keys": ["x"], "attempts": [1], "nbytes": [8], "results": [b"r"], "durations_s": [0.5]},
+    "tasks-failed": {"keys": ["x"], "attempts": [1], "failures": [FAILURE], "durations_s": [1]},
+    "tasks-missing-data": {"keys": ["x"], "attempts": [1], "missing": [["a"]], "gone": [[["a", "tcp://w:1"]]]},
+    "data-added": {"keys": ["x"], "nbytes": [1], "client": None},
+    "data-removed": {"keys": ["x"]},
+    "heartbeat": {"running": ["x", "y"], "metrics": {"cpu_percent": 1.5, "memory_nbytes": 7}},
+    "worker-leaving": {"reason": "SIGTERM"},
+}
+
+
+def message_of(op: str, **changes: Any) -> Message:
+    message: Message = MESSAGES[op](**{**VALUES[op], **changes})
+    return message
+
+
+def crossed(message: Message, encoder: Any = encode) -> Any:
+    decoder = MessageDecoder(Limits())
+    decoder.feed(b"".join(encoder(message.to_wire())))
+    return decoder.next_message()
+
+
+def test_every_message_has_an_example_here() -> None:
+    assert set(VALUES) == set(MESSAGES)
+
+
+@pytest.mark.parametrize("op", VALUES)
+@pytest.mark.parametrize("encoder", [encode, encode_plain])
+def test_a_message_comes_back_as_it_was(op: str, encoder: Any) -> None:
+    message = message_of(op)
+    assert from_wire(crossed(message, encoder), message.sender) == message
+
+
+@pytest.mark.parametrize("op", VALUES)
+def test_a_message_that_has_no_entries_comes_back(op: str) -> None:
+    empty = {name: type(value)() for name, value in VALUES[op].items() if isinstance(value, (list, dict))}
+    message = message_of(op, **empty)
+    assert from_wire(crossed(message), message.sender) == message
+
+
+def test_optional_columns_may_be_none() -> None:
+    for message in (
+        message_of("submit-tasks", spec_of=None, dependencies=None),
+        message_of("run-tasks", digest_of=None, wanted=None, dependencies=None),
+        message_of("data-added", client="client-1"),
+    ):
+        assert from_wire(crossed(message), message.sender) == message
+
+
+def test_payloads_in_frames_stay_opaque() -> None:
+    message = message_of("tasks-done", results=[Serialized([b"p", b"x" * 20_000])])
+    back: Any = from_wire(crossed(message, encode_plain), "worker")
+    assert [bytes(frame) for frame in back.results[0].frames] == [b"p", b"x" * 20_000]
+
+
+@pytest.mark.parametrize("op", VALUES)
+def test_the_sender_is_checked(op: str) -> None:
+    message = message_of(op)
+    for sender in {"client", "scheduler", "worker", "readonly", ""} - {message.sender}:
+        with pytest.raises(ProtocolError, match=f"does not send '{op}'"):
+            from_wire(crossed(message), sender)
+
+
+@pytest.mark.parametrize("wire", [None, 5, "x", {}, [], [5], [None], [b"want-keys", []], {"op": "x"}, ("want-keys", [])])
+def test_what_is_no_list_that_begins_with_an_op_is_refused(wire: Any) -> None:
+    with pytest.raises(ProtocolError, match="a list that begins with its op"):
+        from_wire(wire, "client")
+
+
+def test_an_unknown_op_is_refused() -> None:
+    with pytest.raises(ProtocolError, match="does not send 'no-such-op'"):
+        from_wire(["no-such-op"], "client")
+
+
+@pytest.mark.parametrize("op", VALUES)
+def test_the_number_of_fields_is_checked(op: str) -> None:
+    message = message_of(op)
+    with pytest.raises(ProtocolError, match=f"{op}: .* fields expected"):
+        from_wire(crossed(message)[:-1], message.sender)
+    with pytest.raises(ProtocolError, match=f"{op}: .* fields expected"):
+        from_wire([*crossed(message), None], message.sender)
+
+
+WRONG: dict[str, list[Any]] = {
+    "dict[bytes, Payload]": [None, [], {"d": b""}],
+    "list[TaskSpec]": [None, {}],
+    "list[int]": [None, 5, [1.0], ["1"], [True], [-1], [None]],
+    "list[int] | None": [5, ["1"], [-1], [True]],
+    "list[str]": [None, "x", [1], [b"x"], [None], {"x": 1}],
+    "list[bytes]": [None, ["x"], b"x"],
+    "list[float]": [None, ["x"], [-0.5], [None], 5.0, [1.0, float("nan")], [float("inf")]],
+    "list[bool] | None": [[1], True, [None]],
+    "list[Payload]": [None, b"", {}],
+    "list[Failure]": [None, [None], [["E", "t", "tb"]], [["E", 5, "tb", None]], [[b"E", "t", "tb", None]]],
+    "list[list[str] | None] | None": ["x", ["x"], [[1]], [[None]]],
+    "list[list[str]]": [None, [None], [[1]], "x"],
+    "list[list[list[str]]]": [None, [None], [["a"]], [[["a"]]], [[["a", 5]]], [[["a", "b", "c"]]]],
+    "dict[str, list[str]]": [None, {"a": "b"}, {"a": None}, {1: []}, []],
+    "dict[str, int]": [None, {"a": "b"}, {"a": -1}, {"a": 1.5}, {1: 1}],
+    "dict[str, float]": [None, {"a": "b"}, {1: 1.0}, {"a": True}],
+    "bool": [None, 1, 0, "x"],
+    "str": [None, 5, b"x"],
+    "str | None": [5, b"x", []],
+}
+BAD_FIELDS = [
+    (op, field.name, wrong) for op, cls in MESSAGES.items() for field in fields(cls) for wrong in WRONG[str(field.type)]
+]
+
+
+def test_every_wrong_type_of_every_field_is_refused_by_name() -> None:
+    for op, name, wrong in BAD_FIELDS:
+        message = message_of(op, **{name: wrong})
+        with pytest.raises(ProtocolError, match=f"^{op}: field '{name}'"):
+            from_wire(message.to_wire(), message.sender)
+
+
+COLUMNS = [
+    (op, field.name)
+    for op, values in VALUES.items()
+    for field in fields(MESSAGES[op])
+    if isinstance(values[field.name], list) and field.name not in ("specs", "digests", "running", "keys")
+]
+
+
+@pytest.mark.parametrize(("op", "name"), COLUMNS)
+def test_columns_of_different_lengths_are_refused(op: str, name: str) -> None:
+    column = VALUES[op][name]
+    for changed in (column[:-1], [*column, column[-1]]):
+        message = message_of(op, **{name: changed})
+        with pytest.raises(ProtocolError, match=f"{op}: columns of different lengths"):
+            from_wire(crossed(message), message.sender)
+
+
+@pytest.mark.parametrize(
+    ("op", "changes"),
+    [
+        ("submit-tasks", {"spec_of": [0, 2]}),
+        ("submit-tasks", {"specs": [], "spec_of": None}),
+        ("submit-tasks", {"specs": []}),
+        ("run-tasks", {"digest_of": [2, 0]}),
+        ("run-tasks", {"digests": [], "digest_of": None}),
+    ],
+)
+def test_an_index_outside_its_table_is_refused(op: str, changes: dict[str, Any]) -> None:
+    message = message_of(op, **changes)
+    with pytest.raises(ProtocolError, match=f"{op}: an index points outside its table"):
+        from_wire(crossed(message), message.sender)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        None,
+        [],
+        [b"d"],
+        ["d", 0, 0, True, None, None],
+        [b"d", "0", 0, True, None, None],
+        [b"d", 0, -1, True, None, None],
+        [b"d", 0, 1.0, True, None, None],
+        [b"d", 0, 0, 1, None, None],
+        [b"d", 0, 0, True, "w", None],
+        [b"d", 0, 0, True, [5], None],
+        [b"d", 0, 0, True, None, {}],
+        [b"d", 0, 0, True, None, [["GPU"]]],
+        [b"d", 0, 0, True, None, [["GPU", "1"]]],
+        [b"d", 0, 0, True, None, [[5, 1]]],
+        [b"d", 0, 0, True, None, [["GPU", -1]]],
+        [b"d", 0, 0, True, None, [["GPU", float("nan")]]],
+        [b"d", 0, 0, True, None, ["GP"]],
+        [b"d", 0, 0, True, None, None, None],
+    ],
+)
+def test_a_bad_spec_is_refused(spec: Any) -> None:
+    wire = message_of("submit-tasks").to_wire()
+    wire[2] = [TaskSpec(b"d"), spec]
+    with pytest.raises(ProtocolError, match=r"submit-tasks: (a spec|spec\.)"):
+        from_wire(wire, "client")
+
+
+def test_a_negative_priority_is_allowed() -> None:
+    message = message_of("submit-tasks", specs=[TaskSpec(b"d", -5)], spec_of=None)
+    back = from_wire(crossed(message), "client")
+    assert isinstance(back, SubmitTasks)
+    assert back.specs == [TaskSpec(b"d", -5)]
