@@ -150,7 +150,8 @@ class Nanny(Server):
             DistributedError: it never will be, see `finished`.
         """
         registered = asyncio.ensure_future(self._registered.wait())
-        await asyncio.wait([registered, self.finished], return_when=asyncio.FIRST_COMPLETED)
+        waited: list[asyncio.Future[Any]] = [registered, self.finished]
+        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
         if not registered.done():
             registered.cancel()
             raise WorkerStartError(f"the nanny ended first: {self.finished.result()}")

@@ -8,6 +8,8 @@ import pytest
 from hypothesis import settings
 from hypothesis.configuration import set_hypothesis_home_dir
 
+pytest_plugins = ["distributed.testing.plugin", "pytester"]
+
 SIZES = ("small", "medium", "large")
 HERE = Path(__file__).parent
 

@@ -59,5 +59,6 @@ async def _fetch_from(session: Any, worker: str, keys: list[str]) -> dict[str, A
     try:
         answer = await session.worker(worker).get_data(keys=keys)
     except (CommClosedError, ConnectTimeoutError):
-        return {}  # that worker is gone; the next attempt asks who else has them
+        # Gone, or out of our reach: the scheduler may reach it. If not, the next attempt asks who else has them.
+        answer = await session.ask("gather", keys=keys)
     return {key: loads_payload(payload) for key, payload in answer.items()}

@@ -167,9 +167,9 @@ class Session:
                     outbox.append(task)
                 else:
                     record.holders += 1
-                    if record.status is not Status.PENDING and record.status is not Status.FINISHED:
-                        outbox.append(task)  # failed or cancelled: asking again means trying again
-                        record.status, record.failure = Status.PENDING, None
+                    if record.status is Status.CANCELLED or record.status is Status.LOST:
+                        outbox.append(task)  # the scheduler has forgotten it: asking again means computing it
+                        record.status = Status.PENDING
                 records.append(record)
         self._wake()
         return records

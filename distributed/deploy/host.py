@@ -1,6 +1,7 @@
 """The process behind `LocalCluster`: forks a scheduler and workers, and ends them with its parent.
 
-It reads one JSON line of options from stdin, answers with one JSON line on stdout, and serves until stdin is closed.
+It reads one JSON line of options from stdin, answers with one JSON line on the descriptor they name, and serves until
+stdin is closed or its parent is gone. Its stdout is the parent's: what tasks print is seen there.
 """
 
 from __future__ import annotations
@@ -18,12 +19,14 @@ import psutil
 from distributed.errors import WorkerStartError
 from distributed.log import log_to_stderr
 from distributed.nanny import Nanny
-from distributed.process.running import read_lines, run_loop
+from distributed.process.running import read_lines, report, run_loop
 from distributed.process.zygote import Child, Zygote
 from distributed.scheduler.process import run_scheduler_child
 from distributed.worker.process import run_worker_child
 
 __all__ = ["main"]
+
+PARENT_WATCH_S = 1.0
 
 _PRELOADED = (cloudpickle, psutil)  # workers need them soon; imported here they are there when a worker is forked
 
@@ -34,6 +37,11 @@ def main() -> None:
     options = json.loads(sys.stdin.readline() or "null")
     if options is None:
         raise SystemExit("this is started by LocalCluster; use dscheduler and dworker yourself")
+    os.set_inheritable(options["answer"], False)
+    if options["PYTHONPATH"] is None:  # ours was for this process only, programs that tasks start want the user's
+        os.environ.pop("PYTHONPATH", None)
+    else:
+        os.environ["PYTHONPATH"] = options["PYTHONPATH"]
     log_to_stderr(options["log_level"])
     zygote = Zygote({"scheduler": run_scheduler_child, "worker": run_worker_child})
     try:
@@ -47,6 +55,7 @@ async def _serve(options: dict[str, Any], zygote: Zygote) -> int:
     zygote.attach()
     parent_gone = asyncio.Event()
     asyncio.get_running_loop().add_reader(sys.stdin.fileno(), parent_gone.set)
+    watching = asyncio.ensure_future(_watch_parent(parent_gone))
     try:
         scheduler, hello = await _start_scheduler(options, zygote)
         nannies = await asyncio.gather(*(
@@ -54,12 +63,12 @@ async def _serve(options: dict[str, Any], zygote: Zygote) -> int:
         ))  # fmt: skip
         await asyncio.gather(*(nanny.wait_registered() for nanny in nannies))
     except Exception as error:  # the boundary: whatever it is, the parent must hear of it
-        print(json.dumps({"error": f"{type(error).__name__}: {error}"}), flush=True)
+        report(options["answer"], {"error": f"{type(error).__name__}: {error}"})
         return 1
-    print(json.dumps({**hello, "workers": [nanny.worker_address for nanny in nannies]}), flush=True)
-    gone = asyncio.ensure_future(parent_gone.wait())
-    await asyncio.wait([gone, scheduler.ended], return_when=asyncio.FIRST_COMPLETED)
-    gone.cancel()
+    report(options["answer"], {**hello, "workers": [nanny.worker_address for nanny in nannies]})
+    scheduler.ended.add_done_callback(lambda ended: parent_gone.set())
+    await parent_gone.wait()
+    watching.cancel()
     await asyncio.gather(*(nanny.close("the cluster ends") for nanny in nannies))
     scheduler.terminate()
     try:
@@ -68,6 +77,14 @@ async def _serve(options: dict[str, Any], zygote: Zygote) -> int:
         scheduler.kill()
         return 1
     return 0 if ending.exitcode == 0 else 1
+
+
+async def _watch_parent(gone: asyncio.Event) -> None:
+    """Closing stdin tells first; but whatever the parent forked may hold the other end open when it is killed."""
+    parent = os.getppid()
+    while os.getppid() == parent:
+        await asyncio.sleep(PARENT_WATCH_S)
+    gone.set()
 
 
 async def _start_scheduler(options: dict[str, Any], zygote: Zygote) -> tuple[Child, dict[str, Any]]:

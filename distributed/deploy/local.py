@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import atexit
+import contextlib
 import json
 import math
 import os
@@ -113,42 +113,36 @@ class LocalCluster:
         return self
 
     def _start(self) -> None:
-        folders = [os.path.abspath(entry or os.curdir) for entry in sys.path]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(folders))}
-        process = subprocess.Popen(
-            [sys.executable, "-m", "distributed.deploy.host"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, start_new_session=True,
-        )  # fmt: skip
-        self._process = process
-        atexit.register(_stop_at_exit, weakref.ref(self))
-        assert process.stdin is not None and process.stdout is not None
+        answer, answer_there = os.pipe()
         try:
-            process.stdin.write(json.dumps(self._options).encode() + b"\n")
-            process.stdin.flush()
-            hello = json.loads(_read_line(process, START_TIMEOUT_S))
+            process = _start_host(answer_there)
+        except BaseException:
+            os.close(answer)
+            raise
+        finally:
+            os.close(answer_there)
+        self._process = process
+        self._finalizer = weakref.finalize(self, _stop_host, process)  # at the end of the program too
+        options = {**self._options, "answer": answer_there, "PYTHONPATH": os.environ.get("PYTHONPATH")}
+        try:
+            with contextlib.suppress(BrokenPipeError):  # it ended at once; the answer that does not come tells more
+                process.stdin.write(json.dumps(options).encode() + b"\n")  # type: ignore[union-attr]
+                process.stdin.flush()  # type: ignore[union-attr]
+            hello = json.loads(_read_line(process, answer, START_TIMEOUT_S))
             if "error" in hello:
                 raise WorkerStartError(f"the cluster did not start: {hello['error']}")
         except BaseException:
             self._stop()
             raise
+        finally:
+            os.close(answer)
         self.scheduler_address, self.scheduler_pid = hello["address"], hello["pid"]
         self.workers = hello["workers"]
 
     def _stop(self) -> None:
-        process, self._process = self._process, None
-        if process is None:
-            return
-        assert process.stdin is not None and process.stdout is not None
-        try:
-            process.stdin.close()  # which tells it to end
-        except BrokenPipeError:
-            pass  # it has ended
-        try:
-            process.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-        process.stdout.close()
+        if self._process is not None:
+            self._finalizer()  # does nothing the second time
+            self._process = None
 
 
 def split_cores(cores: int) -> tuple[int, int]:
@@ -189,12 +183,14 @@ def _worker_options(
     name: str, n_workers: int | None, nthreads: int | None, memory_limit: str | int | None, resources: Any
 ) -> list[dict[str, Any]]:
     cores = cores_available()
+    if nthreads is not None and nthreads < 1:
+        raise ConfigError("threads_per_worker", nthreads, "a worker needs at least one thread")
     if n_workers is None:
         n_workers, threads = split_cores(cores) if nthreads is None else (max(1, cores // nthreads), nthreads)
     else:
         threads = max(1, cores // max(1, n_workers)) if nthreads is None else nthreads
-    if n_workers < 0 or threads < 1:
-        raise ConfigError("n_workers, threads_per_worker", (n_workers, threads), "at least 0 workers and 1 thread")
+    if n_workers < 0:
+        raise ConfigError("n_workers", n_workers, "it cannot be negative")
     limit = memory_limit_nbytes(memory_limit, 1 / max(1, n_workers))
     return [
         {"name": f"{name}-{number}", "nthreads": threads, "memory_limit_nbytes": limit, "resources": resources or {}}
@@ -211,22 +207,38 @@ def _read_words(path: str, count: int) -> list[str | None]:
     return [*words, *[None] * count][:count]
 
 
-def _read_line(process: subprocess.Popen[bytes], timeout_s: float) -> bytes:
-    assert process.stdout is not None
+def _start_host(answer: int) -> subprocess.Popen[bytes]:
+    """Start `distributed.deploy.host`, which finds the modules that this program finds, in the same order."""
+    folders = [os.path.abspath(entry or os.curdir) for entry in sys.path]
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "distributed.deploy.host"],
+        stdin=subprocess.PIPE, pass_fds=(answer,), start_new_session=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(folders))},
+    )  # fmt: skip
+
+
+def _stop_host(process: subprocess.Popen[bytes]) -> None:
+    """End the processes of a cluster and wait for them."""
+    assert process.stdin is not None
+    with contextlib.suppress(BrokenPipeError):  # it has ended
+        process.stdin.close()  # which tells it to end
+    try:
+        process.wait(STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _read_line(process: subprocess.Popen[bytes], descriptor: int, timeout_s: float) -> bytes:
     deadline = time.monotonic() + timeout_s
     line = b""
     while not line.endswith(b"\n"):
-        ready, _, _ = select.select([process.stdout], [], [], max(0.0, deadline - time.monotonic()))
+        ready, _, _ = select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))
         if not ready:
             raise WorkerStartError(f"the cluster did not start within {timeout_s:g} s")
-        chunk = os.read(process.stdout.fileno(), 65536)
+        chunk = os.read(descriptor, 65536)
         if not chunk:
-            raise WorkerStartError(f"the process of the cluster ended at once, exit code {process.wait()}; see its output above")
+            code = process.wait()
+            raise WorkerStartError(f"the process of the cluster ended at once, exit code {code}; see its output above")
         line += chunk
     return line
-
-
-def _stop_at_exit(reference: weakref.ref[LocalCluster]) -> None:
-    cluster = reference()
-    if cluster is not None:
-        cluster._stop()

@@ -6,6 +6,7 @@ and time of change) reads it itself; to any other one the content is sent.
 
 from __future__ import annotations
 
+import itertools
 import os
 import shlex
 import stat
@@ -22,6 +23,7 @@ from tqdm import tqdm
 from distributed.client.client import Client
 from distributed.client.futures import Future
 from distributed.client.waiting import as_completed
+from distributed.errors import CommClosedError, KilledWorker
 from distributed.ids import unique_id
 from distributed.recipes.digests import UNSEEN, boot_id, digest_files, digest_of, digest_part
 from distributed.units import MiB, format_nbytes, format_seconds
@@ -31,6 +33,7 @@ __all__ = ["ALGORITHMS", "Entry", "escaped_line", "find_files", "hash_folder"]
 ALGORITHMS = ("sha1", "sha224", "sha256", "sha384", "sha512", "md5", "blake2b")
 BATCH_COUNT, BATCH_NBYTES = 64, 8 * MiB  # per task: enough to hide its cost, little enough to share evenly
 PART_NBYTES = 16 * MiB  # of a big file that has to be sent
+WATCH_S, POLL_S = 1.0, 0.1  # how often we ask whether a worker that owes us an answer, or any worker, is there
 SENT_AT_ONCE = 8  # contents on their way: bounds memory here to 128 MiB
 
 
@@ -46,8 +49,8 @@ class Entry:
 
     @property
     def fingerprint(self) -> tuple[bytes, int, int, int, int]:
-        """What a worker compares before it reads the file itself."""
-        return (self.path, self.device, self.inode, self.nbytes, self.changed_ns)
+        """What a worker compares before it reads the file itself; the path is absolute, its working folder is another."""
+        return (os.path.join(os.getcwdb(), self.path), self.device, self.inode, self.nbytes, self.changed_ns)
 
 
 @dataclass(slots=True)
@@ -102,16 +105,20 @@ def find_files(folder: bytes, unwanted: tuple[int, int] | None, errors: list[tup
         place = todo.pop()
         try:
             with os.scandir(place) as listing:
-                for item in listing:
-                    status = item.stat(follow_symlinks=False)
-                    if stat.S_ISDIR(status.st_mode):
-                        todo.append(item.path)
-                    elif stat.S_ISREG(status.st_mode) and (status.st_dev, status.st_ino) != unwanted:
-                        found.append(
-                            Entry(item.path, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
-                        )
+                items = list(listing)
         except OSError as error:
             errors.append((place, error.strerror or str(error)))
+            continue
+        for item in items:
+            try:
+                status = item.stat(follow_symlinks=False)
+            except OSError as error:  # it vanished, and only it
+                errors.append((item.path, error.strerror or str(error)))
+                continue
+            if stat.S_ISDIR(status.st_mode):
+                todo.append(item.path)
+            elif stat.S_ISREG(status.st_mode) and (status.st_dev, status.st_ino) != unwanted:
+                found.append(Entry(item.path, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns))
     return sorted(found, key=lambda entry: entry.path)
 
 
@@ -130,6 +137,7 @@ class _Run:
         self.report = report
         self.bar = bar
         self.boot_id = boot_id()
+        self._turn = 0  # whose turn it is to be sent a big file
 
     def all(self, entries: list[Entry]) -> None:
         """Hash all; every entry ends in the report's digests or errors."""
@@ -180,26 +188,50 @@ class _Run:
 
     def _send_parts(self, entry: Entry, attempts: int = 3) -> None:
         """A big file, part by part to one worker, which keeps the hash between them."""
-        for attempt in range(attempts):
-            (worker, *_) = sorted(self.client.ncores())[attempt:] or sorted(self.client.ncores())
-            token = unique_id("hash")
+        for _ in range(attempts):
+            workers = self._worker_names()
+            self._turn += 1
             try:
                 with open(entry.path, "rb") as file:
-                    number, answer = 0, None
-                    while answer is None or answer[1] is None:
-                        part = file.read(PART_NBYTES)
-                        answer = self.client.submit(
-                            digest_part, self.algorithm, token, number, part, workers=worker, pure=False
-                        ).result()
-                        number += 1
-            except LookupError:  # the worker that held the hash is gone: begin again with another one
+                    process, digest = self._send_parts_to(workers[self._turn % len(workers)], file)
+            except (LookupError, KilledWorker):  # the worker that held the hash is gone: begin again with another one
                 continue
+            except CommClosedError:
+                raise  # an OSError too, but it is the scheduler that is gone
             except OSError as error:
                 self._settle(entry, "", None, error.strerror or str(error))
                 return
-            self._settle(entry, answer[0], answer[1], None)
+            self._settle(entry, process, digest, None)
             return
         self._settle(entry, "", None, "workers died while it was sent")
+
+    def _send_parts_to(self, worker: str, file: Any) -> tuple[str, str]:
+        token = unique_id("hash")
+        for number in itertools.count():
+            part = file.read(PART_NBYTES)
+            # By its name, not its address: who comes after it must do the task too, and say that the hash is not there.
+            future = self.client.submit(
+                digest_part, self.algorithm, token, number, part, workers=worker, pure=False
+            )  # fmt: skip
+            process, digest = self._result_from(worker, future)
+            if digest is not None:
+                return process, digest
+        raise AssertionError("count() has no end")
+
+    def _result_from(self, worker: str, future: Future) -> Any:
+        """Result of a task that only `worker` may do; LookupError if it does not come back."""
+        while True:
+            try:
+                return future.result(WATCH_S)
+            except TimeoutError:
+                if not future.done() and worker not in self._worker_names():
+                    raise LookupError(f"worker {worker} is gone") from None
+
+    def _worker_names(self) -> list[str]:
+        """Names of the workers, waiting until there is one."""
+        while not (workers := self.client.scheduler_info()["workers"].values()):
+            time.sleep(POLL_S)
+        return sorted(worker["name"] for worker in workers)
 
     def _read(self, entry: Entry) -> bytes | None:
         try:

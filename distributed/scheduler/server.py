@@ -18,7 +18,7 @@ from distributed.config import SCHEDULER_PORT
 from distributed.core import Server
 from distributed.driver import Driver
 from distributed.errors import BadRequestError, CommClosedError, DistributedError, ProtocolError
-from distributed.messages import CLIENT, WORKER, Message, ServerClosing, WorkerLeaving, from_wire
+from distributed.messages import CLIENT, WORKER, CancelKeys, Message, ServerClosing, WorkerLeaving, from_wire
 from distributed.protocol.failure import error_reply
 from distributed.scheduler import snapshot
 from distributed.scheduler.effects import AcceptWorker, DropWorker, RefuseWorker, ToClient, ToWorker
@@ -33,6 +33,7 @@ from distributed.scheduler.events import (
     WorkerLeft,
 )
 from distributed.scheduler.machine import SchedulerMachine
+from distributed.scheduler.proxy import DataProxy
 from distributed.security.keys import Keyring
 from distributed.versions import all_versions, versions_here
 
@@ -63,6 +64,7 @@ class Scheduler(Server):
             RefuseWorker: self._refuse_worker,
             DropWorker: self._drop_worker,
         }, tick=Tick, on_failure=self._fail)  # fmt: skip
+        self._proxy = DataProxy(self.machine.state)
         self._started = time.time()
         self._clients: dict[str, Stream] = {}
         self._client_versions: dict[str, dict[str, str]] = {}
@@ -78,6 +80,9 @@ class Scheduler(Server):
             "ncores": self.ncores,
             "who_has": self.who_has,
             "has_what": self.has_what,
+            "gather": self._proxy.gather,
+            "scatter": self._proxy.scatter,
+            "cancel": self.cancel,
             "versions": self.versions,
             "terminate": self.terminate,
         })  # fmt: skip
@@ -95,6 +100,7 @@ class Scheduler(Server):
         for stream in streams:
             _send(stream, ServerClosing(reason))
         await asyncio.wait([asyncio.ensure_future(_flushed(stream)) for stream in streams] or [_nothing()])
+        await self._proxy.close()
         self.stop()
         if not self.finished.done():
             self.finished.set_result(reason)
@@ -204,11 +210,13 @@ class Scheduler(Server):
         logger.info("worker %s joined", effect.address)
         if not stream.closed():
             stream.write_plain_nowait({"scheduler": self.id})  # the answer, before any message of the machine
-        answer.set_result(None)
+        if not answer.done():  # it may have left already
+            answer.set_result(None)
 
     def _refuse_worker(self, effect: RefuseWorker) -> None:
         _, answer = self._joining.pop(effect.incarnation)
-        answer.set_exception(effect.error)
+        if not answer.done():
+            answer.set_exception(effect.error)
 
     def _drop_worker(self, effect: DropWorker) -> None:
         stream = self._workers.get(effect.address)
@@ -254,6 +262,11 @@ class Scheduler(Server):
     def has_what(self, stream: Any, workers: list[str] | None = None) -> dict[str, list[str]]:
         """Keys by worker, of all workers or of these."""
         return snapshot.has_what(self.machine.state, workers)
+
+    def cancel(self, stream: Any, keys: list[str], client: str, reason: str | None = None) -> str:
+        """Cancel tasks for all clients in the name of `client`, see `CancelKeys`."""
+        self.driver.handle(FromClient(client, CancelKeys(list(keys), False, reason)))
+        return "OK"
 
     def versions(self, stream: Any) -> dict[str, str]:
         """Versions of Python and packages in this process."""

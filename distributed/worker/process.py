@@ -25,7 +25,8 @@ async def serve_worker(worker: Worker, listen: dict[str, Any]) -> None:
     """
     on_signals(worker.close_soon)
     starting = asyncio.ensure_future(worker.start(**listen))
-    await asyncio.wait([starting, worker.finished], return_when=asyncio.FIRST_COMPLETED)
+    waited: list[asyncio.Future[Any]] = [starting, worker.finished]
+    await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
     if starting.done():
         await starting
     else:

@@ -32,6 +32,7 @@ from distributed.protocol.serialize import Serialized, payload_nbytes, raiser
 from distributed.security.keys import Keyring
 from distributed.security.permissions import WORKER
 from distributed.versions import all_versions, versions_here
+from distributed.worker.direct import DirectOps
 from distributed.worker.effects import (
     DropData,
     DropFunctions,
@@ -116,8 +117,6 @@ class Worker(Server):
         self.add_handlers({
             "get_data": self.get_data,
             "put_data": self.put_data,
-            "update_data": self.update_data,
-            "delete_data": self.delete_data,
             "health": self.health,
             "versions": self.versions,
             "terminate": self.terminate,
@@ -138,6 +137,13 @@ class Worker(Server):
             self.nthreads, lambda: _wake(loop, self._look), self.store, self.address,
             Running(self._running_path, self.nthreads),
         )  # fmt: skip
+        self._direct = DirectOps(self.store, self.executor, self._ask_peer)
+        self.add_handlers({
+            "compute": self._direct.compute,
+            "gather": self._direct.gather,
+            "update_data": self._direct.update_data,
+            "delete_data": self._direct.delete_data,
+        })  # fmt: skip
         self.driver = Driver(self.machine, {
             Execute: lambda effect: self.executor.submit(effect.tasks),
             Withdraw: lambda effect: self.executor.withdraw(effect.keys),
@@ -295,12 +301,12 @@ class Worker(Server):
             self._looking = None
         outcomes = self.executor.take_outcomes()
         if outcomes:
-            self.driver.handle(TasksExecuted(outcomes))
+            self.driver.handle(TasksExecuted(self._direct.take(outcomes)))
             self._looking = asyncio.get_running_loop().call_later(POLL_S, self._look)
 
     async def _fetch(self, address: str, keys: list[str]) -> None:
         try:
-            answer = await self._peer(address).get_data(keys=keys)
+            answer = await self._ask_peer(address, keys)
             values = {key: Packed(payload) for key, payload in answer.items() if key in keys}
             nbytes = {key: payload_nbytes(answer[key]) for key in values}
         except (CommClosedError, ConnectTimeoutError, AuthenticationError) as error:
@@ -311,10 +317,15 @@ class Worker(Server):
         else:
             self.driver.handle(DataFetched(address, values, nbytes, [key for key in keys if key not in values]))
 
-    def _peer(self, address: str) -> rpc:
+    async def _ask_peer(self, address: str, keys: list[str]) -> dict[str, Serialized]:
         if address not in self._peers:
             self._peers[address] = rpc(address, role=WORKER)
-        return self._peers[address]
+        try:
+            answer: dict[str, Serialized] = await self._peers[address].get_data(keys=keys)
+        except (CommClosedError, ConnectTimeoutError):
+            self._peers.pop(address, None)  # gone, perhaps for good
+            raise
+        return answer
 
     def _spawn(self, coroutine: Any) -> None:
         task = asyncio.ensure_future(coroutine)
@@ -362,17 +373,6 @@ class Worker(Server):
         nbytes = {key: value.nbytes for key, value in data.items()}
         self.driver.handle(DataPut(client, values, nbytes))
         return nbytes
-
-    def update_data(self, stream: Any, data: dict[str, Serialized], report: bool = True) -> dict[str, Any]:
-        """Keep values by key without the scheduler's knowledge: for tools that speak to workers directly."""
-        for key, value in data.items():
-            self.store.put(key, Packed(value), value.nbytes)
-        return {"status": "OK", "nbytes": {key: value.nbytes for key, value in data.items()}}
-
-    def delete_data(self, stream: Any, keys: list[str], report: bool = True) -> str:
-        """Drop values by key; unknown ones are no error."""
-        self.store.drop(keys)
-        return "OK"
 
     def health(self, stream: Any) -> dict[str, Any]:
         """What it is doing: running and queued tasks, stored keys, uptime in seconds."""

@@ -343,6 +343,7 @@ class Cluster(RuleBasedStateMachine):
             worker.outbox.clear()
             worker.functions.clear()
             self.join(worker)
+            worker.outbox.append(DataAdded(list(worker.data), [1] * len(worker.data), None))
 
     @precondition(lambda self: self.workers)
     @rule(number=st.integers(0, 9), keys=st.lists(st.sampled_from(KEYS), max_size=4))

@@ -1,0 +1,65 @@
+"""A scheduler and workers on a loop thread of this process, for `LocalCluster(processes=False)`.
+
+Tasks share the interpreter with the program: nothing is copied to another process, and one that dies takes all along.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from distributed.client.loop_thread import LoopThread
+from distributed.scheduler.server import Scheduler
+from distributed.worker.server import Worker
+
+__all__ = ["ThreadedCluster"]
+
+CLOSE_TIMEOUT_S = 15.0
+
+
+class ThreadedCluster:
+    """Starts at once.
+
+    Args:
+        workers: keywords of each `Worker`.
+        listen: keywords of the scheduler's ``listen``.
+    """
+
+    def __init__(self, workers: Sequence[dict[str, Any]], listen: dict[str, Any]) -> None:
+        self._thread = LoopThread("distributed-cluster")
+        self._workers: list[Worker] = []
+        try:
+            self._thread.run(self._start(workers, listen))
+        except BaseException:
+            self._thread.stop()
+            raise
+
+    @property
+    def scheduler_address(self) -> str:
+        """Canonical address of the scheduler."""
+        return self._scheduler.address
+
+    @property
+    def worker_addresses(self) -> list[str]:
+        """Of all workers."""
+        return [worker.address for worker in self._workers]
+
+    def close(self) -> None:
+        """End workers, scheduler and thread. May be called twice."""
+        if self._thread.loop.is_closed():
+            return
+        try:
+            self._thread.run(self._close(), CLOSE_TIMEOUT_S)
+        finally:
+            self._thread.stop()
+
+    async def _start(self, workers: Sequence[dict[str, Any]], listen: dict[str, Any]) -> None:
+        self._scheduler = Scheduler()
+        self._scheduler.listen(**listen)
+        for options in workers:
+            self._workers.append(await Worker(self._scheduler.address, **options).start())
+
+    async def _close(self) -> None:
+        for worker in self._workers:
+            await worker.close("the cluster ends")
+        await self._scheduler.close("the cluster ends")
