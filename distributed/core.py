@@ -358,9 +358,9 @@ class _Connection:
             self.stream.close()
         if self._draining is None and self.stream.nbytes_unsent > UNSENT_NBYTES_HIGH:
             self._draining = asyncio.ensure_future(self._drain())
+            self._regulate()
 
     async def _drain(self) -> None:
-        self._regulate()
         try:
             await self.stream.drain()
         except CommClosedError:

@@ -249,13 +249,21 @@ class KilledWorker(DistributedError):
         certificates: what their nannies saw, newest last; each names exit code or signal, peak memory, last stderr.
     """
 
+    STDERR_LINES_SHOWN = 5  # in the text; the certificates hold more
+
     def __init__(self, key: str, deaths: int, certificates: list[dict[str, object]]) -> None:
         self.key = key
         self.deaths = deaths
         self.certificates = certificates
         last = certificates[-1] if certificates else {}
         cause = str(last.get("cause", "the connection was lost"))
-        super().__init__(f"{key} is given up: {deaths} workers died while it ran, the last one of: {cause}")
+        stderr = last.get("stderr")
+        lines = [str(line) for line in stderr][-self.STDERR_LINES_SHOWN :] if isinstance(stderr, list) else []
+        said = "".join(f"\n  {line}" for line in lines)
+        super().__init__(
+            f"{key} is given up: {deaths} workers died while it ran, the last one of: {cause}"
+            + (f"; the end of its stderr:{said}" if said else "")
+        )
 
 
 class RemoteError(DistributedError):

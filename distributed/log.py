@@ -5,13 +5,19 @@ from __future__ import annotations
 import logging
 import sys
 
-__all__ = ["log_to_stderr"]
+__all__ = ["LEVELS", "log_to_stderr"]
+
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 
 
 def log_to_stderr(level: str = "INFO") -> None:
-    """Send this package's log lines to stderr. Called by console scripts only, never by an import."""
+    """Send this package's log lines to stderr. Called by console scripts only, never by an import.
+
+    Raises:
+        ValueError: no such level.
+    """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter(FORMAT))
     logger = logging.getLogger("distributed")

@@ -11,7 +11,7 @@ Requests with one answer (``who_has``, ``ncores``, ...) are ordinary ops of `dis
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from math import isfinite
 from typing import Any, ClassVar, NamedTuple
 
@@ -45,6 +45,7 @@ __all__ = [
     "WantKeys",
     "WorkerLeaving",
     "from_wire",
+    "halves",
 ]
 
 CLIENT, SCHEDULER, WORKER = "client", "scheduler", "worker"
@@ -319,6 +320,27 @@ class WorkerLeaving(Message):
     op: ClassVar[str] = "worker-leaving"
     sender: ClassVar[str] = WORKER
     reason: str
+
+
+def halves(message: Message) -> list[Message]:
+    """Two messages that say the same, for one that is too large to send; empty: it cannot be cut.
+
+    Functions leave first, in a message of their own if there are tasks too few to cut.
+    """
+    columns = [
+        name
+        for name, _ in message._checks
+        if name not in _NOT_COLUMNS and isinstance(getattr(message, name), list)
+    ]
+    count = len(getattr(message, columns[0])) if columns else 0
+    functions = getattr(message, "functions", {})
+    if count < 2 and not (count and functions):
+        return []
+    middle = count // 2 if count > 1 else 0
+    cut = [{name: getattr(message, name)[part] for name in columns} for part in (slice(middle), slice(middle, None))]
+    if functions:
+        cut[1]["functions"] = {}
+    return [replace(message, **fields) for fields in cut]
 
 
 # ---------------------------------------------------------------- decoding

@@ -78,6 +78,7 @@ class Nanny(Server):
         worker_options: keywords of `Worker`, such as ``nthreads`` and ``name``.
         worker_port, host, insecure: where the worker listens.
         local_directory: where a temporary folder for each life is made; None: the system's.
+        policy: when to start a dead worker again; it counts deaths, so give each nanny its own.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class Nanny(Server):
         insecure: bool = False,
         local_directory: str | None = None,
         log_level: str = "WARNING",
+        policy: RestartPolicy | None = None,
         keys: Keyring | None = None,
     ) -> None:
         super().__init__(keys=keys)
@@ -106,7 +108,7 @@ class Nanny(Server):
         self._host, self._insecure = host, insecure
         self._local_directory = local_directory
         self._log_level = log_level
-        self._policy = RestartPolicy()
+        self._policy = policy or RestartPolicy()
         self._scheduler = rpc(self.scheduler_address, role=WORKER)
         self._registered = asyncio.Event()
         self._incarnation = ""
@@ -160,7 +162,8 @@ class Nanny(Server):
 
     def identity(self, stream: Any) -> dict[str, Any]:
         """Who this is: type, id, and the worker it guards."""
-        return {**super().identity(stream), "worker": self.worker_address, "worker_dir": self.worker_dir, "pid": os.getpid()}
+        place = {"worker": self.worker_address, "worker_dir": self.worker_dir}
+        return {**super().identity(stream), **place, "pid": os.getpid()}
 
     async def instantiate(self, stream: Any = None) -> str:
         """Start the worker.

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import faulthandler
+import os
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -12,11 +15,30 @@ pytest_plugins = ["distributed.testing.plugin", "pytester"]
 
 SIZES = ("small", "medium", "large")
 HERE = Path(__file__).parent
+HANG_S = 90.0  # the limit of pytest-timeout (60 s) raises in the main thread, where a loop's callback may swallow it
 
 # A slow machine is no fault of the code; the time limit of a whole test (pyproject.toml) still holds.
 set_hypothesis_home_dir(HERE.parent / "build" / "hypothesis")
 settings.register_profile("suite", deadline=None)
 settings.load_profile("suite")
+
+
+_stderr: list[int] = []  # a copy from before output is captured
+
+
+def pytest_configure() -> None:
+    """Keep the real stderr for the stacks of a test that hangs."""
+    _stderr.append(os.dup(2))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol() -> Generator[None, object, object]:
+    """Show all stacks and end the whole run when a test hangs in spite of its time limit."""
+    faulthandler.dump_traceback_later(HANG_S, exit=True, file=_stderr[0])
+    try:
+        return (yield)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

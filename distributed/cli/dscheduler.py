@@ -8,7 +8,7 @@ import click
 
 from distributed.cli.errors import guarded
 from distributed.config import SCHEDULER_PORT
-from distributed.log import log_to_stderr
+from distributed.log import LEVELS, log_to_stderr
 from distributed.process.running import on_signals, run_loop
 from distributed.scheduler.process import remove_scheduler_file, write_scheduler_file
 from distributed.scheduler.server import Scheduler
@@ -20,11 +20,11 @@ logger = logging.getLogger("distributed.scheduler")
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--port", type=click.IntRange(0, 65535), default=SCHEDULER_PORT, show_default=True, help="0: any free port.")
+@click.option("--port", type=click.IntRange(0, 65535), default=SCHEDULER_PORT, show_default=True, help="0: any free.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Interface to listen on.")
-@click.option("--scheduler-file", type=click.Path(dir_okay=False), help="Write the address here, for workers and clients.")
+@click.option("--scheduler-file", type=click.Path(dir_okay=False), help="Write the address to this file, for others.")
 @click.option("--insecure", is_flag=True, help="Allow a --host that others can reach, although nothing is encrypted.")
-@click.option("--log-level", default="INFO", show_default=True, help="DEBUG, INFO, WARNING or ERROR.")
+@click.option("--log-level", type=click.Choice(LEVELS, case_sensitive=False), default="INFO", show_default=True)
 @click.version_option(package_name="distributed")
 def main(port: int, host: str, scheduler_file: str | None, insecure: bool, log_level: str) -> None:
     """Start a scheduler. Workers join it with `dworker ADDRESS`, programs with `Client(ADDRESS)`.
@@ -32,7 +32,6 @@ def main(port: int, host: str, scheduler_file: str | None, insecure: bool, log_l
     Exit codes: 0 after SIGINT or SIGTERM, 1 if it cannot start, 3 if the key file cannot be used.
     """
     log_to_stderr(log_level)
-    keyring()
 
     async def serve() -> int:
         scheduler = Scheduler()
@@ -41,7 +40,8 @@ def main(port: int, host: str, scheduler_file: str | None, insecure: bool, log_l
         if scheduler_file:
             write_scheduler_file(scheduler_file, scheduler.id, scheduler.address)
         logger.info("scheduler at %s", scheduler.address)
-        logger.info("start workers with: dworker %s", f"--scheduler-file {scheduler_file}" if scheduler_file else scheduler.address)
+        way = f"--scheduler-file {scheduler_file}" if scheduler_file else scheduler.address
+        logger.info("start workers with: dworker %s", way)
         try:
             await scheduler.finished
         finally:
@@ -49,7 +49,11 @@ def main(port: int, host: str, scheduler_file: str | None, insecure: bool, log_l
                 remove_scheduler_file(scheduler_file, scheduler.id)
         return 0
 
-    guarded(lambda: run_loop(serve()))
+    def run() -> int:
+        keyring()  # first, so that a key file that cannot be used is told before a port is taken
+        return run_loop(serve())
+
+    guarded(run)
 
 
 if __name__ == "__main__":

@@ -10,12 +10,12 @@ from typing import Any
 import click
 
 from distributed.cli.errors import guarded
-from distributed.client.connecting import read_scheduler_file
+from distributed.client.connecting import find_by_file
 from distributed.comm.addresses import parse_address
 from distributed.config import SCHEDULER_PORT
 from distributed.deploy.local import cores_available, memory_limit_nbytes
 from distributed.errors import ConfigError
-from distributed.log import log_to_stderr
+from distributed.log import LEVELS, log_to_stderr
 from distributed.nanny import Nanny
 from distributed.process.running import on_signals, run_loop
 from distributed.process.zygote import Zygote
@@ -41,7 +41,7 @@ logger = logging.getLogger("distributed.worker")
 @click.option("--local-directory", type=click.Path(file_okay=False), help="Where temporary folders are made.")
 @click.option("--nanny/--no-nanny", default=True, help="Guard each worker with a process that starts it again.")
 @click.option("--insecure", is_flag=True, help="Allow a --host that others can reach, although nothing is encrypted.")
-@click.option("--log-level", default="INFO", show_default=True, help="DEBUG, INFO, WARNING or ERROR.")
+@click.option("--log-level", type=click.Choice(LEVELS, case_sensitive=False), default="INFO", show_default=True)
 @click.version_option(package_name="distributed")
 def main(
     address: str | None, scheduler_file: str | None, nworkers: int, nthreads: int | None, memory_limit: str,
@@ -134,7 +134,7 @@ def _scheduler(address: str | None, scheduler_file: str | None) -> str:
     if address is not None:
         return address
     assert scheduler_file is not None
-    return str(read_scheduler_file(scheduler_file)["address"])
+    return find_by_file(scheduler_file)
 
 
 if __name__ == "__main__":

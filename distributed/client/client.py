@@ -253,7 +253,7 @@ class Client:
         wanted = dict.fromkeys(flatten(keys))
         tasks, blobs, names = graphs.graph_tasks(graph, set(wanted), unique_id("graph"), self._functions)
         session.submit(tasks, blobs)
-        futures = {key: Future(session, session.records[names[key]]) for key in wanted}
+        futures = {key: Future(session, session.table.records[names[key]]) for key in wanted}
         return self.gather(shaped_like(keys, futures))
 
     def gather(self, futures: Any, errors: str = "raise") -> Any:

@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 from pathlib import Path
 from typing import Any
 
 from distributed.calls import exchange
 from distributed.client.session import Session
-from distributed.comm.addresses import parse_address
+from distributed.comm.addresses import Address, parse_address
 from distributed.comm.connect import connect_address
 from distributed.config import SCHEDULER_PORT
 from distributed.errors import ConnectTimeoutError, SchedulerFileError
 from distributed.versions import versions_here, warn_of_mismatch
 
-__all__ = ["connect_session", "find_scheduler", "read_scheduler_file"]
+__all__ = ["connect_session", "find_by_file", "find_scheduler", "read_scheduler_file"]
+
+PROBE_S = 1.0  # for a scheduler whose process is not seen here to accept a connection: it may be in another container
 
 
 def find_scheduler(address: Any, scheduler_file: str | os.PathLike[str] | None) -> str | None:
@@ -47,6 +50,19 @@ def read_scheduler_file(path: str | os.PathLike[str]) -> dict[str, Any]:
     if not isinstance(content, dict) or content.get("format") != 1 or not isinstance(content.get("address"), str):
         raise SchedulerFileError(str(path), "was not written by this version of dscheduler")
     return content
+
+
+def find_by_file(path: str | os.PathLike[str]) -> str:
+    """Address of the scheduler that wrote the file, for those who wait for a scheduler to come and so need to know first.
+
+    Raises:
+        SchedulerFileError: as `read_scheduler_file`; or its process is gone from this machine and nobody listens there.
+    """
+    address = str(read_scheduler_file(path)["address"])
+    stale = describe_stale_file(path)
+    if stale is not None and not _is_listened_on(parse_address(address)):
+        raise stale
+    return address
 
 
 def describe_stale_file(path: str | os.PathLike[str]) -> SchedulerFileError | None:
@@ -83,6 +99,16 @@ async def connect_session(
     session.start(stream)
     warn_of_mismatch({"this client": versions_here(), "the scheduler": hello["versions"], **hello["worker_versions"]})
     return session
+
+
+def _is_listened_on(address: Address) -> bool:
+    if address.scheme not in ("tcp", "tls"):
+        return False
+    try:
+        socket.create_connection((address.host, address.port), PROBE_S).close()
+    except OSError:
+        return False
+    return True
 
 
 def _process_exists(pid: int) -> bool:

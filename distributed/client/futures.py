@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
+from types import TracebackType
 from typing import Any, overload
 
 from distributed.client.records import KeyRecord, Status
 from distributed.client.session import Session
-from distributed.errors import CancelledError, UnpicklableError
+from distributed.errors import UnpicklableError
+from distributed.protocol.tracebacks import traceback_from_text
 
 __all__ = ["Future", "FutureSequence"]
 
@@ -66,15 +68,18 @@ class Future:
         return self._session.run_or_await(lambda: self._error_now(timeout), lambda: self._error_async(timeout))
 
     def traceback(self, timeout: float | None = None) -> Any:
-        """The traceback text of the other side as printed there, None if the task returned; waits as `result`."""
+        """The frames in which the task raised, as a traceback object, None if it returned; waits as `result`.
 
-        def text(error: BaseException | None) -> str | None:
-            return None if error is None else str(error.__cause__ or error).strip()
+        For ``traceback.print_tb`` and debuggers; frames have file, line and function, but no variables.
+        """
 
-        async def later() -> str | None:
-            return text(await self._error_async(timeout))
+        def frames(error: BaseException | None) -> TracebackType | None:
+            return None if error is None else traceback_from_text(str(error.__cause__ or ""))
 
-        return self._session.run_or_await(lambda: text(self._error_now(timeout)), later)
+        async def later() -> TracebackType | None:
+            return frames(await self._error_async(timeout))
+
+        return self._session.run_or_await(lambda: frames(self._error_now(timeout)), later)
 
     def cancel(self, force: bool = False, reason: str | None = None) -> Any:
         """Stop it and all that depends on it, for every client; see `Client.cancel`."""
@@ -85,7 +90,7 @@ class Future:
 
         What it raises is logged with this future's key.
         """
-        self._session.add_waiter(self._record, lambda record: self._session.call_back(callback, self))
+        self._session.table.add_waiter(self._record, lambda record: self._session.call_back(callback, self))
 
     def release(self) -> None:
         """Let go of the result now instead of when the last reference goes."""
@@ -99,6 +104,13 @@ class Future:
     def __del__(self) -> None:
         if getattr(self, "_held", False):  # a constructor that raised has not set it
             self._session.release([self.key])
+
+    def __eq__(self, other: object) -> bool:
+        # A sequence makes its futures anew whenever one is touched: they must be found again in sets and dicts.
+        return type(other) is Future and other._record is self._record
+
+    def __hash__(self) -> int:
+        return hash(self.key)
 
     def __repr__(self) -> str:
         return f"<Future: {self.status}, key: {self.key}>"
@@ -127,10 +139,9 @@ class Future:
         return self._error()
 
     def _error(self) -> BaseException | None:
-        error = self._session.error_of(self._record)
-        if isinstance(error, CancelledError):
-            raise error
-        return error
+        if self._record.status in (Status.CANCELLED, Status.LOST):
+            self._session.raise_error(self._record)
+        return self._session.error_of(self._record)
 
 
 class FutureSequence(Sequence[Future]):
@@ -160,22 +171,18 @@ class FutureSequence(Sequence[Future]):
         if isinstance(index, slice):
             keys = self._keys[index]
             for key in keys:
-                self._session.hold(key)
+                self._session.table.hold(key)
             return FutureSequence(self._session, keys)
-        return Future(self._session, self._session.hold(self._keys[index]))
+        return Future(self._session, self._session.table.hold(self._keys[index]))
 
     def __iter__(self) -> Iterator[Future]:
         for key in self._keys:
-            yield Future(self._session, self._session.hold(key))
+            yield Future(self._session, self._session.table.hold(key))
 
     @property
     def keys(self) -> tuple[str, ...]:
         """The keys of all futures, in order."""
         return tuple(self._keys)
-
-    def _future_keys(self, into: dict[str, None]) -> list[str]:
-        into.update(dict.fromkeys(self._keys))
-        return self._keys
 
     def __del__(self) -> None:
         keys = getattr(self, "_keys", None)

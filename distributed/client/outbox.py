@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 
 from distributed.messages import Message, Payload, SubmitTasks, TaskSpec
 from distributed.protocol.serialize import payload_nbytes
@@ -36,6 +37,14 @@ class Outbox:
             if digest not in self._sent:
                 self._sent.add(digest)
                 self._functions[digest] = blob
+
+    def unsend_functions(self, functions: dict[bytes, Payload]) -> None:
+        """These did not leave after all: they are added again with the next tasks that need them."""
+        self._sent.difference_update(functions)
+
+    def put_back(self, messages: Sequence[Message]) -> None:
+        """Messages that leave next, in this order."""
+        self._items.extendleft(reversed(messages))
 
     def next_message(self) -> Message | None:
         """The next message to send; None: nothing waits."""

@@ -6,10 +6,11 @@ import hashlib
 import pickle
 from collections import OrderedDict
 from collections.abc import Callable
-from types import FunctionType
+from operator import is_
+from types import CodeType, FunctionType
 from typing import Any
 
-from distributed.client.futures import Future
+from distributed.client.futures import Future, FutureSequence
 from distributed.ids import short_name
 from distributed.messages import Payload
 from distributed.protocol.serialize import BUFFER_NBYTES_MIN, PROTOCOL, Serialized, TaskRef, dumps_function, dumps_payload
@@ -22,21 +23,34 @@ FUNCTIONS_MAX = 1000  # remembered per client; one that falls out is pickled and
 class PackedFunction:
     """A function as it travels: ``digest`` names ``blob``; ``name`` begins the keys of its calls."""
 
-    __slots__ = ("blob", "digest", "fingerprint", "function", "name")
+    __slots__ = ("_seen", "blob", "digest", "function", "is_kept", "name")
 
-    def __init__(self, function: Any, blob: bytes, fingerprint: Any) -> None:
+    def __init__(self, function: Any) -> None:
+        blob = dumps_function(function)
+        is_reference = blob.endswith(_ENDS_WITH_GLOBAL)
         self.function = function  # kept so that its id stays its own
-        self.blob = blob
+        self.is_kept = is_reference or isinstance(function, FunctionType)
+        self._seen = None if is_reference or not self.is_kept else _objects_in(function)
+        # A big one, with an array in its closure perhaps, travels beside the header like any big payload.
+        self.blob: Payload = blob if len(blob) < BUFFER_NBYTES_MIN else Serialized([blob])
         self.digest = hashlib.blake2b(blob, digest_size=16).digest()
         self.name = short_name(_name_of(function))
-        self.fingerprint = fingerprint
+
+    def is_current(self) -> bool:
+        """Whether nothing that `blob` was made of has been bound anew since."""
+        if self._seen is None:
+            return True
+        found = _objects_in(self.function)
+        return len(found) == len(self._seen) and all(map(is_, found, self._seen))
 
 
 class FunctionCache:
     """Pickles each function once, and again when it may have changed.
 
     A function that travels by value carries the globals it uses, so it is pickled again when one of them, its code, its
-    defaults or its closure was bound anew since. (An object changed in place goes unnoticed: pass it as an argument.)
+    defaults or its closure was bound anew since; the same for functions that it calls. (A list or an array changed in
+    place goes unnoticed: pass it as an argument.) Other callables, such as partials, bound methods and objects with
+    ``__call__``, may change at any time and are pickled each time.
     """
 
     def __init__(self) -> None:
@@ -49,14 +63,13 @@ class FunctionCache:
             TypeError: it cannot be called.
             UnpicklableError: it holds something that cannot be pickled.
         """
-        fingerprint = _fingerprint(function)
         packed = self._packed.get(id(function))
-        if packed is not None and packed.fingerprint == fingerprint:
+        if packed is not None and packed.is_current():
             return packed
         if not callable(function):
             raise TypeError(f"the first argument is the function to call, not {type(function).__name__}")
-        packed = PackedFunction(function, dumps_function(function), fingerprint)
-        if isinstance(function, FunctionType) or fingerprint is None:
+        packed = PackedFunction(function)
+        if packed.is_kept:
             self._packed[id(function)] = packed
             if len(self._packed) > FUNCTIONS_MAX:
                 self._packed.popitem(last=False)
@@ -74,13 +87,14 @@ def pack_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Paylo
     if kinds <= _SCALARS:
         blob = pickle.dumps((args, kwargs), PROTOCOL)
         return (blob if len(blob) < BUFFER_NBYTES_MIN else Serialized([blob])), None
-    for value in (*args, *kwargs.values()):
-        if type(value) not in _PLAIN:
-            keys: dict[str, None] = {}
-            args = tuple(replace_futures(value, keys) for value in args)
-            kwargs = {name: replace_futures(value, keys) for name, value in kwargs.items()}
-            return dumps_payload((args, kwargs)), list(keys) or None
-    return dumps_payload((args, kwargs)), None
+    if kinds <= _PLAIN:
+        return dumps_payload((args, kwargs)), None
+    keys: dict[str, None] = {}
+    try:
+        args, kwargs = replace_futures(args, keys), replace_futures(kwargs, keys)
+    except RecursionError:  # it holds itself, or is nested deeply: pickle knows what to do, unless there are futures in it
+        keys.clear()
+    return dumps_payload((args, kwargs)), list(keys) or None
 
 
 def pure_key(function: PackedFunction, arguments: Payload) -> str:
@@ -104,8 +118,9 @@ def replace_futures(value: Any, keys: dict[str, None]) -> Any:
         return kind(replace_futures(entry, keys) for entry in value)
     if kind is dict:
         return {name: replace_futures(entry, keys) for name, entry in value.items()}
-    if hasattr(value, "_future_keys"):  # a FutureSequence: the list of its results
-        return [TaskRef(key) for key in value._future_keys(keys)]
+    if kind is FutureSequence:  # the list of its results
+        keys.update(dict.fromkeys(value.keys))
+        return [TaskRef(key) for key in value.keys]
     return value
 
 
@@ -113,21 +128,43 @@ _SCALARS = frozenset({int, float, str, bytes, bool, complex, type(None)})  # the
 _PLAIN = _SCALARS | {range, slice, type, FunctionType}  # they hold no futures
 
 
-def _fingerprint(function: Any) -> Any:
-    """What, besides its identity, the pickle of a function depends on; None: nothing."""
-    if not isinstance(function, FunctionType):
-        return None
-    cells = function.__closure__ or ()
-    try:
-        contents = tuple(id(cell.cell_contents) for cell in cells)
-    except ValueError:  # a cell that is not bound yet
-        contents = ()
-    known = function.__globals__
-    names = function.__code__.co_names
-    return (
-        function.__code__, function.__defaults__ and id(function.__defaults__), contents,
-        tuple(id(known[name]) for name in names if name in known),
-    )  # fmt: skip
+_ENDS_WITH_GLOBAL = b"\x93\x94."  # STACK_GLOBAL, MEMOIZE, STOP: the pickle is a name to import and nothing else
+
+
+def _objects_in(function: FunctionType) -> list[Any]:
+    """Everything the pickle by value of a function depends on, in an order that repeats: compare by identity.
+
+    Kept, not just their ids: a new object may get the id of one that is gone.
+    """
+    found: list[Any] = []
+    functions = {function: None}
+    todo = [function]
+    while todo:
+        current = todo.pop()
+        found += (current.__code__, current.__defaults__, current.__kwdefaults__)
+        known = current.__globals__
+        inside = [known[name] for name in _names_in(current.__code__) if name in known]
+        for cell in current.__closure__ or ():
+            try:
+                inside.append(cell.cell_contents)
+            except ValueError:  # a cell that is not bound yet
+                found.append(cell)
+        for value in inside:
+            found.append(value)
+            if type(value) is FunctionType and value not in functions:
+                functions[value] = None
+                if value.__module__ == function.__module__:  # from elsewhere it travels as a name
+                    todo.append(value)
+    return found
+
+
+def _names_in(code: CodeType) -> list[str]:
+    """Names of globals that `code` uses, with those of functions, lambdas and comprehensions inside it."""
+    names = list(code.co_names)
+    for constant in code.co_consts:
+        if type(constant) is CodeType:
+            names += _names_in(constant)
+    return names
 
 
 def _name_of(function: Any) -> str:

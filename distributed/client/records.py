@@ -29,11 +29,12 @@ class KeyRecord:
         holders: futures and sequences that refer to it; at 0 it is released. Changed under the session's lock.
         payload: the small result, only when FINISHED and sent inline; None: ask the workers.
         failure: only when ERROR.
-        reason: only when CANCELLED or LOST.
+        reason: only when CANCELLED.
+        is_cancelling: only when PENDING: somebody here asked to cancel it, so only the answer to that decides it.
         waiters: called with the record, once, on the loop, when it is no longer PENDING; None: nobody waits.
     """
 
-    __slots__ = ("failure", "holders", "key", "payload", "reason", "status", "waiters")
+    __slots__ = ("failure", "holders", "is_cancelling", "key", "payload", "reason", "status", "waiters")
 
     def __init__(self, key: str) -> None:
         self.key = key
@@ -42,6 +43,7 @@ class KeyRecord:
         self.payload: Payload = None
         self.failure: Failure | None = None
         self.reason = ""
+        self.is_cancelling = False
         self.waiters: list[Callable[[KeyRecord], Any]] | None = None
 
 
@@ -50,8 +52,8 @@ class Latch:
 
     __slots__ = ("_event", "count")
 
-    def __init__(self, count: int, until_first: bool = False) -> None:
-        self.count = min(count, 1) if until_first else count
+    def __init__(self, count: int) -> None:
+        self.count = count
         self._event = threading.Event()
         if self.count <= 0:
             self._event.set()
@@ -61,10 +63,6 @@ class Latch:
         self.count -= 1
         if self.count <= 0:
             self._event.set()
-
-    def open_now(self) -> None:
-        """Open whatever is missing."""
-        self._event.set()
 
     def wait(self, timeout_s: float | None) -> bool:
         """Block this thread until open; False when time is up first. Ctrl-C gets through."""

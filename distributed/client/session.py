@@ -7,6 +7,7 @@ in batches: one wake-up of the loop, one message, however many calls were made m
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 from collections import deque
@@ -17,7 +18,8 @@ from typing import Any
 from distributed.calls import rpc
 from distributed.client.gathering import fetch
 from distributed.client.outbox import Outbox, Task
-from distributed.client.records import KeyRecord, Latch, Status
+from distributed.client.records import KeyRecord, Status
+from distributed.client.table import KeyTable
 from distributed.comm.stream import Stream
 from distributed.errors import (
     CancelledError,
@@ -39,14 +41,18 @@ from distributed.messages import (
     ServerClosing,
     SubmitTasks,
     from_wire,
+    halves,
 )
+from distributed.protocol.codec import ErrorReply
 from distributed.protocol.failure import exception_from_failure
 from distributed.protocol.serialize import loads_payload
 from distributed.versions import all_versions, warn_of_mismatch
 
-__all__ = ["Session"]
+__all__ = ["Session", "call_on"]
 
 logger = logging.getLogger(__name__)
+
+FLUSH_TIMEOUT_S = 5.0  # for what was submitted to leave when the client is closed
 
 
 class Session:
@@ -62,8 +68,7 @@ class Session:
         self.asynchronous = asynchronous
         self.loop = loop
         self._thread = threading.get_ident()
-        self.records: dict[str, KeyRecord] = {}
-        self.lock = threading.Lock()  # of records, their holders and waiters, and the order of the outbox
+        self.table = KeyTable()  # its lock also guards the order of the outbox
         self.scheduler: rpc | None = None
         self._workers: dict[str, rpc] = {}
         self._stream: Stream | None = None
@@ -73,15 +78,15 @@ class Session:
         self._callbacks: ThreadPoolExecutor | None = None
         self._end: DistributedError | None = None  # why nothing can be asked any more
         self._handlers: dict[type, Callable[[Any], None]] = {
-            KeysDone: self._on_done,
-            KeysFailed: self._on_failed,
-            KeysCancelled: self._on_cancelled,
-            KeysLost: self._on_lost,
+            KeysDone: self.table.on_done,
+            KeysFailed: self.table.on_failed,
+            KeysCancelled: self.table.on_cancelled,
+            KeysLost: self.table.on_lost,
             ServerClosing: self._on_server_closing,
         }
 
     def start(self, stream: Stream) -> None:
-        """Begin; on the loop."""
+        """Begin; on the loop, before anything else is awaited, or messages are lost."""
         self._stream = stream
         self.scheduler = rpc(stream.peer.address)
         stream.set_close_callback(self._on_close)
@@ -92,7 +97,11 @@ class Session:
         self._finish(CommClosedError(self.scheduler_address, "this client was closed"))
         if self._stream is not None and not self._stream.closed():
             self._flush()
-            await self._stream.close_after_flush()
+            try:
+                async with asyncio.timeout(FLUSH_TIMEOUT_S):
+                    await self._stream.close_after_flush()
+            except TimeoutError:
+                self._stream.close()  # a scheduler that does not read
         for link in (self.scheduler, *self._workers.values()):
             if link is not None:
                 await link.close()
@@ -131,13 +140,6 @@ class Session:
 
     # ------------------------------------------------------------ what users hold
 
-    def hold(self, key: str) -> KeyRecord:
-        """One more holder of a key that is known here."""
-        with self.lock:
-            record = self.records[key]
-            record.holders += 1
-            return record
-
     def release(self, keys: Sequence[str]) -> None:
         """One holder of each of `keys` is gone. From any thread, even inside garbage collection: takes no lock."""
         self._released.append(keys)
@@ -152,44 +154,36 @@ class Session:
             CommClosedError: the client or the scheduler is closed.
         """
         records: list[KeyRecord] = []
-        with self.lock:
+        with self.table.lock:
             self._check_open()
-            known, outbox = self.records, self._outbox
+            admit, outbox = self.table.admit, self._outbox
             outbox.add_functions(functions)
             for task in tasks:
-                key = task[1]
                 if not held or not task[0].wanted:
                     outbox.append(task)
                     continue
-                record = known.get(key)
-                if record is None:
-                    record = known[key] = KeyRecord(key)
+                record, is_news = admit(task[1])
+                if is_news:
                     outbox.append(task)
-                else:
-                    record.holders += 1
-                    if record.status is Status.CANCELLED or record.status is Status.LOST:
-                        outbox.append(task)  # the scheduler has forgotten it: asking again means computing it
-                        record.status = Status.PENDING
                 records.append(record)
         self._wake()
         return records
 
-    def want(self, key: str) -> KeyRecord:
-        """A holder of a key whose data is on its way to a worker; the scheduler will say when it is there."""
-        with self.lock:
-            self._check_open()
-            record = self.records.get(key)
-            if record is not None:
-                record.holders += 1
-                return record
-            record = self.records[key] = KeyRecord(key)
-        return record
+    def want(self, key: str) -> tuple[KeyRecord, bool]:
+        """A holder of a key whose data is to go to a worker; and whether it is news, or is there already.
 
-    def cancel(self, keys: list[str], force: bool, reason: str | None) -> None:
-        """Ask the scheduler to cancel; the records settle when it answers."""
-        with self.lock:
+        The scheduler will say when it is there.
+        """
+        with self.table.lock:
             self._check_open()
-            self._outbox.append(CancelKeys(keys, force, reason))
+            return self.table.admit(key)
+
+    def cancel(self, records: Sequence[KeyRecord], force: bool, reason: str | None) -> None:
+        """Ask the scheduler to cancel; the records settle when it answers, whatever they were before."""
+        with self.table.lock:
+            self._check_open()
+            self.table.begin_cancelling(records)
+            self._outbox.append(CancelKeys([record.key for record in records], force, reason))
         self._wake()
 
     # ------------------------------------------------------------ waiting
@@ -198,33 +192,19 @@ class Session:
         """The result of `now`, or the awaitable of `later` for an asynchronous client."""
         return later() if self.asynchronous else now()
 
-    def add_waiter(self, record: KeyRecord, waiter: Callable[[KeyRecord], Any]) -> None:
-        """Call ``waiter(record)`` on the loop when it settles; here and now if it has."""
-        with self.lock:
-            if record.status is Status.PENDING:
-                if record.waiters is None:
-                    record.waiters = []
-                record.waiters.append(waiter)
-                return
-        waiter(record)
-
-    def latch(self, records: Iterable[KeyRecord], until_first: bool = False) -> Latch:
-        """Opens when all `records` have settled, or the first."""
-        with self.lock:
-            pending = [record for record in records if record.status is Status.PENDING]
-            latch = Latch(len(pending), until_first)
-            for record in pending:
-                if record.waiters is None:
-                    record.waiters = []
-                record.waiters.append(latch.settle)
-        return latch
-
     def wait_settled(self, records: Sequence[KeyRecord], timeout_s: float | None) -> None:
         """Block until all are decided. Raises TimeoutError."""
         if len(records) == 1 and records[0].status is not Status.PENDING:
             return
-        self._refuse_on_loop()
-        if not self.latch(records).wait(timeout_s):
+        self.refuse_on_loop()
+        latch = self.table.latch(records)
+        is_open = False
+        try:
+            is_open = latch.wait(timeout_s)
+        finally:
+            if not is_open:  # also when Ctrl-C came
+                self.table.forget_waiter(records, latch.settle)
+        if not is_open:
             raise TimeoutError(_overdue(records, timeout_s))
 
     async def wait_settled_async(self, records: Sequence[KeyRecord], timeout_s: float | None) -> None:
@@ -240,34 +220,33 @@ class Session:
             nonlocal left
             left -= 1
             if not left:
-                loop.call_soon_threadsafe(_open, opened)
+                call_on(loop, _open, opened)
 
         for record in pending:
-            self.add_waiter(record, settle)
+            self.table.add_waiter(record, settle)
         try:
             await asyncio.wait_for(opened, timeout_s)
         except TimeoutError:
             raise TimeoutError(_overdue(records, timeout_s)) from None
+        finally:
+            if left:
+                self.table.forget_waiter(pending, settle)
 
     # ------------------------------------------------------------ values
 
     def value_now(self, record: KeyRecord, timeout_s: float | None) -> Any:
         """The result of a settled record, fetched from a worker when it did not come along."""
-        error = self.error_of(record)
-        if error is not None:
-            raise error
+        self.raise_error(record)
         if record.payload is not None:
             return loads_payload(record.payload)
-        return self.run(self.fetch([record]), timeout_s)[0]
+        return self.run(self.fetch([record]), timeout_s)[record.key]
 
     async def value_async(self, record: KeyRecord) -> Any:
         """`value_now` for coroutines."""
-        error = self.error_of(record)
-        if error is not None:
-            raise error
+        self.raise_error(record)
         if record.payload is not None:
             return loads_payload(record.payload)
-        return (await self.fetch([record]))[0]
+        return (await self.fetch([record]))[record.key]
 
     def error_of(self, record: KeyRecord) -> BaseException | None:
         """Why a settled record has no result; None: it has one."""
@@ -277,46 +256,57 @@ class Session:
         if record.status is Status.CANCELLED:
             return CancelledError(f"{record.key}: {record.reason or 'cancelled'}")
         if record.status is Status.LOST:
-            return self._end or LostDataError(record.key)
+            return self._ended() or LostDataError(record.key)
         return None
+
+    def raise_error(self, record: KeyRecord) -> None:
+        """Raise `error_of` a settled record, if there is one."""
+        error = self.error_of(record)
+        if error is not None:
+            try:
+                raise error
+            finally:
+                error = None  # or frame and exception would hold each other, and with them futures, until the next gc
 
     def values_now(self, records: Sequence[KeyRecord], skip_errors: bool) -> dict[str, Any]:
         """Results of settled records by key. Raises the first error, or leaves failed ones out."""
         values, missing = self._values_here(records, skip_errors)
         if missing:
-            fetched = self.run(self.fetch(missing))
-            values.update((record.key, value) for record, value in zip(missing, fetched, strict=True))
+            values.update(self.run(self.fetch(missing, skip_errors)))
         return values
 
     async def values_async(self, records: Sequence[KeyRecord], skip_errors: bool) -> dict[str, Any]:
         """`values_now` for coroutines."""
         values, missing = self._values_here(records, skip_errors)
         if missing:
-            fetched = await self.fetch(missing)
-            values.update((record.key, value) for record, value in zip(missing, fetched, strict=True))
+            values.update(await self.fetch(missing, skip_errors))
         return values
 
     def _values_here(self, records: Sequence[KeyRecord], skip: bool) -> tuple[dict[str, Any], list[KeyRecord]]:
         values: dict[str, Any] = {}
         missing: list[KeyRecord] = []
         for record in records:
-            if record.status is Status.FINISHED:
-                if record.payload is None:
-                    missing.append(record)
-                else:
+            if record.status is Status.FINISHED and record.payload is not None:
+                try:
                     values[record.key] = loads_payload(record.payload)
-            elif not skip:
-                error = self.error_of(record)
-                if error is not None:
-                    raise error
-                missing.append(record)  # lost since it settled, and computed again
+                except Exception:  # whatever loading a user's object raises
+                    if not skip:
+                        raise
+                continue
+            if not skip:
+                self.raise_error(record)
+            if record.status in (Status.FINISHED, Status.PENDING):  # PENDING: lost since it settled, and computed again
+                missing.append(record)
         return values, missing
 
-    async def fetch(self, records: Sequence[KeyRecord]) -> list[Any]:
-        """Results that stayed on workers, in order; from any loop."""
+    async def fetch(self, records: Sequence[KeyRecord], skip_errors: bool = False) -> dict[str, Any]:
+        """Results that stayed on workers, by key; from any loop. See `gathering`."""
         if asyncio.get_running_loop() is self.loop:
-            return await fetch(self, records)
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(fetch(self, records), self.loop))
+            return await fetch(self, records, skip_errors)
+        self._check_open()
+        return await asyncio.wrap_future(
+            asyncio.run_coroutine_threadsafe(fetch(self, records, skip_errors), self.loop)
+        )
 
     def worker(self, address: str) -> rpc:
         """The connection with a worker; on the loop."""
@@ -326,19 +316,30 @@ class Session:
 
     def run(self, coroutine: Any, timeout_s: float | None = None) -> Any:
         """Run a coroutine on the loop and wait for it in this thread. Raises TimeoutError."""
-        self._refuse_on_loop(coroutine)
+        try:
+            self.refuse_on_loop()
+            self._check_open()
+        except BaseException:
+            coroutine.close()
+            raise
         future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
         try:
             return future.result(timeout_s)
         except BaseException:
             future.cancel()
             raise
+        finally:
+            del future  # it holds the exception, whose traceback holds this frame
 
     def call_back(self, callback: Callable[..., object], future: Any) -> None:
-        """Run a user's callback in the thread that is there for them."""
-        if self._callbacks is None:
-            self._callbacks = ThreadPoolExecutor(1, thread_name_prefix="distributed-callbacks")
-        self._callbacks.submit(_call_back, callback, future)
+        """Run a user's callback in the thread that is there for them; here and now after the client's end."""
+        try:
+            with self.table.lock:
+                if self._callbacks is None:
+                    self._callbacks = ThreadPoolExecutor(1, thread_name_prefix="distributed-callbacks")
+            self._callbacks.submit(_call_back, callback, future)
+        except RuntimeError:  # shut down
+            _call_back(callback, future)
 
     # ------------------------------------------------------------ sending, on the loop
 
@@ -363,68 +364,42 @@ class Session:
             except CommClosedError:
                 return  # _on_close tells everybody
             except DistributedError as error:
-                self._reject(message, error)
+                self._retry_smaller(message, error)
 
     def _let_go(self, keys: Sequence[str]) -> None:
-        gone = []
-        with self.lock:
-            for key in keys:
-                record = self.records.get(key)
-                if record is None:
-                    continue
-                record.holders -= 1
-                if not record.holders:
-                    del self.records[key]
-                    gone.append(key)
-            if gone and self._end is None:
+        gone = self.table.let_go(keys)
+        if gone and self._end is None:
+            with self.table.lock:
                 self._outbox.append(ReleaseKeys(gone))
 
-    def _reject(self, message: Message, error: DistributedError) -> None:
-        """A message that cannot be sent (over a limit): its tasks fail, the connection lives."""
+    def _retry_smaller(self, message: Message, error: DistributedError) -> None:
+        """A message is over a limit: its task fails, or it is cut so that only those fail that do not fit by themselves."""
+        parts = halves(message)
+        if parts:
+            self._outbox.put_back(parts)
+            return
         logger.warning("%s could not be sent: %s", message.op, error)
         if isinstance(message, SubmitTasks):
+            self._outbox.unsend_functions(message.functions)
             failure = [f"distributed.errors.{type(error).__name__}", str(error), "", None]
-            self._on_failed(KeysFailed(message.keys, [failure] * len(message.keys)))
+            self.table.on_failed(KeysFailed(message.keys, [failure] * len(message.keys)))
 
     # ------------------------------------------------------------ receiving, on the loop
 
     def _on_message(self, wire: Any) -> None:
+        assert self._stream is not None
         try:
+            if isinstance(wire, ErrorReply):
+                raise ProtocolError(f"the scheduler closed the connection: {wire['text']}")
             message = from_wire(wire, SCHEDULER)
+            handler = self._handlers.get(type(message))
+            if handler is None:
+                raise ProtocolError(f"a client does not serve {message.op!r}")
         except ProtocolError as error:
             self._finish(error)
+            self._stream.close()
             return
-        self._handlers[type(message)](message)
-
-    def _on_done(self, message: KeysDone) -> None:
-        records, settled = self.records, []
-        with self.lock:
-            for key, payload in zip(message.keys, message.results, strict=True):
-                record = records.get(key)
-                if record is not None:
-                    record.status = Status.FINISHED
-                    record.payload = payload
-                    if record.waiters is not None:
-                        settled.append(record)
-        self._settle(settled)
-
-    def _on_failed(self, message: KeysFailed) -> None:
-        for key, failure in zip(message.keys, message.failures, strict=True):
-            self._decide(key, Status.ERROR, failure=failure)
-
-    def _on_cancelled(self, message: KeysCancelled) -> None:
-        for key in message.keys:
-            self._decide(key, Status.CANCELLED, reason=message.reason)
-
-    def _on_lost(self, message: KeysLost) -> None:
-        for key in message.keys:
-            if not message.recomputing:
-                self._decide(key, Status.LOST)
-                continue
-            with self.lock:
-                record = self.records.get(key)
-                if record is not None and record.payload is None:  # what came inline is not lost
-                    record.status = Status.PENDING
+        handler(message)
 
     def _on_server_closing(self, message: ServerClosing) -> None:
         self._finish(CommClosedError(self.scheduler_address, f"the scheduler ended: {message.reason}"))
@@ -434,43 +409,37 @@ class Session:
         text = reason.reason if isinstance(reason, CommClosedError) else str(reason)
         self._finish(CommClosedError(self.scheduler_address, f"the scheduler is gone ({text})"))
 
-    def _decide(self, key: str, status: Status, failure: Any = None, reason: str = "") -> None:
-        with self.lock:
-            record = self.records.get(key)
-            if record is None:
-                return
-            record.status, record.failure, record.reason, record.payload = status, failure, reason, None
-        self._settle([record])
-
-    def _settle(self, records: list[KeyRecord]) -> None:
-        for record in records:
-            waiters, record.waiters = record.waiters, None
-            for waiter in waiters or ():
-                waiter(record)
-
     # ------------------------------------------------------------ the end
 
     def _finish(self, error: DistributedError) -> None:
         if self._end is not None:
             return
-        with self.lock:
+        with self.table.lock:
             self._end = error
-            pending = [record for record in self.records.values() if record.status is Status.PENDING]
-            for record in pending:
-                record.status = Status.LOST
-        self._settle(pending)
+        self.table.lose_pending()
+
+    def _ended(self) -> CommClosedError | None:
+        """What to tell whoever wants something after the end: an exception of his own."""
+        end = self._end
+        return None if end is None else CommClosedError(self.scheduler_address, getattr(end, "reason", str(end)))
 
     def _check_open(self) -> None:
-        if self._end is not None:
-            raise CommClosedError(self.scheduler_address, getattr(self._end, "reason", str(self._end)))
+        error = self._ended()
+        if error is not None:
+            raise error
 
-    def _refuse_on_loop(self, coroutine: Any = None) -> None:
+    def refuse_on_loop(self) -> None:
+        """RuntimeError on the loop's own thread, which must not wait for itself."""
         if threading.get_ident() == self._thread:
-            if coroutine is not None:
-                coroutine.close()
             raise RuntimeError(
                 "this would block the loop that has to do the work: use Client(asynchronous=True) and await here"
             )
+
+
+def call_on(loop: asyncio.AbstractEventLoop, function: Callable[..., object], *args: Any) -> None:
+    """Call `function` on a loop of the user's, which may have ended: then nobody waits there any more."""
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(function, *args)
 
 
 def _open(future: asyncio.Future[None]) -> None:

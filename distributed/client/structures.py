@@ -15,7 +15,7 @@ __all__ = ["filled", "flatten", "records_in", "shaped_like"]
 def records_in(session: Session, value: Any) -> list[KeyRecord]:
     """Records of all futures in a structure, each once, in order."""
     if isinstance(value, FutureSequence):
-        return [session.records[key] for key in dict.fromkeys(value.keys)]
+        return [session.table.records[key] for key in dict.fromkeys(value.keys)]
     found: dict[str, KeyRecord] = {}
     todo = [value]
     while todo:
@@ -23,7 +23,7 @@ def records_in(session: Session, value: Any) -> list[KeyRecord]:
         if isinstance(entry, Future):
             found[entry.key] = entry._record
         elif isinstance(entry, FutureSequence):
-            found.update((key, session.records[key]) for key in entry.keys)
+            found.update((key, session.table.records[key]) for key in entry.keys)
         elif isinstance(entry, dict):
             todo.extend(reversed(entry.values()))
         elif isinstance(entry, (list, tuple, set, frozenset)):

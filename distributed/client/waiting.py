@@ -89,7 +89,7 @@ class _Waiter:
 
     def _subscribe(self, waiter: Any) -> None:
         for record in {future.key: future._record for future in self._futures}.values():
-            self._futures[0]._session.add_waiter(record, waiter)
+            self._futures[0]._session.table.add_waiter(record, waiter)
 
     def _count(self, record: KeyRecord) -> None:
         self._missing -= 1
@@ -124,7 +124,7 @@ class as_completed:  # noqa: N801  (the name users know from concurrent.futures)
     def add(self, future: Future) -> None:
         """Wait for this one too; the same future may be added again."""
         self._open += 1
-        future._session.add_waiter(future._record, lambda record: self._arrive(future))
+        future._session.table.add_waiter(future._record, lambda record: self._arrive(future))
 
     def update(self, futures: Iterable[Future]) -> None:
         """Wait for these too."""

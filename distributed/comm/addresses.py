@@ -54,6 +54,8 @@ def parse_address(value: Any, default_port: int | None = None) -> Address:
     host, port_text = _split_port(rest)
     if not host:
         raise AddressError(value, "the host is missing, write host:port")
+    if "/" in host or (":" in host and not _is_ipv6(host)):
+        raise AddressError(value, "write host:port or tcp://host:port")
     if port_text:
         return Address(scheme, host, _port(port_text, value))
     if default_port is None:
@@ -67,6 +69,13 @@ def is_loopback(host: str) -> bool:
         return True
     try:
         return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _is_ipv6(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).version == 6
     except ValueError:
         return False
 

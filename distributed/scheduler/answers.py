@@ -190,13 +190,16 @@ def _scattered(
     state: SchedulerState, worker: WorkerRecord, client: ClientRecord, task: TaskRecord, nbytes: int
 ) -> None:
     """`client` put the data of `task` on `worker`. A task that is on its way or has failed keeps its own fate."""
+    told: Iterable[ClientRecord] = (client,)
     if task.state is _RELEASED or (task.state is _ERRED and task.function is None):
         transition(state, task, _MEMORY, f"scattered by {client.client}")
         task.failure = None
         task.nbytes = nbytes
+        told = task.wanted_by or ()  # for others it was lost
     if task.state is _MEMORY:
         add_replica(task, worker)
-        state.outbox.tell_done(client, task.key, None, task.nbytes)
+        for listener in told:
+            state.outbox.tell_done(listener, task.key, None, task.nbytes)
         return
     _reject(state, worker, (task.key,))
     if task.failure is not None:

@@ -254,12 +254,12 @@ def forget_function_if_unused(state: SchedulerState, digest: bytes) -> None:
 def cancel(state: SchedulerState, keys: Iterable[str], reason: str) -> None:
     """Remove these tasks and all that depend on them, for every client; unknown keys are no error."""
     found: dict[TaskRecord, None] = {}
-    stack = [task for key in keys if (task := state.tasks.get(key)) is not None]
+    stack = [task for key in keys if (task := state.tasks.get(key)) is not None][::-1]
     while stack:
         task = stack.pop()
         if task not in found:
             found[task] = None
-            stack.extend(task.dependents or ())
+            stack.extend(reversed(tuple(task.dependents or ())))
     for task in found:
         for client in tuple(task.wanted_by or ()):
             remove_want(task, client)

@@ -192,13 +192,19 @@ def _deal_level(state: SchedulerState, priority: int) -> None:
     """Deal unrestricted tasks of one priority, in equal shares per thread, so that a small map spreads evenly."""
     queue = state.ready
     level = queue.levels[priority]
-    while level and state.room_threads:
+    threads = 0  # of the workers with room that have not had their share in this round
+    while queue.live and level and state.room_threads:
         worker = next(iter(state.idle or state.open))
-        share = -(-queue.live * worker.nthreads // state.room_threads)
+        if threads < worker.nthreads:
+            threads = state.room_threads
+        share = -(-queue.live * worker.nthreads // threads)
+        threads -= worker.nthreads
         if state.room_threads > SPREAD_THREADS:
             share = max(share, int(SHARE_MIN_S / _estimate_s(state, level[0])))
         _fill(state, queue, priority, worker, share)
         refresh_room(state, worker)
+    if not queue.live:
+        queue.clear()  # left-behind entries
 
 
 def _fill(state: SchedulerState, queue: ReadyQueue, priority: int, worker: WorkerRecord, share: int) -> None:

@@ -31,10 +31,11 @@ from distributed.errors import SchedulerFileError
 from distributed.scheduler.server import Scheduler
 from distributed.worker.server import Worker
 
-__all__ = ["cluster", "gen_cluster", "gen_test", "open_servers"]
+__all__ = ["cluster", "gen_cluster", "gen_test", "open_servers", "until"]
 
 PATIENCE_S = 30.0  # for processes to come up or to end
-POLL_S = 0.02
+POLL_S = 0.02  # between looks at processes that come up
+UNTIL_S = 0.001  # between looks at a condition
 TURNS = 5  # of the loop, for what was closed to end
 THREADS_S = 2.0  # for executor threads to end
 NCORES = (("127.0.0.1", 1), ("127.0.0.1", 2))
@@ -89,9 +90,7 @@ def gen_cluster(
         def run(*args: Any, **kwargs: Any) -> None:
             _run_clean(lambda: body(args, kwargs), timeout + PATIENCE_S)
 
-        # pytest reads from the signature which fixtures a test wants: ours are none.
-        parameters = list(inspect.signature(test).parameters.values())[client + 1 + len(ncores) :]
-        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        run.__signature__ = _without_first(test, client + 1 + len(ncores))  # type: ignore[attr-defined]
         return run
 
     return decorate
@@ -137,7 +136,21 @@ def cluster(nworkers: int = 2, nanny: bool = False) -> Iterator[tuple[dict[str, 
         yield {"address": address}, [{"address": worker} for worker in _workers_of(address)]
 
 
+async def until(condition: Callable[[], Any], timeout: float = 5) -> None:
+    """Wait until `condition()` is true; TimeoutError when it is not so within `timeout` seconds."""
+    async with asyncio.timeout(timeout):
+        while not condition():
+            await asyncio.sleep(UNTIL_S)
+
+
 # ---------------------------------------------------------------- running a test
+
+
+def _without_first(test: Callable[..., Any], count: int) -> inspect.Signature:
+    """The signature from which pytest reads the fixtures of a test: the first `count` arguments are none."""
+    parameters = inspect.signature(test).parameters.values()
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    return inspect.Signature([*positional[count:], *(p for p in parameters if p.kind is p.KEYWORD_ONLY)])
 
 
 async def _awaitable(test: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> None:

@@ -72,13 +72,13 @@ class Started:
         except subprocess.TimeoutExpired:
             raise AssertionError(f"still running after {timeout_s:g} s, having said:\n{self.said()}") from None
 
-    def signal(self, number: int) -> None:
+    def send(self, number: int) -> None:
         """Send it a signal."""
         self.process.send_signal(number)
 
     def end(self, number: int = signal.SIGTERM, timeout_s: float = PATIENCE_S) -> int:
         """Send a signal and wait for the end; its exit code."""
-        self.signal(number)
+        self.send(number)
         return self.wait(timeout_s)
 
 

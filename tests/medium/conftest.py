@@ -1,4 +1,4 @@
-"""What tests on loopback share: a key of their own, and a loop that forgives nothing for tests that are ``async def``."""
+"""What tests on loopback share: a key of their own, and for ``async def`` a loop that forgives nothing."""
 
 from __future__ import annotations
 
@@ -50,7 +50,9 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 
     async def body() -> None:
         loop = asyncio.get_running_loop()
-        loop.set_exception_handler(lambda _, context: faults.append(f"{context['message']}: {context.get('exception')!r}"))
+        loop.set_exception_handler(
+            lambda _, context: faults.append(f"{context['message']}: {context.get('exception')!r}")
+        )
         async with asyncio.timeout(TEST_S_MAX):
             await pyfuncitem.obj(**arguments)
         for _ in range(5):  # what was closed may end

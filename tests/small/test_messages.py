@@ -109,7 +109,9 @@ def test_the_sender_is_checked(op: str) -> None:
             from_wire(crossed(message), sender)
 
 
-@pytest.mark.parametrize("wire", [None, 5, "x", {}, [], [5], [None], [b"want-keys", []], {"op": "x"}, ("want-keys", [])])
+@pytest.mark.parametrize(
+    "wire", [None, 5, "x", {}, [], [5], [None], [b"want-keys", []], {"op": "x"}, ("want-keys", [])]
+)
 def test_what_is_no_list_that_begins_with_an_op_is_refused(wire: Any) -> None:
     with pytest.raises(ProtocolError, match="a list that begins with its op"):
         from_wire(wire, "client")
@@ -220,7 +222,7 @@ def test_an_index_outside_its_table_is_refused(op: str, changes: dict[str, Any])
 )
 def test_a_bad_spec_is_refused(spec: Any) -> None:
     wire = message_of("submit-tasks").to_wire()
-    wire[2] = [TaskSpec(b"d"), spec]
+    wire[2] = [list(TaskSpec(b"d")), spec]
     with pytest.raises(ProtocolError, match=r"submit-tasks: (a spec|spec\.)"):
         from_wire(wire, "client")
 
@@ -230,3 +232,12 @@ def test_a_negative_priority_is_allowed() -> None:
     back = from_wire(crossed(message), "client")
     assert isinstance(back, SubmitTasks)
     assert back.specs == [TaskSpec(b"d", -5)]
+
+
+def test_a_message_shows_its_fields_and_equals_its_like() -> None:
+    message = message_of("cancel-keys")
+    assert repr(message) == "CancelKeys(keys=['x'], force=True, reason=None)"
+    assert message != message_of("cancel-keys", force=False)
+    assert message != message_of("release-keys", keys=["x"])
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(message)

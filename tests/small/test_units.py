@@ -36,7 +36,16 @@ def test_sizes_are_understood(text: Any, nbytes: int) -> None:
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("90", 90), ("1.5m", 90), ("20 ms", 0.02), ("3us", 3e-6), ("2 h", 7200), ("1d", 86400), ("5min", 300), (0.25, 0.25)],
+    [
+        ("90", 90),
+        ("1.5m", 90),
+        ("20 ms", 0.02),
+        ("3us", 3e-6),
+        ("2 h", 7200),
+        ("1d", 86400),
+        ("5min", 300),
+        (0.25, 0.25),
+    ],
 )
 def test_times_are_understood(text: Any, seconds: float) -> None:
     assert parse_seconds(text) == pytest.approx(seconds)
@@ -44,7 +53,24 @@ def test_times_are_understood(text: Any, seconds: float) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "x", "1x", "-1", -1, "1 2", "1_000", "nan", "inf", float("inf"), float("nan"), "1e999", "1e308 TB", True, None, 10**400],
+    [
+        "",
+        "x",
+        "1x",
+        "-1",
+        -1,
+        "1 2",
+        "1_000",
+        "nan",
+        "inf",
+        float("inf"),
+        float("nan"),
+        "1e999",
+        "1e308 TB",
+        True,
+        None,
+        10**400,
+    ],
     ids=lambda value: str(value)[:9],
 )
 def test_what_is_no_quantity_is_refused_with_the_name_of_the_setting(text: Any) -> None:

@@ -129,7 +129,9 @@ async def test_nobody_there_is_a_time_out_that_names_address_time_and_reason() -
     free = bind(parse_address(ANYWHERE))[0]
     address = Address("tcp", *free.getsockname())
     free.close()
-    with pytest.raises(ConnectTimeoutError, match=rf"^Timed out while connecting to {address} after 0.05 s: Connection refused"):
+    with pytest.raises(
+        ConnectTimeoutError, match=rf"^Timed out while connecting to {address} after 0.05 s: Connection refused"
+    ):
         await connect_address(address, 0.05)
     with pytest.raises(ConnectTimeoutError, match="nothing in this process listens as inproc://nobody"):
         await connect_address("inproc://nobody", 0.01)
@@ -148,7 +150,7 @@ async def test_a_server_that_hangs_up_is_tried_again_until_time_is_up() -> None:
         await writer.wait_closed()
 
     server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
-    with pytest.raises(ConnectTimeoutError, match="closed it|reset by peer"):
+    with pytest.raises(ConnectTimeoutError, match=r"closed it|reset by peer"):
         await connect_address(server.sockets[0].getsockname(), 0.05)
     server.close()
     await server.wait_closed()
@@ -175,7 +177,9 @@ async def test_an_address_that_cannot_be_used_is_not_tried(address: Any) -> None
 async def test_another_key_is_an_authentication_error_at_once() -> None:
     async with listening() as listener:
         start = asyncio.get_running_loop().time()
-        with pytest.raises(AuthenticationError, match=r"different key; both sides need the same key file \(set DISTRIBUTED_KEY"):
+        with pytest.raises(
+            AuthenticationError, match=r"different key; both sides need the same key file \(set DISTRIBUTED_KEY"
+        ):
             await connect_address(listener.addresses[0], 10, keys=OTHER_KEYS)
         assert asyncio.get_running_loop().time() - start < 1
         await until(lambda: listener.refused == 1)
@@ -368,7 +372,9 @@ async def test_without_descriptors_the_listener_rests_and_then_goes_on(monkeypat
 def test_a_port_that_is_taken_is_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(PortTakenError, match=f"cannot listen on 127.0.0.1:{port}: Address already in use; choose another"):
+        with pytest.raises(
+            PortTakenError, match=f"cannot listen on 127.0.0.1:{port}: Address already in use; choose another"
+        ):
             bind(Address("tcp", "127.0.0.1", port))
 
 

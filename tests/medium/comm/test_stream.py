@@ -48,7 +48,17 @@ async def quiet(stream: Stream, turns: int = 50) -> None:
 
 async def test_messages_arrive_in_order_whatever_they_hold() -> None:
     a, b = pair()
-    messages = [None, 0, {"op": SENTINEL * 1000}, [1, b"\xc1" * 100_000, {2: (3,)}], b"", "", b"x" * 3 * MiB, {}, SENTINEL]
+    messages = [
+        None,
+        0,
+        {"op": SENTINEL * 1000},
+        [1, b"\xc1" * 100_000, {2: (3,)}],
+        b"",
+        "",
+        b"x" * 3 * MiB,
+        {},
+        SENTINEL,
+    ]
     for message in messages:
         a.write_message_nowait(message)
     received = [await b.read_message() for _ in messages]
@@ -102,7 +112,7 @@ async def test_reading_from_a_stream_that_the_other_side_closed_tells_so() -> No
     await a.close_after_flush()
     assert await b.read_message() == "last words"
     for _ in range(2):
-        with pytest.raises(CommClosedError, match="connection with inproc://b is closed: the other side closed it$"):
+        with pytest.raises(CommClosedError, match=r"connection with inproc://b is closed: the other side closed it$"):
             await b.read_message()
     with pytest.raises(CommClosedError):
         b.write_message_nowait(1)
@@ -373,3 +383,13 @@ async def test_a_stream_outlives_its_loop_without_harm() -> None:
     for stream in streams:
         stream.close()
         assert stream.closed()
+
+
+async def test_a_paused_stream_notices_that_its_peer_has_left_when_it_writes() -> None:
+    a, b = pair()
+    a.pause_reading()
+    b.close()
+    a.write_message_nowait(1)
+    await until(a.closed)
+    with pytest.raises(CommClosedError, match="Broken pipe"):
+        await a.flush()

@@ -109,3 +109,12 @@ async def test_send_recv_and_rpc_accept_an_iostream() -> None:
     with pytest.raises(CommClosedError, match="this rpc was closed"):
         await remote.add(x=1)
     a.close(), b.close()
+
+
+@pytest.mark.parametrize("begun", [b"", b"\x81\xa1"])
+async def test_an_end_before_the_end_of_a_header_is_a_closed_stream(begun: bytes) -> None:
+    a, b = pair()
+    await a.write(begun)
+    a.close()
+    with pytest.raises(StreamClosedError):
+        await read(b)

@@ -37,12 +37,12 @@ async def stream_data_natively(stream: Any, interval: float = 1) -> None:
 @pytest.fixture
 def loop() -> Iterator[IOLoop]:
     """The loop of the page, which its program leaves to the end of the process."""
-    loop = IOLoop()
-    loop.make_current()
+    asyncio.set_event_loop(asyncio.new_event_loop())
+    loop = IOLoop.current()
     yield loop
     loop.run_sync(lambda: gen.sleep(0))  # type: ignore[arg-type, return-value]
-    loop.clear_current()
     loop.close(all_fds=True)
+    asyncio.set_event_loop(None)
 
 
 def test_the_page_runs_with_yield(loop: IOLoop) -> None:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +15,6 @@ from distributed.core import (
     BadRequestError,
     CommClosedError,
     ErrorReply,
-    PermissionDeniedError,
     RemoteError,
     Server,
     UnencodableError,
@@ -33,7 +30,11 @@ from distributed.core import (
     to_serialize,
     write,
 )
-from distributed.errors import AddressError, CancelledError, ConfigError, MessageTooLargeError, PortTakenError, ProtocolError
+from distributed.errors import (
+    CancelledError,
+    MessageTooLargeError,
+    ProtocolError,
+)
 from distributed.protocol.failure import RemoteTraceback
 
 
@@ -204,7 +205,14 @@ async def test_requests_on_one_stream_are_answered_in_order() -> None:
 
 
 async def test_values_cross_a_server_unharmed() -> None:
-    values = [None, sentinel * 1000, {"status": "error"}, {"status": "uncaught-error", "type": "E"}, [1, {2: b"\xc1"}], ""]
+    values = [
+        None,
+        sentinel * 1000,
+        {"status": "error"},
+        {"status": "uncaught-error", "type": "E"},
+        [1, {2: b"\xc1"}],
+        "",
+    ]
     async with connected() as stream:
         for value in values:
             assert await ask(stream, {"op": "echo", "value": value}) == value
@@ -252,7 +260,11 @@ async def test_op_close_answers_ok_and_ends_the_connection(reply: bool) -> None:
         ({"x": 1}, BadRequestError, "the request has no 'op'"),
         ({}, BadRequestError, "the request has no 'op'"),
         ({"op": None}, BadRequestError, "the request has no 'op'"),
-        ({"op": "add", "x": 1, "z": 2}, BadRequestError, r"add\(x: 'int', y: 'int' = 10\).*unexpected keyword argument 'z'"),
+        (
+            {"op": "add", "x": 1, "z": 2},
+            BadRequestError,
+            r"add\(x: 'int', y: 'int' = 10\).*unexpected keyword argument 'z'",
+        ),
         ({"op": "add"}, BadRequestError, r"add\(x: .*missing a required argument: 'x'"),
         ({"op": "add_later", "x": 1}, BadRequestError, r"add_later\(x: .*missing a required argument: 'y'"),
         ({"op": "add_by_yield", "x": 1}, BadRequestError, r"add_by_yield\(x: .*missing a required argument: 'y'"),
@@ -261,7 +273,9 @@ async def test_op_close_answers_ok_and_ends_the_connection(reply: bool) -> None:
         ({"op": "negative", "self": 1}, BadRequestError, r"negative\(x: "),
     ],
 )
-async def test_a_bad_request_is_answered_by_a_typed_error_and_the_connection_lives(request_: Any, kind: type, text: str) -> None:
+async def test_a_bad_request_is_answered_by_a_typed_error_and_the_connection_lives(
+    request_: Any, kind: type, text: str
+) -> None:
     async with connected() as stream:
         answer = await ask(stream, request_)
         assert type(answer) is ErrorReply
@@ -273,7 +287,9 @@ async def test_a_bad_request_is_answered_by_a_typed_error_and_the_connection_liv
         assert await ask(stream, {"op": "ping"}) == b"pong"
 
 
-@pytest.mark.parametrize("request_", [None, 5, "ping", b"ping", [], [1, 2, 3], ["ping"], [0, "x", "ping", {}], [0], [{}, 1, 2, 3]])
+@pytest.mark.parametrize(
+    "request_", [None, 5, "ping", b"ping", [], [1, 2, 3], ["ping"], [0, "x", "ping", {}], [0], [{}, 1, 2, 3]]
+)
 async def test_what_is_no_dict_is_answered_by_an_error_and_the_connection_ends(request_: Any) -> None:
     async with connected() as stream:
         answer = await ask(stream, request_)
@@ -318,6 +334,12 @@ async def test_a_type_error_inside_a_handler_is_not_mistaken_for_a_bad_request()
         assert await ask(stream, {"op": "echo", "value": 1}) == 1
 
 
+async def test_a_builtin_that_tells_no_signature_serves_too() -> None:
+    async with connected({"max": max}) as stream:
+        assert (await ask(stream, {"op": "ops"}))["max"]["signature"] == "(...)"
+        assert type(clean_exception(await ask(stream, {"op": "max", "x": 1}))) is TypeError
+
+
 async def test_garbage_after_authentication_ends_this_connection_only() -> None:
     async with serving() as server:
         good, bad = await connect(server.address), await connect(server.address)
@@ -351,7 +373,7 @@ async def test_an_answer_over_the_limit_is_an_error_and_the_connection_lives() -
 
 @pytest.mark.parametrize("request_", [{"op": "throw", "which": "KeyError"}, [0, 1, "throw", {"which": "KeyError"}]])
 async def test_where_not_even_an_error_fits_the_connection_ends(request_: Any) -> None:
-    async with connected({"throw": throw}, max_buffer_size=80) as stream:
+    async with connected({"throw": throw}, max_buffer_size=50) as stream:
         await write(stream, request_)
         with pytest.raises(CommClosedError):
             await read(stream)
@@ -411,257 +433,6 @@ async def test_error_message_and_clean_exception_are_each_others_inverse() -> No
     assert type(clean_exception(message)) is KeyError
 
 
-# ---------------------------------------------------------------- streaming
-
-
-@pytest.mark.parametrize("how", ["close", "stop", "reset"])
-async def test_a_streaming_handler_stops_when_its_client_leaves_or_the_server_ends(how: str) -> None:
-    ended: list[str] = []
-
-    async def stream_forever(stream: Any) -> None:
-        try:
-            for number in range(10**9):
-                await write(stream, number)
-                await asyncio.sleep(0 if number < 5 else 60)  # also while it sleeps
-        except asyncio.CancelledError:
-            ended.append("cancelled")
-            raise
-
-    async with serving({"stream": stream_forever}) as server:
-        stream = await connect(server.address)
-        await write(stream, {"op": "stream"})
-        assert [await read(stream) for _ in range(6)] == list(range(6))
-        if how == "reset":
-            stream._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
-        if how == "stop":
-            server.stop()
-        else:
-            stream.close()
-        await until(lambda: ended == ["cancelled"])
-        await until(lambda: not server._connections)
-        stream.close()
-
-
-async def test_a_gen_coroutine_that_streams_ends_at_its_next_write() -> None:
-    ended: list[str] = []
-
-    @gen.coroutine
-    def stream_forever(stream: Any) -> Any:
-        try:
-            while True:
-                yield write(stream, 1)
-                yield gen.moment
-        except CommClosedError:
-            ended.append("closed")
-            raise
-
-    async with connected({"stream": stream_forever}) as stream:
-        await write(stream, {"op": "stream"})
-        assert await read(stream) == 1
-        stream.close()
-        await until(lambda: bool(ended))
-
-
-async def test_a_streaming_handler_that_returns_writes_what_it_returns() -> None:
-    async def three(stream: Any) -> str:
-        for number in range(3):
-            await write(stream, number)
-        return "end"
-
-    async with connected({"three": three}) as stream:
-        await write(stream, {"op": "three"})
-        assert [await read(stream) for _ in range(4)] == [0, 1, 2, "end"]
-        await write(stream, {"op": "three", "reply": False})
-        await write(stream, {"op": "ping"})
-        assert [await read(stream) for _ in range(4)] == [0, 1, 2, b"pong"]
-
-
-async def test_a_handler_may_read_its_stream_and_use_raw_bytes() -> None:
-    async def talk(stream: Any) -> str:
-        name = await read(stream)
-        await stream.write(b"raw")
-        stream.set_close_callback(lambda: None)
-        stream.set_close_callback(None)
-        return f"hello {name} {stream.closed()}"
-
-    async with connected({"talk": talk}) as stream:
-        await write(stream, {"op": "talk"})
-        await write(stream, "alice")
-        assert await stream.read_bytes(3) == b"raw"
-        assert await read(stream) == "hello alice False"
-
-
-async def test_a_handler_cannot_keep_the_server_from_noticing_the_end() -> None:
-    async def forget(stream: Any) -> None:
-        stream.set_close_callback(None)
-        await asyncio.sleep(60)
-
-    async with serving({"forget": forget}) as server:
-        stream = await connect(server.address)
-        await write(stream, {"op": "forget"})
-        await until(lambda: bool(server._connections))
-        stream.close()
-        await until(lambda: not server._connections)
-
-
-async def test_a_streaming_handler_waits_for_a_client_that_does_not_read() -> None:
-    written = 0
-
-    async def flood(stream: Any) -> None:
-        nonlocal written
-        while True:
-            await write(stream, b"x" * 2**20)
-            written += 1
-
-    async with connected({"flood": flood}) as stream:
-        await write(stream, {"op": "flood"})
-        last, still = -1, 0
-        while still < 100:
-            still = still + 1 if written == last else 0
-            last = written
-            await asyncio.sleep(0)
-        assert 4 <= written < 30
-        for _ in range(50):
-            assert len(await read(stream)) == 2**20
-        assert written >= 40
-
-
-# ---------------------------------------------------------------- listening
-
-
-async def test_listen_takes_none_zero_a_number_or_an_address(tmp_path: Path) -> None:
-    class WithDefault(Server):
-        default_port = 0
-
-    probe = Server()
-    probe.listen(0)
-    free = probe.port
-    probe.stop()
-    for port in (None, 0, free, str(free), f"127.0.0.1:{free}", f"unix://{tmp_path}/s", "inproc://core"):
-        server = WithDefault()
-        server.listen(port)
-        assert await send_recv(server.address, op="ping") == b"pong"
-        if port == free:
-            assert server.port == free
-        server.stop()
-
-
-async def test_a_server_may_listen_in_several_places() -> None:
-    async with serving(port="inproc://several") as server:
-        server.listen(0)
-        assert server.address == "inproc://several"
-        assert await send_recv("127.0.0.1", port=server.port, op="ping") == b"pong"
-        assert await send_recv("inproc://several", op="ping") == b"pong"
-
-
-def test_a_server_that_does_not_listen_has_no_port_and_says_what_to_do() -> None:
-    server = Server()
-    with pytest.raises(OSError, match="Server has no port.  Please call .listen first"):
-        _ = server.port
-    with pytest.raises(OSError, match="Please call .listen first"):
-        _ = server.address
-    assert repr(server) == "<Server not listening>"
-
-
-async def test_a_port_that_is_taken_is_named() -> None:
-    async with serving() as server:
-        with pytest.raises(PortTakenError, match=f"127.0.0.1:{server.port}: Address already in use; choose another port"):
-            Server().listen(server.port)
-
-
-@pytest.mark.parametrize("host", ["0.0.0.0", "", "::", "10.0.0.1", "example.org"])
-async def test_a_host_that_others_can_reach_is_refused_unless_spelled_out(host: str) -> None:
-    with pytest.raises((ConfigError, AddressError)) as caught:
-        Server().listen(0, host)
-    if host:
-        assert "beyond this machine connections must be encrypted" in str(caught.value)
-        assert "--insecure" in str(caught.value)
-        with pytest.raises(ConfigError):
-            Server().listen(f"tcp://[{host}]:0")
-
-
-async def test_insecure_spelled_out_is_obeyed() -> None:
-    server = Server()
-    server.listen(0, "0.0.0.0", insecure=True)
-    assert await send_recv("127.0.0.1", port=server.port, op="ping") == b"pong"
-    server.stop()
-
-
-@pytest.mark.parametrize("port", [-1, 70_000, "x", "http://h:1"])
-async def test_what_is_no_port_is_refused(port: Any) -> None:
-    with pytest.raises(AddressError):
-        Server().listen(port)
-
-
-@pytest.mark.parametrize("op", ["_private", "__class__", "close", 5, None, b"x"])
-def test_ops_that_could_not_be_called_are_refused_early(op: Any) -> None:
-    with pytest.raises(TypeError, match="cannot be an op"):
-        Server({op: add})
-
-
-def test_handlers_that_cannot_be_called_are_refused_early() -> None:
-    with pytest.raises(TypeError, match="the handler of 'add' is a int and cannot be called"):
-        Server({"add": 5})
-
-
-async def test_stopping_ends_listening_and_every_connection() -> None:
-    async with serving() as server:
-        stream = await connect(server.address)
-        assert await ask(stream, {"op": "ping"}) == b"pong"
-        address = server.address
-        server.stop()
-        with pytest.raises(CommClosedError):
-            await read(stream)
-        with pytest.raises(TimeoutError):
-            await connect(address, timeout=0.02)
-
-
-# ---------------------------------------------------------------- roles
-
-
-@pytest.mark.parametrize("op", ["add", "throw"])
-async def test_readonly_may_look_and_nothing_else(op: str) -> None:
-    async with connected(role="readonly") as stream:
-        assert await ask(stream, {"op": "ping"}) == b"pong"
-        assert (await ask(stream, {"op": "identity"}))["type"] == "Server"
-        assert "add" in await ask(stream, {"op": "ops"})
-        error = clean_exception(await ask(stream, {"op": op, "x": 1}))
-        assert type(error) is PermissionDeniedError
-        assert f"role 'readonly' may not call '{op}'" in str(error)
-
-
-async def test_readonly_may_send_no_pickles() -> None:
-    async with connected(role="readonly") as stream:
-        await write(stream, {"op": "ping", "x": to_serialize(1)})
-        with pytest.raises(CommClosedError):
-            await read(stream)
-
-
-async def test_a_reader_unpickles_nothing_that_a_server_sends_as_an_error() -> None:
-    """Whoever holds a key for reading can pose as a server to others who do."""
-
-    class Posing(Server):
-        def identity(self, stream: Any) -> Any:
-            raise TwoArgumentsThatPickle(1, "x")
-
-    server = Posing()
-    server.listen(0)
-    from distributed.core import rpc
-
-    async with rpc(server.address, role="readonly") as remote:
-        with pytest.raises(RemoteError):
-            await remote.identity()
-    async with rpc(server.address) as remote:
-        with pytest.raises(TwoArgumentsThatPickle):
-            await remote.identity()
-    server.stop()
-
-
-class TwoArgumentsThatPickle(Exception):
-    def __init__(self, code: int, reason: str) -> None:
-        super().__init__(code, reason)
-
-
 # ---------------------------------------------------------------- helpers
 
 
@@ -719,7 +490,7 @@ async def test_a_connection_torn_in_a_message_is_told_so() -> None:
             await read(stream)
 
 
-async def test_64_megabytes_echo() -> None:
-    data = bytes(64 * 2**20)
+async def test_8_megabytes_echo() -> None:
+    data = bytes(8 * 2**20)
     async with connected() as stream:
         assert await ask(stream, {"op": "echo", "value": data}) == data

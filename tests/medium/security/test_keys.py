@@ -93,7 +93,18 @@ def test_what_is_no_regular_file_is_refused_and_closed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "hello", HEX[:-2], HEX + "00", "admin:" + HEX, "client:", "client:" + HEX + ":", "\xff" * 64, "z" * 64, HEX + "x" * 5000],
+    [
+        "",
+        "hello",
+        HEX[:-2],
+        HEX + "00",
+        "admin:" + HEX,
+        "client:",
+        "client:" + HEX + ":",
+        "\xff" * 64,
+        "z" * 64,
+        HEX + "x" * 5000,
+    ],
 )
 def test_a_file_without_a_key_is_refused_and_its_text_not_shown(tmp_path: Path, text: str) -> None:
     with pytest.raises(KeyFileError, match="holds no key") as caught:

@@ -88,6 +88,8 @@ def test_loopback_is_loopback(host: str, answer: bool) -> None:
     assert is_loopback(host) is answer
 
 
-@pytest.mark.parametrize("host", ["", "0.0.0.0", "::", "10.0.0.1", "host.example", "localhost.example", "::ffff:10.0.0.1"])
+@pytest.mark.parametrize(
+    "host", ["", "0.0.0.0", "::", "10.0.0.1", "host.example", "localhost.example", "::ffff:10.0.0.1"]
+)
 def test_everything_else_is_not(host: str) -> None:
     assert not is_loopback(host)

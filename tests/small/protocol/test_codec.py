@@ -14,7 +14,16 @@ from hypothesis import strategies as st
 
 from distributed.errors import MessageTooLargeError, ProtocolError, UnencodableError
 from distributed.protocol import codec
-from distributed.protocol.codec import SENTINEL, ErrorReply, Limits, decode, encode, encode_plain, frame_lengths, unescape
+from distributed.protocol.codec import (
+    SENTINEL,
+    ErrorReply,
+    Limits,
+    decode,
+    encode,
+    encode_plain,
+    frame_lengths,
+    unescape,
+)
 from distributed.protocol.framing import NOTHING, MessageDecoder
 from distributed.protocol.serialize import Serialized, to_serialize
 
@@ -26,9 +35,19 @@ EXTENSIONS = st.builds(
 )
 TIMESTAMPS = st.builds(msgpack.Timestamp, st.integers(-(2**40), 2**40), st.integers(0, 10**9 - 1))
 INTEGERS = st.integers(-(2**63), 2**64 - 1)
-BIG_BYTES = st.builds(lambda unit, extra: (unit * BIG)[: BIG + extra], st.sampled_from([b"\xc1\x00", b"x"]), st.integers(0, 3))
+BIG_BYTES = st.builds(
+    lambda unit, extra: (unit * BIG)[: BIG + extra], st.sampled_from([b"\xc1\x00", b"x"]), st.integers(0, 3)
+)
 SCALARS = (
-    st.none() | st.booleans() | INTEGERS | st.floats() | SURROGATES | st.binary(max_size=50) | EVIL | EXTENSIONS | TIMESTAMPS
+    st.none()
+    | st.booleans()
+    | INTEGERS
+    | st.floats()
+    | SURROGATES
+    | st.binary(max_size=50)
+    | EVIL
+    | EXTENSIONS
+    | TIMESTAMPS
 )
 KEYS = SURROGATES | INTEGERS | st.binary(max_size=20) | st.booleans() | st.none() | TIMESTAMPS
 VALUES = st.recursive(
@@ -78,7 +97,9 @@ def test_the_sentinel_stands_nowhere_in_a_header_but_at_its_end(value: Any) -> N
     cuts=st.lists(st.integers(1, 40_000), min_size=1, max_size=20),
     in_place=st.booleans(),
 )
-def test_messages_in_a_row_arrive_whole_however_they_are_cut(values: list[Any], cuts: list[int], in_place: bool) -> None:
+def test_messages_in_a_row_arrive_whole_however_they_are_cut(
+    values: list[Any], cuts: list[int], in_place: bool
+) -> None:
     stream = b"".join(bytes(buffer) for value in values for buffer in encode(value))
     decoder, received, position, turn = MessageDecoder(Limits()), [], 0, 0
     while position < len(stream):
@@ -186,7 +207,9 @@ def test_an_error_reply_is_told_from_a_dict_with_the_same_keys() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [{1, 2}, object(), np.int64(3), np.arange(3), 1j, frozenset(), Ellipsis, print], ids=lambda v: type(v).__name__
+    "value",
+    [{1, 2}, object(), np.int64(3), np.arange(3), 1j, frozenset(), Ellipsis, print],
+    ids=lambda v: type(v).__name__,
 )
 @pytest.mark.parametrize("wrap", [lambda v: v, lambda v: {"x": [v]}, lambda v: (1, (v,))])
 def test_what_messages_cannot_carry_is_refused_with_type_and_cure(value: Any, wrap: Any) -> None:
@@ -369,7 +392,9 @@ def test_a_whole_header_over_the_limit_is_refused_before_it_is_parsed() -> None:
 @settings(max_examples=150)
 @given(
     chunks=st.lists(
-        st.binary(max_size=60) | EVIL | st.sampled_from([SENTINEL, extension(101, packed(5)), extension(103, packed([2, 3]))]),
+        st.binary(max_size=60)
+        | EVIL
+        | st.sampled_from([SENTINEL, extension(101, packed(5)), extension(103, packed([2, 3]))]),
         max_size=12,
     )
 )

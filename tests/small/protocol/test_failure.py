@@ -147,7 +147,9 @@ def test_a_detail_that_is_no_exception_is_passed_over(detail: bytes) -> None:
     assert type(exception_from_failure(["KeyError", "x", "", detail], "there")) is RemoteError
 
 
-@pytest.mark.parametrize("name", ["exec", "SystemExit", "no.such.Error", "distributed.errors.annotations", "", ".", "int"])
+@pytest.mark.parametrize(
+    "name", ["exec", "SystemExit", "no.such.Error", "distributed.errors.annotations", "", ".", "int"]
+)
 def test_names_that_are_no_exceptions_make_a_remote_error(name: str) -> None:
     assert type(exception_from_failure([name, "x", "", None], "there")) is RemoteError
     assert type(exception_from_failure([name, "x", "", {"key": 1}], "there")) is RemoteError
@@ -189,3 +191,11 @@ def test_a_reply_is_a_failure_with_names() -> None:
 
 def test_an_exception_that_was_never_raised_has_no_traceback_but_its_own_line() -> None:
     assert failure_from_exception(KeyError("x"))[2] == "KeyError: 'x'\n"
+
+
+def test_a_traceback_that_cannot_be_written_hides_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*args: Any, **options: Any) -> None:
+        raise OSError("source is gone")
+
+    monkeypatch.setattr("traceback.TracebackException", broken)
+    assert failure_from_exception(KeyError("x"))[:3] == ["KeyError", "'x'", "<no traceback: OSError>"]

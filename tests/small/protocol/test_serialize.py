@@ -18,6 +18,7 @@ from distributed.protocol.serialize import (
     loads_function,
     loads_payload,
     payload_nbytes,
+    raiser,
     to_serialize,
 )
 
@@ -84,7 +85,7 @@ def test_what_seems_to_be_of_the_callers_script_travels_by_value_too() -> None:
 
 @pytest.mark.parametrize("value", [threading.Lock(), Refuses()], ids=["lock", "refuses"])
 def test_what_cannot_be_pickled_is_refused_with_its_role_and_type(value: Any) -> None:
-    with pytest.raises(UnpicklableError, match="a result of type (lock|Refuses) cannot be pickled") as caught:
+    with pytest.raises(UnpicklableError, match=r"a result of type (lock|Refuses) cannot be pickled") as caught:
         dumps_payload(value, "a result")
     assert caught.value.what == "a result"
     with pytest.raises(UnpicklableError, match="a function"):
@@ -101,3 +102,8 @@ def test_a_payload_that_is_wrapped_stays_opaque() -> None:
 
 def test_a_task_ref_survives_and_shows_its_key() -> None:
     assert repr(loads_payload(dumps_payload(TaskRef("x-1")))) == "TaskRef('x-1')"
+
+
+def test_what_stands_for_a_value_that_could_not_be_pickled_raises_when_loaded() -> None:
+    with pytest.raises(UnpicklableError, match="a result of type lock"):
+        raiser(UnpicklableError("a result", "lock", "no")).load()

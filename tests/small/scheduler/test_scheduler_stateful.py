@@ -85,6 +85,7 @@ class Worker:
                 needs = (message.dependencies or [None] * len(message.keys))[index] or []
                 assert all(message.who_has[need] for need in needs), "a dependency without holders"
                 self.queue[key] = (attempt, needs, message.who_has)
+                self.data.pop(key, None)  # of an attempt that counts no more
         elif isinstance(message, CancelTasks):
             for key in message.keys:
                 self.queue.pop(key, None)

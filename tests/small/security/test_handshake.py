@@ -131,7 +131,7 @@ def test_the_server_refuses_garbage(name: str) -> None:
 
 @pytest.mark.parametrize("name", GARBAGE)
 def test_the_client_refuses_garbage(name: str) -> None:
-    with pytest.raises(AuthenticationError, match="not a server of this version|different key"):
+    with pytest.raises(AuthenticationError, match=r"not a server of this version|different key"):
         client().prove(GARBAGE[name][:CHALLENGE_NBYTES])
 
 

@@ -8,12 +8,14 @@ from distributed.security.keys import Keyring, keyring_from_master
 from distributed.security.permissions import may_call, may_send_objects
 
 
-@pytest.mark.parametrize("op", ["identity", "ping", "ops", "close", "scheduler_info", "why", "story", "health"])
+@pytest.mark.parametrize("op", ["identity", "ping", "ops", "close", "scheduler_info", "health"])
 def test_everybody_may_look(op: str) -> None:
     assert all(may_call(role, op) for role in ("client", "worker", "readonly"))
 
 
-@pytest.mark.parametrize("op", ["add", "anything", "", "terminate", "register_client", "register_worker", "get_data", "kill"])
+@pytest.mark.parametrize(
+    "op", ["add", "anything", "", "terminate", "register_client", "register_worker", "get_data", "kill"]
+)
 def test_readonly_may_do_nothing_else(op: str) -> None:
     assert not may_call("readonly", op)
 

@@ -1,0 +1,173 @@
+"""The records of all keys that somebody in this program holds, and whoever waits for them.
+
+What the scheduler says changes records on the loop; users hold, release and wait from any thread. One lock guards all.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from distributed.client.records import KeyRecord, Latch, Status
+from distributed.messages import Failure, KeysCancelled, KeysDone, KeysFailed, KeysLost
+
+__all__ = ["KeyTable"]
+
+Waiter = Callable[[KeyRecord], Any]
+
+
+class KeyTable:
+    """See the module.
+
+    Attributes:
+        records: by key.
+        lock: of records, their holders and waiters; short, never held while code of others runs.
+    """
+
+    def __init__(self) -> None:
+        self.records: dict[str, KeyRecord] = {}
+        self.lock = threading.Lock()
+
+    # ------------------------------------------------------------ what users hold
+
+    def hold(self, key: str) -> KeyRecord:
+        """One more holder of a key that is known here."""
+        with self.lock:
+            record = self.records[key]
+            record.holders += 1
+            return record
+
+    def admit(self, key: str) -> tuple[KeyRecord, bool]:
+        """One more holder of any key, and whether the scheduler has to hear of it. The caller has the lock."""
+        record = self.records.get(key)
+        if record is None:
+            record = self.records[key] = KeyRecord(key)
+            return record, True
+        record.holders += 1
+        if record.status is Status.CANCELLED or record.status is Status.LOST:
+            record.status, record.reason = Status.PENDING, ""  # the scheduler has forgotten it: asking means computing
+            return record, True
+        return record, False
+
+    def let_go(self, keys: Sequence[str]) -> list[str]:
+        """One holder less of each of `keys`; those that nobody holds now are forgotten, and returned."""
+        gone: list[str] = []
+        waited_for: list[KeyRecord] = []
+        with self.lock:
+            for key in keys:
+                record = self.records.get(key)
+                if record is None:
+                    continue
+                record.holders -= 1
+                if record.holders:
+                    continue
+                del self.records[key]
+                gone.append(key)
+                if record.payload is None and record.failure is None and record.status is not Status.LOST:
+                    # Whoever released it by hand and asks for it later must not wait for ever.
+                    record.status, record.reason = Status.CANCELLED, "it was released here"
+                    if record.waiters is not None:
+                        waited_for.append(record)
+        self.settle(waited_for)
+        return gone
+
+    def begin_cancelling(self, records: Iterable[KeyRecord]) -> None:
+        """Whatever they were, these are PENDING until the scheduler has answered. The caller has the lock."""
+        for record in records:
+            is_ours = self.records.get(record.key) is record
+            if is_ours and record.status is not Status.CANCELLED and record.status is not Status.LOST:
+                record.status, record.is_cancelling = Status.PENDING, True
+                record.payload = record.failure = None
+
+    # ------------------------------------------------------------ waiting
+
+    def add_waiter(self, record: KeyRecord, waiter: Waiter) -> None:
+        """Call ``waiter(record)`` on the loop when it settles; here and now if it has."""
+        with self.lock:
+            if record.status is Status.PENDING:
+                if record.waiters is None:
+                    record.waiters = []
+                record.waiters.append(waiter)
+                return
+        waiter(record)
+
+    def forget_waiter(self, records: Iterable[KeyRecord], waiter: Waiter) -> None:
+        """`waiter` waits no longer for `records`: its time is up, or it has seen enough."""
+        with self.lock:
+            for record in records:
+                if record.waiters and waiter in record.waiters:
+                    record.waiters.remove(waiter)
+
+    def latch(self, records: Iterable[KeyRecord]) -> Latch:
+        """Opens when all `records` have settled."""
+        with self.lock:
+            pending = [record for record in records if record.status is Status.PENDING]
+            latch = Latch(len(pending))
+            for record in pending:
+                if record.waiters is None:
+                    record.waiters = []
+                record.waiters.append(latch.settle)
+        return latch
+
+    def settle(self, records: Iterable[KeyRecord]) -> None:
+        """Tell the waiters of `records`, which are decided."""
+        for record in records:
+            with self.lock:
+                waiters, record.waiters = record.waiters, None
+            for waiter in waiters or ():
+                waiter(record)
+
+    # ------------------------------------------------------------ what the scheduler says
+
+    def on_done(self, message: KeysDone) -> None:
+        """Results exist."""
+        records, settled = self.records, []
+        with self.lock:
+            for key, payload in zip(message.keys, message.results, strict=True):
+                record = records.get(key)
+                if record is not None and not record.is_cancelling:
+                    record.status = Status.FINISHED
+                    record.payload = payload
+                    record.failure = None
+                    if record.waiters is not None:
+                        settled.append(record)
+        self.settle(settled)
+
+    def on_failed(self, message: KeysFailed) -> None:
+        """Tasks raised."""
+        for key, failure in zip(message.keys, message.failures, strict=True):
+            self._decide(key, Status.ERROR, failure=failure)
+
+    def on_cancelled(self, message: KeysCancelled) -> None:
+        """Somebody cancelled."""
+        for key in message.keys:
+            self._decide(key, Status.CANCELLED, reason=message.reason)
+
+    def on_lost(self, message: KeysLost) -> None:
+        """Results are gone; what came here with the answer is not."""
+        for key in message.keys:
+            if not message.recomputing:
+                self._decide(key, Status.LOST)
+                continue
+            with self.lock:
+                record = self.records.get(key)
+                if record is not None and record.status is Status.FINISHED and record.payload is None:
+                    record.status = Status.PENDING
+
+    def lose_pending(self) -> None:
+        """Nobody will decide what is pending: the connection has ended."""
+        with self.lock:
+            pending = [record for record in self.records.values() if record.status is Status.PENDING]
+            for record in pending:
+                record.status, record.is_cancelling = Status.LOST, False
+        self.settle(pending)
+
+    def _decide(self, key: str, status: Status, failure: Failure | None = None, reason: str = "") -> None:
+        with self.lock:
+            record = self.records.get(key)
+            if record is None or (record.is_cancelling and status is not Status.CANCELLED):
+                return
+            record.status, record.failure, record.reason, record.payload = status, failure, reason, None
+            record.is_cancelling = False
+        self.settle([record])

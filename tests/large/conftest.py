@@ -1,0 +1,54 @@
+"""What tests with real processes share: a key of their own, processes that are gone afterwards, and a cluster to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from distributed import config
+from distributed.testing.processes import Processes, Started
+
+
+@pytest.fixture(scope="session", autouse=True)
+def private_key(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """No test may touch the key of the user who runs it; children inherit this one."""
+    path = tmp_path_factory.mktemp("key") / "key"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DISTRIBUTED_KEY_FILE", str(path))
+        patch.setattr(config, "_settings", None)
+        yield path
+
+
+@pytest.fixture
+def processes(tmp_path: Path, private_key: Path) -> Iterator[Processes]:
+    """Starts processes in the folder of the test."""
+    with Processes(tmp_path, {"DISTRIBUTED_KEY_FILE": str(private_key)}) as processes:
+        yield processes
+
+
+@dataclass(slots=True)
+class Cluster:
+    """A scheduler and its workers, for tests that leave them as they are."""
+
+    processes: Processes
+    scheduler: Started
+    workers: Started
+    file: Path
+    address: str
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory, private_key: Path) -> Iterator[Cluster]:
+    """``dscheduler`` and ``dworker --nworkers 2 --name w``."""
+    folder = tmp_path_factory.mktemp("cluster")
+    with Processes(folder, {"DISTRIBUTED_KEY_FILE": str(private_key)}) as processes:
+        file = folder / "scheduler.json"
+        scheduler = processes.dscheduler(f"--port 0 --scheduler-file {file}")
+        address = processes.address(scheduler)
+        workers = processes.dworker(f"{address} --nworkers 2 --nthreads 1 --name w")
+        for _ in range(2):
+            workers.wait_said(r"(?s)(registered with.*){2}")
+        yield Cluster(processes, scheduler, workers, file, address)

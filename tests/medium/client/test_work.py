@@ -1,0 +1,618 @@
+"""submit, map, gather, scatter, compute, get and cancel, on a cluster in this loop."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable, Iterator
+from operator import add
+from typing import Any, NamedTuple
+
+import pytest
+
+from distributed import Client, Future, wait
+from distributed.errors import (
+    BadRequestError,
+    CancelledError,
+    CommClosedError,
+    LostDataError,
+    UnpicklableError,
+    WorkerStartError,
+)
+from distributed.scheduler.server import Scheduler
+from distributed.testing.clusters import gen_cluster, until
+from distributed.testing.functions import dec, div, double, inc, slowinc, throws
+from distributed.worker.server import Worker
+
+SHARED: dict[str, Any] = {}
+
+
+class Pair(NamedTuple):
+    left: Any
+    right: Any
+
+
+def call_shared(name: str, *args: Any) -> Any:
+    """What a test put under `name`: the workers are in this process."""
+    return SHARED[name](*args)
+
+
+def numbers(count: int) -> Iterator[int]:
+    yield from range(count)
+
+
+# ---------------------------------------------------------------- submit
+
+
+@gen_cluster(client=True)
+async def test_a_submitted_call_is_run_on_a_worker(client: Client, scheduler: Scheduler, *workers: Worker) -> None:
+    future = client.submit(inc, 1)
+    assert await future.result() == 2
+    assert future.status == "finished" and future.done() and not future.cancelled()
+    holders = [worker.address for worker in workers if future.key in worker.store]
+    assert await client.who_has(future) == {future.key: holders}
+
+
+@gen_cluster(client=True)
+async def test_keywords_are_given_too(client: Client, *servers: Any) -> None:
+    assert await client.submit(div, y=2, x=client.submit(inc, 3)) == 2
+
+
+@pytest.mark.parametrize(
+    ("build", "result"),
+    [
+        (lambda a, b: [a, b], [2, 3]),
+        (lambda a, b: (a, (b,)), (2, (3,))),
+        (lambda a, b: {"a": a, "b": [b, {"c": a}]}, {"a": 2, "b": [3, {"c": 2}]}),
+        (lambda a, b: {a, b}, {2, 3}),
+        (lambda a, b: frozenset({a}), frozenset({2})),
+    ],
+    ids=["list", "tuple", "dict", "set", "frozenset"],
+)
+@gen_cluster(client=True)
+async def test_futures_in_arguments_become_results(
+    client: Client, *servers: Any, build: Callable[..., Any], result: Any
+) -> None:
+    value = build(client.submit(inc, 1), client.submit(inc, 2))
+    assert await client.submit(lambda x: x, value) == result
+    assert await client.compute(value) == result
+
+
+@gen_cluster(client=True)
+async def test_a_sequence_of_futures_is_an_argument(client: Client, *servers: Any) -> None:
+    assert await client.submit(sum, client.map(inc, range(3))) == 6
+    assert await client.submit(sum, client.map(inc, range(3))[1:]) == 5
+
+
+@gen_cluster(client=True)
+async def test_a_future_hidden_in_an_object_is_refused(client: Client, *servers: Any) -> None:
+    hidden = client.submit(inc, 1)
+    with pytest.raises(UnpicklableError, match="hidden inside another object"):
+        client.submit(inc, Pair(hidden, 2))
+    with pytest.raises(UnpicklableError, match="hidden inside another object"):
+        client.submit(lambda: hidden)
+
+
+@gen_cluster(client=True)
+async def test_equal_calls_are_one_task(client: Client, scheduler: Scheduler, *workers: Worker) -> None:
+    calls = [client.submit(inc, 1), client.submit(inc, 1), client.map(inc, [1])[0]]
+    assert len({future.key for future in calls}) == 1
+    assert await client.gather(calls) == [2, 2, 2]
+    assert len(scheduler.machine.state.tasks) == 1
+
+
+@gen_cluster(client=True)
+async def test_other_arguments_are_another_task(client: Client, *servers: Any) -> None:
+    calls = [client.submit(inc, 1), client.submit(inc, 1.0), client.submit(inc, True), client.submit(dec, 1)]
+    assert len({future.key for future in calls}) == 4
+    assert await client.gather(calls) == [2, 2.0, 2, 0]
+
+
+@gen_cluster(client=True)
+async def test_impure_calls_are_tasks_of_their_own(client: Client, *servers: Any) -> None:
+    a, b = client.submit(random.random, pure=False), client.submit(random.random, pure=False)
+    assert a.key != b.key and await a != await b
+
+
+@gen_cluster(client=True)
+async def test_a_key_may_be_chosen(client: Client, *servers: Any) -> None:
+    future = client.submit(inc, 1, key="x")
+    assert future.key == "x" and await future == 2
+    assert await client.submit(inc, 10, key="x") == 2, "the same key is computed once"
+
+
+@pytest.mark.parametrize("key", ["", 5, b"x", ("x", 1), "x" * 1001])
+@gen_cluster([], client=True)
+async def test_what_cannot_be_a_key_is_refused(client: Client, scheduler: Scheduler, key: Any) -> None:
+    with pytest.raises(BadRequestError, match="cannot be a key"):
+        client.submit(inc, 1, key=key)
+    if isinstance(key, str):
+        with pytest.raises(BadRequestError, match="cannot be a key"):
+            client.map(inc, [1], key=key)
+
+
+@gen_cluster(client=True)
+async def test_a_key_of_odd_characters_is_a_key(client: Client, *servers: Any) -> None:
+    for key in ("\ud800", "a b\n\x00", "ключ", "🔑"):
+        assert await client.submit(inc, 1, key=key) == 2
+
+
+@gen_cluster(client=True)
+async def test_workers_can_be_chosen_by_address_name_and_host(
+    client: Client, scheduler: Scheduler, a: Worker, b: Worker
+) -> None:
+    by_address = client.map(inc, range(20), workers=[b.address], key="address")
+    by_name = client.map(inc, range(20), workers="0", key="name")
+    by_host = client.submit(inc, 1, workers="127.0.0.1")
+    await wait([*by_address, *by_name, by_host])
+    assert {address for held in (await client.who_has(by_address)).values() for address in held} == {b.address}
+    assert {address for held in (await client.who_has(by_name)).values() for address in held} == {a.address}
+
+
+@gen_cluster([("127.0.0.1", 4)], client=True, worker_options={"resources": {"GPU": 1}})
+async def test_resources_bound_how_many_run_at_once(client: Client, *servers: Any) -> None:
+    running, most, lock = [0], [0], threading.Lock()
+
+    def task(x: int) -> int:
+        with lock:
+            running[0] += 1
+            most[0] = max(most[0], running[0])
+        threading.Event().wait(0.002)
+        with lock:
+            running[0] -= 1
+        return x
+
+    SHARED["resources"] = task
+    tasks = client.map(call_shared, ["resources"] * 5, range(5), resources={"GPU": 1})
+    assert await client.gather(tasks) == list(range(5))
+    assert most == [1]
+
+
+@gen_cluster(client=True)
+async def test_a_task_nobody_can_run_waits_until_somebody_can(client: Client, scheduler: Scheduler, *workers: Worker) -> None:
+    future = client.submit(inc, 1, resources={"GPU": 1})
+    assert await client.submit(inc, 5) == 6, "others are not held up"
+    assert not future.done()
+    newcomer = Worker(scheduler.address, nthreads=1, resources={"GPU": 1})
+    await newcomer.start()
+    assert await future == 2
+    await newcomer.close()
+
+
+@gen_cluster(client=True)
+async def test_retries_are_used_up_before_it_fails(client: Client, *servers: Any) -> None:
+    calls: list[int] = []
+
+    def flaky(successes_after: int) -> int:
+        calls.append(1)
+        if len(calls) <= successes_after:
+            raise ValueError(len(calls))
+        return len(calls)
+
+    SHARED["flaky"] = flaky
+    assert await client.submit(call_shared, "flaky", 2, retries=2) == 3
+    calls.clear()
+    with pytest.raises(ValueError, match="2"):
+        await client.submit(call_shared, "flaky", 5, retries=1)
+    assert len(calls) == 2
+
+
+@gen_cluster([("127.0.0.1", 1)], client=True)
+async def test_higher_priorities_run_first(client: Client, scheduler: Scheduler, a: Worker) -> None:
+    order: list[int] = []
+    gate = threading.Event()
+    SHARED["gate"], SHARED["note"] = gate.wait, order.append
+    first = client.submit(call_shared, "gate", 5.0)
+    await until(lambda: a.executor.running.keys() == [first.key])
+    low = client.map(call_shared, ["note"] * 3, range(3), priority=-1)
+    high = client.map(call_shared, ["note"] * 3, range(10, 13), priority=10)
+    await client.who_has()  # both are at the scheduler, which has given the only thread to the first
+    gate.set()
+    await wait([*low, *high])
+    assert order == [10, 11, 12, 0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"retries": -1},
+        {"retries": 1.5},
+        {"retries": "1"},
+        {"retries": 2**70},
+        {"priority": "high"},
+        {"priority": 1.5},
+        {"priority": 2**70},
+        {"workers": 5},
+        {"workers": [5]},
+        {"workers": []},
+        {"workers": [""]},
+        {"resources": {"GPU": "many"}},
+        {"resources": {"GPU": -1}},
+        {"resources": {"GPU": float("nan")}},
+        {"resources": {5: 1}},
+        {"resources": 5},
+    ],
+    ids=str,
+)
+@gen_cluster(client=True)
+async def test_options_that_make_no_sense_harm_nothing_else(
+    client: Client, *servers: Any, options: dict[str, Any]
+) -> None:
+    other = client.submit(slowinc, 1)
+    with pytest.raises((BadRequestError, ValueError, TypeError)):
+        client.submit(inc, 1, **options)
+    with pytest.raises((BadRequestError, ValueError, TypeError)):
+        client.map(inc, [1], **options)
+    assert await other == 2
+
+
+@gen_cluster(client=True)
+async def test_numpy_numbers_are_numbers(client: Client, *servers: Any) -> None:
+    import numpy
+
+    options = {"retries": numpy.int64(1), "priority": numpy.int32(3)}
+    assert await client.submit(inc, numpy.int64(1), **options) == 2
+
+
+@pytest.mark.parametrize("function", [5, None, "inc"])
+@gen_cluster([], client=True)
+async def test_what_cannot_be_called_is_refused(client: Client, scheduler: Scheduler, function: Any) -> None:
+    with pytest.raises(TypeError, match="first argument is the function"):
+        client.submit(function, 1)
+    with pytest.raises(TypeError, match="first argument is the function"):
+        client.map(function, [1])
+
+
+# ---------------------------------------------------------------- map
+
+
+@gen_cluster(client=True)
+async def test_map_calls_once_per_element(client: Client, *servers: Any) -> None:
+    assert await client.gather(client.map(inc, range(5))) == [1, 2, 3, 4, 5]
+    assert await client.gather(client.map(add, range(5), [10, 20, 30])) == [10, 21, 32], "the shortest ends it"
+    assert await client.gather(client.map(div, [2, 4], y=2)) == [1, 2]
+
+
+@gen_cluster(client=True)
+async def test_map_takes_generators(client: Client, *servers: Any) -> None:
+    assert await client.gather(client.map(add, numbers(3), (x for x in range(3)))) == [0, 2, 4]
+
+
+@gen_cluster(client=True)
+async def test_map_over_futures(client: Client, *servers: Any) -> None:
+    first = client.map(inc, range(3))
+    assert await client.gather(client.map(add, first, client.map(double, first))) == [3, 6, 9]
+
+
+@gen_cluster(client=True)
+async def test_an_empty_map_is_an_empty_sequence(client: Client, *servers: Any) -> None:
+    futures = client.map(inc, [])
+    assert len(futures) == 0 and list(futures) == [] and futures.keys == ()
+    assert await client.gather(futures) == []
+    assert await client.submit(sum, futures) == 0
+
+
+@gen_cluster(client=True)
+async def test_one_key_may_stand_several_times_in_a_map(client: Client, scheduler: Scheduler, *workers: Worker) -> None:
+    futures = client.map(inc, [1, 2, 1, 1])
+    assert await client.gather(futures) == [2, 3, 2, 2]
+    assert len(scheduler.machine.state.tasks) == 2
+    del futures
+    await until(lambda: not scheduler.machine.state.tasks)
+
+
+@gen_cluster(client=True)
+async def test_keys_of_a_map_may_be_chosen(client: Client, *servers: Any) -> None:
+    assert client.map(inc, range(2), key="n").keys == ("n-0", "n-1")
+    assert client.map(inc, range(2), key=["a", "b"]).keys == ("a", "b")
+
+
+@gen_cluster(client=True)
+async def test_a_map_that_fails_halfway_leaves_nothing(client: Client, scheduler: Scheduler, *workers: Worker) -> None:
+    def broken() -> Iterator[int]:
+        yield from range(1500)
+        raise OSError("the source dried up")
+
+    with pytest.raises(OSError, match="dried up"):
+        client.map(inc, broken())
+    with pytest.raises(BadRequestError):
+        client.map(inc, range(5), key=["a", "b"])
+    with pytest.raises(UnpicklableError):
+        client.map(inc, [*range(1500), threading.Lock()])
+    await client.submit(inc, 1)
+    await until(lambda: not scheduler.machine.state.tasks)
+
+
+@gen_cluster(client=True)
+async def test_a_sequence_of_futures_is_like_a_tuple(client: Client, *servers: Any) -> None:
+    futures = client.map(inc, range(5))
+    assert len(futures) == 5
+    assert await futures[-1] == 5
+    assert await client.gather(futures[1:3]) == [2, 3]
+    assert await client.gather(futures[::-1]) == [5, 4, 3, 2, 1]
+    assert [future.key for future in futures] == list(futures.keys)
+    assert futures[2] in futures and futures.index(futures[2]) == 2
+    assert {future: i for i, future in enumerate(futures)}[futures[3]] == 3, "made anew, and still the same"
+    with pytest.raises(IndexError):
+        futures[5]
+
+
+@gen_cluster(client=True)
+async def test_twenty_thousand_tasks(client: Client, scheduler: Scheduler, *workers: Worker) -> None:
+    futures = client.map(inc, range(20_000), pure=False)
+    assert await client.gather(futures) == list(range(1, 20_001))
+    del futures
+    await until(lambda: not scheduler.machine.state.tasks and not any(len(worker.store) for worker in workers))
+
+
+# ---------------------------------------------------------------- gather
+
+
+@gen_cluster(client=True)
+async def test_gather_keeps_the_structure(client: Client, *servers: Any) -> None:
+    a, b = client.submit(inc, 1), client.submit(inc, 2)
+    assert await client.gather(a) == 2
+    assert await client.gather([a, {"b": (b, 5), "c": {a}}, "text", None]) == [2, {"b": (3, 5), "c": {2}}, "text", None]
+    assert await client.gather(Pair(a, [b])) == Pair(2, [3])
+    assert await client.gather([]) == []
+    assert await client.gather({}) == {}
+    assert await client.gather(5) == 5
+
+
+@gen_cluster(client=True)
+async def test_gather_takes_iterators_and_views(client: Client, *servers: Any) -> None:
+    futures = {x: client.submit(inc, x) for x in range(3)}
+    assert await client.gather(future for future in futures.values()) == [1, 2, 3]
+    assert await client.gather(futures.values()) == [1, 2, 3]
+    assert await client.gather(iter(client.map(inc, range(3)))) == [1, 2, 3]
+
+
+@gen_cluster(client=True)
+async def test_gather_raises_the_first_error(client: Client, *servers: Any) -> None:
+    with pytest.raises(RuntimeError, match="hello!"):
+        await client.gather([client.submit(inc, 1), client.submit(throws, 1), client.submit(div, 1, 0)])
+
+
+@gen_cluster(client=True)
+async def test_gather_can_skip_errors(client: Client, *servers: Any) -> None:
+    good, bad = client.submit(inc, 1), client.submit(throws, 1)
+    gone, local = client.submit(slowinc, 5, delay=0.01), client.submit(threading.Lock)
+    await gone.cancel()
+    assert await client.gather([bad, good, {"x": bad, "y": good}, gone, local], errors="skip") == [2, {"y": 2}]
+    assert await client.gather(client.map(div, [1, 2, 3], [1, 0, 1]), errors="skip") == [1, 3]
+    assert await client.gather(bad, errors="skip") is None
+
+
+@gen_cluster([], client=True)
+async def test_gather_knows_two_ways_to_handle_errors(client: Client, scheduler: Scheduler) -> None:
+    with pytest.raises(ValueError, match="'raise' or 'skip'"):
+        await client.gather([], errors="ignore")
+
+
+# ---------------------------------------------------------------- scatter
+
+
+@pytest.mark.parametrize("data", [[1, 2, 3], (1, 2, 3), range(1, 4), iter([1, 2, 3])], ids=lambda data: type(data).__name__)
+@gen_cluster(client=True)
+async def test_scattered_data_becomes_futures(
+    client: Client, scheduler: Scheduler, a: Worker, b: Worker, data: Any
+) -> None:
+    futures = await client.scatter(data)
+    assert [type(future) for future in futures] == [Future] * 3
+    assert await client.gather(futures) == [1, 2, 3]
+    assert await client.submit(sum, futures) == 6
+    assert (len(a.store), len(b.store)) >= (1, 2), "spread by threads"
+
+
+@gen_cluster(client=True)
+async def test_dicts_and_single_objects_can_be_scattered(client: Client, *servers: Any) -> None:
+    futures = await client.scatter({"x": 1, "y": [2]})
+    assert await client.gather(futures) == {"x": 1, "y": [2]}
+    assert futures["x"].key == "x"
+    future = await client.scatter("text")
+    assert await future == "text"
+    assert await client.scatter([]) == [] and await client.scatter({}) == {}
+
+
+@gen_cluster(client=True)
+async def test_data_can_be_scattered_to_chosen_workers(
+    client: Client, scheduler: Scheduler, a: Worker, b: Worker
+) -> None:
+    futures = [*await client.scatter([1, 2], workers=[b.address]), *await client.scatter([3, 4], workers=b.address)]
+    assert await client.has_what(b.address) == {b.address: [future.key for future in futures]}
+    assert await client.has_what([a.address]) == {a.address: []}
+
+
+@gen_cluster(client=True)
+async def test_scattering_a_key_again_keeps_the_first(client: Client, scheduler: Scheduler, *workers: Worker) -> None:
+    first = await client.scatter({"x": 1})
+    again = await client.scatter({"x": 2})
+    assert await client.gather([first, again]) == [{"x": 1}, {"x": 1}]
+
+
+@gen_cluster([], client=True)
+async def test_scatter_needs_workers(client: Client, scheduler: Scheduler) -> None:
+    with pytest.raises(WorkerStartError, match="no worker is there"):
+        await client.scatter([1])
+    with pytest.raises(WorkerStartError, match="only tcp://nobody:1"):
+        await client.scatter([1], workers="tcp://nobody:1")
+
+
+@gen_cluster(client=True)
+async def test_unpicklable_data_is_refused_and_nothing_stays(
+    client: Client, scheduler: Scheduler, *workers: Worker
+) -> None:
+    with pytest.raises(UnpicklableError, match="lock"):
+        await client.scatter([1, threading.Lock()])
+    with pytest.raises(BadRequestError, match="cannot be a key"):
+        await client.scatter({5: 1})
+    await until(lambda: not scheduler.machine.state.tasks and not any(len(worker.store) for worker in workers))
+
+
+@gen_cluster(client=True)
+async def test_scattered_data_goes_with_its_futures(client: Client, scheduler: Scheduler, *workers: Worker) -> None:
+    futures = await client.scatter(list(range(10)))
+    del futures
+    await until(lambda: not scheduler.machine.state.tasks and not any(len(worker.store) for worker in workers))
+
+
+# ---------------------------------------------------------------- get
+
+
+@gen_cluster(client=True)
+async def test_get_computes_a_plain_graph(client: Client, scheduler: Scheduler, *workers: Worker) -> None:
+    graph = {"x": 1, "y": (inc, "x"), "z": (sum, ["x", "y", (inc, "y")]), "unused": (throws, 1)}
+    assert await client.get(graph, "z") == 6
+    assert await client.get(graph, ["x", ["y", "z"]]) == [1, [2, 6]]
+    assert await client.get(graph, []) == []
+    await until(lambda: not scheduler.machine.state.tasks)
+
+
+@gen_cluster(client=True)
+async def test_keys_of_a_graph_may_be_tuples(client: Client, *servers: Any) -> None:
+    graph = {("x", 0): 1, ("x", 1): (inc, ("x", 0)), "alias": ("x", 1), 5: (add, ("x", 1), "alias")}
+    assert await client.get(graph, [5, ("x", 1)]) == [4, 2]
+
+
+@gen_cluster([], client=True)
+async def test_graphs_that_cannot_be_computed_are_refused(client: Client, scheduler: Scheduler) -> None:
+    with pytest.raises(BadRequestError, match="'y' is not in the graph"):
+        client.get({"x": 1}, "y")
+    with pytest.raises(BadRequestError, match="cycle through"):
+        client.get({"x": (inc, "y"), "y": (inc, "x")}, "x")
+    assert not scheduler.machine.state.tasks
+
+
+@gen_cluster(client=True)
+async def test_an_error_in_a_graph_reaches_the_caller(client: Client, *servers: Any) -> None:
+    with pytest.raises(RuntimeError, match="hello!"):
+        await client.get({"x": (throws, 1), "y": (inc, "x"), "z": (inc, "y")}, "z")
+
+
+@gen_cluster(client=True, timeout=20)
+async def test_chains_may_be_deep(client: Client, scheduler: Scheduler, *workers: Worker) -> None:
+    future = client.submit(inc, 0)
+    for _ in range(2_999):
+        future = client.submit(inc, future)
+    assert await future == 3_000
+    graph = {0: 0, **{i: (inc, i - 1) for i in range(1, 3_001)}}
+    assert await client.get(graph, 3_000) == 3_000
+    del future
+    await until(lambda: not scheduler.machine.state.tasks)
+
+
+# ---------------------------------------------------------------- cancel and release
+
+
+@gen_cluster([("127.0.0.1", 1)], client=True)
+async def test_cancelled_tasks_and_their_dependents_do_not_run(client: Client, scheduler: Scheduler, a: Worker) -> None:
+    gate = threading.Event()
+    SHARED["gate"] = gate.wait
+    first = client.submit(call_shared, "gate", 5.0)
+    second = client.submit(inc, 1, key="second")
+    third = client.submit(inc, second)
+    await client.cancel([second], reason="not needed")
+    assert second.cancelled() and third.cancelled() and not first.cancelled()
+    assert second.status == "cancelled"
+    with pytest.raises(CancelledError, match="not needed"):
+        await third
+    gate.set()
+    assert await first is True
+
+
+@gen_cluster(client=True)
+async def test_a_finished_task_can_be_cancelled(client: Client, scheduler: Scheduler, *workers: Worker) -> None:
+    future = client.submit(inc, 1)
+    await future
+    await future.cancel()
+    assert future.cancelled()
+    with pytest.raises(CancelledError):
+        await future
+    await until(lambda: not any(len(worker.store) for worker in workers))
+
+
+@gen_cluster(client=True)
+async def test_a_cancelled_task_may_be_asked_for_again(client: Client, *servers: Any) -> None:
+    future = client.submit(inc, 1)
+    await future.cancel()
+    await future.cancel()
+    assert await client.submit(inc, 1) == 2
+
+
+@gen_cluster(client=True)
+async def test_a_result_nobody_holds_is_forgotten(client: Client, scheduler: Scheduler, *workers: Worker) -> None:
+    future = client.submit(inc, 1)
+    second = client.submit(inc, future)
+    assert await second == 3
+    del future
+    await until(lambda: sum(len(worker.store) for worker in workers) == 1)
+    assert await second == 3
+    second.release()
+    second.release()
+    await until(lambda: not scheduler.machine.state.tasks and not any(len(worker.store) for worker in workers))
+
+
+@gen_cluster(client=True)
+async def test_asking_for_a_released_future_does_not_hang(client: Client, *servers: Any) -> None:
+    pending, big = client.submit(slowinc, 1), client.submit(bytes, 100_000)
+    await wait([big])
+    pending.release()
+    big.release()
+    for future in (pending, big):
+        with pytest.raises((CancelledError, LostDataError), match="released"):
+            await future.result(timeout=5)
+
+
+@gen_cluster(client=True)
+async def test_a_sequence_holds_its_results_until_the_last_slice_goes(
+    client: Client, scheduler: Scheduler, *workers: Worker
+) -> None:
+    futures = client.map(inc, range(10))
+    await client.gather(futures)
+    part, one = futures[2:4], futures[0]
+    del futures
+    await until(lambda: sum(len(worker.store) for worker in workers) == 3)
+    assert await client.gather([part, one]) == [[3, 4], 1]
+    del part, one
+    await until(lambda: not scheduler.machine.state.tasks)
+
+
+@gen_cluster(client=True)
+async def test_a_failed_task_fails_again_until_it_is_released(client: Client, scheduler: Scheduler, *workers: Any) -> None:
+    calls: list[int] = []
+
+    def once() -> int:
+        calls.append(1)
+        if len(calls) == 1:
+            raise ValueError("the first time")
+        return len(calls)
+
+    SHARED["once"] = once
+    future = client.submit(call_shared, "once")
+    with pytest.raises(ValueError, match="the first time"):
+        await future
+    again = client.submit(call_shared, "once")
+    with pytest.raises(ValueError, match="the first time"):
+        await again
+    del future, again
+    await until(lambda: not scheduler.machine.state.tasks)
+    assert await client.submit(call_shared, "once") == 2
+
+
+@gen_cluster(client=True)
+async def test_after_close_everything_says_so(client: Client, *servers: Any) -> None:
+    here, there = client.submit(inc, 1), client.submit(bytes, 100_000)
+    futures = client.map(inc, range(3))
+    await wait([here, there, *futures])
+    await client.close()
+    await client.close()
+    assert client.status == "closed"
+    assert await here == 2, "a result that came along is here"
+    with pytest.raises(CommClosedError, match="this client was closed"):
+        await there
+    for ask in (lambda: client.submit(inc, 1), lambda: client.map(inc, [1]), lambda: client.cancel(here)):
+        with pytest.raises(CommClosedError, match="this client was closed"):
+            ask()
+    for question in (client.scatter([1]), client.ncores(), client.who_has(), client.get_versions(), client.gather(there)):
+        with pytest.raises(CommClosedError, match="this client was closed"):
+            await question

@@ -1,0 +1,178 @@
+"""What workers report: results, failures, missing data, copies."""
+
+from __future__ import annotations
+
+import pytest
+
+from distributed.testing.scenarios import Stage
+
+
+@pytest.fixture
+def busy(stage: Stage) -> Stage:
+    """Client c, workers w1 and w2."""
+    stage("client c\nworker w1\nworker w2")
+    return stage
+
+
+def test_a_late_answer_is_ignored_and_its_data_dropped(busy: Stage) -> None:
+    busy("submit c f a\nrelease c a")
+    assert busy("done w1 a#1") == ["w1 <- drop a"]
+
+
+def test_an_answer_counts_only_from_the_worker_that_has_the_task(busy: Stage) -> None:
+    busy("submit c f a")
+    assert busy("done w2 a#1") == ["w2 <- drop a"]
+    assert busy("failed w2 a#1\nstates") == ["a PROCESSING"]
+
+
+def test_an_answer_that_comes_twice_counts_once(busy: Stage) -> None:
+    busy("submit c f a b\ndone w1 a")
+    assert busy("done w1 a#1") == []
+
+
+def test_good_answers_count_beside_late_ones(busy: Stage) -> None:
+    busy("submit c f warm\ndone w1 warm\nsubmit c f a b\nleft w2\nrelease c a")
+    assert busy("done w1 a#1 b") == ["w1 <- drop a", "c <- done b=result"]
+
+
+def test_functions_of_one_answer_are_measured_apart(busy: Stage) -> None:
+    busy("submit c f f1\nsubmit c g g1\ndone w1 f1 s=0.001\ndone w2 g1 s=0.003\nleft w2 expected\nrelease c g1")
+    busy("submit c f f2\nsubmit c g g2")
+    busy("done w1 f2 g2 s=0.021")
+    functions = busy.machine.state.functions
+    assert [round(functions[digest].estimate_s or 0, 6) for digest in (b"f", b"g")] == [0.011, 0.012]
+
+
+def test_the_estimate_follows_the_newest_runs(busy: Stage) -> None:
+    busy("submit c f a\ndone w1 a")
+    function = busy.machine.state.functions[b"f"]
+    for _ in range(30):
+        function.observe(1000.0, 1000)
+    function.observe(0.0, 1_000_000)
+    assert function.estimate_s is not None and function.estimate_s < 0.02
+    assert function.duration_count < 1_010_000
+
+
+def test_a_failed_task_fails_its_dependents_at_every_level_once(busy: Stage) -> None:
+    busy("submit c f a b(a) d(a,b) other")
+    why = "ValueError: a is bad"
+    assert busy("failed w1 a") == [f"c <- failed a: {why}; b: {why}; d: {why}"]
+    assert busy("states") == ["a ERRED", "b ERRED", "d ERRED", "other PROCESSING"]
+
+
+def test_a_failed_task_with_retries_runs_again(busy: Stage) -> None:
+    busy("submit c f a retries=1")
+    assert busy("failed w1 a") == ["w2 <- run a#2 +f"]
+    assert busy("failed w2 a") == ["c <- failed a: ValueError: a is bad"]
+
+
+def test_a_failed_graph_is_forgotten_when_it_is_released(busy: Stage) -> None:
+    busy("submit c f ~a b(a) x(b,y) y")
+    busy("failed w1 a")
+    assert busy("release c b x y\nstates")[-1] == "nothing"
+
+
+def test_a_dependent_that_runs_goes_on_when_its_dependency_fails_later(busy: Stage) -> None:
+    busy("submit c f a b(a)\ndone w1 a\nleft w1 expected")
+    busy("done w2 a\nworker w1\nwhy b")
+    busy("removed w2 a")  # b has its copy already, or will report
+    assert busy("failed w1 a") == ["c <- failed a: ValueError: a is bad"]
+    assert busy("states") == ["a ERRED", "b PROCESSING"]
+    assert busy("missing w2 b a@w2") == ["c <- failed b: ValueError: a is bad"]
+
+
+def test_a_copy_is_one_more_holder(busy: Stage) -> None:
+    busy("submit c f a\ndone w1 a\nadded w2 a\nadded w2 a\nremoved w1 a")
+    assert busy("why a") == ["done [w2]: a is done; 1 worker(s) hold it."]
+
+
+def test_a_copy_that_nobody_needs_is_dropped(busy: Stage) -> None:
+    assert busy("added w2 a") == ["w2 <- drop a"]
+    busy("submit c f b")
+    assert busy("added w2 b") == ["w2 <- drop b"]
+
+
+def test_the_last_copy_that_goes_is_computed_again(busy: Stage) -> None:
+    busy("submit c f a\ndone w1 a")
+    assert busy("removed w1 a unknown") == ["w2 <- run a#2 +f", "c <- lost a (recomputing)"]
+
+
+def test_what_waits_for_lost_data_waits_again(busy: Stage) -> None:
+    busy("submit c f ~a ~b top(a,b)\ndone w1 a\nleft w1 expected")
+    assert busy("states") == ["a READY", "b PROCESSING", "top WAITING"]
+    busy("worker w1\ndone w1 a\nleft w1 expected")
+    assert busy("states") == ["a READY", "b PROCESSING", "top WAITING"]
+    assert busy.machine.state.tasks["top"].waiting_on == 2
+
+
+def test_a_ready_task_waits_again_when_its_dependencies_are_lost(busy: Stage) -> None:
+    busy("submit c f a b\ndone w1 a\ndone w2 b\nsubmit c g busy1 busy2\nsubmit c f top(a,b) workers=w3")
+    busy("left w1 expected")
+    assert busy("states")[-1] == "top WAITING"
+    busy("removed w2 b")
+    assert busy.machine.state.tasks["top"].waiting_on == 2
+
+
+def test_missing_data_is_fetched_from_other_holders(busy: Stage) -> None:
+    busy("submit c f a\ndone w1 a\nadded w2 a\nsubmit c f b(a)")
+    assert busy("missing w1 b a@w1") == ["w1 <- drop a", "w2 <- run b#2(a@w2) +f"]
+
+
+def test_missing_data_without_holders_is_computed_again(busy: Stage) -> None:
+    busy("submit c f ~a b(a)\ndone w1 a")
+    told = busy("missing w1 b a@w1 a@w2 a@w9 other@w1")
+    assert told == ["w1 <- drop a", "w2 <- run ~a#2 +f"]
+    assert busy("done w2 a\nwhy b")[-1].startswith("running [w2]")
+
+
+def test_a_late_report_of_missing_data_changes_nothing(busy: Stage) -> None:
+    busy("submit c f a\ndone w1 a\nsubmit c f b(a)")
+    assert busy("missing w1 b#7 a@w1") == []
+
+
+def test_scattered_data_is_known_to_its_client(busy: Stage) -> None:
+    assert busy("scatter w1 c x nbytes=7") == ["c <- done x"]
+    assert busy("scatter w2 c x") == ["c <- done x"]
+    assert busy("release c x") == ["w1 <- drop x", "w2 <- drop x"]
+
+
+def test_data_scattered_for_a_client_that_left_is_dropped(busy: Stage) -> None:
+    busy("leave c")
+    assert busy("scatter w1 c x") == ["w1 <- drop x"]
+
+
+def test_lost_scattered_data_can_be_scattered_again(busy: Stage) -> None:
+    busy("scatter w1 c x")
+    assert busy("left w1") == ["c <- lost x (for good)"]
+    assert busy("scatter w2 c x") == ["c <- done x"]
+
+
+def test_every_client_hears_that_lost_data_is_back(busy: Stage) -> None:
+    busy("client d\nscatter w1 c x\nleft w1")
+    assert busy("scatter w2 d x") == ["c <- done x", "d <- done x"]
+
+
+def test_released_scattered_data_cannot_be_computed_again(busy: Stage) -> None:
+    busy("scatter w1 c x\nsubmit c f y(x)\ndone w1 y\nrelease c x")
+    told = busy("removed w1 y")
+    assert told[0] == "c <- lost y (recomputing)"
+    assert told[1].startswith("c <- failed y: distributed.errors.LostDataError: x: ")
+    assert busy("states") == ["x ERRED", "y ERRED"]
+
+
+def test_released_scattered_data_that_is_wanted_again_is_lost(busy: Stage) -> None:
+    busy("scatter w1 c x\nsubmit c f y(x)\ndone w1 y\nrelease c x")
+    assert busy("want c x")[0].startswith("c <- failed x: distributed.errors.LostDataError: x: ")
+    assert busy("scatter w1 c x\nstates") == ["c <- done x", "x MEMORY", "y MEMORY"]
+
+
+def test_data_scattered_under_the_key_of_a_task_does_not_replace_its_work(busy: Stage) -> None:
+    busy("submit c f a")
+    assert busy("scatter w2 c a") == ["w2 <- drop a"]
+    busy("failed w1 a")
+    assert busy("scatter w2 c a") == ["w2 <- drop a", "c <- failed a: ValueError: a is bad"]
+
+
+def test_a_heartbeat_updates_the_metrics(busy: Stage) -> None:
+    assert busy("heartbeat w1 load=0.5") == []
+    assert busy.machine.state.workers["tcp://w1:1"].metrics == {"load": 0.5}
