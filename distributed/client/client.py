@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import atexit
+import math
+import operator
 import os
-from collections.abc import Callable, Coroutine, Generator, Hashable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Generator, Hashable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
@@ -16,7 +18,7 @@ from distributed.client.packing import FunctionCache, PackedFunction, pack_argum
 from distributed.client.records import KeyRecord
 from distributed.client.outbox import Task
 from distributed.client.session import Session
-from distributed.client.structures import filled, flatten, records_in, shaped_like
+from distributed.client.structures import filled, flatten, listed, records_in, shaped_like
 from distributed.config import settings
 from distributed.errors import BadRequestError, CommClosedError
 from distributed.ids import counter, is_key, unique_id
@@ -26,6 +28,7 @@ __all__ = ["Client", "default_client", "get_client"]
 
 MAP_CHUNK = 1000  # calls packed before they are sent, so that workers begin while the rest is packed
 CLOSE_TIMEOUT_S = 10.0
+INTEGER_MAX = 2**31  # what messages can carry, and nobody needs more
 
 _open_clients: list[Client] = []  # of this process, newest last
 
@@ -97,14 +100,16 @@ class Client:
         """End the connection, and the cluster if this client started it. May be called twice."""
         if self.asynchronous:
             return self._close_async()
-        if self._thread is not None:
-            self._forget()
-            if self._session is not None:
-                self._thread.run(self._session.close(), CLOSE_TIMEOUT_S)
-            self._thread.stop()
-            self._thread = None
-        if self._owns_cluster:
-            self.cluster.close()
+        self._forget()
+        thread, self._thread = self._thread, None
+        try:
+            if thread is not None and self._session is not None:
+                thread.run(self._session.close(), CLOSE_TIMEOUT_S)
+        finally:
+            if thread is not None:
+                thread.stop()
+            if self._owns_cluster:
+                self.cluster.close()
         return None
 
     def shutdown(self) -> Any:
@@ -151,9 +156,10 @@ class Client:
         Raises:
             ValueError: there is none.
         """
-        if not _open_clients:
-            raise ValueError("no client is open in this process; make one: Client()")
-        return _open_clients[-1]
+        for client in reversed(_open_clients):
+            if client.status == "running":  # not one whose scheduler is gone
+                return client
+        raise ValueError("no client is open in this process; make one: Client()")
 
     # ------------------------------------------------------------ work
 
@@ -178,7 +184,7 @@ class Client:
             resources: amounts a worker must have free, such as ``{'GPU': 1}``.
             retries: how often to try again when it raises, >= 0.
             priority: higher ones run first.
-            pure: equal calls are one task; say False for functions such as `random.random`.
+            pure: equal calls are one task; say False for functions that give another answer each time.
         Raises:
             UnpicklableError: the function or an argument cannot be sent.
             CommClosedError: the scheduler is gone, or this client is closed.
@@ -217,23 +223,25 @@ class Client:
         packed = self._functions.pack(function)
         spec = _spec(packed, workers, resources, retries, priority)
         blobs = {packed.digest: packed.blob}
+        prefix = _checked(key) if isinstance(key, str) else None
         given = None if key is None or isinstance(key, str) else iter(key)
         calls = zip(*iterables, strict=False)
         keys: list[str] = []
+        futures = FutureSequence(session, keys)  # holds what is sent, also should we not come to the end
         while chunk := list(islice(calls, MAP_CHUNK)):
             tasks: list[Task] = []
             for args in chunk:
                 arguments, needs = pack_arguments(args, kwargs)
                 if given is not None:
                     name = _checked(next(given, None))
-                elif key is not None:
-                    name = f"{key}-{len(keys) + len(tasks)}"
+                elif prefix is not None:
+                    name = f"{prefix}-{len(keys) + len(tasks)}"
                 else:
                     name = self._key(packed, arguments if pure else None)
                 tasks.append((spec, name, arguments, needs))
             session.submit(tasks, blobs)
             keys.extend(task[1] for task in tasks)
-        return FutureSequence(session, keys)
+        return futures
 
     def compute(self, value: Any) -> Future:
         """One future for a structure of futures: lists, tuples, dicts and sets of them, of any depth."""
@@ -252,21 +260,23 @@ class Client:
         session = self._live()
         wanted = dict.fromkeys(flatten(keys))
         tasks, blobs, names = graphs.graph_tasks(graph, set(wanted), unique_id("graph"), self._functions)
-        session.submit(tasks, blobs)
+        session.submit_graph(tasks, blobs)
         futures = {key: Future(session, session.table.records[names[key]]) for key in wanted}
         return self.gather(shaped_like(keys, futures))
 
     def gather(self, futures: Any, errors: str = "raise") -> Any:
-        """Results of futures, in the same structure (list, tuple, dict, set, nested); others values stay as they are.
+        """Results of futures, in the same structure (list, tuple, dict, set, nested); other values stay as they are.
 
         Args:
-            errors: ``'raise'``: raise the first error; ``'skip'``: leave failed ones out of the lists.
+            futures: an iterator or a view of a dict counts as a list.
+            errors: ``'raise'``: raise the first error; ``'skip'``: leave failed ones out of the structure.
         Raises:
             As `Future.result`.
         """
         if errors not in ("raise", "skip"):
             raise ValueError(f"errors={errors!r}: use 'raise' or 'skip'")
         session = self._live()
+        futures = listed(futures)
         records = records_in(session, futures)
         if self.asynchronous:
 
@@ -279,17 +289,18 @@ class Client:
         session.wait_settled(records, None)
         return filled(futures, session.values_now(records, errors == "skip"))
 
-    def scatter(self, data: Any, workers: Iterable[str] | None = None) -> Any:
+    def scatter(self, data: Any, workers: str | Iterable[str] | None = None) -> Any:
         """Put data on the workers, spread by their threads; futures in the same shape.
 
         Args:
-            data: a list, tuple or set (a list of futures comes back), a dict (a dict), or any one object (a future).
+            data: a list, tuple, set, range or iterator (a list of futures comes back), a dict (a dict; its keys name the
+                data, and a key that this client holds already keeps its value), or any one object (a future).
             workers: only these addresses.
         Raises:
             UnpicklableError: an object cannot be sent. WorkerStartError: no worker is there.
         Scattered data has no recipe: if its workers die it is lost.
         """
-        return self._finish(self._scatter(data, None if workers is None else list(workers)))
+        return self._finish(self._scatter(list(data) if isinstance(data, (range, Iterator)) else data, _named(workers)))
 
     def cancel(self, futures: Any, force: bool = False, reason: str | None = None) -> Any:
         """Stop tasks and all that depend on them, for every client; their futures become cancelled.
@@ -298,8 +309,8 @@ class Client:
         the outside world stays done.
         """
         session = self._live()
-        records = list(records_in(session, [futures]))
-        session.cancel([record.key for record in records], force, reason)
+        records = list(records_in(session, [listed(futures)]))
+        session.cancel(records, force, reason)
         if self.asynchronous:
             return session.wait_settled_async(records, None)
         session.wait_settled(records, CLOSE_TIMEOUT_S)
@@ -307,9 +318,9 @@ class Client:
 
     # ------------------------------------------------------------ looking
 
-    def ncores(self, workers: Iterable[str] | None = None) -> Any:
+    def ncores(self, workers: str | Iterable[str] | None = None) -> Any:
         """``{address: threads}`` of all workers, or of these."""
-        return self._finish(self._live().ask("ncores", workers=None if workers is None else list(workers)))
+        return self._finish(self._live().ask("ncores", workers=_named(workers)))
 
     nthreads = ncores
 
@@ -317,9 +328,9 @@ class Client:
         """``{key: [addresses]}`` of these futures' results, or of all."""
         return self._finish(self._live().ask("who_has", keys=self._keys_of(futures)))
 
-    def has_what(self, workers: Iterable[str] | None = None) -> Any:
+    def has_what(self, workers: str | Iterable[str] | None = None) -> Any:
         """``{address: [keys]}`` of these workers, or of all."""
-        return self._finish(self._live().ask("has_what", workers=None if workers is None else list(workers)))
+        return self._finish(self._live().ask("has_what", workers=_named(workers)))
 
     def scheduler_info(self) -> Any:
         """What the scheduler tells of itself and its workers: ``type id address pid started workers tasks``."""
@@ -411,11 +422,19 @@ class Client:
         else:
             many = data if isinstance(data, (list, tuple, set, frozenset)) else [data]
             values = {f"{type(value).__name__}-{self.id[-12:]}-{counter()}": value for value in many}
-        records: dict[str, KeyRecord] = {key: session.want(key) for key in values}
-        futures = {key: Future(session, record) for key, record in records.items()}
-        holders = scattering.place(len(values), await session.ask("ncores", workers=None), workers)
-        await scattering.put(session, values, holders)
-        await session.wait_settled_async(list(records.values()), self._timeout_s + CLOSE_TIMEOUT_S)
+        futures: dict[str, Future] = {}
+        records: list[KeyRecord] = []
+        news: dict[str, Any] = {}
+        for key, value in values.items():
+            record, is_news = session.want(key)
+            records.append(record)
+            futures[key] = Future(session, record)
+            if is_news:
+                news[key] = value
+        if news:
+            holders = scattering.place(len(news), await session.ask("ncores", workers=None), workers)
+            await scattering.put(session, news, holders)
+        await session.wait_settled_async(records, self._timeout_s + CLOSE_TIMEOUT_S)
         if isinstance(data, dict):
             return futures
         return list(futures.values()) if isinstance(data, (list, tuple, set, frozenset)) else next(iter(futures.values()))
@@ -435,18 +454,41 @@ def _spec(
     packed: PackedFunction, workers: str | Iterable[str] | None, resources: Mapping[str, float] | None,
     retries: int, priority: int,
 ) -> TaskSpec:  # fmt: skip
-    if retries < 0:
-        raise ValueError(f"retries={retries!r} must be >= 0")
-    if isinstance(workers, str):
-        workers = (workers,)
+    # The scheduler closes the connection with whoever sends what is not in the contract, so it is checked here.
+    retries, priority = _integer("retries", retries, 0), _integer("priority", priority, -INTEGER_MAX)
+    names = _named(workers)
+    if names is not None and (not names or not all(isinstance(name, str) and name for name in names)):
+        raise BadRequestError(f"workers={workers!r}: one or more addresses, names or hosts, each a text")
+    if resources is not None and not (isinstance(resources, Mapping) and all(map(_is_amount, resources.items()))):
+        raise BadRequestError(f"resources={resources!r}: amounts >= 0 by name, such as {{'GPU': 1}}")
     return TaskSpec(
         packed.digest,
         priority,
         retries,
         True,
-        None if workers is None else tuple(sorted(workers)),
-        None if resources is None else tuple(sorted((str(name), float(amount)) for name, amount in resources.items())),
+        None if names is None else tuple(sorted(names)),
+        None if resources is None else tuple(sorted((name, float(amount)) for name, amount in resources.items())),
     )
+
+
+def _is_amount(entry: tuple[Any, Any]) -> bool:
+    name, amount = entry
+    return isinstance(name, str) and isinstance(amount, (int, float)) and 0 <= amount < math.inf
+
+
+def _integer(name: str, value: Any, least: int) -> int:
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise BadRequestError(f"{name}={value!r}: an integer is needed") from None
+    if not least <= number <= INTEGER_MAX:
+        raise ValueError(f"{name}={value!r} must be between {least:,} and {INTEGER_MAX:,}")
+    return number
+
+
+def _named(workers: str | Iterable[str] | None) -> list[str] | None:
+    """Names of workers as a list: one alone may be given without."""
+    return None if workers is None else [workers] if isinstance(workers, str) else list(workers)
 
 
 def _checked(key: Any) -> str:

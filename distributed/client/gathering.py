@@ -8,51 +8,71 @@ from typing import Any
 
 from distributed.client.records import KeyRecord, Status
 from distributed.errors import CommClosedError, ConnectTimeoutError, LostDataError
+from distributed.messages import Payload
 from distributed.protocol.serialize import loads_payload
 
 __all__ = ["fetch"]
 
 ATTEMPTS_MAX = 8
-PAUSE_S = 0.05  # before the second attempt; doubled each time, so 6 s in all
+PAUSE_S = 0.05  # after the first attempt that brought nothing; doubled each time, so 6 s in all
 
 
-async def fetch(session: Any, records: Sequence[KeyRecord]) -> list[Any]:
-    """Results of `records`, in order.
+async def fetch(session: Any, records: Sequence[KeyRecord], skip_errors: bool = False) -> dict[str, Any]:
+    """Results of `records`, by key.
 
+    Args:
+        skip_errors: leave out what has no result instead of raising.
     Raises:
-        What a task raised, if it is so by now; LostDataError: nobody could give it, several times.
+        What a task raised, if it is so by now; LostDataError: nobody could give it, several times; what loading raises.
     """
     values: dict[str, Any] = {}
-    for attempt in range(ATTEMPTS_MAX):
-        await session.wait_settled_async(records, None)
-        missing = []
-        for record in records:
-            if record.key in values:
-                continue
-            error = session.error_of(record)
-            if error is not None:
-                raise error
+    missing = {record.key: record for record in records}
+    attempt = 0
+    while True:
+        await session.wait_settled_async(list(missing.values()), None)
+        for key, record in list(missing.items()):
+            if record.status is not Status.FINISHED and not skip_errors:
+                session.raise_error(record)
             if record.status is Status.FINISHED and record.payload is not None:
-                values[record.key] = loads_payload(record.payload)
-            else:
-                missing.append(record.key)
-        if missing:
-            values.update(await _fetch_once(session, missing, attempt))
-        if all(record.key in values for record in records):
-            return [values[record.key] for record in records]
-        await asyncio.sleep(PAUSE_S * 2**attempt)
-    raise LostDataError(next(record.key for record in records if record.key not in values))
+                _load(key, record.payload, values, skip_errors)
+            elif record.status in (Status.FINISHED, Status.PENDING):
+                continue  # with a worker; or lost again just now
+            del missing[key]
+        if not missing:
+            return values
+        fetched = await _fetch_once(session, list(missing), attempt)
+        for key, payload in fetched.items():
+            if missing.pop(key, None) is not None:
+                _load(key, payload, values, skip_errors)
+        if not missing:
+            return values
+        if fetched:
+            continue  # an answer holds what fits in one message; the rest is asked for again
+        attempt += 1
+        if attempt == ATTEMPTS_MAX:
+            if skip_errors:
+                return values
+            raise LostDataError(next(iter(missing)))
+        await asyncio.sleep(PAUSE_S * 2 ** (attempt - 1))
+
+
+def _load(key: str, payload: Payload, values: dict[str, Any], skip_errors: bool) -> None:
+    try:
+        values[key] = loads_payload(payload)
+    except Exception:  # a result that could not be pickled there, or cannot be rebuilt here
+        if not skip_errors:
+            raise
 
 
 async def _fetch_once(session: Any, keys: list[str], turn: int) -> dict[str, Any]:
-    holders = await session.scheduler.who_has(keys=keys)
+    holders = await session.ask("who_has", keys=keys)
     keys_by_worker: dict[str, list[str]] = {}
     for number, key in enumerate(keys):
         workers = holders.get(key)
         if workers:  # of several holders, each gives its share
             keys_by_worker.setdefault(workers[(number + turn) % len(workers)], []).append(key)
     answers = await asyncio.gather(*(_fetch_from(session, worker, wanted) for worker, wanted in keys_by_worker.items()))
-    return {key: value for answer in answers for key, value in answer.items()}
+    return {key: payload for answer in answers for key, payload in answer.items()}
 
 
 async def _fetch_from(session: Any, worker: str, keys: list[str]) -> dict[str, Any]:
@@ -61,4 +81,4 @@ async def _fetch_from(session: Any, worker: str, keys: list[str]) -> dict[str, A
     except (CommClosedError, ConnectTimeoutError):
         # Gone, or out of our reach: the scheduler may reach it. If not, the next attempt asks who else has them.
         answer = await session.ask("gather", keys=keys)
-    return {key: loads_payload(payload) for key, payload in answer.items()}
+    return dict(answer)

@@ -31,29 +31,28 @@ def graph_tasks(
     Args:
         unique: makes the keys differ from those of other graphs.
     Returns:
-        Tasks (not in order), the functions they need, and the name on the cluster of each key.
+        Tasks, each after those it depends on; the functions they need; and the name on the cluster of each key.
     Raises:
         BadRequestError: `wanted` holds what is not in the graph, or the graph has a cycle.
     """
-    build = _Build(graph, unique, functions)
+    build = _Build(graph, wanted, unique, functions)
     for key in wanted:
         if key not in graph:
             raise BadRequestError(f"{key!r} is not in the graph")
         build.add(key)
-    tasks = [
-        (spec._replace(wanted=key in wanted), build.names[key], arguments, needs)
-        for key, (spec, arguments, needs) in build.done.items()
-    ]
-    return [*tasks, *build.inner], build.blobs, build.names
+    return list(build.tasks.values()), build.blobs, build.names
 
 
 class _Build:
-    def __init__(self, graph: Mapping[Hashable, Any], unique: str, functions: FunctionCache) -> None:
+    def __init__(
+        self, graph: Mapping[Hashable, Any], wanted: set[Hashable], unique: str, functions: FunctionCache
+    ) -> None:
         self.graph = graph
+        self.wanted = wanted
         self.names = {key: f"{short_name(str(key))}-{unique}-{number}" for number, key in enumerate(graph)}
         self.blobs: dict[bytes, Payload] = {}
-        self.done: dict[Hashable, tuple[TaskSpec, Payload, list[str] | None]] = {}
-        self.inner: list[Task] = []
+        self.tasks: dict[str, Task] = {}  # by name
+        self._inner_count = 0
         self._unique = unique
         self._functions = functions
 
@@ -65,15 +64,15 @@ class _Build:
             current, is_complete = todo.pop()
             if is_complete:
                 del path[current]
-                self.done[current] = self._pack(self.graph[current])
+                self._pack(self.names[current], self.graph[current], current in self.wanted)
                 continue
-            if current in self.done:
+            if self.names[current] in self.tasks:
                 continue
             if current in path:
                 raise BadRequestError(f"the graph has a cycle through {current!r}")
             path[current] = None
             todo.append((current, True))
-            todo.extend((need, False) for need in self._needs(self.graph[current]) if need not in self.done)
+            todo.extend((need, False) for need in self._needs(self.graph[current]) if self.names[need] not in self.tasks)
 
     def _needs(self, value: Any) -> list[Hashable]:
         """Keys of the graph that occur in a task or value."""
@@ -87,21 +86,19 @@ class _Build:
             return [need for entry in value.values() for need in self._needs(entry)]
         return []
 
-    def _pack(self, value: Any) -> tuple[TaskSpec, Payload, list[str] | None]:
+    def _pack(self, name: str, value: Any, wanted: bool) -> None:
         function, *arguments = value if _is_task(value) else (identity, value)
         packed = self._functions.pack(function)
         self.blobs[packed.digest] = packed.blob
         keys: dict[str, None] = {}
         args = tuple(self._replaced(argument, keys) for argument in arguments)
-        return TaskSpec(packed.digest), dumps_payload((args, {})), list(keys) or None
+        self.tasks[name] = (TaskSpec(packed.digest, wanted=wanted), name, dumps_payload((args, {})), list(keys) or None)
 
     def _replaced(self, value: Any, keys: dict[str, None]) -> Any:
         if _is_task(value):  # a task inside a task is a task of its own
-            name = f"inner-{self._unique}-{len(self.inner)}"
-            self.inner.append((TaskSpec(b"", wanted=False), name, b"", None))
-            place = len(self.inner) - 1
-            spec, payload, needs = self._pack(value)
-            self.inner[place] = (spec._replace(wanted=False), name, payload, needs)
+            self._inner_count += 1
+            name = f"inner-{self._unique}-{self._inner_count}"
+            self._pack(name, value, False)
             keys[name] = None
             return TaskRef(name)
         if isinstance(value, Hashable) and _is_key(value, self.graph):

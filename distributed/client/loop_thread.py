@@ -29,6 +29,8 @@ class LoopThread:
         except BaseException:
             future.cancel()
             raise
+        finally:
+            del future  # it holds the exception, whose traceback holds this frame
 
     def stop(self) -> None:
         """Cancel what still runs, and end the thread. May be called twice."""

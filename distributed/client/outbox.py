@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
-from distributed.messages import Message, Payload, SubmitTasks, TaskSpec
+from distributed.messages import Message, Payload, ReleaseKeys, SubmitTasks, TaskSpec
 from distributed.protocol.serialize import payload_nbytes
 
 __all__ = ["Outbox", "Task"]
@@ -26,6 +26,20 @@ class Outbox:
         self._items: deque[Task | Message] = deque()
         self._functions: dict[bytes, Payload] = {}  # to leave with the next tasks
         self._sent: set[bytes] = set()
+
+    def append_graph(self, tasks: Sequence[Task]) -> None:
+        """Queue tasks some of which nobody wants for themselves, each after those it depends on.
+
+        The scheduler forgets such a task when a message ends and nothing needs it. So they leave in one message; too many
+        for one are held until all have left, and then released.
+        """
+        if len(tasks) <= BATCH_COUNT_MAX and sum(payload_nbytes(task[2]) for task in tasks) <= BATCH_NBYTES_MAX:
+            graph = Outbox()
+            graph._items.extend(tasks[1:])
+            self._items.append(graph._batch(tasks[0], is_whole=True))
+            return
+        self._items.extend((spec._replace(wanted=True), *rest) for spec, *rest in tasks)
+        self._items.append(ReleaseKeys([task[1] for task in tasks if not task[0].wanted]))
 
     def append(self, item: Task | Message) -> None:
         """Queue a task or a message."""
@@ -51,9 +65,13 @@ class Outbox:
         if not self._items:
             return None
         item = self._items.popleft()
-        return item if isinstance(item, Message) else self._batch(item)
+        if not isinstance(item, Message):
+            return self._batch(item)
+        if isinstance(item, SubmitTasks):
+            item.functions, self._functions = {**self._functions, **item.functions}, {}
+        return item
 
-    def _batch(self, task: Task) -> SubmitTasks:
+    def _batch(self, task: Task, is_whole: bool = False) -> SubmitTasks:
         """As many of the next tasks as one message should hold."""
         functions, self._functions = self._functions, {}
         specs: dict[TaskSpec, int] = {}
@@ -68,7 +86,7 @@ class Outbox:
             batch.arguments.append(arguments)
             dependencies.append(needs)
             nbytes += payload_nbytes(arguments)
-            if not items or len(spec_of) >= BATCH_COUNT_MAX or nbytes >= BATCH_NBYTES_MAX:
+            if not items or not (is_whole or (len(spec_of) < BATCH_COUNT_MAX and nbytes < BATCH_NBYTES_MAX)):
                 break
             item = items[0]
             if isinstance(item, Message):

@@ -46,6 +46,8 @@ from distributed.messages import (
 from distributed.protocol.codec import ErrorReply
 from distributed.protocol.failure import exception_from_failure
 from distributed.protocol.serialize import loads_payload
+from distributed.security.keys import keyring
+from distributed.security.permissions import WORKER
 from distributed.versions import all_versions, warn_of_mismatch
 
 __all__ = ["Session", "call_on"]
@@ -145,8 +147,8 @@ class Session:
         self._released.append(keys)
         self._wake()
 
-    def submit(self, tasks: Sequence[Task], functions: dict[bytes, Payload], held: bool = True) -> list[KeyRecord]:
-        """Queue tasks for the scheduler; each key gets one holder more (unless not `held`: nobody here wants it).
+    def submit(self, tasks: Sequence[Task], functions: dict[bytes, Payload]) -> list[KeyRecord]:
+        """Queue tasks for the scheduler; each key gets one holder more.
 
         A key that is known here already is not sent again.
 
@@ -159,15 +161,24 @@ class Session:
             admit, outbox = self.table.admit, self._outbox
             outbox.add_functions(functions)
             for task in tasks:
-                if not held or not task[0].wanted:
-                    outbox.append(task)
-                    continue
                 record, is_news = admit(task[1])
                 if is_news:
                     outbox.append(task)
                 records.append(record)
         self._wake()
         return records
+
+    def submit_graph(self, tasks: Sequence[Task], functions: dict[bytes, Payload]) -> None:
+        """`submit` for tasks with new keys, each after those it depends on; only wanted ones get a holder."""
+        with self.table.lock:
+            self._check_open()
+            self._outbox.add_functions(functions)
+            if tasks:
+                self._outbox.append_graph(tasks)
+            for task in tasks:
+                if task[0].wanted:
+                    self.table.admit(task[1])
+        self._wake()
 
     def want(self, key: str) -> tuple[KeyRecord, bool]:
         """A holder of a key whose data is to go to a worker; and whether it is news, or is there already.
@@ -311,7 +322,9 @@ class Session:
     def worker(self, address: str) -> rpc:
         """The connection with a worker; on the loop."""
         if address not in self._workers:
-            self._workers[address] = rpc(address)
+            # As a worker, if we may: one that was given the key of its role only could not check that we are a client.
+            role = WORKER if WORKER in keyring().key_by_role else None
+            self._workers[address] = rpc(address, role=role)
         return self._workers[address]
 
     def run(self, coroutine: Any, timeout_s: float | None = None) -> Any:
@@ -367,10 +380,7 @@ class Session:
                 self._retry_smaller(message, error)
 
     def _let_go(self, keys: Sequence[str]) -> None:
-        gone = self.table.let_go(keys)
-        if gone and self._end is None:
-            with self.table.lock:
-                self._outbox.append(ReleaseKeys(gone))
+        self.table.let_go(keys, lambda gone: self._end or self._outbox.append(ReleaseKeys(gone)))
 
     def _retry_smaller(self, message: Message, error: DistributedError) -> None:
         """A message is over a limit: its task fails, or it is cut so that only those fail that do not fit by themselves."""

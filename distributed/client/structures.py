@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping, MappingView
 from typing import Any
 
 from distributed.client.futures import Future, FutureSequence
 from distributed.client.records import KeyRecord
 from distributed.client.session import Session
 
-__all__ = ["filled", "flatten", "records_in", "shaped_like"]
+__all__ = ["filled", "flatten", "listed", "records_in", "shaped_like"]
 
 
 def records_in(session: Session, value: Any) -> list[KeyRecord]:
@@ -34,17 +34,29 @@ def records_in(session: Session, value: Any) -> list[KeyRecord]:
 _SKIPPED = object()
 
 
+def listed(value: Any) -> Any:
+    """What can be looked at twice: a list of an iterator or a view, anything else as it is."""
+    return list(value) if isinstance(value, (Iterator, MappingView)) else value
+
+
 def filled(value: Any, values: dict[str, Any]) -> Any:
-    """The structure with results in the place of futures; those without one are left out."""
+    """The structure with results in the place of futures; those without one are left out, one all alone is None."""
+    found = _filled(value, values)
+    return None if found is _SKIPPED else found
+
+
+def _filled(value: Any, values: dict[str, Any]) -> Any:
     if isinstance(value, FutureSequence):
         return [values[key] for key in value.keys if key in values]
     if isinstance(value, Future):
         return values.get(value.key, _SKIPPED)
     if isinstance(value, dict):
-        named = ((name, filled(entry, values)) for name, entry in value.items())
+        named = ((name, _filled(entry, values)) for name, entry in value.items())
         return {name: entry for name, entry in named if entry is not _SKIPPED}
-    if type(value) in (list, tuple, set, frozenset):
-        return type(value)(entry for entry in (filled(entry, values) for entry in value) if entry is not _SKIPPED)
+    if isinstance(value, (list, tuple, set, frozenset)):
+        entries = [entry for entry in (_filled(entry, values) for entry in value) if entry is not _SKIPPED]
+        make = getattr(value, "_make", type(value))  # a named tuple wants its fields one by one
+        return make(entries)
     return value
 
 

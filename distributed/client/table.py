@@ -50,8 +50,11 @@ class KeyTable:
             return record, True
         return record, False
 
-    def let_go(self, keys: Sequence[str]) -> list[str]:
-        """One holder less of each of `keys`; those that nobody holds now are forgotten, and returned."""
+    def let_go(self, keys: Sequence[str], tell: Callable[[list[str]], object]) -> None:
+        """One holder less of each of `keys`; those that nobody holds now are forgotten, and told to `tell`.
+
+        Both under the lock: if somebody submits such a key again meanwhile, the scheduler must hear of that later.
+        """
         gone: list[str] = []
         waited_for: list[KeyRecord] = []
         with self.lock:
@@ -69,8 +72,9 @@ class KeyTable:
                     record.status, record.reason = Status.CANCELLED, "it was released here"
                     if record.waiters is not None:
                         waited_for.append(record)
+            if gone:
+                tell(gone)
         self.settle(waited_for)
-        return gone
 
     def begin_cancelling(self, records: Iterable[KeyRecord]) -> None:
         """Whatever they were, these are PENDING until the scheduler has answered. The caller has the lock."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import queue
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Generator, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from distributed.client.futures import Future
 from distributed.client.records import KeyRecord, Status
+from distributed.client.session import Session, call_on
 
 __all__ = ["ALL_COMPLETED", "FIRST_COMPLETED", "FIRST_EXCEPTION", "DoneAndNotDone", "as_completed", "wait"]
 
@@ -17,16 +18,21 @@ ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION = "ALL_COMPLETED", "FIRST_COMPLE
 
 
 class DoneAndNotDone(NamedTuple):
-    """What `wait` returns: two sets of futures."""
+    """What `wait` returns: two sets of futures. Awaiting it gives itself: without futures nobody knows who waits."""
 
     done: set[Future]
     not_done: set[Future]
 
+    def __await__(self) -> Generator[Any, None, DoneAndNotDone]:
+        yield from ()
+        return self
 
-def wait(futures: Iterable[Future], timeout: float | None = None, return_when: str = ALL_COMPLETED) -> Any:
+
+def wait(futures: Future | Iterable[Future], timeout: float | None = None, return_when: str = ALL_COMPLETED) -> Any:
     """Wait until futures are decided, without fetching results.
 
     Args:
+        futures: any number of them, or one.
         timeout: seconds; None: as long as it takes.
         return_when: ``'ALL_COMPLETED'``, ``'FIRST_COMPLETED'``, or ``'FIRST_EXCEPTION'`` (all, or the first that failed).
     Returns:
@@ -36,7 +42,7 @@ def wait(futures: Iterable[Future], timeout: float | None = None, return_when: s
     """
     if return_when not in (ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION):
         raise ValueError(f"return_when={return_when!r}: use 'ALL_COMPLETED', 'FIRST_COMPLETED' or 'FIRST_EXCEPTION'")
-    waited = list(futures)
+    waited = [futures] if isinstance(futures, Future) else list(futures)
     if not waited:
         return DoneAndNotDone(set(), set())
     session = waited[0]._session
@@ -59,37 +65,55 @@ class _Waiter:
     def __init__(self, futures: list[Future], return_when: str) -> None:
         self._futures = futures
         self._until_error = return_when == FIRST_EXCEPTION
-        self._missing = 1 if return_when == FIRST_COMPLETED else len({future.key for future in futures})
+        self._missing = 1 if return_when == FIRST_COMPLETED else len(set(futures))
 
     def wait(self, timeout: float | None) -> None:
+        self._futures[0]._session.refuse_on_loop()
         arrivals: queue.SimpleQueue[KeyRecord] = queue.SimpleQueue()
-        self._subscribe(arrivals.put)
         deadline = None if timeout is None else time.monotonic() + timeout
-        while self._missing > 0:
-            try:
+        self._subscribe(arrivals.put)
+        try:
+            while self._missing > 0:
                 left = None if deadline is None else max(0.0, deadline - time.monotonic())
                 self._count(arrivals.get(timeout=left))
-            except queue.Empty:
-                raise self._overdue(timeout) from None
+        except queue.Empty:
+            raise self._overdue(timeout) from None
+        finally:
+            self._unsubscribe(arrivals.put)
 
     async def wait_async(self, timeout: float | None) -> None:
         loop = asyncio.get_running_loop()
         arrivals: asyncio.Queue[KeyRecord] = asyncio.Queue()
-        self._subscribe(lambda record: loop.call_soon_threadsafe(arrivals.put_nowait, record))
+
+        def arrive(record: KeyRecord) -> None:
+            call_on(loop, arrivals.put_nowait, record)
+
+        self._subscribe(arrive)
         try:
             async with asyncio.timeout(timeout):
                 while self._missing > 0:
                     self._count(await arrivals.get())
         except TimeoutError:
             raise self._overdue(timeout) from None
+        finally:
+            self._unsubscribe(arrive)
 
     def split(self) -> DoneAndNotDone:
         done = {future for future in self._futures if future.done()}
         return DoneAndNotDone(done, set(self._futures) - done)
 
     def _subscribe(self, waiter: Any) -> None:
-        for record in {future.key: future._record for future in self._futures}.values():
-            self._futures[0]._session.table.add_waiter(record, waiter)
+        for future in dict.fromkeys(self._futures):
+            if future.done():
+                self._count(future._record)
+            else:
+                future._session.table.add_waiter(future._record, waiter)
+
+    def _unsubscribe(self, waiter: Any) -> None:
+        """A program that looks again and again must not leave something behind each time."""
+        for future in self._futures:
+            if not future.done():
+                future._session.table.forget_waiter([future._record], waiter)
 
     def _count(self, record: KeyRecord) -> None:
         self._missing -= 1
@@ -119,11 +143,13 @@ class as_completed:  # noqa: N801  (the name users know from concurrent.futures)
         self._arrived: queue.SimpleQueue[Future] = queue.SimpleQueue()
         self._wakers: list[Any] = []  # futures of coroutines that wait in __anext__
         self._open = 0
+        self._session: Session | None = None  # of the future added last
         self.update(futures)
 
     def add(self, future: Future) -> None:
         """Wait for this one too; the same future may be added again."""
         self._open += 1
+        self._session = future._session
         future._session.table.add_waiter(future._record, lambda record: self._arrive(future))
 
     def update(self, futures: Iterable[Future]) -> None:
@@ -149,6 +175,8 @@ class as_completed:  # noqa: N801  (the name users know from concurrent.futures)
     def __next__(self) -> Any:
         if not self._open:
             raise StopIteration
+        if self._arrived.empty() and self._session is not None:
+            self._session.refuse_on_loop()
         try:
             future = self._arrived.get(timeout=self._left())
         except queue.Empty:
@@ -182,10 +210,15 @@ class as_completed:  # noqa: N801  (the name users know from concurrent.futures)
     def _arrive(self, future: Future) -> None:
         self._arrived.put(future)
         for loop, waker in self._wakers:
-            loop.call_soon_threadsafe(lambda waker=waker: waker.done() or waker.set_result(None))
+            call_on(loop, _wake, waker)
 
     def _left(self) -> float | None:
         return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
 
     def _overdue(self) -> TimeoutError:
         return TimeoutError(f"{self._open:,} futures not decided within {self._timeout:g} s")
+
+
+def _wake(waker: asyncio.Future[None]) -> None:
+    if not waker.done():
+        waker.set_result(None)

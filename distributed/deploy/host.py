@@ -16,7 +16,7 @@ from typing import Any
 import cloudpickle
 import psutil
 
-from distributed.errors import WorkerStartError
+from distributed.errors import DistributedError, WorkerStartError
 from distributed.log import log_to_stderr
 from distributed.nanny import Nanny
 from distributed.process.running import read_lines, report, run_loop
@@ -63,7 +63,8 @@ async def _serve(options: dict[str, Any], zygote: Zygote) -> int:
         ))  # fmt: skip
         await asyncio.gather(*(nanny.wait_registered() for nanny in nannies))
     except Exception as error:  # the boundary: whatever it is, the parent must hear of it
-        report(options["answer"], {"error": f"{type(error).__name__}: {error}"})
+        text = str(error) if isinstance(error, DistributedError) else f"{type(error).__name__}: {error}"
+        report(options["answer"], {"error": text})
         return 1
     report(options["answer"], {**hello, "workers": [nanny.worker_address for nanny in nannies]})
     scheduler.ended.add_done_callback(lambda ended: parent_gone.set())
@@ -97,7 +98,10 @@ async def _start_scheduler(options: dict[str, Any], zygote: Zygote) -> tuple[Chi
     await read_lines(read, lines.append, count_max=1)
     if not lines:
         raise WorkerStartError(f"the scheduler ended at once: {(await child.ended).cause}")
-    return child, json.loads(lines[0])
+    hello = json.loads(lines[0])
+    if "error" in hello:
+        raise WorkerStartError(hello["error"])
+    return child, hello
 
 
 async def _start_nanny(worker: dict[str, Any], scheduler: str, options: dict[str, Any], zygote: Zygote) -> Nanny:

@@ -6,6 +6,7 @@ and time of change) reads it itself; to any other one the content is sent.
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import shlex
@@ -49,7 +50,7 @@ class Entry:
 
     @property
     def fingerprint(self) -> tuple[bytes, int, int, int, int]:
-        """What a worker compares before it reads the file itself; the path is absolute, its working folder is another."""
+        """What a worker compares before it reads the file itself; an absolute path, as it has another working folder."""
         return (os.path.join(os.getcwdb(), self.path), self.device, self.inode, self.nbytes, self.changed_ns)
 
 
@@ -74,6 +75,9 @@ def hash_folder(
     """
     started = time.perf_counter()
     report = Report()
+    output.parent.mkdir(parents=True, exist_ok=True)
+    if not os.access(output.parent, os.W_OK):  # told now, not after an hour of hashing
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(output.parent))
     entries = find_files(os.fsencode(folder), _identity(output), report.errors)
     options: dict[str, Any] = {} if address or scheduler_file else {"n_workers": n_workers, "threads_per_worker": 1}
     with Client(address, scheduler_file=scheduler_file, **options) as client:
@@ -81,6 +85,8 @@ def hash_folder(
             f"{worker['hostname']}:{worker['pid']}": worker["name"]
             for worker in client.scheduler_info()["workers"].values()
         }
+        if not names:
+            print("the cluster has no workers yet; waiting for one", file=sys.stderr)
         with tqdm(
             total=sum(entry.nbytes for entry in entries), unit="B", unit_scale=True, unit_divisor=1024,
             desc=f"{len(entries):,} files", disable=not with_bar, mininterval=0.1 if sys.stderr.isatty() else 5.0,
@@ -123,7 +129,7 @@ def find_files(folder: bytes, unwanted: tuple[int, int] | None, errors: list[tup
 
 
 def escaped_line(digest: str, path: bytes) -> bytes:
-    r"""One line as coreutils write it: a name with ``\``, newline or return in it is escaped, and ``\`` begins the line."""
+    r"""One line as coreutils write it: a name with ``\``, newline or return is escaped, and ``\`` begins the line."""
     escaped = path.replace(b"\\", b"\\\\").replace(b"\n", b"\\n").replace(b"\r", b"\\r")
     return (b"\\" if escaped != path else b"") + digest.encode() + b"  " + escaped + b"\n"
 
@@ -274,7 +280,6 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 def _write(output: Path, digest_by_path: dict[bytes, str]) -> None:
     """Beside it and renamed, so that nobody ever reads half of it."""
-    output.parent.mkdir(parents=True, exist_ok=True)
     temporary = output.with_name(f".{output.name}.{unique_id('tmp')}")
     try:
         with open(temporary, "wb") as file:
@@ -295,4 +300,5 @@ def _print(report: Report, names: dict[str, str], algorithm: str, output: Path, 
     if report.errors:
         print(f"{len(report.errors):,} could not be read, see above")
     program = "b2sum" if algorithm == "blake2b" else f"{algorithm}sum"
-    print(f"{program} -c {shlex.quote(str(output))}")
+    name = str(output) if not str(output).startswith("-") else f"./{output}"  # it would be taken for an option
+    print(f"{program} -c {shlex.quote(name)}")

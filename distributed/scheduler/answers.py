@@ -101,12 +101,13 @@ def _observe(tasks: list[TaskRecord], durations_s: list[float]) -> None:
     """Tell the functions of `tasks` how long they took."""
     functions = [task.function for task in tasks]
     first = functions[0]
-    if first is not None and functions.count(first) == len(tasks):
+    assert first is not None  # what has no recipe is never sent
+    if functions.count(first) == len(tasks):
         first.observe(sum(durations_s), len(tasks))
         return
     for function, duration_s in zip(functions, durations_s, strict=True):
-        if function is not None:
-            function.observe(duration_s, 1)
+        assert function is not None
+        function.observe(duration_s, 1)
 
 
 def _reject(state: SchedulerState, worker: WorkerRecord, keys: Iterable[str]) -> None:

@@ -82,13 +82,14 @@ def _submit_plain(
     tasks = state.tasks
     wanted_by = client.alone
     retries = spec.retries
+    attempt = state.attempts_withdrawn
     created: list[TaskRecord] = []
     existing: dict[TaskRecord, None] = {}
     for key, argument in zip(keys, arguments, strict=True):
         if key in tasks:
             existing[tasks[key]] = None
             continue
-        tasks[key] = task = TaskRecord(key, spec, function, argument, wanted_by, retries, _READY)
+        tasks[key] = task = TaskRecord(key, spec, function, argument, wanted_by, retries, _READY, attempt)
         created.append(task)
     if created:
         function.ntasks += len(created)
@@ -111,6 +112,7 @@ def _submit_any(state: SchedulerState, client: ClientRecord, message: SubmitTask
         task = state.tasks.get(key)
         if task is None:
             task = TaskRecord(key, spec, function, message.arguments[index], None, spec.retries)
+            task.attempt = state.attempts_withdrawn
             state.tasks[key] = task
             created[task] = None if message.dependencies is None else message.dependencies[index]
             if function is not None:

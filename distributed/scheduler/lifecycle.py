@@ -150,7 +150,7 @@ def need_dependencies_no_more(state: SchedulerState, task: TaskRecord) -> None:
 def fail(state: SchedulerState, task: TaskRecord, failure: Failure, because: str) -> None:
     """`task` (with no worker any more) and all that wait for it, at every level, become ERRED; clients are told.
 
-    A dependent that is PROCESSING goes on: it has its data, or will report that it is missing.
+    A dependent that is PROCESSING goes on: it has its data, or will report that it is missing. None is READY.
     """
     stack = [(task, because)]
     while stack:
@@ -161,16 +161,12 @@ def fail(state: SchedulerState, task: TaskRecord, failure: Failure, because: str
         transition(state, task, _ERRED, because)
         task.failure = failure
         task.waiting_on = 0
-        if origin is _READY:
-            leave_queue(state, task)
         if origin in _ACTIVE:
             need_dependencies_no_more(state, task)
         _tell_failed(state, task)
         because = f"{task.key} failed"
         stack.extend(
-            (dependent, because)
-            for dependent in reversed(tuple(task.dependents or ()))
-            if dependent.state is _WAITING or dependent.state is _READY
+            (dependent, because) for dependent in reversed(tuple(task.dependents or ())) if dependent.state is _WAITING
         )
 
 
@@ -183,9 +179,13 @@ def _tell_failed(state: SchedulerState, task: TaskRecord) -> None:
 
 
 def withdraw(state: SchedulerState, task: TaskRecord) -> None:
-    """Take PROCESSING `task` from its worker, which is told if it lives; the caller changes the state."""
+    """Take PROCESSING `task` from its worker, which is told if it lives; the caller changes the state.
+
+    Its answer may be on the way. Should another task of that key come, it must not be taken for its answer.
+    """
     worker = task.processing_on
     assert worker is not None
+    state.attempts_withdrawn = max(state.attempts_withdrawn, task.attempt)
     end_processing(task)
     touch(state, worker)
     state.outbox.cancel.setdefault(worker, []).append(task.key)

@@ -313,8 +313,7 @@ def _deal_own(state: SchedulerState, queue: ReadyQueue, pool: Pool, priority: in
         worker = worker if task.dependencies is None else _best_holder(task, worker, restriction)
         _start(state, task, worker)
         refresh_room(state, worker)
-        if worker in pool:
-            pool.move_to_end(worker)
+        pool.move_to_end(worker)  # every matching worker with room is in it: no other could be the best holder
 
 
 def _deal_suspects(state: SchedulerState) -> None:

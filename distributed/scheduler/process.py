@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from distributed.errors import DistributedError
 from distributed.ids import unique_id
 from distributed.log import log_to_stderr
 from distributed.process.running import live_with, on_signals, report, run_loop
@@ -43,11 +44,18 @@ def remove_scheduler_file(path: str | os.PathLike[str], scheduler_id: str) -> No
 
 
 def run_scheduler_child(options: dict[str, Any], status: int, life: int) -> None:
-    """Child of a zygote: a scheduler. Options: ``listen`` (keywords of `Server.listen`), ``log_level``."""
+    """Child of a zygote: a scheduler. Options: ``listen`` (keywords of `Server.listen`), ``log_level``.
+
+    Reports ``address``, ``id`` and ``pid`` once it listens, or ``error`` if it cannot.
+    """
 
     async def main() -> int:
         scheduler = Scheduler()
-        scheduler.listen(**options["listen"])
+        try:
+            scheduler.listen(**options["listen"])
+        except DistributedError as error:
+            report(status, {"error": str(error)})
+            return 1
         live_with(life, lambda: os._exit(1))
         on_signals(scheduler.close_soon)
         report(status, {"address": scheduler.address, "id": scheduler.id, "pid": os.getpid()})

@@ -10,7 +10,7 @@ A task's states, and the only ways between them (`TRANSITIONS`)::
         ▲           ▲          │           │            │
         │           └──────────┴───────────┘            │         also: READY, PROCESSING ──▶ WAITING (a dependency
         └── WAITING, READY, PROCESSING, MEMORY ◀────────┘               lost its data), PROCESSING ──▶ READY (again),
-    RELEASED, WAITING, READY, PROCESSING, MEMORY ──▶ ERRED              RELEASED, ERRED ──▶ MEMORY (scattered)
+    RELEASED, WAITING, PROCESSING, MEMORY ──▶ ERRED                     RELEASED, ERRED ──▶ MEMORY (scattered)
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ _RELEASED, _WAITING, _READY, _PROCESSING, _MEMORY, _ERRED, _FORGOTTEN = TaskStat
 TRANSITIONS: dict[TaskState, frozenset[TaskState]] = {
     _RELEASED: frozenset({_WAITING, _READY, _MEMORY, _ERRED, _FORGOTTEN}),
     _WAITING: frozenset({_READY, _RELEASED, _ERRED, _FORGOTTEN}),
-    _READY: frozenset({_PROCESSING, _WAITING, _RELEASED, _ERRED, _FORGOTTEN}),
+    _READY: frozenset({_PROCESSING, _WAITING, _RELEASED, _FORGOTTEN}),
     _PROCESSING: frozenset({_MEMORY, _READY, _WAITING, _RELEASED, _ERRED, _FORGOTTEN}),
     _MEMORY: frozenset({_RELEASED, _ERRED, _FORGOTTEN}),
     _ERRED: frozenset({_MEMORY, _FORGOTTEN}),
@@ -278,8 +278,7 @@ def _with(members: Many[Record], member: Record) -> Many[Record]:
 
 
 def _without(members: Many[Record], member: Record) -> Many[Record]:
-    if members is None:
-        return None
+    assert members is not None  # whoever takes a member away has found it there
     if isinstance(members, dict):
         members.pop(member, None)
         return members or None

@@ -42,6 +42,7 @@ __all__ = ["Scheduler"]
 logger = logging.getLogger(__name__)
 
 FLUSH_TIMEOUT_S = 2.0  # for peers to take the last message
+STDERR_LINES, STDERR_LENGTH_MAX = 20, 500  # of a death certificate: a screen
 
 
 class Scheduler(Server):
@@ -201,7 +202,7 @@ class Scheduler(Server):
         running = certificate.get("running")
         if not isinstance(running, list) or not all(isinstance(key, str) for key in running):
             raise BadRequestError("a certificate lists the keys that were running")
-        self.driver.handle(WorkerDied(address, incarnation, certificate))
+        self.driver.handle(WorkerDied(address, incarnation, _bounded(certificate)))
         return "OK"
 
     def _accept_worker(self, effect: AcceptWorker) -> None:
@@ -276,6 +277,15 @@ class Scheduler(Server):
         """End scheduler and workers; answers first."""
         asyncio.get_running_loop().call_soon(self.close_soon, reason)
         return "OK"
+
+
+def _bounded(certificate: dict[str, Any]) -> dict[str, Any]:
+    """A certificate that is worth keeping: the machine stores it with tasks, and errors carry it to clients."""
+    lines = certificate.get("stderr")
+    stderr = [str(line)[:STDERR_LENGTH_MAX] for line in lines[-STDERR_LINES:]] if isinstance(lines, list) else []
+    known = ("cause", "exitcode", "signal", "memory_peak_nbytes", "pid", "worker")
+    kept = {name: certificate[name] for name in known if isinstance(certificate.get(name), (str, int))}
+    return {**kept, "cause": str(certificate.get("cause"))[:STDERR_LENGTH_MAX], "running": certificate["running"], "stderr": stderr}
 
 
 async def _serve(stream: Stream, sender: str, on_message: Any) -> None:

@@ -70,6 +70,7 @@ class SchedulerState:
     by_resource: dict[str, dict[WorkerRecord, None]] = field(default_factory=dict)
     lost: dict[tuple[str, str], WorkerRecord] = field(default_factory=dict)
     workers_seen: int = 0
+    attempts_withdrawn: int = 0  # highest attempt that was taken back unanswered; records made later count on from it
     idle: OrderedDict[WorkerRecord, None] = field(default_factory=OrderedDict)
     open: OrderedDict[WorkerRecord, None] = field(default_factory=OrderedDict)
     room_threads: int = 0

@@ -15,12 +15,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from distributed.ids import unique_id
 
-__all__ = ["PATIENCE_S", "Processes", "Started", "wait_until"]
+__all__ = ["PATIENCE_S", "Cluster", "Processes", "Started", "wait_until"]
 
 PATIENCE_S = 20.0  # for whatever is waited for; slow machines need it, good ones never
 _POLL_S = 0.01
@@ -169,3 +170,14 @@ class Processes:
             time.sleep(_POLL_S)
         for started in self._started:
             started.process.wait()
+
+
+@dataclass(slots=True)
+class Cluster:
+    """A scheduler and its workers, for tests that leave it as it is."""
+
+    processes: Processes
+    scheduler: Started
+    workers: Started
+    file: Path
+    address: str

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from distributed import config
-from distributed.testing.processes import Processes, Started
+from distributed.testing.processes import Cluster, Processes
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -29,17 +28,6 @@ def processes(tmp_path: Path, private_key: Path) -> Iterator[Processes]:
         yield processes
 
 
-@dataclass(slots=True)
-class Cluster:
-    """A scheduler and its workers, for tests that leave them as they are."""
-
-    processes: Processes
-    scheduler: Started
-    workers: Started
-    file: Path
-    address: str
-
-
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory, private_key: Path) -> Iterator[Cluster]:
     """``dscheduler`` and ``dworker --nworkers 2 --name w``."""
@@ -49,6 +37,5 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, private_key: Path) -> Iter
         scheduler = processes.dscheduler(f"--port 0 --scheduler-file {file}")
         address = processes.address(scheduler)
         workers = processes.dworker(f"{address} --nworkers 2 --nthreads 1 --name w")
-        for _ in range(2):
-            workers.wait_said(r"(?s)(registered with.*){2}")
+        workers.wait_said(r"(?s)(registered with.*){2}")
         yield Cluster(processes, scheduler, workers, file, address)

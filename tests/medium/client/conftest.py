@@ -69,3 +69,12 @@ def background() -> Iterator[Background]:
         thread.run(servers.__aexit__(None, None, None))
     finally:
         thread.stop()
+
+
+@pytest.fixture
+def no_gc() -> Iterator[None]:
+    """Only the last reference frees an object."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()

@@ -141,6 +141,26 @@ def test_data_scattered_for_a_client_that_left_is_dropped(busy: Stage) -> None:
     assert busy("scatter w1 c x") == ["w1 <- drop x"]
 
 
+def test_what_is_ready_fails_when_scattered_data_is_lost(busy: Stage) -> None:
+    busy("scatter w1 c x\nsubmit c f y(x) z(x) workers=w3\nsubmit c f run(x)\nrelease c x")
+    told = busy("left w1 expected\nstates")
+    assert told[0].startswith("c <- failed y: distributed.errors.LostDataError: x: ")
+    assert told[1:] == ["x ERRED", "y ERRED", "z ERRED", "run ERRED"]
+
+
+def test_a_chain_whose_root_is_lost_for_good_fails_with_it(busy: Stage) -> None:
+    busy("scatter w1 c x\nsubmit c f a(x) b(a)\ndone w1 a\ndone w1 b")
+    told = busy("left w1\nstates")
+    assert told[:2] == ["c <- lost x (for good)", "c <- lost a b (recomputing)"]
+    assert told[3:] == ["x ERRED", "a ERRED", "b ERRED"]
+
+
+def test_a_dependent_that_runs_is_not_started_again_when_its_data_is_back(busy: Stage) -> None:
+    busy("submit c f a\ndone w1 a\nsubmit c f b(a) workers=w2\nremoved w1 a")
+    assert busy("done w1 a#2") == ["c <- done a=result"]
+    assert busy("done w2 b") == ["c <- done b=result"]
+
+
 def test_lost_scattered_data_can_be_scattered_again(busy: Stage) -> None:
     busy("scatter w1 c x")
     assert busy("left w1") == ["c <- lost x (for good)"]
@@ -176,3 +196,11 @@ def test_data_scattered_under_the_key_of_a_task_does_not_replace_its_work(busy: 
 def test_a_heartbeat_updates_the_metrics(busy: Stage) -> None:
     assert busy("heartbeat w1 load=0.5") == []
     assert busy.machine.state.workers["tcp://w1:1"].metrics == {"load": 0.5}
+
+
+def test_an_answer_to_a_cancelled_task_is_not_taken_for_that_of_a_new_task_with_its_key(busy: Stage) -> None:
+    busy("submit c f a\ncancel c a\nsubmit c f a")
+    assert busy("states") == ["a PROCESSING"]
+    busy("done w1 a#1")  # of the first task, on its way when that was cancelled
+    assert busy("states") == ["a PROCESSING"]
+    assert busy("done w1 a#2") == ["c <- done a=result"]

@@ -74,6 +74,16 @@ def test_a_task_with_an_unknown_dependency_fails_and_nothing_else(busy: Stage) -
     assert told == ["w1 <- run good#1 +f", f"c <- failed bad: {kind}: {reason}; worse: {kind}: {reason}"]
 
 
+def test_what_depends_on_a_bad_request_fails_at_every_level(busy: Stage) -> None:
+    told = busy("submit c f bad(nowhere) worse(bad) worst(worse)")
+    assert [entry.split(": ")[0] for entry in told[0].split("; ")] == ["c <- failed bad", "worse", "worst"]
+
+
+def test_dependencies_in_any_order_are_no_cycle(busy: Stage) -> None:
+    assert busy("submit c f top(b,d) b(a) d(a) a")[0] == "w1 <- run a#1 +f"
+    assert busy("states") == ["top WAITING", "b WAITING", "d WAITING", "a PROCESSING"]
+
+
 def test_a_failure_of_ours_can_be_rebuilt_with_its_own_text() -> None:
     machine = SchedulerMachine()
     machine.handle(ClientJoined("c"), 0.0)
@@ -116,6 +126,19 @@ def test_a_released_result_is_dropped_and_forgotten(busy: Stage) -> None:
     busy("submit c f a\ndone w1 a\nadded w2 a")
     assert busy("release c a") == ["w1 <- drop a", "w2 <- drop a"]
     assert busy("states") == ["nothing"]
+
+
+def test_results_on_one_worker_are_dropped_by_one_message(busy: Stage) -> None:
+    busy("submit c f a\nsubmit c f b workers=w1\ndone w1 a\ndone w1 b")
+    assert busy("want d a b") == ["d <- done a b"]
+    busy("release d a b")
+    assert busy("release c a b") == ["w1 <- drop a b"]
+
+
+def test_a_task_of_a_lost_worker_can_be_released(stage: Stage) -> None:
+    stage("client c\nworker w1 nanny\nsubmit c f a\nleft w1")
+    assert stage("release c a\nstates") == ["nothing"]
+    assert stage("wait 1") == []
 
 
 def test_a_result_stays_until_the_last_client_releases_it(busy: Stage) -> None:

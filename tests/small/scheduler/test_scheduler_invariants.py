@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from distributed.errors import InvariantError
+from distributed.scheduler.events import WorkerJoined
 from distributed.scheduler.invariants import check
 from distributed.scheduler.queues import ReadyQueue, Restriction
 from distributed.scheduler.records import ClientRecord, FunctionRecord, Room, TaskState
@@ -55,11 +56,11 @@ def swap(target: Any, name: str, value: Any) -> None:
     setattr(target, name, value)
 
 
-def reserve(state: SchedulerState) -> None:
-    worker(state, "w1").room = Room.IDLE
-    state.idle[worker(state, "w1")] = None
-    state.room_threads += 1
-    worker(state, "w1").is_reserved = True
+def open_a_full_worker(state: SchedulerState) -> None:
+    full = next(worker for worker in state.open if len(worker.processing) >= worker.nthreads)
+    full.room = Room.IDLE
+    del state.open[full]
+    state.idle[full] = None
 
 
 BREAKAGES: list[tuple[str, Callable[[SchedulerState], object]]] = [
@@ -78,7 +79,10 @@ BREAKAGES: list[tuple[str, Callable[[SchedulerState], object]]] = [
     ("deaths, attempts and retries", lambda s: swap(s.tasks["done"], "deaths", 1)),
     ("counts the dependencies without data", lambda s: swap(s.tasks["wait"], "waiting_on", 2)),
     ("READY task has all its dependencies", lambda s: swap(s.tasks["far"], "dependencies", (s.tasks["mid"],))),
-    ("a dependency is known and knows", lambda s: swap(s.tasks["mid"], "dependents", None)),
+    (
+        "a dependency is known and knows",
+        lambda s: swap(s.tasks["wait"], "dependencies", (s.tasks["mid"], s.tasks["done"])),
+    ),
     ("a dependent is known and knows", lambda s: swap(s.tasks["done"], "dependents", (s.tasks["bad"],))),
     ("who wants a task is connected", lambda s: s.clients["c"].wanted.pop("done")),
     ("who wants a task is connected", lambda s: swap(s.tasks["mid"], "wanted_by", (ClientRecord("d"),))),
@@ -107,7 +111,7 @@ BREAKAGES: list[tuple[str, Callable[[SchedulerState], object]]] = [
     ("only queues with tasks are filed", lambda s: s.queues_by_token.update(other={})),
     ("pool of its room", lambda s: swap(worker(s, "w2"), "room", Room.IDLE)),
     ("threads with room are counted", lambda s: swap(s, "room_threads", 99)),
-    ("idle worker has a thread free", reserve),
+    ("idle worker has a thread free", open_a_full_worker),
     ("reserved for one queue of suspects", lambda s: swap(worker(s, "w1"), "is_reserved", True)),
 ]
 
@@ -188,8 +192,6 @@ def test_idleness_is_found(stage: Stage) -> None:
     stage.machine.state.counts[TaskState.READY] = 2
     machine = stage.machine
     machine.state.queues_by_token, tokens = {}, machine.state.queues_by_token
-    from distributed.scheduler.events import WorkerJoined
-
     machine.handle(WorkerJoined("tcp://w1:1", "1", "w1", 1, None, None, {}, "w1"), 0.0)
     state.ready, state.queues_by_token = ready, tokens
     state.queues.update(queues)

@@ -123,6 +123,33 @@ def test_restricted_tasks_of_equal_priority_go_before_others(stage: Stage) -> No
     assert "any#1" in stage("done w1 own s=0.05")[0]
 
 
+def test_a_task_may_go_to_a_holder_that_has_not_just_reported(stage: Stage) -> None:
+    stage("client c\nworker w1 gpu:1\nworker w2 gpu:1 threads=2\nscatter w2 c x nbytes=9\nsubmit c f a b gpu:1")
+    stage("submit c f p(x) gpu:1\nworker w3 gpu:1")
+    assert counts(stage("submit c f q(x) gpu:1")) == {}
+    state = stage.machine.state
+    holder = state.workers["tcp://w2:1"]
+    assert list(holder.processing) and stage("why q")[0].startswith("resources")
+
+
+def test_queues_for_one_worker_are_told_apart(stage: Stage) -> None:
+    stage("client c\nsubmit c f a workers=w1\nsubmit c f b workers=w1 gpu:1")
+    assert stage("worker w1") == ["w1 accepted as w1/1", "w1 <- run a#1 +f"]
+    assert stage("why b")[0].startswith("no-match")
+    assert stage("release c b") == []
+
+
+def test_one_message_may_mix_tasks_with_and_without_dependencies(stage: Stage) -> None:
+    stage("client c\nworker w1 threads=2\nscatter w1 c x")
+    assert stage("submit c f d(x) e") == ["w1 <- run d#1(x@w1) e#1 +f"]
+
+
+def test_what_a_full_worker_leaves_goes_to_those_with_room(stage: Stage) -> None:
+    stage("client c\nworker w1\nworker w2 threads=2\nsubmit c f warm\ndone w1 warm s=0.01")
+    stage("submit c f a1 a2 a3 a4 workers=w1")
+    assert counts(stage(f"submit c f {keys('b', 10)}")) == {"w1": 1, "w2": 9}
+
+
 def test_resources_are_reserved_while_they_are_used(stage: Stage) -> None:
     stage("client c\nworker w1 threads=4 gpu:2")
     assert counts(stage("submit c f a b d gpu:1")) == {"w1": 2}
@@ -196,6 +223,13 @@ def test_another_worker_is_reserved_when_the_reserved_one_leaves(stage: Stage) -
     assert reserved == [True, False]
     stage("left w2 expected\ndone w3 e s=1")
     assert [worker.is_reserved for worker in stage.machine.state.workers.values()] == [True]
+
+
+def test_a_worker_that_leaves_takes_no_reservation_of_another_along(stage: Stage) -> None:
+    stage("client c\nworker w1\nworker w2 threads=2\nworker w3 threads=2\nsubmit c f s a b d e\nleft w1")
+    stage("submit c f x y z\ndone w2 a s=1\nleft w3 expected")
+    assert [worker.is_reserved for worker in stage.machine.state.workers.values()] == [True]
+    assert stage("done w2 b s=1")[0] == "w2 <- run s#2"
 
 
 def test_a_worker_reserved_for_one_suspect_is_not_given_to_another(stage: Stage) -> None:

@@ -30,6 +30,10 @@ def test_a_wrong_line_is_replaced_by_what_happens() -> None:
     assert run_scenario("# note\n\nclient c\nstates\n----\nwrong\n") == "# note\n\nclient c\nstates\n----\nnothing\n"
 
 
+def test_comments_may_stand_between_commands(stage: Stage) -> None:
+    assert stage("client c\n# nothing yet\n\nstates") == ["nothing"]
+
+
 def test_an_unknown_command_is_named(stage: Stage) -> None:
     with pytest.raises(ValueError, match=r"no such command: 'dance w1'; there are added, "):
         stage("dance w1")
