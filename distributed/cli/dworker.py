@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -125,8 +126,8 @@ def parse_resources(text: str) -> dict[str, float]:
             amounts[name] = float(amount)
         except ValueError:
             separator = ""
-        if not separator or not name or amounts[name] < 0:
-            raise ConfigError("--resources", text, "write NAME=AMOUNT,NAME=AMOUNT with amounts >= 0")
+        if not separator or not name or not 0 <= amounts[name] < math.inf:
+            raise ConfigError("--resources", text, "write NAME=AMOUNT,NAME=AMOUNT with finite amounts >= 0")
     return amounts
 
 

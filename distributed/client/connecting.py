@@ -68,7 +68,7 @@ def find_by_file(path: str | os.PathLike[str]) -> str:
 def describe_stale_file(path: str | os.PathLike[str]) -> SchedulerFileError | None:
     """The error for a file whose scheduler does not answer, if its process is gone from this machine."""
     pid = read_scheduler_file(path).get("pid")
-    if isinstance(pid, int) and not _process_exists(pid):
+    if isinstance(pid, int) and 0 < pid < 2**31 and not _process_exists(pid):
         return SchedulerFileError(str(path), f"is left over: process {pid}, which wrote it, has ended; delete the file")
     return None
 

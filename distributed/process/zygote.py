@@ -49,7 +49,10 @@ class Ending:
         """For people: ``exit code 3`` or ``signal SIGKILL``."""
         if self.signal is None:
             return f"exit code {self.exitcode}"
-        return f"signal {signal.Signals(self.signal).name}"
+        try:
+            return f"signal {signal.Signals(self.signal).name}"
+        except ValueError:  # a real-time signal without a name
+            return f"signal {self.signal}"
 
 
 @dataclass(slots=True)

@@ -37,7 +37,8 @@ def write_scheduler_file(path: str | os.PathLike[str], scheduler_id: str, addres
 def remove_scheduler_file(path: str | os.PathLike[str], scheduler_id: str) -> None:
     """Remove the file at a clean stop, if it is still ours."""
     try:
-        if json.loads(Path(path).read_text()).get("id") == scheduler_id:
+        content = json.loads(Path(path).read_text())
+        if isinstance(content, dict) and content.get("id") == scheduler_id:
             Path(path).unlink()
     except (OSError, ValueError):
         return  # gone, or another scheduler's by now

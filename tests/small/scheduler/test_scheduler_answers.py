@@ -198,9 +198,8 @@ def test_a_heartbeat_updates_the_metrics(busy: Stage) -> None:
     assert busy.machine.state.workers["tcp://w1:1"].metrics == {"load": 0.5}
 
 
-def test_an_answer_to_a_cancelled_task_is_not_taken_for_that_of_a_new_task_with_its_key(busy: Stage) -> None:
-    busy("submit c f a\ncancel c a\nsubmit c f a")
-    assert busy("states") == ["a PROCESSING"]
-    busy("done w1 a#1")  # of the first task, on its way when that was cancelled
-    assert busy("states") == ["a PROCESSING"]
-    assert busy("done w1 a#2") == ["c <- done a=result"]
+def test_an_answer_to_a_cancelled_task_is_not_taken_for_that_of_a_new_task_with_its_key(stage: Stage) -> None:
+    stage("client c\nworker w1\nsubmit c f a\ncancel c a\nsubmit c f a")
+    stage("done w1 a#1")  # of the first task, on its way when that was cancelled
+    assert stage("states") == ["a PROCESSING"]
+    assert stage("done w1 a#2") == ["c <- done a=result"]
