@@ -55,8 +55,10 @@ class Driver:
 
     def handle(self, event: Any) -> None:
         """Let the machine handle `event` and do what it says, now or after those that are being handled."""
+        if self._failed:
+            return
         self._events.append(event)
-        if self._busy or self._failed:
+        if self._busy:
             return
         self._busy = True
         try:

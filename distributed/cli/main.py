@@ -30,8 +30,10 @@ def main() -> None:
 @click.option("--address", help="Scheduler of a running cluster. [default: start one here with two workers]")
 @click.option("--scheduler-file", type=click.Path(dir_okay=False), help="Read the scheduler's address from this file.")
 @click.option("--algorithm", type=click.Choice(ALGORITHMS), default="sha1", show_default=True)
-@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="[default: ALGORITHM upper-case + SUMS]")
-@click.option("--workers", "n_workers", type=click.IntRange(1), default=2, show_default=True, help="Of a cluster started here.")
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="[default: SHA1SUMS and so on]")
+@click.option(
+    "--workers", "n_workers", type=click.IntRange(1), default=2, show_default=True, help="Of the one started here."
+)
 @click.option("--quiet", is_flag=True, help="No progress bar.")
 def hash_command(
     folder: Path, address: str | None, scheduler_file: str | None, algorithm: str, output: Path | None, n_workers: int,

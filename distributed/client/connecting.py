@@ -53,7 +53,7 @@ def read_scheduler_file(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def find_by_file(path: str | os.PathLike[str]) -> str:
-    """Address of the scheduler that wrote the file, for those who wait for a scheduler to come and so need to know first.
+    """Address of the scheduler that wrote the file, for those who wait for a scheduler and so need to know first.
 
     Raises:
         SchedulerFileError: as `read_scheduler_file`; or its process is gone from this machine and nobody listens there.

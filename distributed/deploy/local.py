@@ -173,7 +173,7 @@ def memory_available() -> int:
 
 
 def memory_limit_nbytes(limit: str | int | None, share: float) -> int | None:
-    """What ``--memory-limit`` and ``memory_limit=`` mean: ``'auto'`` is `share` of the machine's, 0 and None no limit."""
+    """What ``--memory-limit`` and ``memory_limit=`` mean: ``'auto'``: `share` of the machine's; 0, None: no limit."""
     if limit == "auto":
         return int(memory_available() * min(1.0, share))
     return None if limit is None else parse_nbytes(limit, "memory_limit") or None

@@ -61,7 +61,9 @@ async def read_lines(descriptor: int, on_line: Callable[[str], object], count_ma
     """Give the lines of a pipe to `on_line` until its other end is closed, or `count_max` have come; then close it."""
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader(limit=1024 * 1024)
-    transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(descriptor, "rb"))
+    transport, _ = await loop.connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(descriptor, "rb")
+    )
     try:
         while (count_max is None or count_max > 0) and (line := await _one_line(reader)):
             on_line(line.decode(errors="replace").rstrip("\n"))

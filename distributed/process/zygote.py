@@ -1,7 +1,7 @@
 """A lean process that has imported everything and forks children on demand, in 10 ms instead of 300.
 
-It is forked itself before any loop or thread exists, has neither, and does three things: fork a child when asked, report
-how children ended (they are its children, so it knows exit code, signal and peak memory), and end them all when the
+It is forked itself before any loop or thread exists, has neither, and does three things: fork a child when asked,
+report how children ended (they are its own, so it knows exit code, signal and peak memory), and end them all when the
 process it serves is gone. With a child ends its process group: whatever the code of users started in it.
 
     served process ──{"spawn": n, "kind", "options"} + 2 descriptors──▶ zygote ──fork──▶ child (own process group)
@@ -78,7 +78,7 @@ class Zygote:
     """Make it before the loop and before any thread; then `attach` it to the loop and `spawn`.
 
     Args:
-        mains: what a child of each kind runs: ``main(options, status descriptor, descriptor that closes with the zygote)``.
+        mains: what a child of each kind runs: ``main(options, status descriptor, descriptor that closes with us)``.
     """
 
     def __init__(self, mains: dict[str, Main]) -> None:

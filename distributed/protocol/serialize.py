@@ -25,6 +25,7 @@ __all__ = [
 ]
 
 BUFFER_NBYTES_MIN = 16 * 1024  # below this a copy into the pickle is cheaper than a frame (measured: 8-32 KiB)
+BUFFERS_MAX = 1_000  # out of band per value; a message has room for ten times as many frames
 PROTOCOL = 5
 
 Buffer = bytes | bytearray | memoryview
@@ -165,7 +166,7 @@ def _collector(buffers: list[Buffer]) -> Any:
             view = buffer.raw()
         except BufferError:  # not contiguous: only a copy can be sent
             return True
-        if view.nbytes < BUFFER_NBYTES_MIN:
+        if view.nbytes < BUFFER_NBYTES_MIN or len(buffers) >= BUFFERS_MAX:
             return True
         buffers.append(view)
         return False

@@ -28,7 +28,9 @@ def boot_id() -> str:
         return ""
 
 
-def digest_files(algorithm: str, boot: str, files: list[Fingerprint]) -> tuple[str, list[tuple[str | None, str | None]]]:
+def digest_files(
+    algorithm: str, boot: str, files: list[Fingerprint]
+) -> tuple[str, list[tuple[str | None, str | None]]]:
     """Who did it, and per file ``(digest, None)`` or ``(None, reason)``; `UNSEEN` if it is not the caller's file."""
     is_here = bool(boot) and boot == boot_id()
     return _process(), [_digest_file(algorithm, file) if is_here else (None, UNSEEN) for file in files]

@@ -50,7 +50,7 @@ class Entry:
 
     @property
     def fingerprint(self) -> tuple[bytes, int, int, int, int]:
-        """What a worker compares before it reads the file itself; an absolute path, as it has another working folder."""
+        """What a worker compares before it reads the file itself; an absolute path, for it has another folder."""
         return (os.path.join(os.getcwdb(), self.path), self.device, self.inode, self.nbytes, self.changed_ns)
 
 

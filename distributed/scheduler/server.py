@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import time
 from typing import Any
@@ -17,8 +18,9 @@ from distributed.comm.stream import Stream
 from distributed.config import SCHEDULER_PORT
 from distributed.core import Server
 from distributed.driver import Driver
-from distributed.errors import BadRequestError, CommClosedError, DistributedError, ProtocolError
-from distributed.messages import CLIENT, WORKER, CancelKeys, Message, ServerClosing, WorkerLeaving, from_wire
+from distributed.errors import BadRequestError, CommClosedError, DistributedError, MessageTooLargeError, ProtocolError
+from distributed.ids import is_key
+from distributed.messages import CLIENT, WORKER, CancelKeys, Message, ServerClosing, WorkerLeaving, from_wire, halves
 from distributed.protocol.failure import error_reply
 from distributed.scheduler import snapshot
 from distributed.scheduler.effects import AcceptWorker, DropWorker, RefuseWorker, ToClient, ToWorker
@@ -72,7 +74,8 @@ class Scheduler(Server):
         self._workers: dict[str, Stream] = {}  # of the accepted incarnation at each address
         self._joining: dict[str, tuple[Stream, asyncio.Future[None]]] = {}  # by incarnation, until answered
         self._worker_details: dict[str, dict[str, Any]] = {}  # what the machine has no use for, by address
-        self._closing: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[None] | None = None  # kept until it is done
+        self._closed: asyncio.Event | None = None  # once it is closing; set when it has closed
         self.add_handlers({
             "register_client": self.register_client,
             "register_worker": self.register_worker,
@@ -91,9 +94,17 @@ class Scheduler(Server):
     # ------------------------------------------------------------ life
 
     async def close(self, reason: str = "closed") -> None:
-        """Tell everybody, and end. May be called twice."""
-        if self.status != "running":
+        """Tell everybody, and end. May be called again, and then waits for the end too."""
+        if self._closed is not None:
+            await self._closed.wait()
             return
+        self._closed = asyncio.Event()
+        try:
+            await self._close(reason)
+        finally:
+            self._closed.set()
+
+    async def _close(self, reason: str) -> None:
         self.status = "closed"
         self.driver.stop()
         logger.info("scheduler at %s ends: %s", self.address, reason)
@@ -122,17 +133,17 @@ class Scheduler(Server):
     async def register_client(self, stream: Stream, client: str, versions: dict[str, str] | None = None) -> None:
         """Turn this stream into a client's: messages of `distributed.messages` both ways until it closes."""
         _needs_stream(stream)
-        if client in self._clients:
-            raise BadRequestError(f"client {client!r} is connected already")
+        if not is_key(client) or client in self._clients:
+            raise BadRequestError(f"client {client!r} is no name, or is connected already")
         self._clients[client] = stream
-        self._client_versions[client] = dict(versions or {})
-        await write(stream, {
-            "id": self.id,
-            "versions": versions_here(),
-            "worker_versions": {address: details["versions"] for address, details in self._worker_details.items()},
-        })  # fmt: skip
-        self.driver.handle(ClientJoined(client))
+        self._client_versions[client] = _texts(versions)
         try:
+            await write(stream, {
+                "id": self.id,
+                "versions": versions_here(),
+                "worker_versions": {address: details["versions"] for address, details in self._worker_details.items()},
+            })  # fmt: skip
+            self.driver.handle(ClientJoined(client))
             await _serve(stream, CLIENT, lambda message: self.driver.handle(FromClient(client, message)))
         finally:
             del self._clients[client]
@@ -168,17 +179,21 @@ class Scheduler(Server):
         _needs_stream(stream)
         if not isinstance(nthreads, int) or not 1 <= nthreads <= 100_000:
             raise BadRequestError(f"nthreads={nthreads!r}: a worker has 1 to 100,000 threads")
-        if not isinstance(incarnation, str) or incarnation in self._joining:
+        if not is_key(incarnation) or incarnation in self._joining:
             raise BadRequestError(f"incarnation {incarnation!r} is no new one")
         place = parse_address(address)
+        address = str(place)
         answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._joining[incarnation] = (stream, answer)
-        self._worker_details[address] = {"pid": pid, "hostname": hostname, "versions": dict(versions or {}), "joined": time.time()}
         amounts = {str(resource): float(amount) for resource, amount in (resources or {}).items()}
+        if not all(0 <= amount < math.inf for amount in amounts.values()):
+            raise BadRequestError(f"resources={resources!r}: amounts are >= 0")
+        self._joining[incarnation] = (stream, answer)
         self.driver.handle(WorkerJoined(
-            str(place), incarnation, str(name), nthreads, memory_limit_nbytes, nanny, amounts, place.host
+            address, incarnation, str(name), nthreads, memory_limit_nbytes, nanny, amounts, place.host
         ))  # fmt: skip
         await answer
+        details = {"pid": pid, "hostname": str(hostname), "versions": _texts(versions), "joined": time.time()}
+        self._worker_details[address] = details
         goodbye: list[str] = []
 
         def on_message(message: Message) -> None:
@@ -296,8 +311,9 @@ async def _serve(stream: Stream, sender: str, on_message: Any) -> None:
             message = from_wire(wire, sender)
         except ProtocolError as error:
             logger.warning("closing the connection with %s: %s", stream.peer.address, error)
+            stream.set_message_handler(None)
             _send_wire(stream, error_reply(error, with_pickle=False))
-            stream.close()
+            asyncio.ensure_future(_close_flushed(stream))  # noqa: RUF006  (ends with the stream)
             return
         on_message(message)
 
@@ -311,8 +327,21 @@ def _needs_stream(stream: Any) -> None:
         raise BadRequestError("registering needs a stream of its own: connect(), write() and read(), not rpc")
 
 
+def _texts(versions: Any) -> dict[str, str]:
+    """What a peer says of its versions, fit to be passed on to others."""
+    return {str(name): str(version) for name, version in dict(versions or {}).items()}
+
+
 def _send(stream: Stream, message: Message) -> None:
-    _send_wire(stream, message.to_wire())
+    try:
+        _send_wire(stream, message.to_wire())
+    except MessageTooLargeError:
+        parts = halves(message)
+        if not parts:
+            logger.exception("%s for %s cannot be sent; closing its connection", message.op, stream.peer.address)
+            stream.close()
+        for part in parts:
+            _send(stream, part)
 
 
 def _send_wire(stream: Stream, wire: Any) -> None:
@@ -321,6 +350,8 @@ def _send_wire(stream: Stream, wire: Any) -> None:
             stream.write_plain_nowait(wire)
     except CommClosedError:
         return  # its close callback tells the machine
+    except MessageTooLargeError:
+        raise
     except DistributedError:
         logger.exception("a message for %s cannot be sent; closing its connection", stream.peer.address)
         stream.close()
@@ -332,6 +363,11 @@ async def _flushed(stream: Stream) -> None:
             await stream.flush()
     except (TimeoutError, CommClosedError):
         return  # it does not read any more; it will see the connection close
+
+
+async def _close_flushed(stream: Stream) -> None:
+    await _flushed(stream)
+    stream.close()
 
 
 def _nothing() -> asyncio.Task[None]:

@@ -1,7 +1,7 @@
 """Real processes for tests: started in a folder and with a key of their own, and every one of them is gone in the end.
 
-Whatever they start in turn inherits a mark in its environment, so `alive` finds grandchildren whose parents were killed.
-Linux only, as it reads ``/proc``.
+Whatever they start in turn inherits a mark in its environment, so `alive` finds grandchildren whose parents were
+killed. Linux only, as it reads ``/proc``.
 """
 
 from __future__ import annotations

@@ -220,6 +220,8 @@ class Executor:
         for key in keys:
             try:
                 values[key] = self._store.get(key)
+            except UnpicklableError:
+                raise  # a peer could not send it, and says so
             except Exception as error:
                 if key in self._store:
                     raise self._load_error(f"the argument {key}", error) from _users_part(error)

@@ -37,8 +37,8 @@ async def serve_worker(worker: Worker, listen: dict[str, Any]) -> None:
 def run_worker_child(options: dict[str, Any], status: int, life: int) -> None:
     """Child of a zygote. Options: ``worker`` (keywords of `Worker`), ``listen`` (of its ``start``), ``log_level``.
 
-    Reports ``address`` and ``incarnation`` at every registration, or ``refused`` (a failure, see messages) when starting
-    again would not help. Exit code 0: it was asked to end.
+    Reports ``address`` and ``incarnation`` at every registration, or ``refused`` (a failure, see messages) when
+    starting again would not help. Exit code 0: it was asked to end.
     """
 
     async def main() -> int:

@@ -22,15 +22,18 @@ from distributed.errors import (
     CommClosedError,
     ConnectTimeoutError,
     DistributedError,
+    MessageTooLargeError,
     ProtocolError,
     UnpicklableError,
     WorkerStartError,
 )
 from distributed.ids import unique_id
-from distributed.messages import SCHEDULER, Heartbeat, ServerClosing, WorkerLeaving, from_wire
+from distributed.messages import SCHEDULER, Heartbeat, ServerClosing, WorkerLeaving, from_wire, halves
+from distributed.protocol.codec import ErrorReply
 from distributed.protocol.serialize import Serialized, payload_nbytes, raiser
 from distributed.security.keys import Keyring
 from distributed.security.permissions import WORKER
+from distributed.units import MiB
 from distributed.versions import all_versions, versions_here
 from distributed.worker.direct import DirectOps
 from distributed.worker.effects import (
@@ -63,6 +66,8 @@ HEARTBEAT_S = 1.0
 CONNECT_S = 3.0  # one round of attempts to reach the scheduler
 REPEAT_S = 10.0  # how often a worker that waits for its scheduler says so
 CLOSE_TIMEOUT_S = 2.0  # for threads that run a task when the worker ends
+ANSWER_NBYTES_MAX = 32 * MiB  # of one answer with data, unless it is a single result: half of the limit of a header
+ANSWER_FRAMES_MAX = 5_000  # likewise
 
 
 class Worker(Server):
@@ -113,6 +118,7 @@ class Worker(Server):
         self._peers: dict[str, rpc] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._looking: asyncio.TimerHandle | None = None
+        self._closed: asyncio.Event | None = None  # once it is closing; set when it has closed
         self._started = time.time()
         self.add_handlers({
             "get_data": self.get_data,
@@ -162,13 +168,28 @@ class Worker(Server):
         return self
 
     async def close(self, reason: str = "closed", error: BaseException | None = None) -> None:
-        """Leave the scheduler politely and end; `finished` then holds the reason, or the error. May be called twice."""
-        if self.status == "closed":
+        """Leave the scheduler politely and end; `finished` then holds the reason, or the error.
+
+        May be called again, and then waits for the end too.
+        """
+        if self._closed is not None:
+            await self._closed.wait()
             return
+        self._closed = asyncio.Event()
+        try:
+            await self._close(reason, error)
+        finally:
+            self._closed.set()
+
+    async def _close(self, reason: str, error: BaseException | None) -> None:
         self.status = "closed"
         if self._scheduler is not None and not self._scheduler.closed():
             self._send(WorkerLeaving(reason))
-            await self._scheduler.close_after_flush()
+            try:
+                async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                    await self._scheduler.close_after_flush()
+            except TimeoutError:
+                self._scheduler.close()  # a scheduler that does not read
         if hasattr(self, "driver"):
             self.driver.stop()
             await asyncio.get_running_loop().run_in_executor(None, self.executor.close, CLOSE_TIMEOUT_S)
@@ -213,8 +234,6 @@ class Worker(Server):
                     next_word = waited + REPEAT_S
                 await asyncio.sleep(0.1)
             else:
-                self.status = "running"
-                logger.info("worker %s registered with the scheduler at %s", self.address, self.scheduler_address)
                 return
 
     async def _register_once(self) -> None:
@@ -238,13 +257,20 @@ class Worker(Server):
         except BaseException:
             stream.close()
             raise
+        if self.status == "closed":  # meanwhile
+            stream.close()
+            return
         self._scheduler = stream
+        self.status = "running"
+        logger.info("worker %s registered with the scheduler at %s", self.address, self.scheduler_address)
         self.on_registered()
         stream.set_close_callback(lambda: self._on_scheduler_gone(stream))
         stream.set_message_handler(self._on_scheduler_message)
 
     def _on_scheduler_message(self, wire: Any) -> None:
         try:
+            if isinstance(wire, ErrorReply):
+                raise ProtocolError(f"the scheduler closed the connection: {wire['text']}")
             message = from_wire(wire, SCHEDULER)
         except ProtocolError as error:
             self._fail(error)
@@ -276,6 +302,12 @@ class Worker(Server):
             self._scheduler.write_plain_nowait(message.to_wire())
         except CommClosedError:
             return  # the same
+        except MessageTooLargeError:
+            parts = halves(message)
+            if not parts:
+                raise
+            for part in parts:
+                self._send(part)
 
     async def _heartbeats(self) -> None:
         import psutil  # lazy: 10 ms that need not stand before the first task
@@ -320,12 +352,19 @@ class Worker(Server):
     async def _ask_peer(self, address: str, keys: list[str]) -> dict[str, Serialized]:
         if address not in self._peers:
             self._peers[address] = rpc(address, role=WORKER)
-        try:
-            answer: dict[str, Serialized] = await self._peers[address].get_data(keys=keys)
-        except (CommClosedError, ConnectTimeoutError):
-            self._peers.pop(address, None)  # gone, perhaps for good
-            raise
-        return answer
+        found: dict[str, Serialized] = {}
+        left = keys
+        while left:
+            try:
+                answer: dict[str, Serialized] = await self._peers[address].get_data(keys=left)
+            except (CommClosedError, ConnectTimeoutError):
+                self._peers.pop(address, None)  # gone, perhaps for good
+                raise
+            if not answer:
+                break
+            found.update(answer)
+            left = [key for key in left if key not in answer]  # what did not fit into one message, or is not there
+        return found
 
     def _spawn(self, coroutine: Any) -> None:
         task = asyncio.ensure_future(coroutine)
@@ -353,16 +392,33 @@ class Worker(Server):
         }
 
     async def get_data(self, stream: Any, keys: list[str]) -> dict[str, Any]:
-        """Results by key, pickled; keys that are not here are left out."""
-        payloads = await asyncio.get_running_loop().run_in_executor(None, lambda: [self._payload(key) for key in keys])
-        return {key: payload for key, payload in zip(keys, payloads, strict=True) if payload is not None}
+        """Results by key, pickled; keys that are not here are left out, and so are those too many for one message.
+
+        Whoever gets an answer asks again for the rest, until an answer is empty.
+        """
+        return await asyncio.get_running_loop().run_in_executor(None, self._payloads, keys)
+
+    def _payloads(self, keys: list[str]) -> dict[str, Serialized]:
+        """In a thread: pickling may run the code of users."""
+        found: dict[str, Serialized] = {}
+        nbytes, frames = 0, 0
+        for key in keys:
+            payload = self._payload(key)
+            if payload is not None:
+                nbytes += payload.nbytes
+                frames += len(payload.frames)
+                if found and (nbytes > ANSWER_NBYTES_MAX or frames > ANSWER_FRAMES_MAX):
+                    break
+                found[key] = payload
+        return found
 
     def _payload(self, key: str) -> Serialized | None:
-        """In a thread: pickling may run the code of users."""
         if key not in self.store:
             return None
         try:
             payload = self.store.get_payload(key)
+        except UnpicklableError as error:
+            return raiser(error)
         except Exception as error:  # the asker is told what is wrong with the value, instead of asking again and again
             return raiser(UnpicklableError(f"the result of {key}", type(error).__name__, str(error)))
         return payload if isinstance(payload, Serialized) else Serialized([payload])

@@ -1,4 +1,4 @@
-"""What tests with real processes share: a key of their own, processes that are gone afterwards, and a cluster to look at."""
+"""What tests with real processes share: a key of their own, processes that end with them, a cluster to look at."""
 
 from __future__ import annotations
 

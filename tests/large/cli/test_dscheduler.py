@@ -35,7 +35,10 @@ def test_workers_and_programs_find_each_other_by_the_scheduler_file(processes: P
     workers = [processes.dworker("--scheduler-file s.json --nthreads 1", env={"NUMBER": n}) for n in "01"]
     for worker in workers:  # the file is not there yet
         assert worker.wait() == 1
-        assert worker.said() == "error: scheduler file s.json: does not exist; is the scheduler running with --scheduler-file?\n"
+        assert (
+            worker.said()
+            == "error: scheduler file s.json: does not exist; is the scheduler running with --scheduler-file?\n"
+        )
     scheduler = processes.dscheduler("--port 0 --scheduler-file s.json")
     scheduler.wait_said("start workers with: dworker --scheduler-file s.json")
     workers = [processes.dworker("--scheduler-file s.json --nthreads 1") for _ in "12"]

@@ -159,6 +159,10 @@ def test_a_key_for_looking_only_cannot_end_anything(processes: Processes, cluste
 
 def test_help_is_there_for_everything(processes: Processes) -> None:
     started = [processes.python("-m", "distributed", *words, "--help") for words in ([], ["hash"], ["call"], ["key"])]
-    started += [processes.dscheduler("--help"), processes.dworker("--help"), processes.python("-m", "distributed", "--version")]
+    started += [
+        processes.dscheduler("--help"),
+        processes.dworker("--help"),
+        processes.python("-m", "distributed", "--version"),
+    ]
     assert [process.wait() for process in started] == [0] * 7
     assert all("Traceback" not in process.said() for process in started)

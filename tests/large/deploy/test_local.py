@@ -1,4 +1,4 @@
-"""LocalCluster and Client() without an address, as programs use them: they begin fast, end without a word, leave nothing."""
+"""LocalCluster and Client() without an address, as programs use them: they end without a word and leave nothing."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_a_cluster_without_workers() -> None:
     ids=str,
 )
 def test_an_argument_that_cannot_be_used_is_named(options: dict[str, object]) -> None:
-    with pytest.raises(ConfigError, match="n_workers|threads_per_worker|memory_limit"):
+    with pytest.raises(ConfigError, match=r"n_workers|threads_per_worker|memory_limit"):
         LocalCluster(**options)
 
 
@@ -72,7 +72,10 @@ def test_a_port_that_is_taken_is_told() -> None:
 
 
 def test_a_worker_that_cannot_start_is_told(tmp_path: Path) -> None:
-    with pytest.raises(WorkerStartError, match="the process of the cluster ended at once"), pytest.MonkeyPatch.context() as patch:
+    with (
+        pytest.raises(WorkerStartError, match="the process of the cluster ended at once"),
+        pytest.MonkeyPatch.context() as patch,
+    ):
         patch.setattr(sys, "executable", "/bin/false")
         LocalCluster(n_workers=1)
 
@@ -249,7 +252,7 @@ print(future.result(), client.submit(os.getpid).result() == pid)
 
 
 def test_ctrl_c_while_starting_leaves_nothing(processes: Processes) -> None:
-    code = "print('ready', flush=True)\nfrom distributed import LocalCluster\nwhile True: LocalCluster(n_workers=1).close()"
+    code = "from distributed import LocalCluster\nwhile True: LocalCluster(n_workers=1).close()"
     program = processes.python("-c", code)
     wait_until(lambda: len(processes.alive()) > 1, "it has begun to start one")
     program.send(signal.SIGINT)
@@ -321,3 +324,18 @@ def test_a_name_and_a_limit_are_shared_out(processes: Processes) -> None:
         assert 0 < limit <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2
 
 
+def test_no_process_of_a_cluster_warns(processes: Processes) -> None:
+    code = """
+from distributed import Client
+with Client(n_workers=2) as client:
+    print(client.submit(sum, client.map(abs, range(100))).result())
+"""
+    strict = {"PYTHONWARNINGS": "error", "PYTHONDEVMODE": "1"}
+    program = processes.python("-c", code, env=strict)
+    assert program.wait() == 0, program.said()
+    assert program.said() == "4950\n"
+    scheduler = processes.dscheduler(env=strict)
+    worker = processes.dworker(f"{processes.address(scheduler)} --nthreads 1", env=strict)
+    worker.wait_said("registered with")
+    assert (worker.end(), scheduler.end()) == (0, 0)
+    assert "Warning" not in worker.said() + scheduler.said()

@@ -18,8 +18,9 @@ import pytest
 from distributed.testing.processes import Cluster, Processes, Started, wait_until
 
 ODD_NAMES = [
-    b"plain", b"with space", b" leading", b"trailing ", b"-dash", b"--version", b"new\nline", b"back\\slash", b"\\n", b"return\rhere",
-    b"not utf-8 \xff\xfe", "ümläut".encode(), b"tab\tand\x01control", b"quote'\"`$(x)", b"*", b"a  b", b"\\", b"#", b"..."
+    b"plain", b"with space", b" leading", b"trailing ", b"-dash", b"--version", b"new\nline", b"back\\slash", b"\\n",
+    b"return\rhere", b"not utf-8 \xff\xfe", "ümläut".encode(), b"tab\tand\x01control", b"quote'\"`$(x)", b"*", b"a  b",
+    b"\\", b"#", b"...",
 ]  # fmt: skip
 
 
@@ -49,7 +50,9 @@ def run_hash(processes: Processes, *arguments: str | Path, code: int = 0) -> Sta
 def verify(processes: Processes, said: str) -> int:
     """Run the last line that was printed; how many files it verified."""
     command = said.splitlines()[-1]
-    done = subprocess.run(shlex.split(command), cwd=processes.folder, capture_output=True, env={**os.environ, "LC_ALL": "C"})
+    done = subprocess.run(
+        shlex.split(command), cwd=processes.folder, capture_output=True, env={**os.environ, "LC_ALL": "C"}
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == b""
     return sum(line.endswith(b": OK") for line in done.stdout.splitlines())
@@ -100,7 +103,9 @@ def test_the_check_command_can_be_pasted(processes: Processes, tree: Path, clust
     assert subprocess.run(command, shell=True, cwd=processes.folder, capture_output=True).returncode == 0
 
 
-def test_an_output_inside_the_folder_is_not_hashed_the_next_time(processes: Processes, tree: Path, cluster: Cluster) -> None:
+def test_an_output_inside_the_folder_is_not_hashed_the_next_time(
+    processes: Processes, tree: Path, cluster: Cluster
+) -> None:
     for _ in range(2):
         said = run_hash(processes, "tree", "--quiet", "--address", cluster.address, "--output", "tree/SUMS").said()
         assert verify(processes, said) == len(ODD_NAMES)
@@ -122,7 +127,9 @@ main(sys.argv[1:])
 """
 
 
-def test_content_is_sent_to_workers_that_do_not_see_the_file(processes: Processes, tree: Path, cluster: Cluster) -> None:
+def test_content_is_sent_to_workers_that_do_not_see_the_file(
+    processes: Processes, tree: Path, cluster: Cluster
+) -> None:
     big = tree / "big"
     with open(big, "wb") as file:
         file.write(os.urandom(1000))
@@ -177,7 +184,9 @@ def test_a_worker_may_die_while_a_big_file_is_sent(processes: Processes, guard: 
     )
     asked = processes.python("-c", code, address)
     assert asked.wait() == 0
-    started = processes.python("-c", KILLING, "hash", "tree", "--quiet", "--address", address, env={"VICTIM": asked.said().strip()})
+    started = processes.python(
+        "-c", KILLING, "hash", "tree", "--quiet", "--address", address, env={"VICTIM": asked.said().strip()}
+    )
     assert started.wait() == 0, started.said()
     assert verify(processes, started.said()) == 1
 
@@ -198,7 +207,9 @@ main(sys.argv[1:])
 
 
 @pytest.mark.parametrize("shipped", [False, True])
-def test_files_that_vanish_or_shrink_meanwhile(processes: Processes, tree: Path, cluster: Cluster, shipped: bool) -> None:
+def test_files_that_vanish_or_shrink_meanwhile(
+    processes: Processes, tree: Path, cluster: Cluster, shipped: bool
+) -> None:
     (tree / "shrinks").write_bytes(bytes(17 * 2**20))
     code = (SHIPPED.split("from distributed.cli")[0] if shipped else "") + VANISHING
     started = processes.python("-W", "error", "-c", code, "hash", "tree", "--quiet", "--address", cluster.address)
@@ -266,7 +277,9 @@ def on_terminal(processes: Processes, *arguments: str) -> str:
         (["tree", "--output", "tree/plain/x"], 1, "error: "),
     ],
 )
-def test_what_cannot_be_done_is_told_in_a_line(processes: Processes, tree: Path, arguments: list[str], code: int, text: str) -> None:
+def test_what_cannot_be_done_is_told_in_a_line(
+    processes: Processes, tree: Path, arguments: list[str], code: int, text: str
+) -> None:
     started = run_hash(processes, *arguments, "--quiet", code=code)
     assert text in started.said()
     assert "Traceback" not in started.said()
@@ -274,7 +287,9 @@ def test_what_cannot_be_done_is_told_in_a_line(processes: Processes, tree: Path,
 
 
 def test_ctrl_c_leaves_nothing_behind(processes: Processes, tree: Path) -> None:
-    code = SHIPPED.replace('boot_id = lambda: "another machine"', 'digest_files = lambda *a: __import__("time").sleep(30)')
+    code = SHIPPED.replace(
+        'boot_id = lambda: "another machine"', 'digest_files = lambda *a: __import__("time").sleep(30)'
+    )
     started = processes.python("-c", code, "hash", "tree", "--quiet")
     wait_until(lambda: len(processes.alive()) == 6, processes.alive)
     started.send(signal.SIGINT)

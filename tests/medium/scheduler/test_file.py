@@ -80,7 +80,7 @@ def test_another_format_is_refused(tmp_path: Path, changes: dict[str, object]) -
 
 
 def test_a_folder_is_no_file(tmp_path: Path) -> None:
-    with pytest.raises(SchedulerFileError, match="cannot be read: .*directory"):
+    with pytest.raises(SchedulerFileError, match=r"cannot be read: .*directory"):
         read_scheduler_file(tmp_path)
 
 

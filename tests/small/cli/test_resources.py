@@ -26,5 +26,5 @@ def test_amounts_by_name(text: str, amounts: dict[str, float]) -> None:
 
 @pytest.mark.parametrize("text", ["GPU", "GPU=", "=1", "GPU=many", "GPU=-1", "GPU=1=2", "GPU=nan", "GPU=inf", "a=1,b"])
 def test_what_is_no_amount_is_named(text: str) -> None:
-    with pytest.raises(ConfigError, match="--resources.*write NAME=AMOUNT"):
+    with pytest.raises(ConfigError, match=r"--resources.*write NAME=AMOUNT"):
         parse_resources(text)

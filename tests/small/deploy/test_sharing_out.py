@@ -29,7 +29,8 @@ def test_every_core_is_used_once(cores: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("limit", "nbytes"), [(None, None), (0, None), ("0", None), ("4GiB", 4 * 2**30), ("1 MB", 10**6), (1000, 1000), ("auto", 500)]
+    ("limit", "nbytes"),
+    [(None, None), (0, None), ("0", None), ("4GiB", 4 * 2**30), ("1 MB", 10**6), (1000, 1000), ("auto", 500)],
 )
 def test_a_memory_limit_is_understood(monkeypatch: pytest.MonkeyPatch, limit: Any, nbytes: int | None) -> None:
     monkeypatch.setattr(local, "memory_available", lambda: 1000)
@@ -49,7 +50,15 @@ def test_a_memory_limit_that_makes_no_sense_is_named(limit: Any) -> None:
 
 @pytest.mark.parametrize(
     ("n_workers", "nthreads", "expected"),
-    [(None, None, (6, 2)), (None, 4, (3, 4)), (None, 100, (1, 100)), (3, None, (3, 4)), (100, None, (100, 1)), (2, 5, (2, 5)), (0, None, (0, 0))],
+    [
+        (None, None, (6, 2)),
+        (None, 4, (3, 4)),
+        (None, 100, (1, 100)),
+        (3, None, (3, 4)),
+        (100, None, (100, 1)),
+        (2, 5, (2, 5)),
+        (0, None, (0, 0)),
+    ],
 )
 def test_what_is_not_said_follows_from_the_cores(
     monkeypatch: pytest.MonkeyPatch, n_workers: int | None, nthreads: int | None, expected: tuple[int, int]
@@ -63,7 +72,7 @@ def test_what_is_not_said_follows_from_the_cores(
 
 @pytest.mark.parametrize(("n_workers", "nthreads"), [(-1, None), (None, 0), (1, 0), (1, -2)])
 def test_less_than_nothing_is_refused(n_workers: int | None, nthreads: int | None) -> None:
-    with pytest.raises(ConfigError, match="n_workers|threads_per_worker"):
+    with pytest.raises(ConfigError, match=r"n_workers|threads_per_worker"):
         local._worker_options("w", n_workers, nthreads, 0, None)
 
 

@@ -59,7 +59,9 @@ def test_what_clients_left_unfinished_is_bounded() -> None:
 
 
 @pytest.mark.parametrize(("ours", "theirs"), [("a", "b"), ("", ""), ("", "a")])
-def test_files_of_another_machine_are_not_even_looked_at(monkeypatch: pytest.MonkeyPatch, ours: str, theirs: str) -> None:
+def test_files_of_another_machine_are_not_even_looked_at(
+    monkeypatch: pytest.MonkeyPatch, ours: str, theirs: str
+) -> None:
     monkeypatch.setattr(digests, "boot_id", lambda: ours)
     _, outcomes = digest_files("sha1", theirs, [(b"/", 0, 0, 0, 0)] * 2)
     assert outcomes == [(None, UNSEEN)] * 2
