@@ -12,7 +12,7 @@ from typing import Any
 import cells
 
 from distributed import Client, LocalCluster
-from distributed.core import Server, rpc
+from distributed.core import Server, rpc, to_serialize
 
 BIN = Path(sys.executable).parent
 
@@ -48,9 +48,13 @@ class Ours:
         """The caller's side of a server; an async context manager."""
         return rpc(address)
 
-    def wrap(self, data: bytes) -> Any:
-        """Bytes for a message: big ones become frames by themselves."""
-        return data
+    def wrap(self, data: Any) -> Any:
+        """An array for a message, as a frame of its own."""
+        return to_serialize(data)
+
+    def unwrap(self, data: Any) -> Any:
+        """The array in an answer."""
+        return data.load()
 
     async def serve(self) -> None:
         """Serve the rpc cells until killed; prints the address."""

@@ -30,7 +30,7 @@ class Rival:
 
     name = "rival"
     local_cluster_keywords: dict[str, Any] = {"dashboard_address": DASHBOARD}  # noqa: RUF012  (a constant)
-    scatter_keywords: dict[str, Any] = {"hash": False}  # noqa: RUF012  (as pure=False; its default hashes all data: slower)
+    scatter_keywords: dict[str, Any] = {}  # noqa: RUF012  (its defaults, by which it hashes all data)
 
     def commands(self, scheduler_file: Path) -> tuple[list[str], list[str]]:
         """The command of the scheduler, and of two workers with one thread each."""
@@ -60,9 +60,13 @@ class Rival:
         """The caller's side of a server; an async context manager."""
         return core.rpc(address)
 
-    def wrap(self, data: bytes) -> Any:
-        """Bytes for a message, as a frame of their own: faster than the same bytes bare."""
+    def wrap(self, data: Any) -> Any:
+        """An array for a message, as a frame of its own."""
         return protocol.to_serialize(data)
+
+    def unwrap(self, data: Any) -> Any:
+        """The array in an answer; it was loaded on arrival."""
+        return data
 
     async def serve(self) -> None:
         """Serve the rpc cells until killed; prints the address."""

@@ -114,6 +114,22 @@ class _Link:
                 call.set_exception(CommClosedError(self.stream.peer.address, reason))
 
 
+class _Method:
+    """An op of a server, to be called with keywords."""
+
+    __slots__ = ("__name__", "_rpc")
+
+    def __init__(self, server: rpc, op: str) -> None:
+        self._rpc = server
+        self.__name__ = op
+
+    def __call__(self, *args: Any, **keywords: Any) -> Awaitable[Any]:
+        op = self.__name__
+        if args:
+            raise BadRequestError(f"{op}: give arguments by keyword, {op}(x=1), the server knows them by name")
+        return self._rpc.call(op, **keywords)
+
+
 class rpc:
     """A server at a distance: ``await rpc('127.0.0.1:8888').add(x=1, y=2)``.
 
@@ -193,13 +209,7 @@ class rpc:
         return self[name]
 
     def __getitem__(self, op: str) -> Callable[..., Awaitable[Any]]:
-        def method(*args: Any, **keywords: Any) -> Awaitable[Any]:
-            if args:
-                raise BadRequestError(f"{op}: give arguments by keyword, {op}(x=1), the server knows them by name")
-            return self.call(op, **keywords)
-
-        method.__name__ = op
-        return method
+        return _Method(self, op)
 
     def close_streams(self) -> None:
         """Close every stream; calls in flight fail with CommClosedError. The next call connects again."""
@@ -234,6 +244,10 @@ class rpc:
         """An open link that can take a call now; None: connect first."""
         best = None
         loop = asyncio.get_running_loop()
+        if len(self._links) == 1:  # nearly always
+            link = self._links[0]
+            if link.loop is loop and not link.stream.closed() and link.stream.nbytes_unsent <= BUSY_NBYTES:
+                return link
         for link in self._links:
             if link.loop is not loop:  # of an earlier run_sync: nobody would send what we write there
                 link.stream.close()
@@ -244,7 +258,7 @@ class rpc:
         if best is not None and best.stream.nbytes_unsent > BUSY_NBYTES and len(self._links) < STREAMS_MAX:
             return None
         if best is not None:
-            best.last_used = loop.time()
+            best.last_used = loop.time()  # of several; a single one is never idle too long
         return best
 
     async def _connect_and_call(self, op: str, reply: bool, keywords: dict[str, Any]) -> Any:

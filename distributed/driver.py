@@ -33,7 +33,7 @@ class Driver:
     Args:
         perform: what to do for each type of effect. Performers do not wait.
         tick: makes the event for a wake-up that has come.
-        on_failure: told when the machine or a performer raises, which is always our own fault; nothing is handled after.
+        on_failure: told when the machine or a performer raises, always our own fault; nothing is handled after.
     """
 
     def __init__(

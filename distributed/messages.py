@@ -72,7 +72,7 @@ class TaskSpec(NamedTuple):
 class Message:
     """Base of all messages: encoding to a list, decoding with checks.
 
-    Text and equality are here and not generated for each class: that would be half of the time this module takes to import.
+    Text and equality are here and not generated for each class: that would be half of the time of importing this.
     """
 
     __slots__ = ()
@@ -322,15 +322,13 @@ class WorkerLeaving(Message):
     reason: str
 
 
-def halves(message: Message) -> list[Message]:
+def halves(message: Any) -> list[Message]:
     """Two messages that say the same, for one that is too large to send; empty: it cannot be cut.
 
     Functions leave first, in a message of their own if there are tasks too few to cut.
     """
     columns = [
-        name
-        for name, _ in message._checks
-        if name not in _NOT_COLUMNS and isinstance(getattr(message, name), list)
+        name for name, _ in message._checks if name not in _NOT_COLUMNS and isinstance(getattr(message, name), list)
     ]
     count = len(getattr(message, columns[0])) if columns else 0
     functions = getattr(message, "functions", {})

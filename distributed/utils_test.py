@@ -9,7 +9,7 @@ from typing import Any
 
 from distributed.lazy import lazy_attributes
 
-__all__ = ["cluster", "dec", "div", "double", "gen_cluster", "gen_test", "inc", "loop", "slowinc", "throws"]
+__all__ = ["cluster", "dec", "div", "double", "gen_cluster", "gen_test", "inc", "loop", "slowinc", "throws"]  # noqa: F822
 
 
 def __getattr__(name: str) -> Any:

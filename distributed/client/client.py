@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import math
-import operator
 import os
 from collections.abc import Callable, Coroutine, Generator, Hashable, Iterable, Iterator, Mapping
 from itertools import islice
@@ -14,21 +12,20 @@ from distributed.client import graphs, scattering
 from distributed.client.connecting import connect_session, find_scheduler
 from distributed.client.futures import Future, FutureSequence
 from distributed.client.loop_thread import LoopThread
+from distributed.client.options import checked_key, named_workers, task_spec
+from distributed.client.outbox import Task
 from distributed.client.packing import FunctionCache, PackedFunction, pack_arguments, pure_key
 from distributed.client.records import KeyRecord
-from distributed.client.outbox import Task
 from distributed.client.session import Session
 from distributed.client.structures import filled, flatten, listed, records_in, shaped_like
 from distributed.config import settings
-from distributed.errors import BadRequestError, CommClosedError
-from distributed.ids import counter, is_key, unique_id
-from distributed.messages import TaskSpec
+from distributed.errors import CommClosedError
+from distributed.ids import counter, unique_id
 
 __all__ = ["Client", "default_client", "get_client"]
 
 MAP_CHUNK = 1000  # calls packed before they are sent, so that workers begin while the rest is packed
 CLOSE_TIMEOUT_S = 10.0
-INTEGER_MAX = 2**31  # what messages can carry, and nobody needs more
 
 _open_clients: list[Client] = []  # of this process, newest last
 
@@ -44,8 +41,8 @@ class Client:
         address: of the scheduler, in any spelling; a cluster object; None: what ``scheduler_file`` or the environment
             variable ``DISTRIBUTED_SCHEDULER_ADDRESS`` names, else a `LocalCluster` is started.
         scheduler_file: path of the file that ``dscheduler --scheduler-file`` wrote.
-        asynchronous: for use inside a running loop: ``async with Client(asynchronous=True) as client``; every method that
-            waits then returns an awaitable.
+        asynchronous: for use inside a running loop, ``async with Client(asynchronous=True) as client``: every method
+            that waits then returns an awaitable.
         timeout: seconds for the scheduler to answer; None: the setting ``connect_timeout_s``.
         name: shown to people.
         security: None; settings for TLS come with a later version.
@@ -192,9 +189,9 @@ class Client:
         """
         session = self._live()
         packed = self._functions.pack(function)
-        spec = _spec(packed, workers, resources, retries, priority)
+        spec = task_spec(packed, workers, resources, retries, priority)
         arguments, needs = pack_arguments(args, kwargs)
-        name = _checked(key) if key is not None else self._key(packed, arguments if pure else None)
+        name = checked_key(key) if key is not None else self._key(packed, arguments if pure else None)
         (record,) = session.submit([(spec, name, arguments, needs)], {packed.digest: packed.blob})
         return Future(session, record)
 
@@ -221,9 +218,9 @@ class Client:
         """
         session = self._live()
         packed = self._functions.pack(function)
-        spec = _spec(packed, workers, resources, retries, priority)
+        spec = task_spec(packed, workers, resources, retries, priority)
         blobs = {packed.digest: packed.blob}
-        prefix = _checked(key) if isinstance(key, str) else None
+        prefix = checked_key(key) if isinstance(key, str) else None
         given = None if key is None or isinstance(key, str) else iter(key)
         calls = zip(*iterables, strict=False)
         keys: list[str] = []
@@ -233,7 +230,7 @@ class Client:
             for args in chunk:
                 arguments, needs = pack_arguments(args, kwargs)
                 if given is not None:
-                    name = _checked(next(given, None))
+                    name = checked_key(next(given, None))
                 elif prefix is not None:
                     name = f"{prefix}-{len(keys) + len(tasks)}"
                 else:
@@ -293,14 +290,16 @@ class Client:
         """Put data on the workers, spread by their threads; futures in the same shape.
 
         Args:
-            data: a list, tuple, set, range or iterator (a list of futures comes back), a dict (a dict; its keys name the
-                data, and a key that this client holds already keeps its value), or any one object (a future).
+            data: a list, tuple, set, range or iterator (a list of futures comes back), a dict (a dict; its keys name
+                the data, and a key that this client holds already keeps its value), or any one object (a future).
             workers: only these addresses.
         Raises:
             UnpicklableError: an object cannot be sent. WorkerStartError: no worker is there.
         Scattered data has no recipe: if its workers die it is lost.
         """
-        return self._finish(self._scatter(list(data) if isinstance(data, (range, Iterator)) else data, _named(workers)))
+        return self._finish(
+            self._scatter(list(data) if isinstance(data, (range, Iterator)) else data, named_workers(workers))
+        )
 
     def cancel(self, futures: Any, force: bool = False, reason: str | None = None) -> Any:
         """Stop tasks and all that depend on them, for every client; their futures become cancelled.
@@ -320,7 +319,7 @@ class Client:
 
     def ncores(self, workers: str | Iterable[str] | None = None) -> Any:
         """``{address: threads}`` of all workers, or of these."""
-        return self._finish(self._live().ask("ncores", workers=_named(workers)))
+        return self._finish(self._live().ask("ncores", workers=named_workers(workers)))
 
     nthreads = ncores
 
@@ -330,7 +329,7 @@ class Client:
 
     def has_what(self, workers: str | Iterable[str] | None = None) -> Any:
         """``{address: [keys]}`` of these workers, or of all."""
-        return self._finish(self._live().ask("has_what", workers=_named(workers)))
+        return self._finish(self._live().ask("has_what", workers=named_workers(workers)))
 
     def scheduler_info(self) -> Any:
         """What the scheduler tells of itself and its workers: ``type id address pid started workers tasks``."""
@@ -418,7 +417,7 @@ class Client:
     async def _scatter(self, data: Any, workers: list[str] | None) -> Any:
         session = self._live()
         if isinstance(data, dict):
-            values = {_checked(key): value for key, value in data.items()}
+            values = {checked_key(key): value for key, value in data.items()}
         else:
             many = data if isinstance(data, (list, tuple, set, frozenset)) else [data]
             values = {f"{type(value).__name__}-{self.id[-12:]}-{counter()}": value for value in many}
@@ -437,7 +436,9 @@ class Client:
         await session.wait_settled_async(records, self._timeout_s + CLOSE_TIMEOUT_S)
         if isinstance(data, dict):
             return futures
-        return list(futures.values()) if isinstance(data, (list, tuple, set, frozenset)) else next(iter(futures.values()))
+        return (
+            list(futures.values()) if isinstance(data, (list, tuple, set, frozenset)) else next(iter(futures.values()))
+        )
 
 
 def get_client() -> Client:
@@ -450,57 +451,8 @@ def default_client() -> Client:
     return Client.current()
 
 
-def _spec(
-    packed: PackedFunction, workers: str | Iterable[str] | None, resources: Mapping[str, float] | None,
-    retries: int, priority: int,
-) -> TaskSpec:  # fmt: skip
-    # The scheduler closes the connection with whoever sends what is not in the contract, so it is checked here.
-    retries, priority = _integer("retries", retries, 0), _integer("priority", priority, -INTEGER_MAX)
-    names = _named(workers)
-    if names is not None and (not names or not all(isinstance(name, str) and name for name in names)):
-        raise BadRequestError(f"workers={workers!r}: one or more addresses, names or hosts, each a text")
-    if resources is not None and not (isinstance(resources, Mapping) and all(map(_is_amount, resources.items()))):
-        raise BadRequestError(f"resources={resources!r}: amounts >= 0 by name, such as {{'GPU': 1}}")
-    return TaskSpec(
-        packed.digest,
-        priority,
-        retries,
-        True,
-        None if names is None else tuple(sorted(names)),
-        None if resources is None else tuple(sorted((name, float(amount)) for name, amount in resources.items())),
-    )
-
-
-def _is_amount(entry: tuple[Any, Any]) -> bool:
-    name, amount = entry
-    return isinstance(name, str) and isinstance(amount, (int, float)) and 0 <= amount < math.inf
-
-
-def _integer(name: str, value: Any, least: int) -> int:
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise BadRequestError(f"{name}={value!r}: an integer is needed") from None
-    if not least <= number <= INTEGER_MAX:
-        raise ValueError(f"{name}={value!r} must be between {least:,} and {INTEGER_MAX:,}")
-    return number
-
-
-def _named(workers: str | Iterable[str] | None) -> list[str] | None:
-    """Names of workers as a list: one alone may be given without."""
-    return None if workers is None else [workers] if isinstance(workers, str) else list(workers)
-
-
-def _checked(key: Any) -> str:
-    if not is_key(key):
-        raise BadRequestError(f"{key!r} cannot be a key: a key is a text of 1 to 1,000 characters (one for every call)")
-    return str(key)
-
-
 @atexit.register
 def _close_all() -> None:
     for client in list(_open_clients):
         if not client.asynchronous:
             client.close()
-
-

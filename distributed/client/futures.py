@@ -1,4 +1,4 @@
-"""Future: a handle on one result; FutureSequence: what `Client.map` returns, many of them at the price of their keys."""
+"""Future: a handle on one result; FutureSequence: what `Client.map` returns, many at the price of their keys."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ __all__ = ["Future", "FutureSequence"]
 class Future:
     """A result that exists or will: it stays on the cluster as long as a future refers to it.
 
-    Made by `Client.submit`, `map` and `scatter`. Pass it as an argument to another call (alone, or inside lists, tuples,
-    dicts and sets) and the worker gets its result. ``await future`` gives the result too.
+    Made by `Client.submit`, `map` and `scatter`. Pass it as an argument to another call (alone, or inside lists,
+    tuples, dicts and sets) and the worker gets its result. ``await future`` gives the result too.
 
     With ``Client(asynchronous=True)`` the methods that wait return awaitables.
     """
@@ -116,9 +116,8 @@ class Future:
         return f"<Future: {self.status}, key: {self.key}>"
 
     def __reduce__(self) -> Any:
-        raise UnpicklableError(
-            "a future", "Future", "it is hidden inside another object; pass futures as arguments, or in list, tuple, dict, set"
-        )  # fmt: skip
+        reason = "it is hidden inside another object; pass futures as arguments, or in list, tuple, dict, set"
+        raise UnpicklableError("a future", "Future", reason)
 
     # ------------------------------------------------------------ the two ways to wait
 
@@ -195,5 +194,3 @@ class FutureSequence(Sequence[Future]):
     def __repr__(self) -> str:
         first = self._keys[0] if self._keys else ""
         return f"<FutureSequence: {len(self._keys):,} futures, first key: {first}>"
-
-

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from typing import Any
 
-from distributed.client.packing import FunctionCache, replace_futures
 from distributed.client.outbox import Task
+from distributed.client.packing import FunctionCache, replace_futures
 from distributed.errors import BadRequestError
 from distributed.ids import short_name
 from distributed.messages import Payload, TaskSpec
@@ -25,8 +25,8 @@ def graph_tasks(
 ) -> tuple[list[Task], dict[bytes, Payload], dict[Hashable, str]]:
     """The tasks of `graph` that `wanted` needs.
 
-    A task is a tuple that begins with a callable; its arguments may be keys, tasks, and lists, tuples and dicts of both.
-    Anything else is a value. Futures may stand anywhere.
+    A task is a tuple that begins with a callable; its arguments may be keys, tasks, and lists, tuples and dicts of
+    both. Anything else is a value. Futures may stand anywhere.
 
     Args:
         unique: makes the keys differ from those of other graphs.
@@ -72,7 +72,9 @@ class _Build:
                 raise BadRequestError(f"the graph has a cycle through {current!r}")
             path[current] = None
             todo.append((current, True))
-            todo.extend((need, False) for need in self._needs(self.graph[current]) if self.names[need] not in self.tasks)
+            todo.extend(
+                (need, False) for need in self._needs(self.graph[current]) if self.names[need] not in self.tasks
+            )
 
     def _needs(self, value: Any) -> list[Hashable]:
         """Keys of the graph that occur in a task or value."""

@@ -30,8 +30,8 @@ class Outbox:
     def append_graph(self, tasks: Sequence[Task]) -> None:
         """Queue tasks some of which nobody wants for themselves, each after those it depends on.
 
-        The scheduler forgets such a task when a message ends and nothing needs it. So they leave in one message; too many
-        for one are held until all have left, and then released.
+        The scheduler forgets such a task when a message ends and nothing needs it. So they leave in one message; too
+        many for one are held until all have left, and then released.
         """
         if len(tasks) <= BATCH_COUNT_MAX and sum(payload_nbytes(task[2]) for task in tasks) <= BATCH_NBYTES_MAX:
             graph = Outbox()

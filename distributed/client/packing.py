@@ -13,7 +13,14 @@ from typing import Any
 from distributed.client.futures import Future, FutureSequence
 from distributed.ids import short_name
 from distributed.messages import Payload
-from distributed.protocol.serialize import BUFFER_NBYTES_MIN, PROTOCOL, Serialized, TaskRef, dumps_function, dumps_payload
+from distributed.protocol.serialize import (
+    BUFFER_NBYTES_MIN,
+    PROTOCOL,
+    Serialized,
+    TaskRef,
+    dumps_function,
+    dumps_payload,
+)
 
 __all__ = ["FunctionCache", "PackedFunction", "pack_arguments", "pure_key", "replace_futures"]
 
@@ -92,7 +99,9 @@ def pack_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Paylo
     keys: dict[str, None] = {}
     try:
         args, kwargs = replace_futures(args, keys), replace_futures(kwargs, keys)
-    except RecursionError:  # it holds itself, or is nested deeply: pickle knows what to do, unless there are futures in it
+    except (
+        RecursionError
+    ):  # it holds itself, or is nested deeply: pickle knows what to do, unless there are futures in it
         keys.clear()
     return dumps_payload((args, kwargs)), list(keys) or None
 

@@ -40,11 +40,7 @@ async def put(session: Any, values: dict[str, Any], holders: Sequence[str]) -> N
     batches: dict[str, dict[str, Any]] = {}
     for (key, value), holder in zip(values.items(), holders, strict=True):
         batches.setdefault(holder, {})[key] = to_serialize(value)
-    calls = [
-        session.worker(holder).put_data(client=session.client.id, data=batch) for holder, batch in batches.items()
-    ]
+    calls = [session.worker(holder).put_data(client=session.client.id, data=batch) for holder, batch in batches.items()]
     for answer in await asyncio.gather(*calls, return_exceptions=True):
         if isinstance(answer, BaseException):
             raise answer
-
-

@@ -11,7 +11,7 @@ import contextlib
 import logging
 import threading
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -135,7 +135,11 @@ class Session:
         scheduler, *workers = await asyncio.gather(
             self.ask("versions"), *(self.worker(address).versions() for address in addresses)
         )
-        found = {"client": all_versions(), "scheduler": scheduler, "workers": dict(zip(addresses, workers, strict=True))}
+        found = {
+            "client": all_versions(),
+            "scheduler": scheduler,
+            "workers": dict(zip(addresses, workers, strict=True)),
+        }
         if check:
             warn_of_mismatch({"the client": found["client"], "the scheduler": scheduler, **found["workers"]})
         return found
@@ -315,9 +319,7 @@ class Session:
         if asyncio.get_running_loop() is self.loop:
             return await fetch(self, records, skip_errors)
         self._check_open()
-        return await asyncio.wrap_future(
-            asyncio.run_coroutine_threadsafe(fetch(self, records, skip_errors), self.loop)
-        )
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(fetch(self, records, skip_errors), self.loop))
 
     def worker(self, address: str) -> rpc:
         """The connection with a worker; on the loop."""
@@ -380,10 +382,14 @@ class Session:
                 self._retry_smaller(message, error)
 
     def _let_go(self, keys: Sequence[str]) -> None:
-        self.table.let_go(keys, lambda gone: self._end or self._outbox.append(ReleaseKeys(gone)))
+        def tell(gone: list[str]) -> None:
+            if self._end is None:
+                self._outbox.append(ReleaseKeys(gone))
+
+        self.table.let_go(keys, tell)
 
     def _retry_smaller(self, message: Message, error: DistributedError) -> None:
-        """A message is over a limit: its task fails, or it is cut so that only those fail that do not fit by themselves."""
+        """A message is over a limit: it is cut, so that only those tasks fail that do not fit by themselves."""
         parts = halves(message)
         if parts:
             self._outbox.put_back(parts)

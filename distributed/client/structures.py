@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping, MappingView
+from collections.abc import Hashable, ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
 from typing import Any
 
 from distributed.client.futures import Future, FutureSequence
@@ -36,7 +36,7 @@ _SKIPPED = object()
 
 def listed(value: Any) -> Any:
     """What can be looked at twice: a list of an iterator or a view, anything else as it is."""
-    return list(value) if isinstance(value, (Iterator, MappingView)) else value
+    return list(value) if isinstance(value, (Iterator, KeysView, ValuesView, ItemsView)) else value
 
 
 def filled(value: Any, values: dict[str, Any]) -> Any:

@@ -34,7 +34,7 @@ def wait(futures: Future | Iterable[Future], timeout: float | None = None, retur
     Args:
         futures: any number of them, or one.
         timeout: seconds; None: as long as it takes.
-        return_when: ``'ALL_COMPLETED'``, ``'FIRST_COMPLETED'``, or ``'FIRST_EXCEPTION'`` (all, or the first that failed).
+        return_when: ``'ALL_COMPLETED'``, ``'FIRST_COMPLETED'``, or ``'FIRST_EXCEPTION'`` (all, or the first to fail).
     Returns:
         ``(done, not_done)``; an awaitable of it for futures of an asynchronous client.
     Raises:
@@ -125,7 +125,7 @@ class _Waiter:
         return TimeoutError(f"{left:,} of {len(self._futures):,} futures not decided within {timeout:g} s")
 
 
-class as_completed:  # noqa: N801  (the name users know from concurrent.futures)
+class as_completed:
     """Iterate over futures in the order in which they are decided; `async for` works too.
 
     Args:

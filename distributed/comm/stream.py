@@ -72,6 +72,8 @@ class Stream:
         self._out: deque[Buffer] = deque()
         self._unsent = 0
         self._flushing = False  # a flush is due, at the end of this turn or when the socket can be written
+        self._is_closed = False
+        self._writing = False  # the loop watches for room in the socket
         self._drained: asyncio.Future[None] | None = None
         self._reading = True
         self._loop.add_reader(sock.fileno(), self._on_readable)
@@ -80,7 +82,7 @@ class Stream:
 
     def closed(self) -> bool:
         """Whether the connection has ended, from either side."""
-        return self._sock.fileno() < 0
+        return self._is_closed
 
     def close(self) -> None:
         """End the connection now; what was not sent is dropped. See `close_after_flush`."""
@@ -114,7 +116,7 @@ class Stream:
         """The stranger is known now."""
         self.peer = peer
         self._chunk_nbytes = CHUNK_NBYTES
-        self._decoder.may_send_objects = may_send_objects
+        self._decoder.set_may_send_objects(may_send_objects)
 
     @property
     def nbytes_unsent(self) -> int:
@@ -218,9 +220,10 @@ class Stream:
             if self._decoder.nbytes_pending > PENDING_CHUNKS_MAX * self._chunk_nbytes:
                 self.pause_reading()
             return
-        while self._handler is not None and self._reading and not self.closed():
+        next_message = self._decoder.next_message
+        while self._handler is not None and self._reading:  # closing takes the handler away
             try:
-                message = self._decoder.next_message()
+                message = next_message()
             except ProtocolError as error:
                 self._close(error)
                 return
@@ -256,12 +259,13 @@ class Stream:
         Raises:
             CommClosedError: the connection ended, or ends now because its peer has not read for too long.
         """
-        if self._sock.fileno() < 0:
+        if self._is_closed:
             raise self.why_closed()
         for buffer in buffers:
-            if len(buffer):  # the socket takes 0 bytes of an empty one, for ever
+            size = len(buffer)
+            if size:  # the socket takes 0 bytes of an empty one, for ever
                 self._out.append(buffer)
-                self._unsent += len(buffer)
+                self._unsent += size
         if not self._flushing:
             self._flushing = True
             self._loop.call_soon(self._flush)
@@ -306,18 +310,19 @@ class Stream:
             while self._out:
                 self._send_some()
         except (BlockingIOError, InterruptedError):
-            self._loop.add_writer(self._sock.fileno(), self._on_writable)
+            if not self._writing:
+                self._writing = True
+                self._loop.add_writer(self._sock.fileno(), self._flush)
         except OSError as error:
             self._close(CommClosedError(self.peer.address, error.strerror or str(error)))
             return
         else:
             self._flushing = False
+            if self._writing:
+                self._writing = False
+                self._loop.remove_writer(self._sock.fileno())
         if self._drained is not None and self._unsent <= UNSENT_NBYTES_HIGH and not self._drained.done():
             self._drained.set_result(None)
-
-    def _on_writable(self) -> None:
-        self._loop.remove_writer(self._sock.fileno())
-        self._flush()
 
     def _send_some(self) -> None:
         out = self._out
@@ -351,6 +356,7 @@ class Stream:
     def _close(self, error: DistributedError) -> None:
         if self.closed():
             return
+        self._is_closed = True
         self.error = error
         descriptor = self._sock.fileno()
         if not self._loop.is_closed():

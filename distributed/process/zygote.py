@@ -32,6 +32,7 @@ from distributed.errors import WorkerStartError
 __all__ = ["Child", "Ending", "Zygote"]
 
 LINE_NBYTES_MAX = 64 * 1024
+_IGNORED = (signal.SIGINT, signal.SIGTERM)  # by the zygote: they are for the process it serves
 
 Main = Callable[[dict[str, Any], int, int], None]
 
@@ -87,10 +88,12 @@ class Zygote:
         ours, theirs = socket.socketpair()
         sys.stdout.flush()
         sys.stderr.flush()
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, _IGNORED)  # until it ignores them
         self.pid = os.fork()
         if self.pid == 0:
             ours.close()
-            _run_zygote(theirs, mains)
+            _run_zygote(theirs, mains, mask)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         theirs.close()
         self._socket = ours
         self._number = 0
@@ -131,7 +134,10 @@ class Zygote:
             os.waitpid(self.pid, 0)
 
     def _on_readable(self) -> None:
-        data = self._socket.recv(LINE_NBYTES_MAX)
+        try:
+            data = self._socket.recv(LINE_NBYTES_MAX)
+        except ConnectionResetError:  # it was killed before it had read what we sent
+            data = b""
         if not data:
             self._on_gone()
             return
@@ -176,12 +182,13 @@ class Zygote:
 # ---------------------------------------------------------------- in the zygote
 
 
-def _run_zygote(control: socket.socket, mains: dict[str, Main]) -> None:
+def _run_zygote(control: socket.socket, mains: dict[str, Main], mask: set[Any]) -> None:
     """Never returns."""
     code = 1
     try:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process we serve
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        for number in _IGNORED:
+            signal.signal(number, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         gc.collect()
         gc.freeze()  # what is shared with children stays shared
         _Forker(control, mains).run()

@@ -25,7 +25,7 @@ from distributed.errors import MessageTooLargeError, ProtocolError, UnencodableE
 from distributed.protocol.serialize import BUFFER_NBYTES_MIN, Buffer, Serialized
 from distributed.units import GiB, MiB
 
-__all__ = ["SENTINEL", "ErrorReply", "Limits", "decode", "encode", "encode_plain", "frame_lengths"]
+__all__ = ["SENTINEL", "ErrorReply", "HeaderReader", "Limits", "decode", "encode", "encode_plain", "frame_lengths"]
 
 SENTINEL = b"\xc1\x00"
 ESCAPE, ESCAPED = b"\xc1", b"\xc1\x01"
@@ -90,9 +90,11 @@ def encode(message: Any, limits: Limits = Limits()) -> list[Buffer]:
 def encode_plain(message: Any, limits: Limits = Limits()) -> list[Buffer]:
     """`encode` without looking for big bytes: for messages whose big parts are `Serialized` already."""
     frames: list[Buffer] = []
-    default = _Default(frames)
     try:
-        header: bytes = msgpack.packb(message, default=default, unicode_errors=TEXT_ERRORS)
+        try:  # most messages need no hook, and making one costs as much as packing them
+            header: bytes = msgpack.packb(message, unicode_errors=TEXT_ERRORS)
+        except (TypeError, OverflowError):
+            header = msgpack.packb(message, default=_Default(frames), unicode_errors=TEXT_ERRORS)
     except (ValueError, RecursionError) as error:
         reason = f"{error} (nested too deeply, or too large for msgpack)"
         raise UnencodableError(type(message).__name__, reason) from None
@@ -116,11 +118,31 @@ def frame_lengths(header: bytes, limits: Limits, may_send_objects: bool = True) 
         ProtocolError: not msgpack, nested too deeply, bad extension data, or an object from a peer who may send none.
         MessageTooLargeError: frames over `limits`. Nothing has been allocated for them.
     """
-    hook = _FirstLook(may_send_objects)
-    message = _unpack(header, hook)
-    if hook.lengths:
-        check_frames(hook.lengths, limits)
-    return message, hook.lengths
+    return HeaderReader(limits, may_send_objects).read(header)
+
+
+class HeaderReader:
+    """`frame_lengths` for many headers of one peer."""
+
+    __slots__ = ("_hook", "_limits")
+
+    def __init__(self, limits: Limits, may_send_objects: bool = True) -> None:
+        self._limits = limits
+        self._hook = _FirstLook(may_send_objects)
+
+    def set_may_send_objects(self, may: bool) -> None:
+        """From now on."""
+        self._hook.may_send_objects = may
+
+    def read(self, header: bytes) -> tuple[Any, list[int]]:
+        """See `frame_lengths`."""
+        hook = self._hook
+        if hook.lengths:
+            hook.lengths = []  # of the last message, or of one that was refused; whoever asked for it may hold it
+        message = _unpack(header, hook)
+        if hook.lengths:
+            check_frames(hook.lengths, self._limits)
+        return message, hook.lengths
 
 
 def decode(header: bytes, frames: list[Buffer]) -> Any:
@@ -251,11 +273,12 @@ def _error_reply(data: bytes) -> ErrorReply:
     return ErrorReply(fields)
 
 
+_TEXT = frozenset({str})
 _SCALARS = frozenset({int, str, float, bool, type(None), Serialized})
 
 
 def _lift(value: Any) -> Any:
-    """`value` with big bytes marked as frames; the same object when it is a list of scalars.
+    """`value` with big bytes marked as frames; the same object when it is a list or dict of scalars.
 
     Loops, not comprehensions: until Python 3.12 those take a second Python frame per level of nesting.
     """
@@ -266,6 +289,8 @@ def _lift(value: Any) -> Any:
         return _InFrame(_flat(value)) if _nbytes(value) >= BUFFER_NBYTES_MIN else _flat(value)
     if kind is ErrorReply:
         return _Error(value)
+    if kind is dict and _TEXT.issuperset(map(type, value)) and _SCALARS.issuperset(map(type, value.values())):
+        return value
     if isinstance(value, dict):
         lifted = {}
         for key, entry in value.items():

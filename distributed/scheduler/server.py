@@ -1,4 +1,4 @@
-"""Scheduler: the server around the scheduler's machine. It translates messages and performs effects; it decides nothing.
+"""Scheduler: the server around the scheduler's machine. It translates messages and performs effects, no more.
 
 It never unpickles anything: functions, arguments, results and exceptions pass through as opaque bytes.
 """
@@ -249,7 +249,11 @@ class Scheduler(Server):
 
     def identity(self, stream: Any) -> dict[str, Any]:
         """Who this is: type, id, address, workers."""
-        return {**super().identity(stream), "address": self.address, "workers": snapshot.ncores(self.machine.state, None)}
+        return {
+            **super().identity(stream),
+            "address": self.address,
+            "workers": snapshot.ncores(self.machine.state, None),
+        }
 
     def scheduler_info(self, stream: Any) -> dict[str, Any]:
         """This scheduler, its workers, and how many tasks are in which state."""
@@ -300,7 +304,12 @@ def _bounded(certificate: dict[str, Any]) -> dict[str, Any]:
     stderr = [str(line)[:STDERR_LENGTH_MAX] for line in lines[-STDERR_LINES:]] if isinstance(lines, list) else []
     known = ("cause", "exitcode", "signal", "memory_peak_nbytes", "pid", "worker")
     kept = {name: certificate[name] for name in known if isinstance(certificate.get(name), (str, int))}
-    return {**kept, "cause": str(certificate.get("cause"))[:STDERR_LENGTH_MAX], "running": certificate["running"], "stderr": stderr}
+    return {
+        **kept,
+        "cause": str(certificate.get("cause"))[:STDERR_LENGTH_MAX],
+        "running": certificate["running"],
+        "stderr": stderr,
+    }
 
 
 async def _serve(stream: Stream, sender: str, on_message: Any) -> None:

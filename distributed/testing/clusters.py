@@ -114,9 +114,9 @@ async def open_servers(
     finally:
         await asyncio.gather(*(worker.close() for worker in workers))
         await scheduler.close()
-        for server in (scheduler, *workers):
-            if server.finished.done() and not server.finished.cancelled():
-                server.finished.exception()  # a test that made it fail has seen it; nobody else has to be told
+        for finished in (scheduler.finished, *(worker.finished for worker in workers)):
+            if finished.done() and not finished.cancelled():
+                finished.exception()  # a test that made it fail has seen it; nobody else has to be told
 
 
 @contextlib.contextmanager

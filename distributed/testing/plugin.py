@@ -1,12 +1,13 @@
-"""Our pytest plugin: tests that are coroutines, an event loop and an HTTP server for them, under pytest-tornado's names.
+"""Our pytest plugin: coroutines as tests, an event loop and an HTTP server for them, under pytest-tornado's names.
 
     @pytest.mark.gen_test(timeout=5)
     async def test_hello(http_client, base_url):           # or a generator function, or a gen.coroutine, with yield
         answer = await http_client.fetch(base_url)
         assert answer.code == 200
 
-The fixture ``app`` is yours: a ``tornado.web.Application``. Load it with ``pytest_plugins = ["distributed.testing.plugin"]``
-and, where pytest-tornado is installed too, ``-p no:tornado``. Not here: clusters, see `distributed.testing.clusters`.
+The fixture ``app`` is yours: a ``tornado.web.Application``. Load the plugin with
+``pytest_plugins = ["distributed.testing.plugin"]`` and, where pytest-tornado is installed too, ``-p no:tornado``.
+Not here: clusters, see `distributed.testing.clusters`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tornado import gen
+from tornado import gen, util
 from tornado.httpclient import AsyncHTTPClient
 from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
@@ -71,7 +72,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     mark = pyfuncitem.get_closest_marker("gen_test")
     if mark is None:
         return None
-    loop: IOLoop = pyfuncitem.funcargs["io_loop"]
+    loop: Any = pyfuncitem.funcargs["io_loop"]
     timeout_s = mark.kwargs.get("timeout") or pyfuncitem.config.getoption("async_test_timeout")
     arguments = {name: pyfuncitem.funcargs[name] for name in inspect.signature(pyfuncitem.obj).parameters}
     test = pyfuncitem.obj if inspect.iscoroutinefunction(pyfuncitem.obj) else gen.coroutine(pyfuncitem.obj)
@@ -80,7 +81,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
         future = gen.convert_yielded(test(**arguments))
         try:
             await gen.with_timeout(datetime.timedelta(seconds=timeout_s), future)
-        except gen.TimeoutError:
+        except util.TimeoutError:
             future.cancel()
             pytest.fail(f"not done within {timeout_s:g} s", pytrace=False)
 
@@ -88,7 +89,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
         loop.run_sync(run)
         return True
     # What the test stops, stops the test: with run_sync=False it may use IOLoop.stop and add_callback itself.
-    task = loop.asyncio_loop.create_task(run())  # type: ignore[attr-defined]
+    task = loop.asyncio_loop.create_task(run())
     loop.add_future(task, lambda done: loop.stop())
     loop.start()
     task.result()

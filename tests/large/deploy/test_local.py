@@ -24,7 +24,7 @@ def test_a_cluster_starts_works_and_leaves_nothing() -> None:
     cluster = LocalCluster(n_workers=2, threads_per_worker=1, memory_limit="1GiB", name="bob", resources={"GPU": 2})
     with Client(cluster) as client:
         workers = client.scheduler_info()["workers"]
-        assert [worker["name"] for worker in workers.values()] == ["bob-0", "bob-1"]
+        assert sorted(worker["name"] for worker in workers.values()) == ["bob-0", "bob-1"]
         assert [worker["memory_limit"] for worker in workers.values()] == [2**30] * 2
         assert [worker["resources"] for worker in workers.values()] == [{"GPU": 2}] * 2
         assert sorted(cluster.workers) == sorted(workers)

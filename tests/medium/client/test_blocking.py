@@ -11,6 +11,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FuturesTimeoutError
+from functools import partial
 from typing import Any
 
 import pytest
@@ -154,11 +155,18 @@ def test_closing_twice_and_asking_afterwards(background: Any) -> None:
     client.close()
     client.close()
     assert client.status == "closed" and here.result() == 2
-    for ask in (client.ncores, there.result, lambda: client.submit(inc, 1), lambda: client.gather([there]),
-                lambda: client.scatter([1]), client.get_versions, lambda: there.cancel()):  # fmt: skip
+    asked = [
+        client.ncores,
+        client.get_versions,
+        there.result,
+        there.cancel,
+        partial(client.submit, inc, 1),
+        partial(client.gather, [there]),
+        partial(client.scatter, [1]),
+    ]
+    for ask in asked:
         with pytest.raises(CommClosedError, match="this client was closed"):
             ask()
-    del here, there
 
 
 def test_what_was_submitted_before_close_is_sent(background: Any) -> None:
@@ -204,9 +212,9 @@ def test_a_scheduler_that_closes_ends_blocking_clients_too(background: Any) -> N
 
 def test_a_client_that_cannot_connect_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     before = threading.active_count()
-    with pytest.raises(ConnectTimeoutError, match="tcp://127.0.0.1:9"):
+    with pytest.raises(ConnectTimeoutError, match=r"tcp://127\.0\.0\.1:9"):
         Client("127.0.0.1:9", timeout=0.05)
-    assert threading.active_count() == before
+    assert threading.active_count() <= before
 
 
 def test_futures_may_outlive_their_client(background: Any) -> None:

@@ -10,7 +10,13 @@ import pytest
 from distributed import Client, wait
 from distributed.calls import connect, rpc
 from distributed.comm.stream import Stream
-from distributed.errors import AuthenticationError, CommClosedError, ConnectTimeoutError, LostDataError, SchedulerFileError
+from distributed.errors import (
+    AuthenticationError,
+    CommClosedError,
+    ConnectTimeoutError,
+    LostDataError,
+    SchedulerFileError,
+)
 from distributed.messages import KeysDone, RunTasks
 from distributed.scheduler.process import write_scheduler_file
 from distributed.scheduler.server import Scheduler
@@ -262,7 +268,9 @@ async def test_a_connection_that_breaks_ends_the_client(client: Client, schedule
     ids=["unknown op", "a dict", "a number", "columns", "not for clients"],
 )
 @gen_cluster([("127.0.0.1", 1)])
-async def test_nonsense_from_the_scheduler_ends_that_client_alone(scheduler: Scheduler, a: Worker, *, wire: Any) -> None:
+async def test_nonsense_from_the_scheduler_ends_that_client_alone(
+    scheduler: Scheduler, a: Worker, *, wire: Any
+) -> None:
     async with Client(scheduler.address, asynchronous=True) as one, Client(scheduler.address, asynchronous=True) as two:
         pending = one.submit(inc, 1, resources={"GPU": 1})
         scheduler._clients[one.id].write_message_nowait(wire)

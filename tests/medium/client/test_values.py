@@ -53,7 +53,24 @@ def define(module: types.ModuleType, source: str) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [None, False, 0, "", b"", (), [], 2**64, -(2**200), 1.5, float("inf"), 1j, "\ud800", "x" * 100_000, {1: {2: [3]}}, ...],
+    [
+        None,
+        False,
+        0,
+        "",
+        b"",
+        (),
+        [],
+        2**64,
+        -(2**200),
+        1.5,
+        float("inf"),
+        1j,
+        "\ud800",
+        "x" * 100_000,
+        {1: {2: [3]}},
+        ...,
+    ],
     ids=lambda value: repr(value)[:12],
 )
 @gen_cluster(client=True)
@@ -70,7 +87,9 @@ async def test_values_arrive_as_they_left(client: Client, *servers: Any, value: 
 @pytest.mark.parametrize("nbytes", [INLINE_NBYTES_MAX + extra for extra in (-100, -50, -34, -33, -32, -1, 0, 1, 50)])
 @gen_cluster(client=True)
 async def test_results_around_the_inline_limit(client: Client, *servers: Any, nbytes: int) -> None:
-    results = await client.gather([client.submit(kind, nbytes) for kind in (bytes, numpy.zeros, "x".__mul__, bytearray)])
+    results = await client.gather(
+        [client.submit(kind, nbytes) for kind in (bytes, numpy.zeros, "x".__mul__, bytearray)]
+    )
     assert results[0] == bytes(nbytes) and results[2] == "x" * nbytes and results[3] == bytearray(nbytes)
     assert results[1].shape == (nbytes,)
 
@@ -119,7 +138,7 @@ async def test_arguments_that_hold_themselves(client: Client, *servers: Any) -> 
     deep: list[Any] = []
     for _ in range(100_000):
         deep = [deep]
-    with pytest.raises(UnpicklableError, match="[Rr]ecursion"):
+    with pytest.raises(UnpicklableError, match=r"[Rr]ecursion"):
         client.submit(len, deep)
 
 
@@ -172,7 +191,7 @@ async def test_batches_too_large_for_a_message_are_cut(
 
 @gen_cluster(client=True)
 async def test_unpicklable_arguments_are_refused_at_once(client: Client, *servers: Any) -> None:
-    with pytest.raises(UnpicklableError, match="cannot be pickled: .*lock"):
+    with pytest.raises(UnpicklableError, match=r"cannot be pickled: .*lock"):
         client.submit(inc, threading.Lock())
     with pytest.raises(UnpicklableError, match="cannot be pickled"):
         client.submit(inc, x=[{"a": (i for i in range(3))}])
@@ -188,9 +207,7 @@ async def test_unpicklable_functions_are_refused_at_once(client: Client, *server
 
 
 @gen_cluster(client=True)
-async def test_an_unpicklable_result_can_be_used_by_other_tasks_but_not_fetched(
-    client: Client, *servers: Any
-) -> None:
+async def test_an_unpicklable_result_can_be_used_by_other_tasks_but_not_fetched(client: Client, *servers: Any) -> None:
     lock = client.submit(threading.Lock)
     with pytest.raises(UnpicklableError, match=f"the result of {lock.key}"):
         await lock
@@ -213,7 +230,7 @@ async def test_a_function_that_cannot_be_imported_on_the_worker(client: Client, 
     finally:
         del sys.modules["only_here"]
     for future in futures:
-        with pytest.raises(FunctionLoadError, match="No module named 'only_here'.* install the module there"):
+        with pytest.raises(FunctionLoadError, match=r"No module named 'only_here'.* install the module there"):
             await future
     assert await client.submit(inc, 1) == 2
 
@@ -389,7 +406,7 @@ def raise_with(*args: Any) -> None:
 
 @gen_cluster(client=True)
 async def test_exceptions_that_cannot_be_pickled(client: Client, *servers: Any) -> None:
-    with pytest.raises(ValueError, match="unlocked _thread.lock"):
+    with pytest.raises(ValueError, match=r"unlocked _thread\.lock"):
         await client.submit(lambda: raise_with(threading.Lock()))
     with pytest.raises(RemoteError, match="HolderError: unlocked"):
         await client.submit(lambda: throw_holder())

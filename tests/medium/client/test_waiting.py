@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+import contextlib
 import threading
+from functools import partial
 from typing import Any
 
 import pytest
@@ -14,6 +15,15 @@ from distributed.scheduler.server import Scheduler
 from distributed.testing.clusters import gen_cluster, until
 from distributed.testing.functions import div, inc, slowinc, throws
 from distributed.worker.server import Worker
+
+
+def gather_one(client: Client, future: Future) -> Any:
+    return client.gather([future])
+
+
+def ident(future: Future) -> Future:
+    return future
+
 
 GATES: dict[str, threading.Event] = {}
 
@@ -67,14 +77,12 @@ async def test_wait_until_the_first_fails(client: Client, *servers: Any, gate: t
 
 
 @gen_cluster(client=True)
-async def test_wait_has_a_limit_and_leaves_nothing_behind(
-    client: Client, *servers: Any, gate: threading.Event
-) -> None:
+async def test_wait_has_a_limit_and_leaves_nothing_behind(client: Client, *servers: Any, gate: threading.Event) -> None:
     slow = client.submit(pass_gate, "gate")
     quick = client.submit(inc, 1)
     await quick
     for _ in range(5):
-        with pytest.raises(TimeoutError, match="1 of 2 futures not decided within 0.001 s"):
+        with pytest.raises(TimeoutError, match=r"1 of 2 futures not decided within 0\.001 s"):
             await wait([slow, quick], timeout=0.001)
         with pytest.raises(TimeoutError, match=f"{slow.key} not decided within 0.001 s"):
             await slow.result(timeout=0.001)
@@ -93,7 +101,7 @@ async def test_wait_knows_three_conditions(client: Client, scheduler: Scheduler)
 async def test_wait_for_futures_of_two_clients(scheduler: Scheduler, a: Worker) -> None:
     async with Client(scheduler.address, asynchronous=True) as one, Client(scheduler.address, asynchronous=True) as two:
         futures = [one.submit(inc, 1), two.submit(inc, 1), two.submit(inc, 2)]
-        done, not_done = await wait(futures)
+        done, _ = await wait(futures)
         assert done == set(futures) and len(done) == 3
 
 
@@ -155,7 +163,7 @@ async def test_as_completed_of_nothing_ends(client: Client, *servers: Any) -> No
 @gen_cluster(client=True)
 async def test_as_completed_has_a_limit(client: Client, *servers: Any, gate: threading.Event) -> None:
     completed = as_completed([client.submit(pass_gate, "gate")], timeout=0.001)
-    with pytest.raises(TimeoutError, match="1 futures not decided within 0.001 s"):
+    with pytest.raises(TimeoutError, match=r"1 futures not decided within 0\.001 s"):
         await anext(completed)
     gate.set()
 
@@ -198,7 +206,9 @@ async def test_callbacks_are_called_for_failed_and_cancelled_ones(
 
 
 @gen_cluster(client=True)
-async def test_a_callback_that_raises_is_logged(client: Client, *servers: Any, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_callback_that_raises_is_logged(
+    client: Client, *servers: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     called = []
     future = client.submit(inc, 1)
     future.add_done_callback(lambda done: 1 / 0)
@@ -248,11 +258,9 @@ def test_a_loop_that_ended_while_something_waited_harms_nobody(background: Any, 
 async def test_an_error_does_not_keep_its_future_alive(client: Client, *servers: Any, no_gc: None) -> None:
     future = client.submit(throws, 1)
     key = future.key
-    for get in (future.result, lambda: client.gather([future]), lambda: future):
-        try:
+    for get in (future.result, partial(gather_one, client, future), partial(ident, future)):
+        with contextlib.suppress(RuntimeError):
             await get()
-        except RuntimeError:
-            pass
     del future, get
     await until(lambda: key not in client._session.table.records)
 
@@ -261,11 +269,9 @@ def test_an_error_of_a_blocking_client_does_not_keep_its_future_alive(background
     with Client(background.address) as client:
         future = client.submit(throws, 1)
         big = client.submit(Unloadable)
-        for get in (future.result, lambda: client.gather([future]), big.result, lambda: client.gather([big])):
-            try:
+        for get in (future.result, partial(gather_one, client, future), big.result, partial(gather_one, client, big)):
+            with contextlib.suppress(RuntimeError, OSError):
                 get()
-            except (RuntimeError, OSError):
-                pass
         del future, big, get
         client.ncores()
         assert not client._session.table.records

@@ -11,7 +11,7 @@ import tornado.web
 from tornado import gen
 from tornado.ioloop import IOLoop
 
-SILENT = "-p no:tornado -p no:cacheprovider --import-mode=importlib".split()
+SILENT = ["-p", "no:tornado", "-p", "no:cacheprovider", "--import-mode=importlib"]
 
 
 class Hello(tornado.web.RequestHandler):

@@ -1,0 +1,70 @@
+"""What users may say about their calls, checked before it is sent: keys, workers, resources, retries, priority."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from distributed.client.packing import PackedFunction
+from distributed.errors import BadRequestError
+from distributed.ids import is_key
+from distributed.messages import TaskSpec
+
+__all__ = ["checked_key", "named_workers", "task_spec"]
+
+INTEGER_MAX = 2**31  # what messages can carry, and nobody needs more
+
+
+def task_spec(
+    packed: PackedFunction, workers: str | Iterable[str] | None, resources: Mapping[str, float] | None,
+    retries: int, priority: int,
+) -> TaskSpec:  # fmt: skip
+    """What calls of `packed` with these options share.
+
+    Raises:
+        BadRequestError: an option of the wrong kind. ValueError: a number out of its bounds.
+    """
+    # The scheduler closes the connection with whoever sends what is not in the contract, so it is checked here.
+    retries, priority = _integer("retries", retries, 0), _integer("priority", priority, -INTEGER_MAX)
+    names = named_workers(workers)
+    if names is not None and (not names or not all(isinstance(name, str) and name for name in names)):
+        raise BadRequestError(f"workers={workers!r}: one or more addresses, names or hosts, each a text")
+    if resources is not None and not (isinstance(resources, Mapping) and all(map(_is_amount, resources.items()))):
+        raise BadRequestError(f"resources={resources!r}: amounts >= 0 by name, such as {{'GPU': 1}}")
+    return TaskSpec(
+        packed.digest,
+        priority,
+        retries,
+        True,
+        None if names is None else tuple(sorted(names)),
+        None if resources is None else tuple(sorted((name, float(amount)) for name, amount in resources.items())),
+    )
+
+
+def _is_amount(entry: tuple[Any, Any]) -> bool:
+    name, amount = entry
+    return isinstance(name, str) and isinstance(amount, (int, float)) and 0 <= amount < math.inf
+
+
+def _integer(name: str, value: Any, least: int) -> int:
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise BadRequestError(f"{name}={value!r}: an integer is needed") from None
+    if not least <= number <= INTEGER_MAX:
+        raise ValueError(f"{name}={value!r} must be between {least:,} and {INTEGER_MAX:,}")
+    return number
+
+
+def named_workers(workers: str | Iterable[str] | None) -> list[str] | None:
+    """Names of workers as a list: one alone may be given without."""
+    return None if workers is None else [workers] if isinstance(workers, str) else list(workers)
+
+
+def checked_key(key: Any) -> str:
+    """`key` if it can name a task; else BadRequestError."""
+    if not is_key(key):
+        raise BadRequestError(f"{key!r} cannot be a key: a key is a text of 1 to 1,000 characters (one for every call)")
+    return str(key)
