@@ -14,7 +14,7 @@ from distributed.cli.errors import guarded
 from distributed.client.connecting import find_by_file
 from distributed.comm.addresses import parse_address
 from distributed.config import SCHEDULER_PORT
-from distributed.deploy.local import cores_available, memory_limit_nbytes
+from distributed.deploy.machine import cores_available, memory_limit_nbytes
 from distributed.errors import ConfigError
 from distributed.log import LEVELS, log_to_stderr
 from distributed.nanny import Nanny

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from distributed.client.records import KeyRecord, Status
-from distributed.errors import CommClosedError, ConnectTimeoutError, LostDataError
+from distributed.errors import AuthenticationError, CommClosedError, ConnectTimeoutError, LostDataError
 from distributed.messages import Payload
 from distributed.protocol.serialize import loads_payload
 
@@ -78,7 +78,7 @@ async def _fetch_once(session: Any, keys: list[str], turn: int) -> dict[str, Any
 async def _fetch_from(session: Any, worker: str, keys: list[str]) -> dict[str, Any]:
     try:
         answer = await session.worker(worker).get_data(keys=keys)
-    except (CommClosedError, ConnectTimeoutError):
+    except (CommClosedError, ConnectTimeoutError, AuthenticationError):
         # Gone, or out of our reach: the scheduler may reach it. If not, the next attempt asks who else has them.
         answer = await session.ask("gather", keys=keys)
     return dict(answer)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 __all__ = ["LoopThread"]
@@ -15,6 +16,8 @@ class LoopThread:
 
     def __init__(self, name: str) -> None:
         self.loop = asyncio.new_event_loop()
+        self._executor = ThreadPoolExecutor(thread_name_prefix=f"{name}-executor")
+        self.loop.set_default_executor(self._executor)
         started = threading.Event()
         self.loop.call_soon(started.set)
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -50,4 +53,6 @@ class LoopThread:
             self.loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
             self.loop.run_until_complete(self.loop.shutdown_asyncgens())
         finally:
+            # Its threads end by themselves; waiting for them could mean waiting for a name server.
+            self._executor.shutdown(wait=False)
             self.loop.close()

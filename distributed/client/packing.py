@@ -6,9 +6,8 @@ import hashlib
 import pickle
 from collections import OrderedDict
 from collections.abc import Callable
-from operator import is_
-from types import CodeType, FunctionType
-from typing import Any
+from types import CellType, CodeType, FunctionType
+from typing import Any, NamedTuple
 
 from distributed.client.futures import Future, FutureSequence
 from distributed.ids import short_name
@@ -37,7 +36,7 @@ class PackedFunction:
         is_reference = blob.endswith(_ENDS_WITH_GLOBAL)
         self.function = function  # kept so that its id stays its own
         self.is_kept = is_reference or isinstance(function, FunctionType)
-        self._seen = None if is_reference or not self.is_kept else _objects_in(function)
+        self._seen = [] if is_reference or not self.is_kept else _look(function)
         # A big one, with an array in its closure perhaps, travels beside the header like any big payload.
         self.blob: Payload = blob if len(blob) < BUFFER_NBYTES_MIN else Serialized([blob])
         self.digest = hashlib.blake2b(blob, digest_size=16).digest()
@@ -45,10 +44,7 @@ class PackedFunction:
 
     def is_current(self) -> bool:
         """Whether nothing that `blob` was made of has been bound anew since."""
-        if self._seen is None:
-            return True
-        found = _objects_in(self.function)
-        return len(found) == len(self._seen) and all(map(is_, found, self._seen))
+        return all([seen.is_current() for seen in self._seen])
 
 
 class FunctionCache:
@@ -140,31 +136,53 @@ _PLAIN = _SCALARS | {range, slice, type, FunctionType}  # they hold no futures
 _ENDS_WITH_GLOBAL = b"\x93\x94."  # STACK_GLOBAL, MEMOIZE, STOP: the pickle is a name to import and nothing else
 
 
-def _objects_in(function: FunctionType) -> list[Any]:
-    """Everything the pickle by value of a function depends on, in an order that repeats: compare by identity.
+class _Seen(NamedTuple):
+    """What the pickle by value of one function depends on. Objects, not ids: a new one may get the id of one gone."""
 
-    Kept, not just their ids: a new object may get the id of one that is gone.
-    """
-    found: list[Any] = []
-    functions = {function: None}
+    function: Any  # FunctionType, which mypy takes for a method of this class
+    code: CodeType
+    defaults: Any
+    keyword_defaults: Any
+    globals: list[tuple[str, Any]]
+    cells: list[tuple[CellType, Any]]
+
+    def is_current(self) -> bool:
+        function, known = self.function, self.function.__globals__
+        return (
+            function.__code__ is self.code
+            and function.__defaults__ is self.defaults
+            and function.__kwdefaults__ is self.keyword_defaults
+            and all([known.get(name, _UNBOUND) is value for name, value in self.globals])
+            and all([_content(cell) is value for cell, value in self.cells])
+        )
+
+
+_UNBOUND = object()
+
+
+def _look(function: FunctionType) -> list[_Seen]:
+    """What is seen of `function` and of those it calls, as far as they travel by value with it."""
+    seen: dict[FunctionType, _Seen] = {}
     todo = [function]
     while todo:
         current = todo.pop()
-        found += (current.__code__, current.__defaults__, current.__kwdefaults__)
         known = current.__globals__
-        inside = [known[name] for name in _names_in(current.__code__) if name in known]
-        for cell in current.__closure__ or ():
-            try:
-                inside.append(cell.cell_contents)
-            except ValueError:  # a cell that is not bound yet
-                found.append(cell)
-        for value in inside:
-            found.append(value)
-            if type(value) is FunctionType and value not in functions:
-                functions[value] = None
-                if value.__module__ == function.__module__:  # from elsewhere it travels as a name
-                    todo.append(value)
-    return found
+        bound = [(name, known.get(name, _UNBOUND)) for name in dict.fromkeys(_names_in(current.__code__))]
+        cells = [(cell, _content(cell)) for cell in current.__closure__ or ()]
+        seen[current] = _Seen(
+            current, current.__code__, current.__defaults__, current.__kwdefaults__, bound, cells
+        )  # fmt: skip
+        for _, value in (*bound, *cells):
+            if type(value) is FunctionType and value not in seen and value.__module__ == function.__module__:
+                todo.append(value)
+    return list(seen.values())
+
+
+def _content(cell: CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # not bound yet
+        return _UNBOUND
 
 
 def _names_in(code: CodeType) -> list[str]:

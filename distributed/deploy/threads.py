@@ -44,6 +44,10 @@ class ThreadedCluster:
         """Of all workers."""
         return [worker.address for worker in self._workers]
 
+    def is_running(self) -> bool:
+        """Whether it was not closed."""
+        return not self._thread.loop.is_closed()
+
     def close(self) -> None:
         """End workers, scheduler and thread. May be called twice."""
         if self._thread.loop.is_closed():

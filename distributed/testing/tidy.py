@@ -67,6 +67,7 @@ LAZY_PACKAGES = {
 # Modules of ours that a function of the named file may import although the layer list or speed speaks against it.
 LAZY_MODULES: dict[tuple[str, str], str] = {
     ("calls", "comm.tornado_stream"): "imports tornado, see LAZY_PACKAGES",
+    ("deploy.local", "deploy.threads"): "imports all servers, which only processes=False wants in this process",
     ("client", "deploy"): "Client() without an address starts a cluster of its own",
 }
 

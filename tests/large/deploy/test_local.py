@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,7 @@ def test_a_cluster_starts_works_and_leaves_nothing() -> None:
         assert [worker["resources"] for worker in workers.values()] == [{"GPU": 2}] * 2
         assert sorted(cluster.workers) == sorted(workers)
         assert client.ncores() == dict.fromkeys(workers, 1)
-        pids = [cluster.scheduler_pid, *(worker["pid"] for worker in workers.values())]
+        pids = [client.scheduler_info()["pid"], *(worker["pid"] for worker in workers.values())]
         assert client.submit(os.getpid).result() in pids
     assert cluster.status == "running"
     assert "bob" in repr(cluster)
@@ -305,7 +306,7 @@ import os, signal, time
 from distributed import Client
 client = Client(n_workers=1)
 future = client.submit(time.sleep, 60)
-os.kill(client.cluster.scheduler_pid, signal.SIGKILL)
+os.kill(client.scheduler_info()["pid"], signal.SIGKILL)
 try:
     future.result(10)
 except OSError as error:
@@ -339,3 +340,15 @@ with Client(n_workers=2) as client:
     worker.wait_said("registered with")
     assert (worker.end(), scheduler.end()) == (0, 0)
     assert "Warning" not in worker.said() + scheduler.said()
+
+
+def test_a_cluster_of_threads_runs_in_this_process_and_leaves_nothing() -> None:
+    before = threading.active_count()
+    with Client(processes=False, n_workers=2, threads_per_worker=2) as client:
+        assert client.submit(os.getpid).result() == os.getpid()
+        assert client.gather(client.map(pow, range(5), [2] * 5)) == [0, 1, 4, 9, 16]
+        assert list(client.ncores().values()) == [2, 2]
+        cluster = client.cluster
+        assert cluster.status == "running"
+    assert cluster.status == "closed"
+    wait_until(lambda: threading.active_count() <= before, "the threads are gone")

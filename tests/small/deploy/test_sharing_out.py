@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distributed.deploy import local
-from distributed.deploy.local import memory_limit_nbytes, split_cores
+from distributed.deploy import local, machine
+from distributed.deploy.machine import memory_limit_nbytes, split_cores
 from distributed.errors import ConfigError
 
 
@@ -33,12 +33,12 @@ def test_every_core_is_used_once(cores: int) -> None:
     [(None, None), (0, None), ("0", None), ("4GiB", 4 * 2**30), ("1 MB", 10**6), (1000, 1000), ("auto", 500)],
 )
 def test_a_memory_limit_is_understood(monkeypatch: pytest.MonkeyPatch, limit: Any, nbytes: int | None) -> None:
-    monkeypatch.setattr(local, "memory_available", lambda: 1000)
+    monkeypatch.setattr(machine, "memory_available", lambda: 1000)
     assert memory_limit_nbytes(limit, 0.5) == nbytes
 
 
 def test_nobody_gets_more_memory_than_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "memory_available", lambda: 1000)
+    monkeypatch.setattr(machine, "memory_available", lambda: 1000)
     assert memory_limit_nbytes("auto", 3.0) == 1000
 
 
@@ -80,13 +80,13 @@ def test_less_than_nothing_is_refused(n_workers: int | None, nthreads: int | Non
     ("text", "cores"), [("max 100000", 8), ("150000 100000", 2), ("50000 100000", 1), ("", 8), ("9900000 100000", 8)]
 )
 def test_a_limit_of_the_container_counts(monkeypatch: pytest.MonkeyPatch, text: str, cores: int) -> None:
-    monkeypatch.setattr(local.os, "sched_getaffinity", lambda pid: set(range(8)))
-    monkeypatch.setattr(local, "_read_words", lambda path, count: [*text.split(), *[None] * count][:count])
-    assert local.cores_available() == cores
+    monkeypatch.setattr(machine.os, "sched_getaffinity", lambda pid: set(range(8)))
+    monkeypatch.setattr(machine, "_read_words", lambda path, count: [*text.split(), *[None] * count][:count])
+    assert machine.cores_available() == cores
 
 
 def test_at_least_the_memory_of_a_container_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "_read_words", lambda path, count: ["1000"])
-    assert local.memory_available() == 1000
-    monkeypatch.setattr(local, "_read_words", lambda path, count: ["max"])
-    assert local.memory_available() > 1000
+    monkeypatch.setattr(machine, "_read_words", lambda path, count: ["1000"])
+    assert machine.memory_available() == 1000
+    monkeypatch.setattr(machine, "_read_words", lambda path, count: ["max"])
+    assert machine.memory_available() > 1000

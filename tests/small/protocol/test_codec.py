@@ -365,7 +365,7 @@ def test_frames_over_a_limit_are_refused_before_anything_is_allocated(header: by
 
 
 def test_frames_that_memory_cannot_hold_are_a_protocol_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    def exhausted(fileno: int, nbytes: int) -> None:
+    def exhausted(fileno: int, nbytes: int, flags: int) -> None:
         raise OSError(12, "Cannot allocate memory")
 
     monkeypatch.setattr("distributed.protocol.framing.mmap.mmap", exhausted)
