@@ -22,7 +22,7 @@ from distributed.comm.connect import connect_address
 from distributed.comm.stream import Stream
 from distributed.config import settings
 from distributed.errors import BadRequestError, CommClosedError, MessageTooLargeError, ProtocolError, UnencodableError
-from distributed.protocol.codec import ErrorReply
+from distributed.protocol.codec import ErrorReply, lift
 from distributed.protocol.failure import exception_from_reply
 from distributed.security.permissions import may_send_objects
 
@@ -75,7 +75,7 @@ class _Link:
 
     def call(self, op: str, keywords: dict[str, Any]) -> _Call:
         self._number += 1
-        self.stream.write_message_nowait([CALL, self._number, op, keywords])
+        self.stream.write_plain_nowait([CALL, self._number, op, lift(keywords)])
         call = _Call(loop=self.loop)
         call.link, call.number = self, self._number
         self.calls[self._number] = call

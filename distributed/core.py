@@ -49,7 +49,7 @@ from distributed.errors import (
     UnknownOpError,
 )
 from distributed.ids import unique_id
-from distributed.protocol.codec import SENTINEL, ErrorReply, Limits
+from distributed.protocol.codec import SENTINEL, ErrorReply, Limits, lift
 from distributed.protocol.failure import error_reply, exception_from_reply
 from distributed.protocol.serialize import Serialized, to_serialize
 from distributed.security.keys import Keyring
@@ -351,7 +351,7 @@ class _Connection:
             return
         try:
             try:
-                self.stream.write_message_nowait([kind, number, answer])
+                self.stream.write_plain_nowait([kind, number, lift(answer)])
             except (UnencodableError, MessageTooLargeError) as error:
                 self.stream.write_message_nowait([FAILED, number, _short(answer, error)])
         except (MessageTooLargeError, CommClosedError):  # not even an error fits, or the peer does not read

@@ -32,6 +32,7 @@ DIRECT_NBYTES_MIN = 64 * KiB  # more than this missing in a frame is received in
 PENDING_CHUNKS_MAX = 4  # received and read by nobody: then we stop receiving, and TCP slows the peer
 UNSENT_NBYTES_HIGH = 4 * MiB  # from here `write` waits
 BUFFERS_PER_CALL = 64  # of sendmsg; IOV_MAX is 1024 on Linux, 16 is the least POSIX allows
+FLUSH_COUNT = 24  # messages that wait for the end of the turn; more would keep the peer idle (measured: 10 to 30)
 JOIN_NBYTES_MAX = 64 * KiB  # smaller buffers are copied together, cheaper than an iovec each
 
 
@@ -269,6 +270,8 @@ class Stream:
         if not self._flushing:
             self._flushing = True
             self._loop.call_soon(self._flush)
+        elif len(self._out) >= FLUSH_COUNT and not self._writing:
+            self._flush()
         elif self._unsent > self._unsent_max:
             error = CommClosedError(self.peer.address, f"{self._unsent:,} bytes wait and the peer does not read")
             self._close(error)

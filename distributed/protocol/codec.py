@@ -25,7 +25,7 @@ from distributed.errors import MessageTooLargeError, ProtocolError, UnencodableE
 from distributed.protocol.serialize import BUFFER_NBYTES_MIN, Buffer, Serialized
 from distributed.units import GiB, MiB
 
-__all__ = ["SENTINEL", "ErrorReply", "HeaderReader", "Limits", "decode", "encode", "encode_plain", "frame_lengths"]
+__all__ = ["SENTINEL", "ErrorReply", "HeaderReader", "Limits", "decode", "encode", "encode_plain", "frame_lengths", "lift"]
 
 SENTINEL = b"\xc1\x00"
 ESCAPE, ESCAPED = b"\xc1", b"\xc1\x01"
@@ -80,11 +80,15 @@ def encode(message: Any, limits: Limits = Limits()) -> list[Buffer]:
         MessageTooLargeError: header or frames over `limits`.
     Cost: one pass over the values, two copies of the header, none of the frames.
     """
+    return encode_plain(lift(message), limits)
+
+
+def lift(value: Any) -> Any:
+    """A part of a message made ready for `encode_plain`: big bytes at any depth marked as frames. Errors as `encode`."""
     try:
-        lifted = _lift(message)
+        return _lift(value)
     except RecursionError:
-        raise UnencodableError(type(message).__name__, "it is nested too deeply (or holds itself)") from None
-    return encode_plain(lifted, limits)
+        raise UnencodableError(type(value).__name__, "it is nested too deeply (or holds itself)") from None
 
 
 def encode_plain(message: Any, limits: Limits = Limits()) -> list[Buffer]:
