@@ -34,6 +34,7 @@ __all__ = [
     "UnencodableError",
     "UnknownOpError",
     "UnpicklableError",
+    "UnreachableDataError",
     "WorkerStartError",
 ]
 
@@ -264,6 +265,23 @@ class KilledWorker(DistributedError):
             f"{key} is given up: {deaths} workers died while it ran, the last one of: {cause}"
             + (f"; the end of its stderr:{said}" if said else "")
         )
+
+
+class UnreachableDataError(DistributedError):
+    """A task's dependencies exist, but no worker that may run it gets them: can the workers reach each other?"""
+
+    def __init__(self, key: str, missing: list[str], attempts: int) -> None:
+        self.key = key
+        self.missing = missing
+        self.attempts = attempts
+        super().__init__(
+            f"{key} is given up: {', '.join(missing[:3])} could not be fetched from any worker, {attempts} times; "
+            "see that workers reach each other's addresses"
+        )
+
+    def data(self) -> dict[str, object]:
+        """The arguments it was made of, for `distributed.protocol.failure`."""
+        return {"key": self.key, "missing": self.missing, "attempts": self.attempts}
 
 
 class RemoteError(DistributedError):

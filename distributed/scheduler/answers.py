@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Sequence
 
+from distributed.errors import UnreachableDataError
 from distributed.messages import DataAdded, DataRemoved, Heartbeat, TasksDone, TasksFailed, TasksMissingData
-from distributed.scheduler.lifecycle import fail, lose_replicas, run_again, settle_done
+from distributed.scheduler.lifecycle import fail, failure_of, lose_replicas, run_again, settle_done
 from distributed.scheduler.placement import touch
 from distributed.scheduler.records import (
     ClientRecord,
@@ -161,7 +162,15 @@ def tasks_missing_data(state: SchedulerState, worker: WorkerRecord, message: Tas
             if dependency.who_has is None:
                 lost[dependency] = None
     lose_replicas(state, list(lost), f"{worker.address} could not get it")
-    run_again(state, list(taken.values()), f"{worker.address} misses data")
+    again: list[TaskRecord] = []
+    for index, task in taken.items():
+        task.misses += 1
+        if task.misses < state.settings.misses_max:
+            again.append(task)
+        else:
+            error = UnreachableDataError(task.key, message.missing[index], task.misses)
+            fail(state, task, failure_of(error, error.data()), f"{worker.address} misses data, once too often")
+    run_again(state, again, f"{worker.address} misses data")
 
 
 def data_added(state: SchedulerState, worker: WorkerRecord, message: DataAdded) -> None:
@@ -183,22 +192,30 @@ def data_added(state: SchedulerState, worker: WorkerRecord, message: DataAdded) 
         if task is None:
             task = state.tasks[key] = TaskRecord(key, NO_RECIPE, None, None, None, 0)
             state.counts[_RELEASED] += 1
+        is_copy = key in client.wanted  # of what this client holds: it knows that the value is the same
         add_want(task, client)
-        _scattered(state, worker, client, task, nbytes)
+        _scattered(state, worker, client, task, nbytes, is_copy)
 
 
 def _scattered(
-    state: SchedulerState, worker: WorkerRecord, client: ClientRecord, task: TaskRecord, nbytes: int
+    state: SchedulerState, worker: WorkerRecord, client: ClientRecord, task: TaskRecord, nbytes: int, is_copy: bool
 ) -> None:
-    """`client` put the data of `task` on `worker`. A task that is on its way or has failed keeps its own fate."""
+    """`client` put the data of `task` on `worker`. A task that is on its way or has failed keeps its own fate.
+
+    Of two clients that scatter under one key, the first one's value counts: the second may be another value.
+    """
     told: Iterable[ClientRecord] = (client,)
     if task.state is _RELEASED or (task.state is _ERRED and task.function is None):
         transition(state, task, _MEMORY, f"scattered by {client.client}")
         task.failure = None
         task.nbytes = nbytes
         told = task.wanted_by or ()  # for others it was lost
-    if task.state is _MEMORY:
         add_replica(task, worker)
+    if task.state is _MEMORY:
+        if is_copy:
+            add_replica(task, worker)
+        elif worker.holds.get(task.key) is not task:
+            _reject(state, worker, (task.key,))
         for listener in told:
             state.outbox.tell_done(listener, task.key, None, task.nbytes)
         return

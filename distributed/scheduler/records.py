@@ -167,6 +167,7 @@ class TaskRecord:
     state: TaskState = _RELEASED
     attempt: int = 0
     deaths: int = 0
+    misses: int = 0
     needed_by: int = 0
     waiting_on: int = 0
     nbytes: int = 0

@@ -41,12 +41,14 @@ class Settings:
         queue_target_s: seconds of work, per thread, that a worker may have waiting for it, > 0.
         depth_max: tasks, per thread, that a worker may have, > 0; bounds what is lost with it and its messages.
         deaths_max: a task that ran when so many workers died is given up, > 0.
+        misses_max: a task whose dependencies could not be fetched so many times is given up, > 0.
         certificate_patience_s: how long to wait for a nanny to say what ran when its worker died, >= 0.
     """
 
     queue_target_s: float = 0.05  # hides a round trip of a few ms; more would only delay what comes later
     depth_max: int = 2048  # 50 ms of no-ops are 5000; two thousand keep a thread busy between two messages
     deaths_max: int = 3
+    misses_max: int = 10  # a holder that is gone costs one or two; more means that workers do not reach each other
     certificate_patience_s: float = 0.5
 
 

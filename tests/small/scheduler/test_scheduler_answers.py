@@ -203,3 +203,17 @@ def test_an_answer_to_a_cancelled_task_is_not_taken_for_that_of_a_new_task_with_
     stage("done w1 a#1")  # of the first task, on its way when that was cancelled
     assert stage("states") == ["a PROCESSING"]
     assert stage("done w1 a#2") == ["c <- done a=result"]
+
+
+def test_a_task_that_never_gets_its_dependencies_is_given_up(stage: Stage) -> None:
+    stage("client c\nworker w1\nworker w2\nsubmit c f a workers=w1\ndone w1 a\nsubmit c f b(a) workers=w2")
+    for attempt in range(1, 10):
+        stage(f"missing w2 b#{attempt} a@w1\ndone w1 a#{attempt + 1}")
+    (told,) = stage("missing w2 b#10 a@w1")[-1:]
+    assert "UnreachableDataError: b is given up: a could not be fetched from any worker, 10 times" in told
+    assert "b ERRED" in stage("states")
+
+
+def test_of_two_clients_that_scatter_under_one_key_the_first_value_counts(busy: Stage) -> None:
+    busy("client d\nscatter w1 c x")
+    assert busy("scatter w2 d x") == ["w2 <- drop x", "d <- done x"]
