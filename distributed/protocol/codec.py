@@ -25,7 +25,17 @@ from distributed.errors import MessageTooLargeError, ProtocolError, UnencodableE
 from distributed.protocol.serialize import BUFFER_NBYTES_MIN, Buffer, Serialized
 from distributed.units import GiB, MiB
 
-__all__ = ["SENTINEL", "ErrorReply", "HeaderReader", "Limits", "decode", "encode", "encode_plain", "frame_lengths", "lift"]
+__all__ = [
+    "SENTINEL",
+    "ErrorReply",
+    "HeaderReader",
+    "Limits",
+    "decode",
+    "encode",
+    "encode_plain",
+    "frame_lengths",
+    "lift",
+]
 
 SENTINEL = b"\xc1\x00"
 ESCAPE, ESCAPED = b"\xc1", b"\xc1\x01"

@@ -55,7 +55,9 @@ class DataProxy:
         batches: dict[str, dict[str, Serialized]] = {}
         for number, (key, value) in enumerate(data.items()):
             batches.setdefault(turns[number % len(turns)], {})[key] = value
-        await asyncio.gather(*(self._rpc(worker).put_data(client=client, data=batch) for worker, batch in batches.items()))
+        await asyncio.gather(
+            *(self._rpc(worker).put_data(client=client, data=batch) for worker, batch in batches.items())
+        )
         return {key: [worker] for worker, batch in batches.items() for key in batch}
 
     async def close(self) -> None:
