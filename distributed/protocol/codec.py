@@ -94,7 +94,7 @@ def encode(message: Any, limits: Limits = Limits()) -> list[Buffer]:
 
 
 def lift(value: Any) -> Any:
-    """A part of a message made ready for `encode_plain`: big bytes at any depth marked as frames. Errors as `encode`."""
+    """Part of a message made ready for `encode_plain`: big bytes at any depth marked as frames. Errors as `encode`."""
     try:
         return _lift(value)
     except RecursionError:

@@ -18,7 +18,7 @@ from distributed.units import MiB
 
 __all__ = ["NOTHING", "MessageDecoder"]
 
-# Touching new memory is what receiving costs most: loopback TCP fills new small pages with 1.2 GB/s, huge ones with 2.7.
+# Touching new memory is what receiving costs most: loopback TCP fills small new pages at 1.2 GB/s, huge ones at 2.7.
 MAPPED_NBYTES_MIN = 4 * MiB  # two huge pages; smaller frames come from malloc's own, used memory
 MAPPED_FLAGS = getattr(mmap, "MAP_PRIVATE", 0) | getattr(mmap, "MAP_ANONYMOUS", 0)  # shared memory gets no huge pages
 

@@ -1,4 +1,4 @@
-"""A traceback object from a traceback's text, for tools that want one: debuggers, ``traceback.print_tb``, test runners."""
+"""A traceback object from a traceback's text, for tools that want one: debuggers, ``traceback.print_tb``, pytest."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LINE_MAX = (
 def traceback_from_text(text: str) -> TracebackType | None:
     """The frames that `text` (as `traceback.format_exception` writes it) shows last: file, line and function of each.
 
-    They have no variables. Source lines are shown by whoever prints it, where the file exists here too. None if the text
+    They have no variables. Source lines are shown by whoever prints it, where the file exists too. None if the text
     shows no frame.
     """
     entries = list(_ENTRY.finditer(text.rpartition(_HEADING)[2]))

@@ -1,4 +1,4 @@
-"""Ops by which a client that cannot reach the workers moves data through the scheduler. Payloads stay opaque on the way."""
+"""Ops by which a client that cannot reach the workers moves data through the scheduler. Payloads stay opaque."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Ops for programs that use a worker without a scheduler's plan: compute a function here, fetch data here, keep or drop it.
+"""Ops for programs that use a worker without a scheduler's plan: compute, fetch, keep and drop data here.
 
-What is kept by these ops is this worker's alone: the scheduler does not know it, so whoever put it here has to delete it.
+What is kept by these ops is this worker's alone: the scheduler does not know it, so whoever put it here deletes it.
 """
 
 from __future__ import annotations

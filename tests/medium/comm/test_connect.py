@@ -250,7 +250,7 @@ async def test_a_stranger_is_shown_out_and_others_are_served(name: str, monkeypa
         raise AssertionError("decoded before authentication")
 
     async with listening() as listener:
-        monkeypatch.setattr("distributed.protocol.framing.frame_lengths", forbidden)
+        monkeypatch.setattr("distributed.protocol.framing.HeaderReader.read", forbidden)
         monkeypatch.setattr(pickle, "loads", forbidden)
         sock = await stranger(listener)
         await asyncio.get_running_loop().sock_sendall(sock, bytes(STRANGERS[name]))
