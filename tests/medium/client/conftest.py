@@ -37,7 +37,7 @@ def _links() -> Iterator[str]:
 @pytest.fixture(autouse=True)
 def nothing_is_left() -> Iterator[None]:
     """After the test: the threads, sockets and processes of before."""
-    sockets, threads = _sockets(), _threads()
+    sockets, threads, children = _sockets(), _threads(), psutil.Process().children()
     yield
     gc.collect()
     deadline = time.monotonic() + PATIENCE_S
@@ -45,7 +45,7 @@ def nothing_is_left() -> Iterator[None]:
         time.sleep(0.002)
     assert not left
     assert _sockets() <= sockets
-    assert psutil.Process().children() == []
+    assert psutil.Process().children() == children  # a session's shared cluster among them
 
 
 class Background:
