@@ -64,8 +64,9 @@ class _Call(asyncio.Future[Any]):
 class _Link:
     """One stream and the calls that wait for answers on it."""
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: Stream, may_unpickle: bool) -> None:
         self.stream = stream
+        self.may_unpickle = may_unpickle
         self.calls: dict[int, _Call] = {}
         self.loop = asyncio.get_running_loop()
         self.last_used = self.loop.time()
@@ -98,7 +99,7 @@ class _Link:
         if kind == REPLY:
             call.set_result(value)
         elif kind == FAILED and isinstance(value, ErrorReply):
-            error = _exception(value, self.stream)
+            error = _exception(value, self.stream, self.may_unpickle)
             if isinstance(error, StopIteration):  # no future takes it
                 error = RuntimeError("the handler raised StopIteration")
             call.set_exception(error)
@@ -124,10 +125,14 @@ class _Method:
         self.__name__ = op
 
     def __call__(self, *args: Any, **keywords: Any) -> Awaitable[Any]:
-        op = self.__name__
+        op, server = self.__name__, self._rpc
         if args:
             raise BadRequestError(f"{op}: give arguments by keyword, {op}(x=1), the server knows them by name")
-        return self._rpc.call(op, **keywords)
+        if "reply" not in keywords and "close" not in keywords and server._given is None:
+            link = server._ready_link()
+            if link is not None:  # nearly always; `call` would take the keywords apart and put them together again
+                return link.call(op, keywords)
+        return server.call(op, **keywords)
 
 
 class rpc:
@@ -142,6 +147,8 @@ class rpc:
         ip, port, addr: the other historical spellings, ``rpc(ip='127.0.0.1', port=8888)``, ``rpc(addr='host:port')``.
         timeout: seconds to connect in; None: the setting ``connect_timeout_s`` (3 s).
         role: what to be there, see `connect_address`.
+        may_unpickle: whether errors that the server answers may be rebuilt from their pickles; False for servers that
+            never run the code of others: then built-in types and our own are rebuilt by name, the rest is RemoteError.
     Raises:
         AddressError: no such spelling.
 
@@ -159,11 +166,13 @@ class rpc:
         addr: Any = None,
         timeout: float | None = None,
         role: str | None = None,
+        may_unpickle: bool = True,
     ) -> None:
         if isinstance(stream, int) and not isinstance(stream, bool):
             stream, port = None, stream
         self.timeout = settings().connect_timeout_s if timeout is None else timeout
         self._role = role
+        self._may_unpickle = may_unpickle
         self._given = stream if stream is not None else (arg if hasattr(arg, "read_bytes") else None)
         self._links: list[_Link] = []
         self._connecting: asyncio.Task[_Link] | None = None
@@ -284,7 +293,7 @@ class rpc:
 
     async def _connect(self) -> _Link:
         try:
-            link = _Link(await connect_address(self._address, self.timeout, self._role))
+            link = _Link(await connect_address(self._address, self.timeout, self._role), self._may_unpickle)
         finally:
             self._connecting = None
         now = asyncio.get_running_loop().time()
@@ -397,11 +406,12 @@ async def exchange_and_close(stream: Stream, request: dict[str, Any]) -> Any:
         stream.close()
 
 
-def _exception(reply: ErrorReply, stream: Any) -> BaseException:
+def _exception(reply: ErrorReply, stream: Any, may_unpickle: bool = True) -> BaseException:
     """What the server raised. Whoever proved only a key for reading may not make us run pickles."""
     if isinstance(stream, Stream):
-        return exception_from_reply(reply, stream.peer.address, may_send_objects(stream.peer.role))
-    return exception_from_reply(reply, "the server")
+        trusted = may_unpickle and may_send_objects(stream.peer.role)
+        return exception_from_reply(reply, stream.peer.address, trusted)
+    return exception_from_reply(reply, "the server", may_unpickle)
 
 
 async def read(stream: Any) -> Any:

@@ -109,7 +109,7 @@ class Nanny(Server):
         self._local_directory = local_directory
         self._log_level = log_level
         self._policy = policy or RestartPolicy()
-        self._scheduler = rpc(self.scheduler_address, role=WORKER)
+        self._scheduler = rpc(self.scheduler_address, role=WORKER, may_unpickle=False)
         self._registered = asyncio.Event()
         self._incarnation = ""
         self._stderr: deque[str] = deque(maxlen=STDERR_LINES)

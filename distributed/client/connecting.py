@@ -11,7 +11,7 @@ from typing import Any
 
 from distributed.calls import exchange
 from distributed.client.session import Session
-from distributed.comm.addresses import Address, parse_address
+from distributed.comm.addresses import Address, is_loopback, parse_address
 from distributed.comm.connect import connect_address
 from distributed.config import SCHEDULER_PORT
 from distributed.errors import ConnectTimeoutError, SchedulerFileError
@@ -66,9 +66,14 @@ def find_by_file(path: str | os.PathLike[str]) -> str:
 
 
 def describe_stale_file(path: str | os.PathLike[str]) -> SchedulerFileError | None:
-    """The error for a file whose scheduler does not answer, if its process is gone from this machine."""
-    pid = read_scheduler_file(path).get("pid")
-    if isinstance(pid, int) and 0 < pid < 2**31 and not _process_exists(pid):
+    """The error for a file whose scheduler does not answer, if its process is gone from this machine.
+
+    Of a scheduler that others can reach we do not know on which machine its process was.
+    """
+    content = read_scheduler_file(path)
+    pid = content.get("pid")
+    is_local = is_loopback(parse_address(content["address"], SCHEDULER_PORT).host)
+    if is_local and isinstance(pid, int) and 0 < pid < 2**31 and not _process_exists(pid):
         return SchedulerFileError(str(path), f"is left over: process {pid}, which wrote it, has ended; delete the file")
     return None
 

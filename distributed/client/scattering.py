@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from distributed.errors import WorkerStartError
+from distributed.errors import AuthenticationError, ConnectTimeoutError, WorkerStartError
 from distributed.protocol.serialize import to_serialize
 
 __all__ = ["place", "put"]
@@ -31,7 +31,9 @@ def place(count: int, nthreads_by_worker: dict[str, int], workers: Sequence[str]
 
 
 async def put(session: Any, values: dict[str, Any], holders: Sequence[str]) -> None:
-    """Send each value to its holder, all workers at once; returns when all have them.
+    """Send each value to its holder, all workers at once, through the scheduler to those out of our reach.
+
+    Returns when all have them.
 
     Raises:
         UnpicklableError: a value cannot be sent; none is kept then.
@@ -40,7 +42,14 @@ async def put(session: Any, values: dict[str, Any], holders: Sequence[str]) -> N
     batches: dict[str, dict[str, Any]] = {}
     for (key, value), holder in zip(values.items(), holders, strict=True):
         batches.setdefault(holder, {})[key] = to_serialize(value)
-    calls = [session.worker(holder).put_data(client=session.client.id, data=batch) for holder, batch in batches.items()]
-    for answer in await asyncio.gather(*calls, return_exceptions=True):
+    puts = [_put(session, holder, batch) for holder, batch in batches.items()]
+    for answer in await asyncio.gather(*puts, return_exceptions=True):
         if isinstance(answer, BaseException):
             raise answer
+
+
+async def _put(session: Any, holder: str, batch: dict[str, Any]) -> None:
+    try:
+        await session.worker(holder).put_data(client=session.client.id, data=batch)
+    except (ConnectTimeoutError, AuthenticationError):
+        await session.ask("scatter", data=batch, client=session.client.id, workers=[holder])

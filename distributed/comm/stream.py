@@ -30,6 +30,7 @@ CHUNK_NBYTES = 256 * KiB  # one recv; a message of 100 no-op tasks is 10 KiB
 STRANGER_CHUNK_NBYTES = 256  # one recv before authentication, which needs 73 bytes in all
 DIRECT_NBYTES_MIN = 64 * KiB  # more than this missing in a frame is received in place
 PENDING_CHUNKS_MAX = 4  # received and read by nobody: then we stop receiving, and TCP slows the peer
+DIRECT_CALLS_MAX = 32  # pieces of one frame in one turn; each is what the socket's buffer holds, some 100 KiB
 UNSENT_NBYTES_HIGH = 4 * MiB  # from here `write` waits
 BUFFERS_PER_CALL = 64  # of sendmsg; IOV_MAX is 1024 on Linux, 16 is the least POSIX allows
 FLUSH_COUNT = 24  # messages that wait for the end of the turn; more would keep the peer idle (measured: 10 to 30)
@@ -194,9 +195,7 @@ class Stream:
         try:
             view = self._decoder.wanted()
             if view is not None and len(view) >= DIRECT_NBYTES_MIN:
-                count = self._sock.recv_into(view)
-                if count:
-                    self._decoder.filled(count)
+                count = self._receive_frame(view)
             else:
                 chunk = self._sock.recv(self._chunk_nbytes)
                 count = len(chunk)
@@ -211,6 +210,24 @@ class Stream:
             self._deliver()
         else:
             self._close(CommClosedError(self.peer.address, "the other side closed it"))
+
+    def _receive_frame(self, view: memoryview | None) -> int:
+        """Receive into `view` and those after it while bytes are there; the size of the last piece, 0 at the end."""
+        count = 0
+        for _ in range(DIRECT_CALLS_MAX):  # then the loop gets a turn
+            if view is None or len(view) < DIRECT_NBYTES_MIN:
+                break
+            try:
+                count = self._sock.recv_into(view)
+            except (BlockingIOError, InterruptedError):
+                if not count:
+                    raise
+                break
+            if not count:
+                break
+            self._decoder.filled(count)
+            view = self._decoder.wanted()
+        return count
 
     def _deliver(self) -> None:
         if self._reader is not None:

@@ -13,9 +13,6 @@ import signal
 import sys
 from typing import Any
 
-import cloudpickle
-import psutil
-
 from distributed.errors import DistributedError, WorkerStartError
 from distributed.log import log_to_stderr
 from distributed.nanny import Nanny
@@ -27,8 +24,6 @@ from distributed.worker.process import run_worker_child
 __all__ = ["main"]
 
 PARENT_WATCH_S = 1.0
-
-_PRELOADED = (cloudpickle, psutil)  # workers need them soon; imported here they are there when a worker is forked
 
 
 def main() -> None:

@@ -22,6 +22,7 @@ from typing import Any
 from tqdm import tqdm
 
 from distributed.client.client import Client
+from distributed.client.connecting import find_scheduler
 from distributed.client.futures import Future
 from distributed.client.waiting import as_completed
 from distributed.errors import CommClosedError, KilledWorker
@@ -79,8 +80,9 @@ def hash_folder(
     if not os.access(output.parent, os.W_OK):  # told now, not after an hour of hashing
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(output.parent))
     entries = find_files(os.fsencode(folder), _identity(output), report.errors)
-    options: dict[str, Any] = {} if address or scheduler_file else {"n_workers": n_workers, "threads_per_worker": 1}
-    with Client(address, scheduler_file=scheduler_file, **options) as client:
+    scheduler = find_scheduler(address, scheduler_file)  # the environment may name one too
+    options: dict[str, Any] = {} if scheduler else {"n_workers": n_workers, "threads_per_worker": 1}
+    with Client(scheduler, **options) as client:
         names = {
             f"{worker['hostname']}:{worker['pid']}": worker["name"]
             for worker in client.scheduler_info()["workers"].values()

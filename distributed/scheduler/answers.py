@@ -155,7 +155,9 @@ def tasks_missing_data(state: SchedulerState, worker: WorkerRecord, message: Tas
         own = {dependency.key: dependency for dependency in task.dependencies or ()}
         for key, address in message.gone[index]:
             dependency, holder = own.get(key), state.workers.get(address)
-            if dependency is None or holder is None or not remove_replica(dependency, holder):
+            if dependency is None or holder is None or _is_last_copy(dependency, holder):
+                continue
+            if not remove_replica(dependency, holder):
                 continue
             # It may hold the data after all and only be out of this worker's reach.
             state.outbox.release.setdefault(holder, []).append(key)
@@ -171,6 +173,11 @@ def tasks_missing_data(state: SchedulerState, worker: WorkerRecord, message: Tas
             error = UnreachableDataError(task.key, message.missing[index], task.misses)
             fail(state, task, failure_of(error, error.data()), f"{worker.address} misses data, once too often")
     run_again(state, again, f"{worker.address} misses data")
+
+
+def _is_last_copy(task: TaskRecord, holder: WorkerRecord) -> bool:
+    """Whether `holder`, which lives, has the only copy of data without a recipe: out of reach is not lost."""
+    return task.function is None and task.key in holder.holds and len(task.who_has or ()) == 1
 
 
 def data_added(state: SchedulerState, worker: WorkerRecord, message: DataAdded) -> None:

@@ -6,11 +6,11 @@ import asyncio
 from typing import Any
 
 from distributed.calls import rpc
-from distributed.errors import BadRequestError, CommClosedError, ConnectTimeoutError
+from distributed.errors import AuthenticationError, BadRequestError, CommClosedError, ConnectTimeoutError
 from distributed.protocol.serialize import Serialized
 from distributed.scheduler import snapshot
 from distributed.scheduler.state import SchedulerState
-from distributed.security.permissions import CLIENT
+from distributed.security.permissions import WORKER
 
 __all__ = ["DataProxy"]
 
@@ -46,8 +46,11 @@ class DataProxy:
         """Put values onto workers, in turn by their threads; ``{key: [worker]}``.
 
         Raises:
-            BadRequestError: there is no worker, or none of those named. CommClosedError: a worker is gone.
+            BadRequestError: there is no worker, or none of those named; a value is not wrapped.
+            CommClosedError, ConnectTimeoutError: a worker is gone.
         """
+        if not all(isinstance(value, Serialized) for value in data.values()):
+            raise BadRequestError("scatter: wrap every value, to_serialize(value)")
         nthreads = snapshot.ncores(self._state, workers)
         turns = [worker for worker, count in nthreads.items() for _ in range(count)]
         if not turns:
@@ -68,12 +71,12 @@ class DataProxy:
     async def _get(self, worker: str, keys: list[str]) -> dict[str, Serialized]:
         try:
             answer: dict[str, Serialized] = await self._rpc(worker).get_data(keys=keys)
-        except (CommClosedError, ConnectTimeoutError):
+        except (CommClosedError, ConnectTimeoutError, AuthenticationError):
             self._workers.pop(worker, None)
             return {}
         return answer
 
     def _rpc(self, worker: str) -> rpc:
         if worker not in self._workers:
-            self._workers[worker] = rpc(worker, timeout=CONNECT_S, role=CLIENT)
+            self._workers[worker] = rpc(worker, timeout=CONNECT_S, role=WORKER, may_unpickle=False)
         return self._workers[worker]

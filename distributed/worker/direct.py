@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from distributed.errors import BadRequestError
+from distributed.errors import AuthenticationError, BadRequestError, CommClosedError, ConnectTimeoutError
 from distributed.ids import counter
 from distributed.protocol.failure import exception_from_failure
 from distributed.protocol.serialize import (
@@ -62,8 +62,11 @@ class DirectOps:
             ``{'status': 'OK', 'key', 'nbytes', 'duration_s'}`` or
             ``{'status': 'missing-data', 'key', 'keys'}``.
         Raises:
-            Whatever the function raised.
+            BadRequestError: something is not wrapped. Else whatever the function raised.
         """
+        for name, part in (("function", function), ("args", args), ("kwargs", kwargs)):
+            if not isinstance(part, Serialized) and (part is not None or name == "function"):
+                raise BadRequestError(f"compute: wrap {name}, to_serialize({name})")
         needs = list(who_has or {})
         missing = await self._bring(who_has or {})
         if missing:
@@ -116,7 +119,10 @@ class DirectOps:
         missing = []
         for key, holders in who_has.items():
             for holder in holders if key not in self._store else ():
-                answer = await self._fetch(holder, [key])
+                try:
+                    answer = await self._fetch(holder, [key])
+                except (CommClosedError, ConnectTimeoutError, AuthenticationError):
+                    continue  # gone, or out of our reach: the next one may have it
                 if key in answer:
                     self._store.put(key, Packed(answer[key]), payload_nbytes(answer[key]))
                     break

@@ -217,3 +217,13 @@ def test_a_task_that_never_gets_its_dependencies_is_given_up(stage: Stage) -> No
 def test_of_two_clients_that_scatter_under_one_key_the_first_value_counts(busy: Stage) -> None:
     busy("client d\nscatter w1 c x")
     assert busy("scatter w2 d x") == ["w2 <- drop x", "d <- done x"]
+
+
+def test_the_only_copy_of_scattered_data_is_kept_when_one_worker_cannot_reach_it(busy: Stage) -> None:
+    busy("scatter w1 c x\nsubmit c f b(x) workers=w2")
+    assert busy("missing w2 b x@w1") == ["w2 <- run b#2(x@w1)"]
+    for attempt in range(2, 10):
+        busy(f"missing w2 b#{attempt} x@w1")
+    (told,) = busy("missing w2 b#10 x@w1")
+    assert "UnreachableDataError" in told and "lost" not in told
+    assert "x MEMORY" in busy("states")
