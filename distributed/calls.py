@@ -21,7 +21,14 @@ from distributed.comm.addresses import Address, parse_address
 from distributed.comm.connect import connect_address
 from distributed.comm.stream import Stream
 from distributed.config import settings
-from distributed.errors import BadRequestError, CommClosedError, MessageTooLargeError, ProtocolError, UnencodableError
+from distributed.errors import (
+    BadRequestError,
+    CommClosedError,
+    DistributedError,
+    MessageTooLargeError,
+    ProtocolError,
+    UnencodableError,
+)
 from distributed.protocol.codec import ErrorReply, lift
 from distributed.protocol.failure import exception_from_reply
 from distributed.security.permissions import may_send_objects
@@ -76,9 +83,13 @@ class _Link:
 
     def call(self, op: str, keywords: dict[str, Any]) -> _Call:
         self._number += 1
-        self.stream.write_plain_nowait([CALL, self._number, op, lift(keywords)])
         call = _Call(loop=self.loop)
         call.link, call.number = self, self._number
+        try:
+            self.stream.write_plain_nowait([CALL, self._number, op, lift(keywords)])
+        except DistributedError as error:  # for who awaits it, as every other error
+            call.set_exception(error)
+            return call
         self.calls[self._number] = call
         return call
 

@@ -36,7 +36,7 @@ class Settings:
     header_nbytes_max: int = field(default=Limits().header_nbytes_max)
     frame_count_max: int = field(default=Limits().frame_count_max)
     message_nbytes_max: int = field(default=Limits().message_nbytes_max)
-    unsent_nbytes_max: int = 32 * 2**30
+    unsent_nbytes_max: int = 4 * 2**30
 
     @property
     def limits(self) -> Limits:

@@ -16,6 +16,7 @@ from math import isfinite
 from typing import Any, ClassVar, NamedTuple
 
 from distributed.errors import ProtocolError
+from distributed.protocol.serialize import BUFFER_NBYTES_MIN, Serialized
 
 __all__ = [
     "CLIENT",
@@ -47,6 +48,10 @@ __all__ = [
     "from_wire",
     "halves",
 ]
+
+# What is bigger travels as `Serialized`, in frames: then it can be passed on in the header of any message.
+PAYLOAD_NBYTES_MAX = 8 * BUFFER_NBYTES_MIN
+FAILURE_LENGTH_MAX = 200_000  # characters; `distributed.protocol.failure` cuts at 50,000
 
 CLIENT, SCHEDULER, WORKER = "client", "scheduler", "worker"
 
@@ -363,6 +368,8 @@ def from_wire(wire: object, sender: str) -> Message:
     for value, (name, is_right) in zip(wire[1:], checks, strict=True):
         if not is_right(value):
             raise ProtocolError(f"{wire[0]}: field {name!r} has the wrong type")
+    if cls is TasksFailed and any(type(failure[3]) is dict for failure in wire[3]):
+        raise ProtocolError("tasks-failed: the detail of a failure is a pickle or None")
     if cls is SubmitTasks:
         wire[2] = [_spec_from_wire(spec) for spec in wire[2]]
     message: Message = cls(*wire[1:])
@@ -383,14 +390,8 @@ def _spec_from_wire(wire: Any) -> TaskSpec:
         and all(type(r) is list and len(r) == 2 and type(r[0]) is str and _numbers(r[1:]) for r in resources)
     ):
         raise ProtocolError("submit-tasks: spec.resources is a list of [name, amount]")
-    return TaskSpec(
-        function,
-        priority,
-        retries,
-        wanted,
-        None if workers is None else tuple(workers),
-        None if resources is None else tuple((name, float(amount)) for name, amount in resources),
-    )
+    amounts = tuple((name, float(amount)) for name, amount in resources or () if amount)  # 0 asks for nothing
+    return TaskSpec(function, priority, retries, wanted, None if workers is None else tuple(workers), amounts or None)
 
 
 def _check_columns(message: Message) -> None:
@@ -413,6 +414,7 @@ def _check_indexes(op: str, indexes: list[int] | None, table: int, count: int) -
         raise ProtocolError(f"{op}: an index points outside its table")
 
 
+_PAYLOAD_KINDS = frozenset({bytes, Serialized, type(None)})
 _NOT_COLUMNS = {"specs", "digests", "running"}  # lists that are tables, not columns
 
 
@@ -453,12 +455,21 @@ def _pair_lists(value: Any) -> bool:
 
 def _failures(value: Any) -> bool:
     return type(value) is list and all(
-        type(f) is list and len(f) == 4 and type(f[0]) is type(f[1]) is type(f[2]) is str for f in value
-    )
+        type(f) is list and len(f) == 4 and type(f[0]) is type(f[1]) is type(f[2]) is str
+        and sum(map(len, f[:3])) <= FAILURE_LENGTH_MAX
+        and (f[3] is None or type(f[3]) is dict or (type(f[3]) is bytes and len(f[3]) <= PAYLOAD_NBYTES_MAX))
+        for f in value
+    )  # fmt: skip
+
+
+def _payloads(value: Any) -> bool:
+    """Opaque, and of a size and shape that can be passed on in any message."""
+    is_right = type(value) is list and set(map(type, value)) <= _PAYLOAD_KINDS
+    return is_right and all(type(p) is not bytes or len(p) <= PAYLOAD_NBYTES_MAX for p in value)
 
 
 _CHECK_BY_ANNOTATION: dict[str, Callable[[Any], bool]] = {
-    "dict[bytes, Payload]": lambda v: type(v) is dict and set(map(type, v)) <= {bytes},
+    "dict[bytes, Payload]": lambda v: type(v) is dict and _digests(list(v)) and _payloads(list(v.values())),
     "list[TaskSpec]": lambda v: type(v) is list,
     "list[int]": _integers,
     "list[int] | None": lambda v: v is None or _integers(v),
@@ -466,7 +477,7 @@ _CHECK_BY_ANNOTATION: dict[str, Callable[[Any], bool]] = {
     "list[bytes]": _digests,
     "list[float]": _numbers,
     "list[bool] | None": lambda v: v is None or _booleans(v),
-    "list[Payload]": lambda v: type(v) is list,
+    "list[Payload]": _payloads,
     "list[Failure]": _failures,
     "list[list[str] | None] | None": lambda v: v is None or _string_lists(v),
     "list[list[str]]": _no_none,

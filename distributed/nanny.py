@@ -33,6 +33,7 @@ __all__ = ["Nanny", "RestartPolicy"]
 logger = logging.getLogger(__name__)
 
 STDERR_LINES = 20  # of a dead worker, kept for its death certificate
+REPORT_TIMEOUT_S = 5.0  # for the scheduler to take a certificate; a worker is started again without it
 STOP_TIMEOUT_S = 5.0  # for a worker that was asked to end; then it is killed
 
 
@@ -317,8 +318,9 @@ class Nanny(Server):
         }
         address, incarnation, self._incarnation = self.worker_address, self._incarnation, ""
         try:
-            await self._scheduler.worker_died(address=address, incarnation=incarnation, certificate=certificate)
-        except DistributedError as error:
+            async with asyncio.timeout(REPORT_TIMEOUT_S):
+                await self._scheduler.worker_died(address=address, incarnation=incarnation, certificate=certificate)
+        except (DistributedError, TimeoutError) as error:
             logger.warning("could not tell the scheduler of a dead worker: %s", error)
 
     async def _stop_worker(self, polite: bool) -> None:

@@ -97,7 +97,11 @@ async def connect_session(
         ) from None
     session = Session(client, asyncio.get_running_loop(), client.asynchronous)
     try:
-        hello = await exchange(stream, {"op": "register_client", "client": client.id, "versions": versions_here()})
+        async with asyncio.timeout(timeout_s):
+            hello = await exchange(stream, {"op": "register_client", "client": client.id, "versions": versions_here()})
+    except TimeoutError:
+        stream.close()
+        raise ConnectTimeoutError(address, timeout_s, "it accepted the connection but does not answer") from None
     except BaseException:
         stream.close()
         raise

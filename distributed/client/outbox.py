@@ -73,11 +73,10 @@ class Outbox:
 
     def _batch(self, task: Task, is_whole: bool = False) -> SubmitTasks:
         """As many of the next tasks as one message should hold."""
-        functions, self._functions = self._functions, {}
         specs: dict[TaskSpec, int] = {}
         spec_of: list[int] = []
         dependencies: list[list[str] | None] = []
-        batch = SubmitTasks(functions, [], None, [], [], None)
+        batch = SubmitTasks({}, [], None, [], [], None)
         nbytes, items = 0, self._items
         while True:
             spec, key, arguments, needs = task
@@ -93,6 +92,8 @@ class Outbox:
                 break
             task = item
             items.popleft()
+        # Last, since other threads go on adding: a function is added before the first task that needs it.
+        batch.functions, self._functions = self._functions, {}
         batch.specs = list(specs)
         batch.spec_of = spec_of if len(specs) > 1 else None
         batch.dependencies = dependencies if any(dependencies) else None

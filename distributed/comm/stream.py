@@ -32,6 +32,7 @@ DIRECT_NBYTES_MIN = 64 * KiB  # more than this missing in a frame is received in
 PENDING_CHUNKS_MAX = 4  # received and read by nobody: then we stop receiving, and TCP slows the peer
 DIRECT_CALLS_MAX = 32  # pieces of one frame in one turn; each is what the socket's buffer holds, some 100 KiB
 UNSENT_NBYTES_HIGH = 4 * MiB  # from here `write` waits
+READONLY_LIMITS = Limits(64 * KiB, 0, 0)  # of a message of who only looks: no frames
 BUFFERS_PER_CALL = 64  # of sendmsg; IOV_MAX is 1024 on Linux, 16 is the least POSIX allows
 FLUSH_COUNT = 24  # messages that wait for the end of the turn; more would keep the peer idle (measured: 10 to 30)
 JOIN_NBYTES_MAX = 64 * KiB  # smaller buffers are copied together, cheaper than an iovec each
@@ -118,7 +119,7 @@ class Stream:
         """The stranger is known now."""
         self.peer = peer
         self._chunk_nbytes = CHUNK_NBYTES
-        self._decoder.set_may_send_objects(may_send_objects)
+        self._decoder.set_rights(may_send_objects, self._limits if may_send_objects else READONLY_LIMITS)
 
     @property
     def nbytes_unsent(self) -> int:

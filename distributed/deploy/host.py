@@ -11,7 +11,8 @@ import json
 import os
 import signal
 import sys
-from typing import Any
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
 from distributed.errors import DistributedError, WorkerStartError
 from distributed.log import log_to_stderr
@@ -24,6 +25,8 @@ from distributed.worker.process import run_worker_child
 __all__ = ["main"]
 
 PARENT_WATCH_S = 1.0
+
+Result = TypeVar("Result")
 
 
 def main() -> None:
@@ -49,14 +52,19 @@ def main() -> None:
 async def _serve(options: dict[str, Any], zygote: Zygote) -> int:
     zygote.attach()
     parent_gone = asyncio.Event()
-    asyncio.get_running_loop().add_reader(sys.stdin.fileno(), parent_gone.set)
+    loop = asyncio.get_running_loop()
+
+    def on_closed() -> None:
+        loop.remove_reader(sys.stdin.fileno())  # it stays readable
+        parent_gone.set()
+
+    loop.add_reader(sys.stdin.fileno(), on_closed)
     watching = asyncio.ensure_future(_watch_parent(parent_gone))
     try:
-        scheduler, hello = await _start_scheduler(options, zygote)
-        nannies = await asyncio.gather(*(
-            _start_nanny(worker, hello["address"], options, zygote) for worker in options["workers"]
-        ))  # fmt: skip
-        await asyncio.gather(*(nanny.wait_registered() for nanny in nannies))
+        started = await _unless(parent_gone, _start_all(options, zygote))
+        if started is None:
+            return 1  # nobody is left to serve; what was started ends with us
+        scheduler, hello, nannies = started
     except Exception as error:  # the boundary: whatever it is, the parent must hear of it
         text = str(error) if isinstance(error, DistributedError) else f"{type(error).__name__}: {error}"
         report(options["answer"], {"error": text})
@@ -73,6 +81,28 @@ async def _serve(options: dict[str, Any], zygote: Zygote) -> int:
         scheduler.kill()
         return 1
     return 0 if ending.exitcode == 0 else 1
+
+
+async def _start_all(options: dict[str, Any], zygote: Zygote) -> tuple[Child, dict[str, Any], list[Nanny]]:
+    """Scheduler and workers, when all have met."""
+    scheduler, hello = await _start_scheduler(options, zygote)
+    nannies = await asyncio.gather(*(
+        _start_nanny(worker, hello["address"], options, zygote) for worker in options["workers"]
+    ))  # fmt: skip
+    await asyncio.gather(*(nanny.wait_registered() for nanny in nannies))
+    return scheduler, hello, nannies
+
+
+async def _unless(event: asyncio.Event, work: Coroutine[Any, Any, Result]) -> Result | None:
+    """The result of `work`, or None (and `work` is cancelled) when `event` comes first."""
+    task, waiting = asyncio.ensure_future(work), asyncio.ensure_future(event.wait())
+    await asyncio.wait([task, waiting], return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if task.done():
+        return task.result()
+    task.cancel()
+    await asyncio.wait([task])
+    return None
 
 
 async def _watch_parent(gone: asyncio.Event) -> None:

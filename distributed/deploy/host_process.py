@@ -91,9 +91,10 @@ def _stop_host(process: subprocess.Popen[bytes]) -> None:
 def _read_line(process: subprocess.Popen[bytes], descriptor: int, timeout_s: float) -> bytes:
     deadline = time.monotonic() + timeout_s
     line = b""
+    poll = select.poll()  # select() takes no descriptors from 1024 on
+    poll.register(descriptor, select.POLLIN)
     while not line.endswith(b"\n"):
-        ready, _, _ = select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))
-        if not ready:
+        if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
             raise WorkerStartError(f"the cluster did not start within {timeout_s:g} s")
         chunk = os.read(descriptor, 65536)
         if not chunk:

@@ -100,6 +100,7 @@ class Zygote:
         self._starting: dict[int, asyncio.Future[Child]] = {}
         self._children: dict[int, Child] = {}
         self._buffer = b""
+        self._turn = asyncio.Lock()
 
     def attach(self) -> None:
         """Serve the running loop."""
@@ -113,6 +114,10 @@ class Zygote:
         Raises:
             WorkerStartError: the zygote is gone or cannot fork.
         """
+        async with self._turn:  # one at a time: what waits in the socket is then never more than a line
+            return await self._spawn(kind, options, stderr, status)
+
+    async def _spawn(self, kind: str, options: dict[str, Any], stderr: int, status: int) -> Child:
         self._number += 1
         line = json.dumps({"spawn": self._number, "kind": kind, "options": options}).encode() + b"\n"
         started: asyncio.Future[Child] = self._loop.create_future()

@@ -144,9 +144,10 @@ class HeaderReader:
         self._limits = limits
         self._hook = _FirstLook(may_send_objects)
 
-    def set_may_send_objects(self, may: bool) -> None:
+    def set_rights(self, may_send_objects: bool, limits: Limits) -> None:
         """From now on."""
-        self._hook.may_send_objects = may
+        self._hook.may_send_objects = may_send_objects
+        self._limits = limits
 
     def read(self, header: bytes) -> tuple[Any, list[int]]:
         """See `frame_lengths`."""

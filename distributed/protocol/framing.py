@@ -56,9 +56,10 @@ class MessageDecoder:
         """Bytes received and not yet part of a returned message (frames in progress not counted)."""
         return len(self._data) - self._position
 
-    def set_may_send_objects(self, may: bool) -> None:
-        """Once the peer is known: whether it may send pickles."""
-        self._headers.set_may_send_objects(may)
+    def set_rights(self, may_send_objects: bool, limits: Limits) -> None:
+        """Once the peer is known: whether it may send pickles, and how much."""
+        self.limits = limits
+        self._headers.set_rights(may_send_objects, limits)
 
     def is_within_message(self) -> bool:
         """Whether the stream may not end here: a message has begun and is not complete."""

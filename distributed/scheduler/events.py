@@ -51,7 +51,7 @@ class WorkerJoined:
     """A worker connected and asks to be accepted; answered by `AcceptWorker` or `RefuseWorker`.
 
     ``incarnation`` names this life of the process, ``host`` is what ``spec.workers`` may name instead of an address,
-    ``nanny`` the address of its guard or None.
+    ``nanny`` the address of its guard or None. ``process`` names the process over all its lives; '' if it tells none.
     """
 
     address: str
@@ -62,6 +62,7 @@ class WorkerJoined:
     nanny: str | None
     resources: dict[str, float]
     host: str
+    process: str = ""
 
 
 @dataclass(slots=True)

@@ -38,11 +38,14 @@ def join_worker(state: SchedulerState, event: WorkerJoined, now: float) -> None:
         state.effects.append(RefuseWorker(event.address, event.incarnation, error))
         return
     if present is not None:
-        state.effects.append(DropWorker(present.address, "a new process took its address", present.incarnation))
-        lose_worker(state, present, now, "a new process took its address", expected=False)
-    returned = state.lost.pop((event.address, event.incarnation), None)
-    if returned is not None:
-        _requeue(state, returned, {}, [], "its worker came back without it")
+        is_alive = bool(event.process) and present.process == event.process
+        reason = "it lost its connection" if is_alive else "a new process took its address"
+        state.effects.append(DropWorker(present.address, reason, present.incarnation))
+        lose_worker(state, present, now, reason, expected=is_alive)
+    for life, lost in list(state.lost.items()):  # few, and none for longer than the patience
+        if life == (event.address, event.incarnation) or (event.process and lost.process == event.process):
+            del state.lost[life]
+            _requeue(state, lost, {}, [], "its worker came back without it")
     worker = WorkerRecord(
         event.address,
         event.incarnation,
@@ -53,6 +56,7 @@ def join_worker(state: SchedulerState, event: WorkerJoined, now: float) -> None:
         event.resources,
         event.host,
         state.workers_seen,
+        event.process,
     )
     state.workers_seen += 1
     state.workers[worker.address] = worker

@@ -130,6 +130,7 @@ class WorkerRecord:
     resources: dict[str, float]
     host: str
     serial: int  # joining order
+    process: str = ""  # its process, over all lives
     room: Room = Room.CLOSED
     is_alive: bool = True
     processing: dict[str, TaskRecord] = field(default_factory=dict)  # in the order sent

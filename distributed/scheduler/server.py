@@ -135,8 +135,9 @@ class Scheduler(Server):
         _needs_stream(stream)
         if not is_key(client) or client in self._clients:
             raise BadRequestError(f"client {client!r} is no name, or is connected already")
+        given = _texts(versions)
         self._clients[client] = stream
-        self._client_versions[client] = _texts(versions)
+        self._client_versions[client] = given
         try:
             await write(stream, {
                 "id": self.id,
@@ -169,6 +170,7 @@ class Scheduler(Server):
         resources: dict[str, float] | None = None,
         pid: int = 0,
         hostname: str = "",
+        process: str = "",
         versions: dict[str, str] | None = None,
     ) -> None:
         """Turn this stream into a worker's, if it is accepted: messages both ways until it closes.
@@ -187,12 +189,12 @@ class Scheduler(Server):
         amounts = {str(resource): float(amount) for resource, amount in (resources or {}).items()}
         if not all(0 <= amount < math.inf for amount in amounts.values()):
             raise BadRequestError(f"resources={resources!r}: amounts are >= 0")
+        details = {"pid": pid, "hostname": str(hostname), "versions": _texts(versions), "joined": time.time()}
         self._joining[incarnation] = (stream, answer)
         self.driver.handle(WorkerJoined(
-            address, incarnation, str(name), nthreads, memory_limit_nbytes, nanny, amounts, place.host
+            address, incarnation, str(name), nthreads, memory_limit_nbytes, nanny, amounts, place.host, str(process)
         ))  # fmt: skip
         await answer
-        details = {"pid": pid, "hostname": str(hostname), "versions": _texts(versions), "joined": time.time()}
         self._worker_details[address] = details
         goodbye: list[str] = []
 
@@ -215,6 +217,8 @@ class Scheduler(Server):
     def worker_died(self, stream: Any, address: str, incarnation: str, certificate: dict[str, Any]) -> str:
         """A nanny's death certificate: ``cause``, ``running`` keys, ``exitcode``, ``signal``, peak memory, stderr."""
         running = certificate.get("running")
+        if not is_key(address) or not is_key(incarnation):
+            raise BadRequestError("address and incarnation are texts")
         if not isinstance(running, list) or not all(isinstance(key, str) for key in running):
             raise BadRequestError("a certificate lists the keys that were running")
         self.driver.handle(WorkerDied(address, incarnation, _bounded(certificate)))
@@ -285,7 +289,10 @@ class Scheduler(Server):
 
     def cancel(self, stream: Any, keys: list[str], client: str, reason: str | None = None) -> str:
         """Cancel tasks for all clients in the name of `client`, see `CancelKeys`."""
-        self.driver.handle(FromClient(client, CancelKeys(list(keys), False, reason)))
+        if not isinstance(client, str) or client not in self._clients:
+            raise BadRequestError(f"client {client!r} is not connected")
+        message = from_wire(CancelKeys(keys, False, reason).to_wire(), CLIENT)  # checks what came as it checks streams
+        self.driver.handle(FromClient(client, message))
         return "OK"
 
     def versions(self, stream: Any) -> dict[str, str]:

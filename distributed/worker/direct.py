@@ -76,7 +76,8 @@ class DirectOps:
         self._runs[ticket] = done
         values = {need: TaskRef(need) for need in needs}
         arguments = dumps_payload(((function, args, kwargs, values), {}))
-        self._executor.submit([ReadyTask(key, ticket, _CALL_DIGEST, _CALL, arguments, False, needs or None)])
+        name = f"{key} (direct)"  # so that the scheduler's cancelling of a task of that key is not for this one
+        self._executor.submit([ReadyTask(name, ticket, _CALL_DIGEST, _CALL, arguments, False, needs or None)])
         outcome = await done
         if outcome.failure is not None:
             raise exception_from_failure(outcome.failure, "the worker")

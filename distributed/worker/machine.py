@@ -229,7 +229,12 @@ class WorkerMachine:
         self._data_fetched(turn, DataFetched(event.address, {}, {}, event.keys))
 
     def _data_put(self, turn: _Turn, event: DataPut) -> None:
-        self._keep_data(turn, list(event.values), event.values, event.nbytes, event.client)
+        keys = list(event.values)
+        # What is here stays, as the first value of a key counts everywhere; its client is told all the same.
+        new = [key for key in keys if key not in self.state.memory]
+        self._keep_data(turn, new, event.values, event.nbytes, event.client)
+        if keys:
+            turn.added = DataAdded(keys, [self.state.memory[key] for key in keys], event.client)
 
     def _scheduler_lost(self, turn: _Turn, event: SchedulerLost) -> None:
         state = self.state

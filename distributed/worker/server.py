@@ -19,6 +19,7 @@ from distributed.core import Server
 from distributed.driver import Driver
 from distributed.errors import (
     AuthenticationError,
+    BadRequestError,
     CommClosedError,
     ConnectTimeoutError,
     DistributedError,
@@ -27,7 +28,7 @@ from distributed.errors import (
     UnpicklableError,
     WorkerStartError,
 )
-from distributed.ids import unique_id
+from distributed.ids import is_key, unique_id
 from distributed.messages import SCHEDULER, Heartbeat, ServerClosing, WorkerLeaving, from_wire, halves
 from distributed.protocol.codec import ErrorReply
 from distributed.protocol.serialize import Serialized, payload_nbytes, raiser
@@ -64,6 +65,7 @@ logger = logging.getLogger(__name__)
 
 HEARTBEAT_S = 1.0
 CONNECT_S = 3.0  # one round of attempts to reach the scheduler
+REGISTER_S = 2 * CONNECT_S  # with the scheduler's answer
 REPEAT_S = 10.0  # how often a worker that waits for its scheduler says so
 CLOSE_TIMEOUT_S = 2.0  # for threads that run a task when the worker ends
 ANSWER_NBYTES_MAX = 32 * MiB  # of one answer with data, unless it is a single result: half of the limit of a header
@@ -237,7 +239,15 @@ class Worker(Server):
                 return
 
     async def _register_once(self) -> None:
-        stream = await connect_address(self.scheduler_address, CONNECT_S, WORKER, self._keys)
+        try:
+            async with asyncio.timeout(REGISTER_S):
+                await self._introduce(await connect_address(self.scheduler_address, CONNECT_S, WORKER, self._keys))
+        except TimeoutError as error:
+            if isinstance(error, ConnectTimeoutError):
+                raise
+            raise ConnectTimeoutError(self.scheduler_address, REGISTER_S, "it does not answer") from None
+
+    async def _introduce(self, stream: Stream) -> None:
         self.incarnation = unique_id("life")
         request = {
             "op": "register_worker",
@@ -250,6 +260,7 @@ class Worker(Server):
             "resources": self.resources,
             "pid": os.getpid(),
             "hostname": socket.gethostname(),
+            "process": self.id,
             "versions": versions_here(),
         }
         try:
@@ -360,9 +371,9 @@ class Worker(Server):
             except (CommClosedError, ConnectTimeoutError):
                 self._peers.pop(address, None)  # gone, perhaps for good
                 raise
-            if not answer:
+            found.update((key, answer[key]) for key in left if key in answer)
+            if not any(key in answer for key in left):
                 break
-            found.update(answer)
             left = [key for key in left if key not in answer]  # what did not fit into one message, or is not there
         return found
 
@@ -425,6 +436,8 @@ class Worker(Server):
 
     def put_data(self, stream: Any, client: str, data: dict[str, Serialized]) -> dict[str, int]:
         """Keep what a client scatters; sizes by key. The scheduler hears of it from us."""
+        if not is_key(client) or not all(is_key(key) and isinstance(value, Serialized) for key, value in data.items()):
+            raise BadRequestError("put_data: client and keys are texts, and values are wrapped, to_serialize(value)")
         values = {key: Packed(value) for key, value in data.items()}
         nbytes = {key: value.nbytes for key, value in data.items()}
         self.driver.handle(DataPut(client, values, nbytes))

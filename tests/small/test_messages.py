@@ -241,3 +241,32 @@ def test_a_message_shows_its_fields_and_equals_its_like() -> None:
     assert message != message_of("release-keys", keys=["x"])
     with pytest.raises(TypeError, match="unhashable"):
         hash(message)
+
+
+def test_an_amount_of_zero_asks_for_no_resource() -> None:
+    wire = message_of("submit-tasks").to_wire()
+    wire[2] = [[b"d", 0, 0, True, None, [["GPU", 0], ["disk", 2]]], [b"d", 0, 0, True, None, [["GPU", 0]]]]
+    message = from_wire(wire, "client")
+    assert isinstance(message, SubmitTasks)
+    assert [spec.resources for spec in message.specs] == [(("disk", 2.0),), None]
+
+
+@pytest.mark.parametrize(
+    ("op", "changes"),
+    [
+        ("submit-tasks", {"arguments": [b"", bytes(200_000)]}),
+        ("submit-tasks", {"arguments": [b"", ["nested"]]}),
+        ("submit-tasks", {"functions": {b"d": "text"}}),
+        ("tasks-done", {"results": [bytes(200_000)]}),
+        ("tasks-done", {"results": [{}]}),
+        ("tasks-failed", {"failures": [["E", "x" * 300_000, "", None]]}),
+        ("tasks-failed", {"failures": [["E", "", "", {"key": "x"}]]}),
+        ("tasks-failed", {"failures": [["E", "", "", ["list"]]]}),
+    ],
+)
+def test_what_could_not_be_passed_on_is_refused(op: str, changes: dict[str, Any]) -> None:
+    wire = message_of(op, **changes).to_wire()
+    if op == "submit-tasks":
+        wire[2] = [list(spec) for spec in wire[2]]
+    with pytest.raises(ProtocolError, match=op):
+        from_wire(wire, MESSAGES[op].sender)

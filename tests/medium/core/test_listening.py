@@ -169,6 +169,14 @@ async def test_readonly_may_send_no_pickles() -> None:
             await read(stream)
 
 
+@pytest.mark.parametrize("value", [b"x" * 20_000, "x" * 70_000])
+async def test_readonly_may_send_no_frames_and_no_long_headers(value: Any) -> None:
+    async with connected(role="readonly") as stream:
+        await write(stream, {"op": "ping", "x": value})
+        with pytest.raises(CommClosedError):
+            await read(stream)
+
+
 async def test_a_reader_unpickles_nothing_that_a_server_sends_as_an_error() -> None:
     """Whoever holds a key for reading can pose as a server to others who do."""
 

@@ -165,5 +165,6 @@ async def test_nobody_cancels_in_the_name_of_a_client_that_is_not_there(
     future = client.submit(bytes, BIG)
     await wait(future)
     async with rpc(scheduler.address) as link:
-        assert await link.cancel(keys=[future.key], client="nobody") == "OK"
+        with pytest.raises(BadRequestError, match="'nobody' is not connected"):
+            await link.cancel(keys=[future.key], client="nobody")
     assert await future == bytes(BIG)

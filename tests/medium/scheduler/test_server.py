@@ -17,6 +17,7 @@ from distributed.errors import (
     MessageTooLargeError,
     NameTakenError,
     PermissionDeniedError,
+    ProtocolError,
     RemoteError,
 )
 from distributed.messages import Heartbeat, KeysDone, ServerClosing, SubmitTasks, TasksDone, TaskSpec
@@ -283,6 +284,32 @@ async def test_a_certificate_names_what_ran(scheduler: Scheduler, *, certificate
         with pytest.raises(BadRequestError, match="lists the keys"):
             await link.worker_died(address="tcp://a:1", incarnation="x", certificate=certificate)
         assert await link.worker_died(address="tcp://a:1", incarnation="x", certificate={"running": []}) == "OK"
+
+
+@gen_cluster([])
+async def test_values_of_the_wrong_type_never_reach_the_machine(scheduler: Scheduler) -> None:
+    async with rpc(scheduler.address, role="worker") as link:
+        for address, incarnation in (([], "x"), ("tcp://a:1", ["x"]), ("", "x")):
+            with pytest.raises(BadRequestError, match="are texts"):
+                await link.worker_died(address=address, incarnation=incarnation, certificate={"running": []})
+    stream = await connect(scheduler.address)
+    await ask(stream, op="register_client", client="c")
+    async with rpc(scheduler.address) as link:
+        for keys, client, reason in (([[]], "c", None), (["k"], [], None), (["k"], "c", 5), ("k", "c", None)):
+            with pytest.raises((BadRequestError, ProtocolError)):
+                await link.cancel(keys=keys, client=client, reason=reason)
+        assert await link.cancel(keys=["k"], client="c") == "OK"
+    stream.close()
+    assert scheduler.status == "running"
+
+
+@gen_cluster([])
+async def test_a_worker_whose_versions_make_no_sense_leaves_nothing_behind(scheduler: Scheduler) -> None:
+    stream = await connect(scheduler.address, role="worker")
+    with pytest.raises((BadRequestError, TypeError, AttributeError, ValueError)):
+        await ask(stream, op="register_worker", address="tcp://a:1", incarnation="1", name="a", nthreads=1, versions=5)
+    stream.close()
+    assert not scheduler._workers and not scheduler._joining and not scheduler.machine.state.workers
 
 
 # ---------------------------------------------------------------- the end

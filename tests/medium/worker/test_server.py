@@ -14,7 +14,14 @@ from distributed import Client, wait
 from distributed.calls import rpc
 from distributed.comm.stream import Stream
 from distributed.core import Server
-from distributed.errors import AuthenticationError, NameTakenError, PortTakenError, ProtocolError, WorkerStartError
+from distributed.errors import (
+    AuthenticationError,
+    BadRequestError,
+    NameTakenError,
+    PortTakenError,
+    ProtocolError,
+    WorkerStartError,
+)
 from distributed.messages import KeysDone
 from distributed.protocol.serialize import to_serialize
 from distributed.scheduler.server import Scheduler
@@ -244,7 +251,7 @@ async def test_data_of_a_client_that_is_not_there_does_not_stay(scheduler: Sched
     async with rpc(a.address) as link:
         await link.put_data(client="nobody", data={"x": to_serialize(1)})
         await until(lambda: not len(a.store))
-        with pytest.raises(AttributeError):
+        with pytest.raises(BadRequestError, match="wrapped"):
             await link.put_data(client="nobody", data={"x": 1})
     assert scheduler.ncores(None) == {a.address: 1}
 

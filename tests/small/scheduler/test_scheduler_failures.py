@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from distributed.errors import KilledWorker
 from distributed.protocol.failure import exception_from_failure
+from distributed.scheduler.events import WorkerJoined
 from distributed.testing.scenarios import Stage
 
 
@@ -117,3 +118,20 @@ def test_two_workers_on_one_host_are_told_apart(stage: Stage) -> None:
     assert stage("why a")[0].startswith("running [w2]")
     stage("left w2")
     assert not stage.machine.state.by_host and not stage.machine.state.by_resource
+
+
+def test_a_worker_that_only_lost_its_connection_blames_no_task(stage: Stage) -> None:
+    stage("client c")
+    machine = stage.machine
+
+    def join(incarnation: str) -> None:
+        event = WorkerJoined("tcp://w:1", incarnation, "w", 1, None, None, {}, "w", process="p")
+        machine.handle(event, 0.0)
+        machine.take_effects()
+
+    join("life-1")
+    stage("submit c f a")
+    for number in range(2, 7):
+        join(f"life-{number}")  # the old connection is not seen to break before
+        assert stage("states") == ["a PROCESSING"]
+    assert machine.state.tasks["a"].deaths == 0
