@@ -256,6 +256,7 @@ class Nanny(Server):
     async def _watch(self, process: Child, folder: str, started: float, readers: Any) -> None:
         """Until the process ends; then certificate, clean-up, and the next life."""
         reading = asyncio.gather(*readers)
+        reading.add_done_callback(lambda done: done.cancelled() or done.exception())  # when the loop ends first
         ending = await process.ended
         with contextlib.suppress(TimeoutError):  # a grandchild in a session of its own may hold the pipes open
             await asyncio.wait_for(reading, 1.0)
