@@ -8,7 +8,7 @@ from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-__all__ = ["LoopThread"]
+__all__ = ["LoopThread", "run_on"]
 
 
 class LoopThread:
@@ -26,14 +26,7 @@ class LoopThread:
 
     def run(self, coroutine: Coroutine[Any, Any, Any], timeout_s: float | None = None) -> Any:
         """Run `coroutine` over there and wait here; TimeoutError and Ctrl-C cancel it."""
-        future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
-        try:
-            return future.result(timeout_s)
-        except BaseException:
-            future.cancel()
-            raise
-        finally:
-            del future  # it holds the exception, whose traceback holds this frame
+        return run_on(self.loop, coroutine, timeout_s)
 
     def stop(self) -> None:
         """Cancel what still runs, and end the thread. May be called twice."""
@@ -56,3 +49,15 @@ class LoopThread:
             # Its threads end by themselves; waiting for them could mean waiting for a name server.
             self._executor.shutdown(wait=False)
             self.loop.close()
+
+
+def run_on(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any], timeout_s: float | None) -> Any:
+    """Run `coroutine` on a loop that another thread runs, and wait here; TimeoutError and Ctrl-C cancel it."""
+    future = asyncio.run_coroutine_threadsafe(coroutine, loop)
+    try:
+        return future.result(timeout_s)
+    except BaseException:
+        future.cancel()
+        raise
+    finally:
+        del future  # it holds the exception, whose traceback holds this frame

@@ -17,6 +17,7 @@ from typing import Any
 
 from distributed.calls import rpc
 from distributed.client.gathering import fetch
+from distributed.client.loop_thread import run_on
 from distributed.client.outbox import Outbox, Task
 from distributed.client.records import KeyRecord, Status
 from distributed.client.table import KeyTable
@@ -337,14 +338,7 @@ class Session:
         except BaseException:
             coroutine.close()
             raise
-        future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
-        try:
-            return future.result(timeout_s)
-        except BaseException:
-            future.cancel()
-            raise
-        finally:
-            del future  # it holds the exception, whose traceback holds this frame
+        return run_on(self.loop, coroutine, timeout_s)
 
     def call_back(self, callback: Callable[..., object], future: Any) -> None:
         """Run a user's callback in the thread that is there for them; here and now after the client's end."""
