@@ -20,7 +20,7 @@ from distributed.core import Server
 from distributed.driver import Driver
 from distributed.errors import BadRequestError, CommClosedError, DistributedError, MessageTooLargeError, ProtocolError
 from distributed.ids import is_key
-from distributed.messages import CLIENT, WORKER, CancelKeys, Message, ServerClosing, WorkerLeaving, from_wire, halves
+from distributed.messages import CLIENT, WORKER, CancelKeys, Message, ServerClosing, WorkerLeaving
 from distributed.protocol.failure import error_reply
 from distributed.scheduler import snapshot
 from distributed.scheduler.effects import AcceptWorker, DropWorker, RefuseWorker, ToClient, ToWorker
@@ -38,6 +38,7 @@ from distributed.scheduler.machine import SchedulerMachine
 from distributed.scheduler.proxy import DataProxy
 from distributed.security.keys import Keyring
 from distributed.versions import all_versions, versions_here
+from distributed.wire import from_wire, halves
 
 __all__ = ["Scheduler"]
 
