@@ -1,7 +1,7 @@
 """The scheduler machine: events in, effects out; no I/O, clock, randomness or threads.
 
 `SchedulerMachine` only dispatches. What happens is in `graph` (clients), `answers` (workers' messages), `failures`
-(workers' lives), `lifecycle` (tasks' states) and `placement` (who runs what). Every event goes through three steps:
+(workers' lives), `lifecycle` (tasks' states), `placement` (who runs what) and `stealing` (who gives some back). Every event goes through three steps:
 its handler changes the state, `sweep` drops what nobody needs any more, `deal` gives queued tasks to workers; then the
 messages collected meanwhile become effects, one of a kind per receiver.
 """
@@ -13,7 +13,7 @@ from typing import Any
 
 from distributed import messages
 from distributed.errors import InvariantError
-from distributed.scheduler import answers, events, failures, graph
+from distributed.scheduler import answers, events, failures, graph, stealing
 from distributed.scheduler.effects import Effect
 from distributed.scheduler.lifecycle import sweep
 from distributed.scheduler.placement import deal
@@ -37,9 +37,11 @@ class SchedulerMachine:
     @property
     def next_wakeup(self) -> float | None:
         """When `Tick` is wanted, in the seconds of `now`; None: not at all. Cost: O(1)."""
+        wakeup = self.state.steal_at
         for worker in self.state.lost.values():
-            return worker.lost_deadline
-        return None
+            assert worker.lost_deadline is not None
+            return worker.lost_deadline if wakeup is None else min(wakeup, worker.lost_deadline)
+        return wakeup
 
     def handle(self, event: events.Event, now: float) -> None:
         """Take in one event.
@@ -55,10 +57,13 @@ class SchedulerMachine:
         if handler is None:
             raise InvariantError(f"the scheduler machine knows no event {type(event).__name__}")
         state = self.state
+        state.now = now
         handler(state, event, now)
         if state.unneeded:
             sweep(state)
         deal(state)
+        if state.steal_at is None and state.loaded and state.idle:
+            stealing.watch(state)
         state.outbox.flush(state.effects)
 
     def take_effects(self) -> list[Effect]:
@@ -94,6 +99,7 @@ def _from_worker(state: SchedulerState, event: events.FromWorker, now: float) ->
 
 def _tick(state: SchedulerState, event: events.Tick, now: float) -> None:
     failures.expire_lost(state, now)
+    stealing.look(state)
 
 
 def _lookup(table: dict[type[Any], Callable[..., None]], message: messages.Message) -> Callable[..., None]:
@@ -128,4 +134,5 @@ _BY_WORKER_MESSAGE: dict[type[Any], Callable[..., None]] = {
     messages.DataAdded: answers.data_added,
     messages.DataRemoved: answers.data_removed,
     messages.Heartbeat: answers.heartbeat,
+    messages.TasksReturned: stealing.tasks_returned,
 }
