@@ -31,6 +31,7 @@ __all__ = [
     "RemoteError",
     "SchedulerFileError",
     "StreamingOpError",
+    "UncopiedDataError",
     "UnencodableError",
     "UnknownOpError",
     "UnpicklableError",
@@ -264,6 +265,24 @@ class KilledWorker(DistributedError):
         super().__init__(
             f"{key} is given up: {deaths} workers died while it ran, the last one of: {cause}"
             + (f"; the end of its stderr:{said}" if said else "")
+        )
+
+
+class UncopiedDataError(DistributedError):
+    """Some data could not be copied: it is gone, or workers do not reach each other; what could be copied was.
+
+    Attributes:
+        verb: what was asked for, such as "replicate".
+        reasons: why, by key.
+    """
+
+    def __init__(self, verb: str, reasons: dict[str, str]) -> None:
+        self.verb = verb
+        self.reasons = reasons
+        shown = "; ".join(f"{key}: {reason}" for key, reason in list(reasons.items())[:3])
+        more = f"; and {len(reasons) - 3} more" if len(reasons) > 3 else ""
+        super().__init__(
+            f"{verb}: {len(reasons)} keys could not be copied: {shown}{more}; wait for them, and try again"
         )
 
 

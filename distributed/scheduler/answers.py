@@ -11,6 +11,7 @@ from collections.abc import Container, Iterable, Sequence
 
 from distributed.errors import UnreachableDataError
 from distributed.messages import DataAdded, DataRemoved, Heartbeat, TasksDone, TasksFailed, TasksMissingData
+from distributed.scheduler.copying import arrived
 from distributed.scheduler.lifecycle import fail, failure_of, lose_replicas, run_again, settle_done
 from distributed.scheduler.placement import touch
 from distributed.scheduler.records import (
@@ -192,6 +193,7 @@ def data_added(state: SchedulerState, worker: WorkerRecord, message: DataAdded) 
             task = state.tasks.get(key)
             if task is not None and task.state is _MEMORY:
                 add_replica(task, worker)
+                arrived(state, task, worker)
             else:
                 _reject(state, worker, (key,))
         return
@@ -226,6 +228,7 @@ def _scattered(
     if task.state is _MEMORY:
         if is_copy:
             add_replica(task, worker)
+            arrived(state, task, worker)
         elif worker.holds.get(task.key) is not task:
             _reject(state, worker, (task.key,))
         for listener in told:

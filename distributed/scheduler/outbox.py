@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from distributed.messages import (
     CancelTasks,
+    CopyData,
     Failure,
     ForgetFunctions,
     KeysCancelled,
@@ -32,7 +33,7 @@ class Outbox:
     first what to drop, then what to run, since the same key may be in both.
     """
 
-    __slots__ = ("cancel", "cancelled", "done", "failed", "forget", "lost", "recall", "release", "run")
+    __slots__ = ("cancel", "cancelled", "copy", "done", "failed", "forget", "lost", "recall", "release", "run")
 
     def __init__(self) -> None:
         self.run: dict[WorkerRecord, list[TaskRecord]] = {}
@@ -44,6 +45,7 @@ class Outbox:
         self.cancelled: dict[tuple[ClientRecord, str], list[str]] = {}
         self.lost: dict[tuple[ClientRecord, bool], list[str]] = {}
         self.recall: dict[WorkerRecord, ReturnTasks] = {}
+        self.copy: dict[WorkerRecord, list[tuple[TaskRecord, WorkerRecord]]] = {}  # what, from where
 
     def tell_done(self, client: ClientRecord, key: str, result: Payload, nbytes: int) -> None:
         """The result of `key` exists; `result` is None when it stays on a worker."""
@@ -86,6 +88,9 @@ class Outbox:
         if self.run:
             effects.extend(ToWorker(worker.address, run_message(worker, tasks)) for worker, tasks in self.run.items())
             self.run = {}
+        if self.copy:
+            effects.extend(ToWorker(w.address, _copy_message(copies)) for w, copies in self.copy.items() if w.is_alive)
+            self.copy = {}
         for (client, is_recomputing), keys in self.lost.items():
             effects.append(ToClient(client.client, KeysLost(keys, is_recomputing)))
         self.lost = {}
@@ -107,6 +112,11 @@ class Outbox:
             if worker.is_alive:
                 effects.append(ToWorker(worker.address, kind(keys)))
         keys_by_worker.clear()
+
+
+def _copy_message(copies: list[tuple[TaskRecord, WorkerRecord]]) -> CopyData:
+    keys, nbytes = [task.key for task, _ in copies], [task.nbytes for task, _ in copies]
+    return CopyData(keys, nbytes, [[source.address] for _, source in copies])
 
 
 def run_message(worker: WorkerRecord, tasks: list[TaskRecord]) -> RunTasks:

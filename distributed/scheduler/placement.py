@@ -28,6 +28,7 @@ __all__ = [
     "push_ready",
     "refresh_room",
     "touch",
+    "unreserve",
 ]
 
 _READY, _PROCESSING = TaskState.READY, TaskState.PROCESSING
@@ -80,7 +81,7 @@ def refresh_room(state: SchedulerState, worker: WorkerRecord) -> None:
     """Put `worker` where its room says: last in ``state.idle`` or ``state.open``, or in neither. Cost: O(1)."""
     count = len(worker.processing)
     settings = state.settings
-    if not worker.is_alive or worker.has_suspect or worker.is_reserved:
+    if not worker.is_serving or worker.has_suspect or worker.is_reserved:
         room = _CLOSED
     elif count < worker.nthreads:
         room = _IDLE
@@ -126,7 +127,7 @@ def _refresh_loaded(state: SchedulerState, worker: WorkerRecord) -> None:
 def has_room_for(worker: WorkerRecord, restriction: Restriction) -> bool:
     """Whether `worker`, which matches `restriction`, can take one such task now."""
     if restriction.is_suspect:
-        if worker.processing or not worker.is_alive:
+        if worker.processing or not worker.is_serving:
             return False
     elif worker.room is _CLOSED:
         return False
@@ -369,7 +370,7 @@ def _deal_suspects(state: SchedulerState) -> None:
             _drop_queue(state, queue)
         elif queue.reserved is None:
             for worker in pool:
-                if worker in state.touched and worker.is_alive and not worker.is_reserved:
+                if worker in state.touched and worker.is_serving and not worker.is_reserved:
                     queue.reserved = worker
                     worker.is_reserved = True
                     refresh_room(state, worker)
@@ -424,7 +425,13 @@ def close_worker(state: SchedulerState, worker: WorkerRecord) -> None:
     """`worker` is dead: it gets no task any more, and no suspect waits for it."""
     worker.is_alive = False
     refresh_room(state, worker)
+    unreserve(state, worker)
+
+
+def unreserve(state: SchedulerState, worker: WorkerRecord) -> None:
+    """No suspect waits for `worker`; another worker may be reserved in its place."""
     for queue in state.suspects:
         if queue.reserved is worker:
             queue.reserved = None
+            state.hot[queue] = None
     worker.is_reserved = False

@@ -155,6 +155,8 @@ class WorkerRecord:
     resources_free: dict[str, float] = field(default_factory=dict)
     has_suspect: bool = False  # the one task here is a suspect: nothing may be placed behind it
     is_reserved: bool = False  # it runs empty, so that a suspect can have it alone
+    is_paused: bool = False  # it has no memory left for more
+    is_retiring: bool = False  # it is on its way out, see `retirement`
     metrics: dict[str, float] = field(default_factory=dict)
     lost_deadline: float | None = None  # while its death certificate is awaited
     alone: tuple[WorkerRecord, ...] = ()  # (self,): the `who_has` of most results here
@@ -167,6 +169,11 @@ class WorkerRecord:
     def __post_init__(self) -> None:
         self.resources_free = dict(self.resources)
         self.alone = (self,)
+
+    @property
+    def is_serving(self) -> bool:
+        """Whether it may be given anything at all."""
+        return self.is_alive and not self.is_paused and not self.is_retiring
 
 
 @dataclass(slots=True, eq=False, repr=False)
