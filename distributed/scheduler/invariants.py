@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from distributed.errors import InvariantError
 from distributed.scheduler.machine import SchedulerMachine
+from distributed.scheduler.moving_invariants import check_moving
 from distributed.scheduler.placement import candidates, has_room_for
 from distributed.scheduler.queues import UNRESTRICTED, ReadyQueue, Restriction, restriction_of
 from distributed.scheduler.records import Room, TaskRecord, TaskState, WorkerRecord
@@ -41,6 +42,7 @@ def check(machine: SchedulerMachine) -> None:
     check_queues(state)
     check_rooms(state)
     check_nobody_idles(state)
+    check_moving(state)
 
 
 def _broken(rule: str, where: object) -> NoReturn:

@@ -51,11 +51,11 @@ def test_a_nanny_is_given_time_to_say_what_ran(stage: Stage) -> None:
 
 
 def test_patience_ends_for_each_worker_at_its_own_time(stage: Stage) -> None:
-    stage("worker w1 nanny\nworker w2 nanny\nleft w1\nwait 0.3\nleft w2")
-    assert stage.machine.next_wakeup == 0.5
+    stage("worker w1 nanny\nworker w2 nanny\nleft w1\nwait 0.1\nleft w2")
+    assert stage.machine.next_wakeup == 0.25
     stage("wait 0.2")
-    assert stage.machine.next_wakeup == 0.8
-    stage("wait 0.3")
+    assert stage.machine.next_wakeup == 0.35
+    stage("wait 0.1")
     assert stage.machine.next_wakeup is None
 
 

@@ -345,7 +345,11 @@ class Cluster(RuleBasedStateMachine):
     @rule(number=st.integers(0, 9), index=st.integers(0, 50))
     def an_old_answer_comes_again(self, number: int, index: int) -> None:
         worker = self.some_worker(number)
-        answers = [m for m in worker.sent if isinstance(m, TasksDone | TasksFailed | TasksMissingData | TasksReturned | CopiesFailed)]
+        answers = [
+            m
+            for m in worker.sent
+            if isinstance(m, TasksDone | TasksFailed | TasksMissingData | TasksReturned | CopiesFailed)
+        ]
         if answers:
             self.handle(FromWorker(worker.address, worker.incarnation, answers[index % len(answers)]))
 
@@ -458,9 +462,8 @@ class Cluster(RuleBasedStateMachine):
         """With every worker there and well-behaved, all that clients hold ends, and then nothing is left."""
         for name in NAMES:
             self.worker_joins(name, 1, False)
-        self.now += 1.0
-        self.handle(Tick())
         for worker in self.workers.values():
+            self.handle(WorkerAlive(worker.address, worker.incarnation))
             if worker.is_paused:
                 worker.outbox.append(WorkerPaused(False))
         for _ in range(10_000):
@@ -468,7 +471,10 @@ class Cluster(RuleBasedStateMachine):
             for name in NAMES:
                 self.worker_joins(name, 1, False)
             busy = [worker for worker in self.workers.values() if worker.inbox or worker.queue or worker.outbox]
-            if not busy:
+            if not busy and self.machine.state.lost:
+                self.now += 1.0
+                self.handle(Tick())
+            elif not busy:
                 break
             for worker in busy:
                 if worker.inbox:
