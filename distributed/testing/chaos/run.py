@@ -53,7 +53,7 @@ def run_chaos(plan: Plan, folder: Path, tell: Callable[[str], object]) -> Report
     segments = _shared_segments()
     with Processes(folder) as processes:
         os.environ["DISTRIBUTED_KEY_FILE"] = str(processes.key_file)  # before anything here asks for the key
-        scheduler = processes.dscheduler(f"--port 0 --deaths-max 0")
+        scheduler = processes.dscheduler("--port 0 --deaths-max 0")
         place = parse_address(processes.address(scheduler))
         proxy = CuttingProxy(place.host, place.port)
         address = f"tcp://127.0.0.1:{proxy.port}"
