@@ -41,6 +41,7 @@ def check(machine: SchedulerMachine) -> None:
     check_queues(state)
     check_rooms(state)
     check_nobody_idles(state)
+    check_stealing(state)
 
 
 def _broken(rule: str, where: object) -> NoReturn:
@@ -251,6 +252,21 @@ def check_nobody_idles(state: SchedulerState) -> None:
         ]
         if free:
             _broken("no restricted task waits while a worker has room for it", (restriction, _addresses(free)))
+
+
+def check_stealing(state: SchedulerState) -> None:
+    """Tasks that wait at one worker while another idles are looked at in time, and asked for once."""
+    if set(state.loaded) != {w for w in state.workers.values() if len(w.processing) > w.nthreads}:
+        _broken("workers with tasks that wait are known", _addresses(state.loaded))
+    if any(worker.is_loaded is not (worker in state.loaded) for worker in state.workers.values()):
+        _broken("a worker knows whether tasks wait there", _addresses(state.loaded))
+    if state.loaded and state.idle and state.steal_at is None:
+        _broken("whoever could be helped is looked at in time", _addresses(state.loaded))
+    for worker in state.workers.values():
+        if worker.asked_until is not None and not worker.asked:
+            _broken("a question is about something", worker.address)
+        if worker.is_relieved and worker.room is Room.OPEN:
+            _broken("nothing is queued at a worker that was asked for tasks until it reports", worker.address)
 
 
 def _addresses(workers: Iterable[WorkerRecord]) -> list[str]:

@@ -14,6 +14,7 @@ Commands (``w1`` is a worker, its address ``tcp://w1:1``; ``w1/1`` names its fir
     want c a b                            release c a b        cancel c a [reason=text]
     done w1 a b#2 [s=0.5] [nbytes=9]      failed w1 a          (#2: attempt; default: the one that runs)
     missing w1 a x@w2 y@w2                of a's dependencies, w2 has no x and no y
+    returned w1 a b#2 [kept=d]            w1 gives back what it was asked for
     added w1 x                            scatter w1 c x [nbytes=9]       removed w1 x
     heartbeat w1 [load=0.5]               wait 0.5             (seconds; the machine is woken when it asked to be)
     why a                                 story a              states
@@ -42,11 +43,13 @@ from distributed.messages import (
     Message,
     ReleaseData,
     ReleaseKeys,
+    ReturnTasks,
     RunTasks,
     SubmitTasks,
     TasksDone,
     TasksFailed,
     TasksMissingData,
+    TasksReturned,
     TaskSpec,
     WantKeys,
 )
@@ -237,6 +240,11 @@ class Stage:
             line.words[0], TasksMissingData(keys, attempts, [[key for key, _ in pairs]], [gone])
         )  # fmt: skip
 
+    def _returned(self, line: _Line) -> list[str]:
+        keys, attempts = self._attempts(line.words[1:])
+        kept = line.options["kept"].split(",") if "kept" in line.options else []
+        return self.from_worker(line.words[0], TasksReturned(keys, attempts, kept))
+
     def _added(self, line: _Line) -> list[str]:
         return self.from_worker(line.words[0], DataAdded(line.words[1:], [1] * len(line.words[1:]), None))
 
@@ -291,6 +299,7 @@ _VERBS: dict[str, Callable[[Stage, _Line], list[str]]] = {
     "missing": Stage._missing,
     "release": Stage._release,
     "removed": Stage._removed,
+    "returned": Stage._returned,
     "scatter": Stage._scatter,
     "states": Stage._states,
     "story": Stage._story,
@@ -369,6 +378,8 @@ def _describe_message(message: Message) -> str:
         return f"lost {' '.join(message.keys)} ({'recomputing' if message.recomputing else 'for good'})"
     if isinstance(message, ForgetFunctions):
         return f"forget {' '.join(digest.decode() for digest in message.digests)}"
+    if isinstance(message, ReturnTasks):
+        return "return " + " ".join(f"{k}#{attempt}" for k, attempt in zip(message.keys, message.attempts, strict=True))
     assert isinstance(message, CancelTasks | ReleaseData)
     return f"{'cancel' if isinstance(message, CancelTasks) else 'drop'} {' '.join(message.keys)}"
 

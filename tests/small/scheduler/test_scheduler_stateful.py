@@ -23,11 +23,13 @@ from distributed.messages import (
     Message,
     ReleaseData,
     ReleaseKeys,
+    ReturnTasks,
     RunTasks,
     SubmitTasks,
     TasksDone,
     TasksFailed,
     TasksMissingData,
+    TasksReturned,
     TaskSpec,
     WantKeys,
 )
@@ -92,6 +94,13 @@ class Worker:
         elif isinstance(message, ReleaseData):
             for key in message.keys:
                 self.data.pop(key, None)
+        elif isinstance(message, ReturnTasks):
+            pairs = list(zip(message.keys, message.attempts, strict=True))
+            given = [(key, attempt) for key, attempt in pairs if key in self.queue and self.queue[key][0] == attempt]
+            for key, _ in given:
+                del self.queue[key]
+            kept = [key for key, attempt in pairs if (key, attempt) not in given]
+            self.outbox.append(TasksReturned([key for key, _ in given], [attempt for _, attempt in given], kept))
         else:
             assert isinstance(message, ForgetFunctions)
             self.functions.difference_update(message.digests)
@@ -299,7 +308,7 @@ class Cluster(RuleBasedStateMachine):
     @rule(number=st.integers(0, 9), index=st.integers(0, 50))
     def an_old_answer_comes_again(self, number: int, index: int) -> None:
         worker = self.some_worker(number)
-        answers = [m for m in worker.sent if isinstance(m, TasksDone | TasksFailed | TasksMissingData)]
+        answers = [m for m in worker.sent if isinstance(m, TasksDone | TasksFailed | TasksMissingData | TasksReturned)]
         if answers:
             self.handle(FromWorker(worker.address, worker.incarnation, answers[index % len(answers)]))
 
