@@ -8,7 +8,7 @@ expected lines are written anew, to be read as a diff.
 Commands (``w1`` is a worker, its address ``tcp://w1:1``; ``w1/1`` names its first life, default the newest)::
 
     client c                              leave c
-    worker w1 [threads=2] [nanny] [host=h] [name=n] [gpu:1 ...]
+    worker w1 [threads=2] [memory=9] [tags=a,b] [nanny] [host=h] [name=n] [gpu:1 ...]
     left w1 [expected]                    died w1 [running=a,b] [cause=text]
     submit c f a b(a) ~t(b) [workers=w1,w2] [gpu:1] [priority=1] [retries=1]      ~: not wanted
     want c a b                            release c a b        cancel c a [reason=text]
@@ -190,7 +190,7 @@ class Stage:
             incarnation,
             line.options.get("name", name),
             int(line.options.get("threads", "1")),
-            None,
+            int(line.options["memory"]) if "memory" in line.options else None,
             "tcp://nanny:1" if "nanny" in line.words else None,
             line.resources,
             line.options.get("host", name),
