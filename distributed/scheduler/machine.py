@@ -1,9 +1,9 @@
 """The scheduler machine: events in, effects out; no I/O, clock, randomness or threads.
 
 `SchedulerMachine` only dispatches. What happens is in `graph` (clients), `answers` (workers' messages), `failures`
-(workers' lives), `lifecycle` (tasks' states), `placement` (who runs what) and `stealing` (who gives some back). Every event goes through three steps:
-its handler changes the state, `sweep` drops what nobody needs any more, `deal` gives queued tasks to workers; then the
-messages collected meanwhile become effects, one of a kind per receiver.
+(workers' lives), `lifecycle` (tasks' states), `placement` (who runs what) and `stealing` (who gives some back). Every
+event goes through three steps: its handler changes the state, `sweep` drops what nobody needs any more, `deal` gives
+queued tasks to workers; then the messages collected meanwhile become effects, one of a kind per receiver.
 """
 
 from __future__ import annotations

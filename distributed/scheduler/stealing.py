@@ -1,11 +1,11 @@
-"""Tasks that wait at one worker while threads idle elsewhere are asked back: `ReturnTasks`, answered by `TasksReturned`.
+"""Tasks that wait at one worker while threads idle elsewhere are asked back with `ReturnTasks`.
 
 Queues at workers hide round trips, and are short by estimate. Estimates are wrong, though: a long task of a function
-that is short as a rule keeps what was queued behind it waiting, and data draws tasks to its holder. So while some worker
-has a free thread and another has more tasks than threads, the machine looks every few milliseconds
+that is short as a rule keeps what was queued behind it waiting, and data draws tasks to its holder. So while some
+worker has a free thread and another has more tasks than threads, the machine looks every few milliseconds
 (``Settings.steal_patience_s``) and asks for what can begin sooner elsewhere; it never asks twice for a task that it was
-refused, and has one question under way per worker. A task that comes back is READY again, and ordinary placement gives
-it to whoever idles; its old worker gets nothing that would have to wait until it has reported something.
+refused, and has one question under way per worker. What comes back with `TasksReturned` is READY again, and ordinary
+placement gives it to whoever idles; its old worker gets nothing that would have to wait until it has reported something.
 
 Nothing is asked for that takes longer to move, with its data, than to wait where it is.
 Not here: where a task goes (`placement`).

@@ -21,8 +21,8 @@ from distributed.messages import (
     RunTasks,
     SubmitTasks,
     TasksDone,
-    TasksReturned,
     TaskSpec,
+    TasksReturned,
 )
 from distributed.scheduler.effects import ToWorker
 from distributed.scheduler.events import ClientJoined, Event, FromClient, FromWorker, Tick, WorkerJoined
@@ -113,7 +113,9 @@ class Clockwork:
         """One more worker, now."""
         self.workers[address] = ModelWorker(address, nthreads, memory_limit_nbytes)
         self._handle(
-            WorkerJoined(address, address, address, nthreads, memory_limit_nbytes, None, {}, address[6:].partition(":")[0])
+            WorkerJoined(
+                address, address, address, nthreads, memory_limit_nbytes, None, {}, address[6:].partition(":")[0]
+            )
         )
 
     def submit(

@@ -49,8 +49,8 @@ from distributed.messages import (
     TasksDone,
     TasksFailed,
     TasksMissingData,
-    TasksReturned,
     TaskSpec,
+    TasksReturned,
     WantKeys,
 )
 from distributed.protocol.codec import SENTINEL, Limits, decode, encode, frame_lengths, unescape

@@ -2,9 +2,9 @@
 
 The theory, for a reduction of n leaves in pairs. One thread that computes depth first holds at most one result per
 level and the one just made: log2(n) + 2. With more threads each is somewhere else in the tree: T * (log2(n) + 2). Big
-results stay within that, since nothing is queued behind the threads that make them. Of small ones a queue of leaves lies
-at every worker, dealt before the reductions that use them were ready, and may be run ahead: at most the queue is added,
-T * target / duration. Breadth first would be n.
+results stay within that, since nothing is queued behind the threads that make them. Of small ones a queue of leaves
+lies at every worker, dealt before the reductions that use them were ready, and may be run ahead: at most the queue is
+added, T * target / duration. Breadth first would be n.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ def reduction(leaves: int, is_far: bool) -> dict[str, list[str] | None]:
     while len(level) > 1:
         height += 1
         half = len(level) // 2
-        pairs = list(zip(level[:half], level[half:]) if is_far else zip(level[::2], level[1::2]))
+        left, right = (level[:half], level[half:]) if is_far else (level[::2], level[1::2])
         level = [f"sum{height}-{number}" for number in range(half)]
-        graph.update((key, list(pair)) for key, pair in zip(level, pairs, strict=True))
+        graph.update((key, pair) for key, *pair in zip(level, left, right, strict=True))
     return graph
 
 

@@ -29,8 +29,8 @@ from distributed.messages import (
     TasksDone,
     TasksFailed,
     TasksMissingData,
-    TasksReturned,
     TaskSpec,
+    TasksReturned,
     WantKeys,
 )
 from distributed.scheduler.effects import AcceptWorker, ToClient, ToWorker
