@@ -16,7 +16,7 @@ from distributed.errors import InvariantError
 from distributed.scheduler import answers, events, failures, graph, stealing
 from distributed.scheduler.effects import Effect
 from distributed.scheduler.lifecycle import sweep
-from distributed.scheduler.placement import deal
+from distributed.scheduler.placement import deal, open_loose_queues
 from distributed.scheduler.state import SchedulerState, Settings, Transition, story
 
 __all__ = ["SchedulerMachine"]
@@ -37,11 +37,13 @@ class SchedulerMachine:
     @property
     def next_wakeup(self) -> float | None:
         """When `Tick` is wanted, in the seconds of `now`; None: not at all. Cost: O(1)."""
-        wakeup = self.state.steal_at
-        for worker in self.state.lost.values():
-            assert worker.lost_deadline is not None
-            return worker.lost_deadline if wakeup is None else min(wakeup, worker.lost_deadline)
-        return wakeup
+        state = self.state
+        times = [state.steal_at]
+        if state.lost:
+            times.append(next(iter(state.lost.values())).lost_deadline)
+        if state.loose:
+            times.append(next(iter(state.loose)).open_at)
+        return min((time for time in times if time is not None), default=None)
 
     def handle(self, event: events.Event, now: float) -> None:
         """Take in one event.
@@ -99,6 +101,7 @@ def _from_worker(state: SchedulerState, event: events.FromWorker, now: float) ->
 
 def _tick(state: SchedulerState, event: events.Tick, now: float) -> None:
     failures.expire_lost(state, now)
+    open_loose_queues(state)
     stealing.look(state)
 
 

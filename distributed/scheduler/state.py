@@ -43,6 +43,7 @@ class Settings:
         deaths_max: a task that ran when so many workers died is given up, > 0.
         misses_max: a task whose dependencies could not be fetched so many times is given up, > 0.
         certificate_patience_s: how long to wait for a nanny to say what ran when its worker died, >= 0.
+        loose_patience_s: how long a task waits for the workers it prefers while they are busy, >= 0.
         steal_patience_s: how long threads may idle while tasks queue elsewhere, > 0; queues shorter than it stay.
     """
 
@@ -51,6 +52,7 @@ class Settings:
     deaths_max: int = 3
     misses_max: int = 10  # a holder that is gone costs one or two; more means that workers do not reach each other
     certificate_patience_s: float = 0.5
+    loose_patience_s: float = 0.5  # a preference is worth some idling, not much: its task is not the only one
     steal_patience_s: float = 0.005  # asking back takes a round trip and costs two messages; less is not worth them
 
 
@@ -90,6 +92,7 @@ class SchedulerState:
     outbox: Outbox = field(default_factory=Outbox)
     effects: list[Effect] = field(default_factory=list)
     now: float = 0.0  # of the event at hand
+    loose: OrderedDict[ReadyQueue, None] = field(default_factory=OrderedDict)  # loose ones, by `open_at`, not yet open
     loaded: OrderedDict[WorkerRecord, None] = field(default_factory=OrderedDict)  # living, with tasks that wait there
     steal_at: float | None = None  # when `stealing` looks next
     steal_pause_s: float = 0.0  # grows while it finds nothing

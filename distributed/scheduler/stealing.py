@@ -5,7 +5,7 @@ that is short as a rule keeps what was queued behind it waiting, and data draws 
 worker has a free thread and another has more tasks than threads, the machine looks every few milliseconds
 (``Settings.steal_patience_s``) and asks for what can begin sooner elsewhere; it never asks twice for a task that it was
 refused, and has one question under way per worker. What comes back with `TasksReturned` is READY again, and ordinary
-placement gives it to whoever idles; its old worker gets nothing that would have to wait until it has reported something.
+placement gives it to whoever idles; its old worker gets nothing that would have to wait until it has reported again.
 
 Nothing is asked for that takes longer to move, with its data, than to wait where it is.
 Not here: where a task goes (`placement`).
@@ -109,7 +109,7 @@ def _nbytes_to_move(task: TaskRecord, taker: WorkerRecord) -> int:
 
 def _is_welcome(state: SchedulerState, task: TaskRecord) -> bool:
     """Whether one of the first idle workers could run `task` now."""
-    restriction = restriction_of(task)
+    restriction = restriction_of(task).loosened()
     return restriction is UNRESTRICTED or any(
         restriction.matches(worker) and has_room_for(worker, restriction) for worker in islice(state.idle, MATCH_MAX)
     )

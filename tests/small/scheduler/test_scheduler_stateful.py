@@ -53,12 +53,19 @@ KEYS = [f"k{number}" for number in range(12)]
 NAMES = ["w0", "w1", "w2", "w3"]
 CLIENTS = ["c0", "c1"]
 SPECS = [
-    TaskSpec(function, priority, retries, wanted, workers, resources)
+    TaskSpec(function, priority, retries, wanted, workers, resources, bool(workers) and retries > 0, platform, limit)
     for function in (b"f", b"g")
     for priority in (0, 1)
     for retries in (0, 1)
     for wanted in (True, False)
-    for workers, resources in ((None, None), (("w0", "h1"), None), (None, (("gpu", 1.0),)), (("h0",), (("gpu", 0.5),)))
+    for workers, resources, platform, limit in (
+        (None, None, None, None),
+        (("w0", "h1"), None, None, None),
+        (None, (("gpu", 1.0),), None, None),
+        (("h0",), (("gpu", 0.5),), None, 600),
+        (None, None, "*even", None),
+        (("w3",), None, None, 600),
+    )
 ]
 
 
@@ -271,10 +278,11 @@ class Cluster(RuleBasedStateMachine):
             worker.incarnation,
             worker.name,
             worker.nthreads,
-            None,
+            1000 if worker.nthreads < 3 else None,
             worker.nanny,
             {"gpu": 1.0} if worker.name in ("w1", "w2") else {},
             f"h{int(worker.name[1]) % 2}",
+            tags=("linux", ("even", "odd")[int(worker.name[1]) % 2]),
         ))  # fmt: skip
 
     def some_worker(self, number: int) -> Worker:
