@@ -56,6 +56,7 @@ class WorkerJoined:
 
     ``incarnation`` names this life of the process, ``host`` is what ``spec.workers`` may name instead of an address,
     ``nanny`` the address of its guard or None. ``process`` names the process over all its lives; '' if it tells none.
+    ``tags`` are what ``spec.platform`` may match.
     """
 
     address: str
@@ -67,6 +68,7 @@ class WorkerJoined:
     resources: dict[str, float]
     host: str
     process: str = ""
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)

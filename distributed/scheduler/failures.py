@@ -60,6 +60,7 @@ def join_worker(state: SchedulerState, event: WorkerJoined, now: float) -> None:
         event.host,
         state.workers_seen,
         event.process,
+        tags=event.tags,
     )
     state.workers_seen += 1
     state.workers[worker.address] = worker

@@ -17,7 +17,7 @@ from distributed.errors import InvariantError
 from distributed.scheduler import answers, copying, events, failures, graph, movement, retirement, silence, stealing
 from distributed.scheduler.effects import Effect
 from distributed.scheduler.lifecycle import sweep
-from distributed.scheduler.placement import deal
+from distributed.scheduler.placement import deal, open_loose_queues
 from distributed.scheduler.state import SchedulerState, Settings, Transition, story
 
 __all__ = ["SchedulerMachine"]
@@ -40,7 +40,14 @@ class SchedulerMachine:
         """When `Tick` is wanted, in the seconds of `now`; None: not at all. Cost: O(1)."""
         state = self.state
         lost, dismissed = next(iter(state.lost.values()), None), next(iter(state.moving.dismissed.values()), None)
-        timers = (state.steal_at, state.silence_at, dismissed, None if lost is None else lost.lost_deadline)
+        loose = next(iter(state.loose), None)
+        timers = (
+            state.steal_at,
+            state.silence_at,
+            dismissed,
+            None if lost is None else lost.lost_deadline,
+            None if loose is None else loose.open_at,
+        )
         return min((timer for timer in timers if timer is not None), default=None)
 
     def handle(self, event: events.Event, now: float) -> None:
@@ -104,6 +111,7 @@ def _tick(state: SchedulerState, event: events.Tick, now: float) -> None:
     failures.expire_lost(state, now)
     failures.drop_dismissed(state, now)
     failures.drop_silent(state, now)
+    open_loose_queues(state)
     stealing.look(state)
 
 

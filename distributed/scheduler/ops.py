@@ -20,7 +20,7 @@ REASON_LENGTH_MAX = 500
 
 
 class OrderOps:
-    """The handlers, and who waits for which order. Orders at once are bounded by the machine (`movement.ORDERS_MAX`)."""
+    """The handlers, and who waits for which order. The machine bounds how many there are (`movement.ORDERS_MAX`)."""
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
@@ -59,9 +59,7 @@ class OrderOps:
         names = None if keys is None else _names("keys", keys)
         return await self._order(lambda order: Rebalance(order, names, _some(workers)))
 
-    async def retire_workers(
-        self, stream: Any, workers: list[str], reason: str | None = None
-    ) -> dict[str, list[str]]:
+    async def retire_workers(self, stream: Any, workers: list[str], reason: str | None = None) -> dict[str, list[str]]:
         """Let workers go once their tasks have ended or moved and their data lies elsewhere; answers when they have.
 
         Args:

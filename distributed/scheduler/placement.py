@@ -15,15 +15,25 @@ from collections.abc import Sequence
 from heapq import heapify, heappop, heapreplace
 
 from distributed.scheduler.queues import UNRESTRICTED, ReadyQueue, Restriction, restriction_of, worker_tokens
-from distributed.scheduler.records import FunctionRecord, Room, TaskRecord, TaskState, WorkerRecord, begin_processing
+from distributed.scheduler.records import (
+    MEMORY,
+    FunctionRecord,
+    Room,
+    TaskRecord,
+    TaskState,
+    WorkerRecord,
+    begin_processing,
+)
 from distributed.scheduler.state import SchedulerState, booked, transition
 
 __all__ = [
     "candidates",
     "close_worker",
     "deal",
+    "effective",
     "has_room_for",
     "leave_queue",
+    "open_loose_queues",
     "push_plain",
     "push_ready",
     "refresh_room",
@@ -132,11 +142,13 @@ def has_room_for(worker: WorkerRecord, restriction: Restriction) -> bool:
     elif worker.room is _CLOSED:
         return False
     free = worker.resources_free
-    return restriction.resources is None or all(free[name] >= need - EPSILON for name, need in restriction.resources)
+    return restriction.resources is None or all(
+        free.get(name, need) >= need - EPSILON for name, need in restriction.resources
+    )
 
 
 def candidates(state: SchedulerState, restriction: Restriction) -> list[WorkerRecord]:
-    """The workers that match, in joining order. Cost: O(workers named), or O(workers) if only suspects are asked."""
+    """The workers that match, in joining order. Cost: O(workers named or with the resource), without any O(workers)."""
     found: dict[WorkerRecord, None] = {}
     if restriction.workers is not None:
         for token in restriction.workers:
@@ -144,11 +156,34 @@ def candidates(state: SchedulerState, restriction: Restriction) -> list[WorkerRe
                 if worker is not None:
                     found[worker] = None
             found.update(state.by_host.get(token, {}))
-    elif restriction.resources:
+    elif restriction.resources and restriction.resources[0][0] != MEMORY:
         found.update(state.by_resource.get(restriction.resources[0][0], {}))
     else:
         found.update(dict.fromkeys(state.workers.values()))
     return sorted((worker for worker in found if restriction.matches(worker)), key=lambda worker: worker.serial)
+
+
+def effective(state: SchedulerState, queue: ReadyQueue) -> Restriction:
+    """What the tasks of `queue` ask for now: a loose one drops its workers when none is alive or all are busy for long.
+
+    Cost: O(workers named) for loose queues, else O(1).
+    """
+    restriction = queue.restriction
+    if restriction.is_loose:
+        is_open = queue.open_at is not None and queue.open_at <= state.now
+        if is_open or not candidates(state, restriction):
+            return restriction.loosened()
+    return restriction
+
+
+def open_loose_queues(state: SchedulerState) -> None:
+    """Offer the tasks of loose queues whose time has come to all workers."""
+    for queue in list(state.loose):
+        assert queue.open_at is not None
+        if queue.open_at > state.now:
+            return
+        del state.loose[queue]
+        state.hot[queue] = None
 
 
 def deal(state: SchedulerState) -> None:
@@ -172,7 +207,7 @@ def _deal_restricted(state: SchedulerState) -> None:
     """`deal` while there are restricted queues: the queues in the order of their next priority."""
     pools: dict[ReadyQueue, Pool] = {}
     for queue in state.hot:
-        pools[queue] = OrderedDict.fromkeys(candidates(state, queue.restriction))
+        pools[queue] = OrderedDict.fromkeys(candidates(state, effective(state, queue)))
     state.hot.clear()
     for worker in state.touched:
         for queue in _queues_of(state, worker):
@@ -335,7 +370,7 @@ def _best_holder(task: TaskRecord, otherwise: WorkerRecord, restriction: Restric
 
 def _deal_own(state: SchedulerState, queue: ReadyQueue, pool: Pool, priority: int) -> None:
     """Deal restricted tasks of one priority to the workers of `pool`, in turn; those that are full leave it."""
-    restriction = queue.restriction
+    restriction = effective(state, queue)
     while pool:
         worker = next(iter(pool))
         if not has_room_for(worker, restriction):
@@ -347,6 +382,9 @@ def _deal_own(state: SchedulerState, queue: ReadyQueue, pool: Pool, priority: in
         worker = worker if task.dependencies is None else _best_holder(task, worker, restriction)
         _start(state, task, worker)
         refresh_room(state, worker)
+        if restriction.is_loose and queue in state.loose:
+            queue.open_at = state.now + state.settings.loose_patience_s
+            state.loose.move_to_end(queue)
         pool.move_to_end(worker)  # every matching worker with room is in it: no other could be the best holder
 
 
@@ -355,9 +393,10 @@ def _deal_suspects(state: SchedulerState) -> None:
     for queue in tuple(state.suspects):
         if queue in state.hot:
             del state.hot[queue]
-            pool = candidates(state, queue.restriction)
+            pool = candidates(state, effective(state, queue))
         else:
-            pool = [worker for worker in state.touched if queue.restriction.matches(worker)]
+            restriction = effective(state, queue)
+            pool = [worker for worker in state.touched if restriction.matches(worker)]
         for worker in pool:
             is_others = worker.is_reserved and queue.reserved is not worker
             if queue.live and not is_others and has_room_for(worker, queue.restriction):
@@ -387,6 +426,9 @@ def _queue_for(state: SchedulerState, task: TaskRecord) -> ReadyQueue:
         queue = state.queues[restriction] = ReadyQueue(restriction)
         if restriction.is_suspect:
             state.suspects[queue] = None
+        if restriction.is_loose:
+            queue.open_at = state.now + state.settings.loose_patience_s
+            state.loose[queue] = None
         for token in restriction.tokens():
             state.queues_by_token.setdefault(token, {})[queue] = None
     state.hot[queue] = None
@@ -398,7 +440,7 @@ def _queues_of(state: SchedulerState, worker: WorkerRecord) -> list[ReadyQueue]:
     found: dict[ReadyQueue, None] = {}
     for token in worker_tokens(worker):
         found.update(state.queues_by_token.get(token, {}))
-    return [queue for queue in found if queue.restriction.matches(worker)]
+    return [queue for queue in found if effective(state, queue).matches(worker)]
 
 
 def _drop_queue(state: SchedulerState, queue: ReadyQueue) -> None:
@@ -409,6 +451,7 @@ def _drop_queue(state: SchedulerState, queue: ReadyQueue) -> None:
     del state.queues[queue.restriction]
     state.suspects.pop(queue, None)
     state.hot.pop(queue, None)
+    state.loose.pop(queue, None)
     for token in queue.restriction.tokens():
         filed = state.queues_by_token[token]
         filed.pop(queue, None)
@@ -435,3 +478,10 @@ def unreserve(state: SchedulerState, worker: WorkerRecord) -> None:
             queue.reserved = None
             state.hot[queue] = None
     worker.is_reserved = False
+    for token in (worker.address, worker.name, worker.host):
+        for queue in state.queues_by_token.get(token, ()):
+            if queue.restriction.is_loose:  # nobody may be left of those that it prefers
+                state.hot[queue] = None
+    for queue in state.suspects:
+        if queue.restriction.is_loose:
+            state.hot[queue] = None

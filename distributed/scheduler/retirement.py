@@ -75,7 +75,9 @@ def retire_worker(state: SchedulerState, worker: WorkerRecord, reason: str) -> R
         unreserve(state, worker)
         touch(state, worker)
         # The first ones run already: asking for them as well tells what has begun, whatever the order there.
-        recall(state, worker, [task for task in worker.processing.values() if not task.deaths])
+        waiting = [task for task in worker.processing.values() if not task.deaths]
+        if waiting:
+            recall(state, worker, waiting)
         _copy_data(state, retirement)
     return retirement
 

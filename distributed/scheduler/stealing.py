@@ -1,11 +1,11 @@
-"""Tasks that wait at one worker while threads idle elsewhere are asked back: `ReturnTasks`, answered by `TasksReturned`.
+"""Tasks that wait at one worker while threads idle elsewhere are asked back with `ReturnTasks`.
 
 Queues at workers hide round trips, and are short by estimate. Estimates are wrong, though: a long task of a function
-that is short as a rule keeps what was queued behind it waiting, and data draws tasks to its holder. So while some worker
-has a free thread and another has more tasks than threads, the machine looks every few milliseconds
+that is short as a rule keeps what was queued behind it waiting, and data draws tasks to its holder. So while some
+worker has a free thread and another has more tasks than threads, the machine looks every few milliseconds
 (``Settings.steal_patience_s``) and asks for what can begin sooner elsewhere; it never asks twice for a task that it was
-refused, and has one question under way per worker. A task that comes back is READY again, and ordinary placement gives
-it to whoever idles; its old worker gets nothing that would have to wait until it has reported something.
+refused, and has one question under way per worker. What comes back with `TasksReturned` is READY again, and ordinary
+placement gives it to whoever idles; its old worker gets nothing that would have to wait until it has reported again.
 
 Nothing is asked for that takes longer to move, with its data, than to wait where it is.
 Not here: where a task goes (`placement`).
@@ -44,42 +44,47 @@ def look(state: SchedulerState) -> None:
     if state.steal_at is None or state.steal_at > state.now:
         return
     state.steal_at = None
-    found = _ask_all(state) if state.loaded and state.idle else True
+    is_stuck = bool(state.loaded and state.idle) and not _ask_all(state)
     patience_s = state.settings.steal_patience_s
-    state.steal_pause_s = 0.0 if found else min(max(2 * state.steal_pause_s, patience_s), PAUSE_MAX_S)
+    state.steal_pause_s = min(max(2 * state.steal_pause_s, patience_s), PAUSE_MAX_S) if is_stuck else 0.0
 
 
 def _ask_all(state: SchedulerState) -> bool:
-    """Ask givers in turn until the idle threads would have their queues full; answers whether any was asked."""
+    """Ask givers in turn until the idle threads would have their queues full.
+
+    Answers whether anything was found or is to be expected soon; False: what waits cannot move.
+    """
     threads = sum(worker.nthreads - len(worker.processing) for worker in islice(state.idle, TAKERS_MAX))
     wanted_s = threads * state.settings.queue_target_s
     found = 0
+    is_early = False
     for giver in list(islice(state.loaded, GIVERS_MAX)):
         state.loaded.move_to_end(giver)
         if giver.asked_until is not None and giver.asked_until > state.now:
+            is_early = True
             continue
-        tasks = _worth_moving(state, giver, threads)
+        wait_s = max(state.now - giver.reported_s, giver.occupancy_s / giver.nthreads)
+        if wait_s < state.settings.steal_patience_s:
+            is_early = True
+            continue
+        tasks = _worth_moving(state, giver, threads, wait_s)
         if tasks:
             recall(state, giver, tasks)
             found += len(tasks)
             wanted_s -= sum(task.estimate_s for task in tasks)
             if found >= threads and wanted_s <= 0:
                 break
-    return found > 0
+    return found > 0 or is_early
 
 
-def _worth_moving(state: SchedulerState, giver: WorkerRecord, threads: int) -> list[TaskRecord]:
-    """What `giver` should give to so many idle threads, in the order it was sent.
+def _worth_moving(state: SchedulerState, giver: WorkerRecord, threads: int, wait_s: float) -> list[TaskRecord]:
+    """What `giver` should give to so many idle threads, in the order it was sent; it would wait `wait_s` there.
 
     All that waits if nothing has ended for longer than everything should have taken; else a fair share.
     """
-    waiting = len(giver.processing) - giver.nthreads
-    silent_s = state.now - giver.reported_s
-    drain_s = giver.occupancy_s / giver.nthreads
-    wait_s = max(silent_s, drain_s)
-    if wait_s < state.settings.steal_patience_s:
-        return []
-    if silent_s < drain_s:
+    begun = max(giver.nthreads, len(giver.asked))  # refused ones run; of the others the first sent
+    waiting = len(giver.processing) - begun
+    if state.now - giver.reported_s < giver.occupancy_s / giver.nthreads:
         waiting = -(-waiting * threads // (threads + giver.nthreads))
     taker = next(iter(state.idle))
     nbytes_max = wait_s * BANDWIDTH
@@ -104,7 +109,7 @@ def _nbytes_to_move(task: TaskRecord, taker: WorkerRecord) -> int:
 
 def _is_welcome(state: SchedulerState, task: TaskRecord) -> bool:
     """Whether one of the first idle workers could run `task` now."""
-    restriction = restriction_of(task)
+    restriction = restriction_of(task).loosened()
     return restriction is UNRESTRICTED or any(
         restriction.matches(worker) and has_room_for(worker, restriction) for worker in islice(state.idle, MATCH_MAX)
     )

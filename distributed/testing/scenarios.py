@@ -8,16 +8,18 @@ expected lines are written anew, to be read as a diff.
 Commands (``w1`` is a worker, its address ``tcp://w1:1``; ``w1/1`` names its first life, default the newest)::
 
     client c                              leave c
-    worker w1 [threads=2] [nanny] [host=h] [name=n] [gpu:1 ...]
+    worker w1 [threads=2] [memory=9] [tags=a,b] [nanny] [host=h] [name=n] [gpu:1 ...]
     left w1 [expected]                    died w1 [running=a,b] [cause=text]
-    submit c f a b(a) ~t(b) [workers=w1,w2] [gpu:1] [priority=1] [retries=1]      ~: not wanted
+    submit c f a b(a) ~t(b) [workers=w1,w2] [others=yes] [platform=p*] [limit=9] [gpu:1] [priority=1] [retries=1]
+                                          (~: not wanted; others: allow_other_workers; limit: memory of a task)
     want c a b                            release c a b        cancel c a [reason=text]
     done w1 a b#2 [s=0.5] [nbytes=9]      failed w1 a          (#2: attempt; default: the one that runs)
     missing w1 a x@w2 y@w2                of a's dependencies, w2 has no x and no y
+    returned w1 a b#2 [kept=d]            w1 gives back what it was asked for
     added w1 x                            scatter w1 c x [nbytes=9]       removed w1 x
     heartbeat w1 [load=0.5]               wait 0.5             (seconds; the machine is woken when it asked to be)
     paused w1 [no]                        retiring w1          alive w1
-    returned w1 a b [kept=c]              nocopy w1 x y        ask w1 x
+    nocopy w1 x y                         ask w1 x
     replicate o1 x y [copies=2] [workers=w1,w2]     rebalance o1 [x ...] [workers=w1,w2]     retire o1 w1 w2
     why a                                 story a              states
 """
@@ -159,6 +161,9 @@ class Stage:
             True,
             None if workers is None else tuple(self._addresses(workers.split(","))),
             tuple(line.resources.items()) or None,
+            line.options.get("others") == "yes",
+            line.options.get("platform"),
+            int(line.options["limit"]) if "limit" in line.options else None,
         )
         specs = [spec, spec._replace(wanted=False)]
         keys, dependencies, spec_of = [], [], []
@@ -199,10 +204,11 @@ class Stage:
             incarnation,
             line.options.get("name", name),
             int(line.options.get("threads", "1")),
-            None,
+            int(line.options["memory"]) if "memory" in line.options else None,
             "tcp://nanny:1" if "nanny" in line.words else None,
             line.resources,
             line.options.get("host", name),
+            tags=tuple(line.options["tags"].split(",")) if "tags" in line.options else (),
         ))  # fmt: skip
 
     def _left(self, line: _Line) -> list[str]:
@@ -249,6 +255,11 @@ class Stage:
             line.words[0], TasksMissingData(keys, attempts, [[key for key, _ in pairs]], [gone])
         )  # fmt: skip
 
+    def _returned(self, line: _Line) -> list[str]:
+        keys, attempts = self._attempts(line.words[1:])
+        kept = line.options["kept"].split(",") if "kept" in line.options else []
+        return self.from_worker(line.words[0], TasksReturned(keys, attempts, kept))
+
     def _added(self, line: _Line) -> list[str]:
         return self.from_worker(line.words[0], DataAdded(line.words[1:], [1] * len(line.words[1:]), None))
 
@@ -263,11 +274,6 @@ class Stage:
     def _heartbeat(self, line: _Line) -> list[str]:
         metrics = {name: float(value) for name, value in line.options.items()}
         return self.from_worker(line.words[0], Heartbeat([], metrics))
-
-    def _returned(self, line: _Line) -> list[str]:
-        keys, attempts = self._attempts(line.words[1:])
-        kept = line.options["kept"].split(",") if "kept" in line.options else []
-        return self.from_worker(line.words[0], TasksReturned(keys, attempts, kept))
 
     def _paused(self, line: _Line) -> list[str]:
         return self.from_worker(line.words[0], WorkerPaused("no" not in line.words[1:]))
@@ -440,7 +446,7 @@ def _describe_message(message: Message) -> str:
     if isinstance(message, DismissWorker):
         return f"dismissed ({message.reason})"
     if isinstance(message, ReturnTasks):
-        return "return " + " ".join(f"{k}#{a}" for k, a in zip(message.keys, message.attempts, strict=True))
+        return "return " + " ".join(f"{k}#{attempt}" for k, attempt in zip(message.keys, message.attempts, strict=True))
     assert isinstance(message, CancelTasks | ReleaseData)
     return f"{'cancel' if isinstance(message, CancelTasks) else 'drop'} {' '.join(message.keys)}"
 

@@ -64,12 +64,19 @@ KEYS = [f"k{number}" for number in range(12)]
 NAMES = ["w0", "w1", "w2", "w3"]
 CLIENTS = ["c0", "c1"]
 SPECS = [
-    TaskSpec(function, priority, retries, wanted, workers, resources)
+    TaskSpec(function, priority, retries, wanted, workers, resources, bool(workers) and retries > 0, platform, limit)
     for function in (b"f", b"g")
     for priority in (0, 1)
     for retries in (0, 1)
     for wanted in (True, False)
-    for workers, resources in ((None, None), (("w0", "h1"), None), (None, (("gpu", 1.0),)), (("h0",), (("gpu", 0.5),)))
+    for workers, resources, platform, limit in (
+        (None, None, None, None),
+        (("w0", "h1"), None, None, None),
+        (None, (("gpu", 1.0),), None, None),
+        (("h0",), (("gpu", 0.5),), None, 600),
+        (None, None, "*even", None),
+        (("w3",), None, None, 600),
+    )
 ]
 
 
@@ -108,16 +115,12 @@ class Worker:
             for key in message.keys:
                 self.data.pop(key, None)
         elif isinstance(message, ReturnTasks):
-            pairs = [
-                (key, attempt)
-                for key, attempt in zip(message.keys, message.attempts, strict=True)
-                if self.queue.get(key, (0,))[0] == attempt
-            ]
-            for key, _ in pairs:
+            pairs = list(zip(message.keys, message.attempts, strict=True))
+            given = [(key, attempt) for key, attempt in pairs if key in self.queue and self.queue[key][0] == attempt]
+            for key, _ in given:
                 del self.queue[key]
-            given = [key for key, _ in pairs]
-            kept = [key for key in message.keys if key not in given]
-            self.outbox.append(TasksReturned(given, [attempt for _, attempt in pairs], kept))
+            kept = [key for key, attempt in pairs if (key, attempt) not in given]
+            self.outbox.append(TasksReturned([key for key, _ in given], [attempt for _, attempt in given], kept))
         elif isinstance(message, CopyData):
             for key, holders in zip(message.keys, message.holders, strict=True):
                 assert holders and self.address not in holders, "a copy from nowhere, or from oneself"
@@ -308,10 +311,11 @@ class Cluster(RuleBasedStateMachine):
             worker.incarnation,
             worker.name,
             worker.nthreads,
-            None,
+            1000 if worker.nthreads < 3 else None,
             worker.nanny,
             {"gpu": 1.0} if worker.name in ("w1", "w2") else {},
             f"h{int(worker.name[1]) % 2}",
+            tags=("linux", ("even", "odd")[int(worker.name[1]) % 2]),
         ))  # fmt: skip
 
     def some_worker(self, number: int) -> Worker:
