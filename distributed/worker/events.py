@@ -19,6 +19,7 @@ __all__ = [
     "Outcome",
     "SchedulerLost",
     "TasksExecuted",
+    "TasksWithdrawn",
 ]
 
 
@@ -60,6 +61,14 @@ class TasksExecuted:
 
 
 @dataclass(slots=True)
+class TasksWithdrawn:
+    """The answer to `GiveBack`: of the tasks in `tickets` those in `withdrawn` had not begun, and now never will."""
+
+    tickets: dict[str, int]
+    withdrawn: list[str]
+
+
+@dataclass(slots=True)
 class DataFetched:
     """The peer at `address` answered the fetch that runs there; ends it.
 
@@ -95,4 +104,4 @@ class SchedulerLost:
     """The connection with the scheduler is gone: nothing it asked for counts any more."""
 
 
-Event = FromScheduler | TasksExecuted | DataFetched | FetchFailed | DataPut | SchedulerLost
+Event = FromScheduler | TasksExecuted | TasksWithdrawn | DataFetched | FetchFailed | DataPut | SchedulerLost

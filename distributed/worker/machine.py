@@ -1,7 +1,8 @@
 """The machine of a worker: what to fetch, when a task is ready, what to answer. Pure: no I/O, clock, random or thread.
 
-Tasks are handed to the executor in the order in which they become ready; one that waits for data does not hold up those
-behind it. All that one event brings about leaves in one effect of each kind. States: `distributed.worker.records`.
+Tasks are handed to the executor as they become ready, with a rank: those of higher priority before others, of equal
+priority those with dependencies before those without. One that waits for data does not hold up those behind it. All
+that one event brings about leaves in one effect of each kind. States: `distributed.worker.records`.
 """
 
 from __future__ import annotations
@@ -17,12 +18,15 @@ from distributed.messages import (
     DataAdded,
     Failure,
     ForgetFunctions,
+    Message,
     ReleaseData,
+    ReturnTasks,
     RunTasks,
     ServerClosing,
     TasksDone,
     TasksFailed,
     TasksMissingData,
+    TasksReturned,
 )
 from distributed.worker import copies
 from distributed.worker.effects import (
@@ -30,6 +34,7 @@ from distributed.worker.effects import (
     DropFunctions,
     Effect,
     Execute,
+    GiveBack,
     Keep,
     ReadyTask,
     ToScheduler,
@@ -43,6 +48,7 @@ from distributed.worker.events import (
     FromScheduler,
     SchedulerLost,
     TasksExecuted,
+    TasksWithdrawn,
 )
 from distributed.worker.records import CopyRecord, TaskRecord, TaskState, WorkerState, move_task
 
@@ -59,7 +65,9 @@ class _Turn:
     keep: Keep | None = None
     ready: list[ReadyTask] = field(default_factory=list)
     lost: dict[str, CopyRecord] = field(default_factory=dict)  # copies without a holder left to ask
+    give_back: dict[str, int] = field(default_factory=dict)
     added: DataAdded | None = None
+    returned: TasksReturned | None = None
     done: TasksDone | None = None
     failed: list[tuple[TaskRecord, Failure, float]] = field(default_factory=list)
     unstarted: list[tuple[TaskRecord, list[str], list[list[str]]]] = field(default_factory=list)
@@ -110,16 +118,17 @@ class WorkerMachine:
         state, tasks, ready, digests = self.state, self.state.tasks, turn.ready, message.digests
         state.functions.update(message.functions)
         functions = [state.functions.get(digest) for digest in digests]
-        columns: Iterable[tuple[str, int, Any, bool, int, list[str] | None]] = zip(
+        columns: Iterable[tuple[str, int, Any, bool, int, list[str] | None, int]] = zip(
             message.keys,
             message.attempts,
             message.arguments,
             repeat(True) if message.wanted is None else message.wanted,
             repeat(0) if message.digest_of is None else message.digest_of,
             repeat(None) if message.dependencies is None else message.dependencies,
+            repeat(0) if message.priorities is None else message.priorities,
             strict=False,  # a repeat has no end
         )
-        for key, attempt, arguments, wanted, index, dependencies in columns:
+        for key, attempt, arguments, wanted, index, dependencies, priority in columns:
             old = tasks.get(key)
             if old is not None:
                 if attempt <= old.attempt:  # said twice
@@ -127,7 +136,8 @@ class WorkerMachine:
                 self._forget_task(turn, old)
             state.tickets += 1
             function = functions[index]
-            task = ReadyTask(key, state.tickets, digests[index], function, arguments, wanted, dependencies)
+            rank = -2 * priority - 1 if dependencies else -2 * priority
+            task = ReadyTask(key, state.tickets, digests[index], function, arguments, wanted, dependencies, rank)
             record = TaskRecord(task, attempt)
             if function is None:
                 turn.failed.append((record, self._unknown_function(digests[index]), 0.0))
@@ -161,6 +171,20 @@ class WorkerMachine:
                 self._forget_task(turn, record)
         # Whoever cancels does not know yet that a task has finished: its result is unwanted just the same.
         self._drop(turn, message.keys)
+
+    def _return_tasks(self, turn: _Turn, message: ReturnTasks) -> None:
+        """Those that wait are given back now; whether others have begun only the executor can tell."""
+        returned = turn.returned = TasksReturned([], [], [])
+        for key, attempt in zip(message.keys, message.attempts, strict=True):
+            record = self.state.tasks.get(key)
+            if record is None or record.attempt != attempt:
+                returned.kept.append(key)
+            elif record.state is TaskState.READY:
+                turn.give_back[key] = record.task.ticket
+            else:
+                self._forget_task(turn, record)
+                returned.keys.append(key)
+                returned.attempts.append(attempt)
 
     def _release_data(self, turn: _Turn, message: ReleaseData) -> None:
         self._drop(turn, message.keys)
@@ -213,6 +237,19 @@ class WorkerMachine:
             turn.keep = Keep(keys, values, nbytes)
             turn.done = TasksDone(keys, attempts, nbytes, payloads, durations_s)
             self._arrive(turn, arrived)
+
+    def _tasks_withdrawn(self, turn: _Turn, event: TasksWithdrawn) -> None:
+        returned = turn.returned = TasksReturned([], [], [])
+        withdrawn = frozenset(event.withdrawn)
+        for key, ticket in event.tickets.items():
+            record = self.state.tasks.get(key)
+            if key not in withdrawn or record is None or record.task.ticket != ticket:
+                returned.kept.append(key)  # it has begun, or was cancelled meanwhile
+                continue
+            move_task(record, TaskState.FORGOTTEN)
+            del self.state.tasks[key]
+            returned.keys.append(key)
+            returned.attempts.append(record.attempt)
 
     def _data_fetched(self, turn: _Turn, event: DataFetched) -> None:
         keys = []
@@ -295,6 +332,8 @@ class WorkerMachine:
             effects.append(DropFunctions(turn.functions))
         if turn.withdrawn:  # before Execute, which may hold a newer attempt of the same key
             effects.append(Withdraw(turn.withdrawn))
+        if turn.give_back:
+            effects.append(GiveBack(turn.give_back))
         if turn.dropped:
             effects.append(DropData(turn.dropped))
         if turn.keep is not None:  # before Execute, which may hold tasks that need the data
@@ -306,7 +345,7 @@ class WorkerMachine:
         effects += map(ToScheduler, _answers(turn))
 
 
-def _answers(turn: _Turn) -> Iterable[DataAdded | TasksDone | TasksFailed | TasksMissingData]:
+def _answers(turn: _Turn) -> Iterable[Message]:
     if turn.added is not None:
         yield turn.added
     if turn.done is not None:
@@ -317,6 +356,8 @@ def _answers(turn: _Turn) -> Iterable[DataAdded | TasksDone | TasksFailed | Task
     if turn.unstarted:
         records, missing, gone = zip(*turn.unstarted, strict=True)
         yield TasksMissingData(*_names(records), list(missing), list(gone))
+    if turn.returned is not None and (turn.returned.keys or turn.returned.kept):
+        yield turn.returned
 
 
 def _names(records: Iterable[TaskRecord]) -> tuple[list[str], list[int]]:
@@ -328,6 +369,7 @@ _Handler = Callable[[WorkerMachine, _Turn, Any], None]
 _HANDLERS: dict[type[Any], _Handler] = {
     FromScheduler: WorkerMachine._from_scheduler,
     TasksExecuted: WorkerMachine._tasks_executed,
+    TasksWithdrawn: WorkerMachine._tasks_withdrawn,
     DataFetched: WorkerMachine._data_fetched,
     FetchFailed: WorkerMachine._fetch_failed,
     DataPut: WorkerMachine._data_put,
@@ -337,6 +379,7 @@ _HANDLERS: dict[type[Any], _Handler] = {
 _MESSAGE_HANDLERS: dict[type[Any], _Handler] = {
     RunTasks: WorkerMachine._run_tasks,
     CancelTasks: WorkerMachine._cancel_tasks,
+    ReturnTasks: WorkerMachine._return_tasks,
     ReleaseData: WorkerMachine._release_data,
     ForgetFunctions: WorkerMachine._forget_functions,
     ServerClosing: WorkerMachine._ignore,

@@ -55,6 +55,7 @@ class Harness:
                 dependencies=columns.get("dependencies", [list(who_has)] * len(keys) if who_has else None),
                 who_has=who_has,
                 nbytes=columns.get("nbytes", {}),
+                priorities=columns.get("priorities"),
             )
         )
 

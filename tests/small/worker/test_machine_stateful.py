@@ -14,13 +14,25 @@ from distributed.messages import (
     ForgetFunctions,
     Message,
     ReleaseData,
+    ReturnTasks,
     RunTasks,
     TasksDone,
     TasksFailed,
     TasksMissingData,
+    TasksReturned,
 )
 from distributed.worker import invariants
-from distributed.worker.effects import DropData, DropFunctions, Execute, Fetch, Keep, ReadyTask, ToScheduler, Withdraw
+from distributed.worker.effects import (
+    DropData,
+    DropFunctions,
+    Execute,
+    Fetch,
+    GiveBack,
+    Keep,
+    ReadyTask,
+    ToScheduler,
+    Withdraw,
+)
 from distributed.worker.events import (
     DataFetched,
     DataPut,
@@ -30,6 +42,7 @@ from distributed.worker.events import (
     Outcome,
     SchedulerLost,
     TasksExecuted,
+    TasksWithdrawn,
 )
 from distributed.worker.machine import WorkerMachine
 
@@ -53,6 +66,8 @@ class Cluster(RuleBasedStateMachine):
         self.executor: list[ReadyTask] = []
         self.fetches: dict[str, list[str]] = {}
         self.store: dict[str, int] = {}
+        self.asked_back: list[str] = []  # keys that the scheduler asked back and has no answer for
+        self.given_back: list[TasksWithdrawn] = []  # what the executor said and the machine has not heard
 
     # ------------------------------------------------------------ effects
 
@@ -78,6 +93,14 @@ class Cluster(RuleBasedStateMachine):
                 case Withdraw(names):
                     # Those with an even ticket have begun and run on.
                     self.executor = [task for task in self.executor if task.key not in names or task.ticket % 2 == 0]
+                case GiveBack(tickets):
+                    withdrawn = [
+                        task.key
+                        for task in self.executor
+                        if tickets.get(task.key) == task.ticket and task.ticket % 2 == 1
+                    ]
+                    self.executor = [task for task in self.executor if task.key not in withdrawn]
+                    self.given_back.append(TasksWithdrawn(tickets, withdrawn))
                 case DropFunctions():
                     pass
 
@@ -86,6 +109,11 @@ class Cluster(RuleBasedStateMachine):
             case TasksDone() | TasksFailed() | TasksMissingData():
                 for key, attempt in zip(message.keys, message.attempts, strict=True):
                     assert self.expected.pop(key) == attempt
+            case TasksReturned():
+                for key, attempt in zip(message.keys, message.attempts, strict=True):
+                    assert self.expected.pop(key) == attempt
+                for key in message.keys + message.kept:
+                    self.asked_back.remove(key)
             case _:
                 assert isinstance(message, DataAdded)
                 assert all(key in self.store for key in message.keys)
@@ -127,6 +155,16 @@ class Cluster(RuleBasedStateMachine):
         for name in names:
             self.expected.pop(name, None)
         self.handle(FromScheduler(CancelTasks(names)))
+
+    @rule(names=some_keys, is_late=st.booleans())
+    def ask_back(self, names: list[str], is_late: bool) -> None:
+        self.asked_back += names
+        self.handle(FromScheduler(ReturnTasks(names, [self.expected.get(name, 0) - is_late for name in names])))
+
+    @precondition(lambda self: self.given_back)
+    @rule()
+    def hear_of_withdrawn(self) -> None:
+        self.handle(self.given_back.pop(0))
 
     @rule(names=some_keys)
     def release(self, names: list[str]) -> None:
@@ -179,13 +217,16 @@ class Cluster(RuleBasedStateMachine):
         assert {key: record.attempt for key, record in self.machine.state.tasks.items()} == self.expected
 
     def teardown(self) -> None:
-        while self.fetches or self.executor:
+        while self.fetches or self.executor or self.given_back:
+            while self.given_back:
+                self.handle(self.given_back.pop(0))
             while self.fetches:
                 address, names = self.fetches.popitem()
                 self.handle(DataFetched(address, {}, {}, names))
             tasks, self.executor = self.executor, []
             self.handle(TasksExecuted([outcome(task, "done") for task in tasks]))
         assert not self.expected, "tasks that were never answered"
+        assert not self.asked_back, "keys asked back and never answered"
         assert not self.machine.state.copies
         assert not self.machine.state.peers
 
