@@ -14,12 +14,14 @@ __all__ = [
     "DataFetched",
     "DataPut",
     "Event",
+    "FetchBusy",
     "FetchFailed",
     "FromScheduler",
     "Outcome",
     "SchedulerLost",
     "TasksExecuted",
     "TasksWithdrawn",
+    "Tick",
 ]
 
 
@@ -91,6 +93,13 @@ class FetchFailed:
 
 
 @dataclass(slots=True)
+class FetchBusy:
+    """The peer at `address` gives data to many others just now and refused the fetch; ends it."""
+
+    address: str
+
+
+@dataclass(slots=True)
 class DataPut:
     """A client scattered these values to this worker."""
 
@@ -104,4 +113,19 @@ class SchedulerLost:
     """The connection with the scheduler is gone: nothing it asked for counts any more."""
 
 
-Event = FromScheduler | TasksExecuted | TasksWithdrawn | DataFetched | FetchFailed | DataPut | SchedulerLost
+@dataclass(slots=True)
+class Tick:
+    """The time that the machine asked for has come."""
+
+
+Event = (
+    FromScheduler
+    | TasksExecuted
+    | TasksWithdrawn
+    | DataFetched
+    | FetchFailed
+    | FetchBusy
+    | DataPut
+    | SchedulerLost
+    | Tick
+)
