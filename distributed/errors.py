@@ -25,6 +25,7 @@ __all__ = [
     "LostDataError",
     "MessageTooLargeError",
     "NameTakenError",
+    "PeerBusyError",
     "PermissionDeniedError",
     "PortTakenError",
     "ProtocolError",
@@ -265,6 +266,14 @@ class KilledWorker(DistributedError):
             f"{key} is given up: {deaths} workers died while it ran, the last one of: {cause}"
             + (f"; the end of its stderr:{said}" if said else "")
         )
+
+
+class PeerBusyError(DistributedError):
+    """A worker gives big data to many others just now: ask another holder, or this one a little later."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        super().__init__(f"{address} gives data to many others just now; ask again in a moment")
 
 
 class UnreachableDataError(DistributedError):

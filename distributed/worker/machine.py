@@ -16,6 +16,7 @@ from distributed.messages import (
     CancelTasks,
     CopyData,
     DataAdded,
+    DismissWorker,
     Failure,
     ForgetFunctions,
     HoldersKnown,
@@ -190,8 +191,8 @@ class WorkerMachine:
         functions = self.state.functions
         turn.functions += [digest for digest in message.digests if functions.pop(digest, None) is not None]
 
-    def _ignore(self, turn: Turn, message: ServerClosing) -> None:
-        """The end of the connection will say the same."""
+    def _ignore(self, turn: Turn, message: ServerClosing | DismissWorker) -> None:
+        """The server ends by itself; the end of the connection will say the same."""
 
     # ------------------------------------------------------------ from this process
 
@@ -366,4 +367,5 @@ _MESSAGE_HANDLERS: dict[type[Any], _Handler] = {
     ReleaseData: WorkerMachine._release_data,
     ForgetFunctions: WorkerMachine._forget_functions,
     ServerClosing: WorkerMachine._ignore,
+    DismissWorker: WorkerMachine._ignore,
 }
