@@ -260,7 +260,7 @@ async def test_data_of_a_client_that_is_not_there_does_not_stay(scheduler: Sched
 async def test_a_peer_that_answers_nonsense_is_like_one_that_is_gone(
     client: Client, scheduler: Scheduler, a: Worker, b: Worker, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def nonsense(stream: Any, keys: list[str]) -> Any:
+    async def nonsense(stream: Any, keys: list[str], or_busy: bool) -> Any:
         a.handlers["get_data"] = a.get_data  # only once
         return 5
 
