@@ -66,12 +66,13 @@ def test_a_task_that_outlasts_the_grace_runs_again_elsewhere(processes: Processe
 def test_a_second_signal_ends_the_wait(processes: Processes, guard: str) -> None:
     address, (leaver, _) = cluster(processes, f"--name leaver --grace 10m {guard}", "--name stayer")
     with Client(address) as client:
-        client.submit(time.sleep, 600, workers=["leaver"]).key
+        future = client.submit(time.sleep, 600, workers=["leaver"])
         wait_until(lambda: client.scheduler_info()["tasks"]["processing"] == 1, "it runs")
         leaver.send(signal.SIGTERM)
         leaver.wait_said("retires: SIGTERM")
         assert leaver.end(signal.SIGTERM) == -signal.SIGTERM
         wait_until(lambda: len(client.ncores()) == 1, client.ncores)
+        assert not future.done()
 
 
 def test_a_cluster_that_is_shut_down_does_not_wait(processes: Processes) -> None:

@@ -1,4 +1,4 @@
-"""What a nanny sees beyond deaths: workers that are silent because they work, that are stopped, and what others left."""
+"""What a nanny sees beyond deaths: silent workers that work, stopped ones, and what others left."""
 
 from __future__ import annotations
 
