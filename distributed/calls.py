@@ -207,6 +207,11 @@ class rpc:
         """Open streams, and whether each is free at the moment."""
         return {link.stream: not link.calls for link in self._links if not link.stream.closed()}
 
+    @property
+    def receives(self) -> int:
+        """How often bytes have come on the streams that are open: it changes while the peer is not silent."""
+        return sum(link.stream.receives for link in self._links)
+
     def call(self, op: str, /, reply: bool = True, close: bool = False, **keywords: Any) -> asyncio.Future[Any]:
         """Call `op`; the same as the method of that name.
 

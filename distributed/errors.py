@@ -25,6 +25,7 @@ __all__ = [
     "LostDataError",
     "MessageTooLargeError",
     "NameTakenError",
+    "PeerBusyError",
     "PermissionDeniedError",
     "PortTakenError",
     "ProtocolError",
@@ -284,6 +285,14 @@ class UncopiedDataError(DistributedError):
         super().__init__(
             f"{verb}: {len(reasons)} keys could not be copied: {shown}{more}; wait for them, and try again"
         )
+
+
+class PeerBusyError(DistributedError):
+    """A worker gives big data to many others just now: ask another holder, or this one a little later."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        super().__init__(f"{address} gives data to many others just now; ask again in a moment")
 
 
 class UnreachableDataError(DistributedError):

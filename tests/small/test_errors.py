@@ -31,6 +31,7 @@ EXAMPLES: dict[str, Exception] = {
         errors.UnreachableDataError("k", ["a", "b"], 10),
         errors.MessageTooLargeError("message", 5, 4, "message_nbytes_max"),
         errors.NameTakenError("alice", "tcp://w:1"),
+        errors.PeerBusyError("tcp://w:1"),
         errors.PermissionDeniedError("add", "readonly"),
         errors.PortTakenError("127.0.0.1", 80, "in use"),
         errors.ProtocolError("garbage"),
