@@ -19,7 +19,7 @@ from distributed.client.records import KeyRecord
 from distributed.client.session import Session
 from distributed.client.structures import filled, flatten, listed, records_in, shaped_like
 from distributed.config import settings
-from distributed.errors import CommClosedError
+from distributed.errors import CommClosedError, ConnectTimeoutError
 from distributed.ids import counter, unique_id
 
 __all__ = ["Client", "default_client", "get_client"]
@@ -90,8 +90,8 @@ class Client:
 
     @property
     def status(self) -> str:
-        """``'connecting'``, ``'running'`` or ``'closed'``."""
-        return "connecting" if self._session is None else ("running" if self._session.is_open() else "closed")
+        """``'running'``, ``'closed'``, or ``'connecting'``: for the first time, or again after the connection broke."""
+        return "connecting" if self._session is None else self._session.status
 
     def close(self) -> Any:
         """End the connection, and the cluster if this client started it. May be called twice."""
@@ -114,9 +114,9 @@ class Client:
 
         async def terminate() -> None:
             try:
-                await self._live().ask("terminate", reason=f"{self.name} asked for it")
-            except CommClosedError:
-                return  # it ended before it could answer, which is what we want
+                await self._live().ask_once("terminate", reason=f"{self.name} asked for it")
+            except (CommClosedError, ConnectTimeoutError):
+                return  # it ended before it could answer, which is what we want, or is out of reach
 
         if self.asynchronous:
 
@@ -154,7 +154,7 @@ class Client:
             ValueError: there is none.
         """
         for client in reversed(_open_clients):
-            if client.status == "running":  # not one whose scheduler is gone
+            if client.status != "closed":  # as one is whose scheduler is gone
                 return client
         raise ValueError("no client is open in this process; make one: Client()")
 

@@ -29,7 +29,7 @@ class KeyRecord:
         holders: futures and sequences that refer to it; at 0 it is released. Changed under the session's lock.
         payload: the small result, only when FINISHED and sent inline; None: ask the workers.
         failure: only when ERROR.
-        reason: only when CANCELLED.
+        reason: only when CANCELLED, and when LOST because the scheduler has forgotten us.
         is_cancelling: only when PENDING: somebody here asked to cancel it, so only the answer to that decides it.
         waiters: called with the record, once, on the loop, when it is no longer PENDING; None: nobody waits.
     """

@@ -167,6 +167,15 @@ class KeyTable:
                 record.status, record.is_cancelling = Status.LOST, False
         self.settle(pending)
 
+    def lose_session(self, reason: str) -> list[KeyRecord]:
+        """The scheduler has forgotten us: all is lost that has not come here. The caller has the lock, then settles."""
+        lost: list[KeyRecord] = []
+        for record in self.records.values():
+            if record.status is Status.PENDING or (record.status is Status.FINISHED and record.payload is None):
+                record.status, record.reason, record.is_cancelling = Status.LOST, reason, False
+                lost.append(record)
+        return lost
+
     def _decide(self, key: str, status: Status, failure: Failure | None = None, reason: str = "") -> None:
         with self.lock:
             record = self.records.get(key)
