@@ -10,6 +10,7 @@ from distributed.comm.addresses import parse_address
 __all__ = ["CuttingProxy"]
 
 CHUNK_NBYTES = 64 * 1024
+TURNS = 5
 
 
 class CuttingProxy:
@@ -40,6 +41,9 @@ class CuttingProxy:
 
     async def __aexit__(self, *exception: object) -> None:
         self._server.close()
+        self.is_refusing = True
+        for _ in range(TURNS):  # what was accepted just now reaches `_serve`
+            await asyncio.sleep(0)
         self.cut()
         while self._pairs:
             await asyncio.wait([pair.task for pair in self._pairs.values()])
