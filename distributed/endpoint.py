@@ -30,7 +30,7 @@ class Endpoint:
             nobody counts, such as an error reply.
         on_cut: called with the reason when the stream ends and no other one took its place.
         on_fault: called when the other side breaks the rules of a session.
-        on_room: called when the other side has confirmed something.
+        on_confirmed: called when the other side has confirmed something.
         on_bye: called when the other side ends the session.
     """
 
@@ -39,14 +39,14 @@ class Endpoint:
         on_message: Callable[[Any], object],
         on_cut: Callable[[DistributedError], object],
         on_fault: Callable[[ProtocolError], object],
-        on_room: Callable[[], object] | None = None,
+        on_confirmed: Callable[[], object] | None = None,
         on_bye: Callable[[], object] | None = None,
     ) -> None:
         self.ledger = Ledger()
         self.limits = settings().limits  # of one message
         self.stream: Stream | None = None  # None: cut off
         self._on_message, self._on_cut, self._on_fault = on_message, on_cut, on_fault
-        self._on_room, self._on_bye = on_room, on_bye
+        self._on_confirmed, self._on_bye = on_confirmed, on_bye
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -86,7 +86,11 @@ class Endpoint:
         asks = self.ledger.send(buffers, sum(map(len, buffers)))
         self._write(buffers)
         if asks:
-            self._tell([ASK])
+            self.ask()
+
+    def ask(self) -> None:
+        """Ask the other side to confirm what has left."""
+        self._tell([ASK])
 
     def say_bye(self) -> None:
         """Tell the other side that the session ends on purpose."""
@@ -135,8 +139,8 @@ class Endpoint:
                 self._on_bye()
         elif len(wire) == 2 and wire[0] == ACK and type(wire[1]) is int:
             self.ledger.confirmed(wire[1])
-            if self._on_room is not None:
-                self._on_room()
+            if self._on_confirmed is not None:
+                self._on_confirmed()
         else:
             raise ProtocolError(f"{wire[0]!r}: no such message of a session")
 

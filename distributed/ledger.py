@@ -67,14 +67,19 @@ class Ledger:
         Raises:
             ProtocolError: more than were sent, or fewer than it said before.
         """
-        if not self.sent - len(self._kept) <= count <= self.sent:
+        if not self.can_resume(count):
             raise ProtocolError(f"a peer confirms {count:,} messages, {self.sent:,} were sent")
-        while self.sent - len(self._kept) < count:
+        while self.confirmed_count < count:
             self.nbytes -= self._kept.popleft()[1]
+
+    @property
+    def confirmed_count(self) -> int:
+        """How many messages the other side has received, as far as we know; after `trim`, at most."""
+        return self.sent - len(self._kept)
 
     def can_resume(self, count: int) -> bool:
         """Whether all is here that a peer lacks who has received `count` messages."""
-        return self.sent - len(self._kept) <= count <= self.sent
+        return self.confirmed_count <= count <= self.sent
 
     def missing(self, count: int) -> list[Any]:
         """What to send again to a peer who has received `count` messages, in order; see `can_resume`."""

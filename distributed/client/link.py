@@ -17,7 +17,7 @@ from distributed.comm.stream import Stream
 from distributed.config import settings
 from distributed.endpoint import Endpoint
 from distributed.errors import CommClosedError, ConnectTimeoutError, DistributedError, ProtocolError
-from distributed.messages import SCHEDULER, KeysFailed, Message, ServerClosing, SubmitTasks
+from distributed.messages import SCHEDULER, Message, ReleaseKeys, ServerClosing, SubmitTasks
 from distributed.protocol.codec import ErrorReply
 from distributed.wire import from_wire, halves
 
@@ -136,6 +136,13 @@ class SchedulerLink:
                 endpoint.send(message.to_wire())
             except DistributedError as error:
                 self._retry_smaller(message, error)
+                continue
+            if type(message) is ReleaseKeys and self._table.fade(message.keys, endpoint.ledger.sent):
+                endpoint.ask()
+
+    def _on_confirmed(self) -> None:
+        self._table.confirmed(self._endpoint.ledger.confirmed_count)
+        self.flush()
 
     def _retry_smaller(self, message: Message, error: DistributedError) -> None:
         """A message is over a limit: it is cut, so that only those tasks fail that do not fit by themselves."""
@@ -147,7 +154,7 @@ class SchedulerLink:
         if isinstance(message, SubmitTasks):
             self.outbox.unsend_functions(message.functions)
             failure = [f"distributed.errors.{type(error).__name__}", str(error), "", None]
-            self._table.on_failed(KeysFailed(message.keys, [failure] * len(message.keys)))
+            self._table.fail_unsent(message.keys, failure)
 
     # ------------------------------------------------------------ receiving
 
@@ -174,7 +181,7 @@ class SchedulerLink:
     # ------------------------------------------------------------ a cut, and what follows
 
     def _new_endpoint(self) -> Endpoint:
-        return Endpoint(self._on_message, self._on_cut, self._on_fault, on_room=self.flush)
+        return Endpoint(self._on_message, self._on_cut, self._on_fault, on_confirmed=self._on_confirmed)
 
     def _on_cut(self, error: DistributedError) -> None:
         if self.end is not None:
@@ -209,6 +216,7 @@ class SchedulerLink:
         received = hello.get("received")
         if type(received) is int and self._endpoint.ledger.can_resume(received):
             self._endpoint.attach(stream, received)
+            self._table.confirmed(received)
         else:
             is_new = hello["id"] != self._scheduler_id
             self._begin_anew("was started anew" if is_new else "waited no longer for this client")

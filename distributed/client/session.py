@@ -50,6 +50,7 @@ __all__ = ["Session", "call_on"]
 
 logger = logging.getLogger(__name__)
 
+WORKERS_MAX = 256  # connected to at once
 ASK_ATTEMPTS_MAX = 3  # of a call whose connection breaks
 
 
@@ -70,6 +71,7 @@ class Session:
         self.scheduler: rpc | None = None
         self._workers: dict[str, rpc] = {}
         self._released: deque[Sequence[str]] = deque()
+        self._releasing = threading.RLock()  # so that nobody submits between taking from it and letting go
         self._callbacks: ThreadPoolExecutor | None = None
         handlers: dict[type, Callable[[Any], None]] = {
             KeysDone: self.table.on_done,
@@ -77,7 +79,7 @@ class Session:
             KeysCancelled: self.table.on_cancelled,
             KeysLost: self.table.on_lost,
         }
-        self.link = SchedulerLink(self.table, handlers, reconnect, self._let_go_released)
+        self.link = SchedulerLink(self.table, handlers, reconnect, self._drop_released)
 
     def start(self, stream: Stream, hello: dict[str, Any]) -> None:
         """Begin; on the loop, before anything else is awaited, or messages are lost."""
@@ -161,6 +163,7 @@ class Session:
         Raises:
             CommClosedError: the client or the scheduler is closed.
         """
+        self._drop_released()
         records: list[KeyRecord] = []
         with self.table.lock:
             self._check_open()
@@ -176,6 +179,7 @@ class Session:
 
     def submit_graph(self, tasks: Sequence[Task], functions: dict[bytes, Payload]) -> None:
         """`submit` for tasks with new keys, each after those it depends on; only wanted ones get a holder."""
+        self._drop_released()
         with self.table.lock:
             self._check_open()
             self.link.outbox.add_functions(functions)
@@ -186,11 +190,24 @@ class Session:
                     self.table.admit(task[1])
         self.link.wake()
 
+    def release_record(self, record: KeyRecord) -> None:
+        """One holder of this one is gone."""
+        self.release([record.key])
+
+    def hold(self, key: str) -> KeyRecord:
+        """One holder more of a key that somebody here holds; ValueError if nobody does."""
+        self._check_open()
+        try:
+            return self.table.hold(key)
+        except KeyError:
+            raise ValueError(f"{key} was released: nobody holds it any more") from None
+
     def want(self, key: str) -> tuple[KeyRecord, bool]:
         """A holder of a key whose data is to go to a worker; and whether it is news, or is there already.
 
         The scheduler will say when it is there.
         """
+        self._drop_released()
         with self.table.lock:
             self._check_open()
             return self.table.admit(key)
@@ -199,9 +216,12 @@ class Session:
         """Ask the scheduler to cancel; the records settle when it answers, whatever they were before."""
         with self.table.lock:
             self._check_open()
-            self.table.begin_cancelling(records)
-            self.link.outbox.append(CancelKeys([record.key for record in records], force, reason))
+            keys, decided = self.table.begin_cancelling(records, reason or f"cancelled by {self.client.id}")
+            if keys:
+                self.link.outbox.append(CancelKeys(keys, force, reason))
         self.link.wake()
+        if decided:
+            call_on(self.loop, self.table.settle, decided)
 
     # ------------------------------------------------------------ waiting
 
@@ -326,10 +346,23 @@ class Session:
     def worker(self, address: str) -> rpc:
         """The connection with a worker; on the loop."""
         if address not in self._workers:
+            self._close_spare_workers()
             # As a worker, if we may: one that was given the key of its role only could not check that we are a client.
             role = WORKER if WORKER in keyring().key_by_role else None
             self._workers[address] = rpc(address, role=role)
         return self._workers[address]
+
+    def forget_worker(self, address: str) -> None:
+        """It is gone, or out of reach; on the loop."""
+        server = self._workers.pop(address, None)
+        if server is not None:
+            server.close_streams()
+
+    def _close_spare_workers(self) -> None:
+        """Workers come and go: of many that were asked, those asked first and not in use are let go."""
+        for address, server in list(self._workers.items())[: max(0, len(self._workers) + 1 - WORKERS_MAX)]:
+            if all(server.streams.values()):  # no call waits for an answer
+                self.forget_worker(address)
 
     def run(self, coroutine: Any, timeout_s: float | None = None) -> Any:
         """Run a coroutine on the loop and wait for it in this thread. Raises TimeoutError."""
@@ -353,16 +386,17 @@ class Session:
 
     # ------------------------------------------------------------ private
 
-    def _let_go_released(self) -> None:
-        while self._released:
-            self._let_go(self._released.popleft())
+    def _drop_released(self) -> None:
+        """What was released before is let go before anything else is said; from any thread."""
+        with self._releasing:
+            while self._released:
+                waited_for = self.table.drop(self._released.popleft(), self._tell_released)
+                if waited_for:
+                    call_on(self.loop, self.table.settle, waited_for)
 
-    def _let_go(self, keys: Sequence[str]) -> None:
-        def tell(gone: list[str]) -> None:
-            if self.link.end is None:
-                self.link.outbox.append(ReleaseKeys(gone))
-
-        self.table.let_go(keys, tell)
+    def _tell_released(self, keys: list[str]) -> None:
+        if self.link.end is None:
+            self.link.outbox.append(ReleaseKeys(keys))
 
     def _loss_of(self, record: KeyRecord) -> DistributedError:
         if record.reason:

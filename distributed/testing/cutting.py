@@ -10,7 +10,7 @@ from distributed.comm.addresses import parse_address
 __all__ = ["CuttingProxy"]
 
 CHUNK_NBYTES = 64 * 1024
-TURNS = 5
+TURNS = 10  # of the loop, for a connection just accepted to reach us, or one just cut to end
 
 
 class CuttingProxy:
@@ -42,11 +42,11 @@ class CuttingProxy:
     async def __aexit__(self, *exception: object) -> None:
         self._server.close()
         self.is_refusing = True
-        for _ in range(TURNS):  # what was accepted just now reaches `_serve`
-            await asyncio.sleep(0)
+        await _turns()
         self.cut()
         while self._pairs:
             await asyncio.wait([pair.task for pair in self._pairs.values()])
+        await _turns()
         await self._server.wait_closed()
 
     @property
@@ -105,3 +105,8 @@ class _Pair:
 
     def __init__(self, task: asyncio.Task[None], writers: list[asyncio.StreamWriter], left: int | None) -> None:
         self.task, self.writers, self.left = task, writers, left
+
+
+async def _turns() -> None:
+    for _ in range(TURNS):
+        await asyncio.sleep(0)
