@@ -26,6 +26,7 @@ __all__ = [
     "__version__",
     "as_completed",
     "default_client",
+    "fire_and_forget",
     "get_client",
     "wait",
 ]
@@ -50,6 +51,7 @@ _PLACES = {
     "Worker": "distributed.worker.server",
     "as_completed": "distributed.client.waiting",
     "default_client": "distributed.client.client",
+    "fire_and_forget": "distributed.client.data",
     "get_client": "distributed.client.client",
     "wait": "distributed.client.waiting",
 }

@@ -30,6 +30,9 @@ class Settings:
         stopped_timeout_s: a worker process that is stopped (SIGSTOP) for that long is killed by its nanny; as long as
             the scheduler waits for a silent worker by default, so that by then nobody else waits for it.
         unsent_nbytes_max: bytes queued for a peer that does not read; then its connection is closed.
+        client_patience_s: how long a scheduler keeps what a client holds whose connection broke.
+        reconnect_timeout_s: how long a client whose connection broke tries to make it again; a scheduler that is
+            started anew needs that long.
     """
 
     key_file: str | None = None
@@ -42,6 +45,8 @@ class Settings:
     frame_count_max: int = field(default=Limits().frame_count_max)
     message_nbytes_max: int = field(default=Limits().message_nbytes_max)
     unsent_nbytes_max: int = 4 * 2**30
+    client_patience_s: float = 30.0
+    reconnect_timeout_s: float = 30.0
 
     @property
     def limits(self) -> Limits:

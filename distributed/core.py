@@ -236,6 +236,7 @@ class _Connection:
         self.server = server
         self.stream = stream
         self._calls: dict[int, asyncio.Future[Any]] = {}
+        self._unanswered_count = 0  # calls that run and whose caller wants no answer
         self._draining: asyncio.Task[None] | None = None  # while nothing is read because much is unsent
 
     def start(self) -> None:
@@ -324,7 +325,9 @@ class _Connection:
         future = asyncio.ensure_future(_cancellable(answer))
         if number is None:
             self.server._unanswered.add(future)
+            self._unanswered_count += 1
             future.add_done_callback(self._finish_unanswered)
+            self._regulate()
             return
         self._calls[number] = future
         future.add_done_callback(lambda done: self._finish(number, done))
@@ -332,6 +335,8 @@ class _Connection:
 
     def _finish_unanswered(self, done: asyncio.Future[Any]) -> None:
         self.server._unanswered.discard(done)
+        self._unanswered_count -= 1
+        self._regulate()
         _ = done.cancelled() or done.exception()  # its caller does not want to know
 
     def _finish(self, number: int, done: asyncio.Future[Any]) -> None:
@@ -371,7 +376,7 @@ class _Connection:
 
     def _regulate(self) -> None:
         """Read on or not: not while too many calls run, or while too much is unsent."""
-        if len(self._calls) >= CALLS_MAX or self._draining is not None:
+        if len(self._calls) + self._unanswered_count >= CALLS_MAX or self._draining is not None:
             self.stream.pause_reading()
         else:
             self.stream.resume_reading()

@@ -31,6 +31,7 @@ __all__ = [
     "ProtocolError",
     "RemoteError",
     "SchedulerFileError",
+    "SessionLostError",
     "StreamingOpError",
     "UncopiedDataError",
     "UnencodableError",
@@ -128,6 +129,19 @@ class CommClosedError(DistributedError, OSError):
         self.address = address
         self.reason = reason
         super().__init__(f"connection with {address} is closed: {reason}")
+
+
+class SessionLostError(CommClosedError):
+    """The scheduler is back but knows nothing of this client any more: it was started anew, or waited long enough.
+
+    Nobody's fault in the program: submit (or scatter) again what is still wanted; the client itself goes on.
+    """
+
+    def __init__(self, address: str, reason: str, key: str) -> None:
+        super().__init__(address, reason)
+        self.key = key
+        self.text = f"{key} is lost: the scheduler at {address} {reason}; submit it again"
+        self.args = (address, reason, key)
 
 
 class ConnectTimeoutError(DistributedError, TimeoutError):

@@ -6,7 +6,7 @@ from typing import Any
 
 from distributed.lazy import lazy_attributes
 
-__all__ = ["Client", "Future", "as_completed", "default_client", "get_client", "wait"]
+__all__ = ["Client", "Future", "as_completed", "default_client", "fire_and_forget", "get_client", "wait"]
 
 
 def __getattr__(name: str) -> Any:
@@ -18,6 +18,7 @@ _PLACES = {
     "Future": "distributed.client.futures",
     "as_completed": "distributed.client.waiting",
     "default_client": "distributed.client.client",
+    "fire_and_forget": "distributed.client.data",
     "get_client": "distributed.client.client",
     "wait": "distributed.client.waiting",
 }

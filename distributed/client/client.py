@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import atexit
 import os
-from collections.abc import Callable, Coroutine, Generator, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Generator, Hashable, Iterable, Mapping
 from itertools import islice
 from typing import Any
 
-from distributed.client import graphs, scattering
+from distributed.client import graphs
 from distributed.client.connecting import connect_session, find_scheduler
+from distributed.client.data import DataMethods
 from distributed.client.futures import Future, FutureSequence
 from distributed.client.loop_thread import LoopThread
-from distributed.client.options import checked_key, named_workers, task_spec
+from distributed.client.options import checked_key, task_spec
 from distributed.client.outbox import Task
 from distributed.client.packing import FunctionCache, PackedFunction, pack_arguments, pure_key
-from distributed.client.records import KeyRecord
 from distributed.client.session import Session
-from distributed.client.structures import filled, flatten, listed, records_in, shaped_like
+from distributed.client.structures import flatten, listed, records_in, shaped_like
 from distributed.config import settings
-from distributed.errors import CommClosedError
+from distributed.errors import CommClosedError, ConnectTimeoutError
 from distributed.ids import counter, unique_id
 
 __all__ = ["Client", "default_client", "get_client"]
@@ -30,7 +30,7 @@ CLOSE_TIMEOUT_S = 10.0
 _open_clients: list[Client] = []  # of this process, newest last
 
 
-class Client:
+class Client(DataMethods):
     """A program's connection with a cluster.
 
         client = Client()                         # a cluster on this machine, for as long as the client lives
@@ -90,8 +90,8 @@ class Client:
 
     @property
     def status(self) -> str:
-        """``'connecting'``, ``'running'`` or ``'closed'``."""
-        return "connecting" if self._session is None else ("running" if self._session.is_open() else "closed")
+        """``'running'``, ``'closed'``, or ``'connecting'``: for the first time, or again after the connection broke."""
+        return "connecting" if self._session is None else self._session.status
 
     def close(self) -> Any:
         """End the connection, and the cluster if this client started it. May be called twice."""
@@ -114,9 +114,9 @@ class Client:
 
         async def terminate() -> None:
             try:
-                await self._live().ask("terminate", reason=f"{self.name} asked for it")
-            except CommClosedError:
-                return  # it ended before it could answer, which is what we want
+                await self._live().ask_once("terminate", reason=f"{self.name} asked for it")
+            except (CommClosedError, ConnectTimeoutError):
+                return  # it ended before it could answer, which is what we want, or is out of reach
 
         if self.asynchronous:
 
@@ -154,7 +154,7 @@ class Client:
             ValueError: there is none.
         """
         for client in reversed(_open_clients):
-            if client.status == "running":  # not one whose scheduler is gone
+            if client.status != "closed":  # as one is whose scheduler is gone
                 return client
         raise ValueError("no client is open in this process; make one: Client()")
 
@@ -169,6 +169,9 @@ class Client:
         resources: Mapping[str, float] | None = None,
         retries: int = 0,
         priority: int = 0,
+        allow_other_workers: bool = False,
+        platform: str | None = None,
+        memory_limit: str | int | None = None,
         pure: bool = True,
         **kwargs: Any,
     ) -> Future:
@@ -181,6 +184,11 @@ class Client:
             resources: amounts a worker must have free, such as ``{'GPU': 1}``.
             retries: how often to try again when it raises, >= 0.
             priority: higher ones run first.
+            allow_other_workers: `workers` are only preferred: others may do when none of them is there.
+            platform: only on workers with such a tag, which every worker has for its system: ``'linux'``, ``'darwin'``,
+                ``'linux-x86_64'``; with ``*`` as in file names.
+            memory_limit: bytes that the task may use, such as ``'2GiB'``. A task that uses more fails with
+                MemoryLimitExceeded; workers with a limit run no more of them at once than fit.
             pure: equal calls are one task; say False for functions that give another answer each time.
         Raises:
             UnpicklableError: the function or an argument cannot be sent.
@@ -189,7 +197,9 @@ class Client:
         """
         session = self._live()
         packed = self._functions.pack(function)
-        spec = task_spec(packed, workers, resources, retries, priority)
+        spec = task_spec(
+            packed.digest, workers, resources, retries, priority, allow_other_workers, platform, memory_limit
+        )
         arguments, needs = pack_arguments(args, kwargs)
         name = checked_key(key) if key is not None else self._key(packed, arguments if pure else None)
         (record,) = session.submit([(spec, name, arguments, needs)], {packed.digest: packed.blob})
@@ -204,6 +214,9 @@ class Client:
         resources: Mapping[str, float] | None = None,
         retries: int = 0,
         priority: int = 0,
+        allow_other_workers: bool = False,
+        platform: str | None = None,
+        memory_limit: str | int | None = None,
         pure: bool = True,
         **kwargs: Any,
     ) -> FutureSequence:
@@ -218,7 +231,9 @@ class Client:
         """
         session = self._live()
         packed = self._functions.pack(function)
-        spec = task_spec(packed, workers, resources, retries, priority)
+        spec = task_spec(
+            packed.digest, workers, resources, retries, priority, allow_other_workers, platform, memory_limit
+        )
         blobs = {packed.digest: packed.blob}
         prefix = checked_key(key) if isinstance(key, str) else None
         given = None if key is None or isinstance(key, str) else iter(key)
@@ -261,46 +276,6 @@ class Client:
         futures = {key: Future(session, session.table.records[names[key]]) for key in wanted}
         return self.gather(shaped_like(keys, futures))
 
-    def gather(self, futures: Any, errors: str = "raise") -> Any:
-        """Results of futures, in the same structure (list, tuple, dict, set, nested); other values stay as they are.
-
-        Args:
-            futures: an iterator or a view of a dict counts as a list.
-            errors: ``'raise'``: raise the first error; ``'skip'``: leave failed ones out of the structure.
-        Raises:
-            As `Future.result`.
-        """
-        if errors not in ("raise", "skip"):
-            raise ValueError(f"errors={errors!r}: use 'raise' or 'skip'")
-        session = self._live()
-        futures = listed(futures)
-        records = records_in(session, futures)
-        if self.asynchronous:
-
-            async def later() -> Any:
-                await session.wait_settled_async(records, None)
-                values = await session.values_async(records, errors == "skip")
-                return filled(futures, values)
-
-            return later()
-        session.wait_settled(records, None)
-        return filled(futures, session.values_now(records, errors == "skip"))
-
-    def scatter(self, data: Any, workers: str | Iterable[str] | None = None) -> Any:
-        """Put data on the workers, spread by their threads; futures in the same shape.
-
-        Args:
-            data: a list, tuple, set, range or iterator (a list of futures comes back), a dict (a dict; its keys name
-                the data, and a key that this client holds already keeps its value), or any one object (a future).
-            workers: only these addresses.
-        Raises:
-            UnpicklableError: an object cannot be sent. WorkerStartError: no worker is there.
-        Scattered data has no recipe: if its workers die it is lost.
-        """
-        return self._finish(
-            self._scatter(list(data) if isinstance(data, (range, Iterator)) else data, named_workers(workers))
-        )
-
     def cancel(self, futures: Any, force: bool = False, reason: str | None = None) -> Any:
         """Stop tasks and all that depend on them, for every client; their futures become cancelled.
 
@@ -316,20 +291,6 @@ class Client:
         return None
 
     # ------------------------------------------------------------ looking
-
-    def ncores(self, workers: str | Iterable[str] | None = None) -> Any:
-        """``{address: threads}`` of all workers, or of these."""
-        return self._finish(self._live().ask("ncores", workers=named_workers(workers)))
-
-    nthreads = ncores
-
-    def who_has(self, futures: Any = None) -> Any:
-        """``{key: [addresses]}`` of these futures' results, or of all."""
-        return self._finish(self._live().ask("who_has", keys=self._keys_of(futures)))
-
-    def has_what(self, workers: str | Iterable[str] | None = None) -> Any:
-        """``{address: [keys]}`` of these workers, or of all."""
-        return self._finish(self._live().ask("has_what", workers=named_workers(workers)))
 
     def scheduler_info(self) -> Any:
         """What the scheduler tells of itself and its workers: ``type id address pid started workers tasks``."""
@@ -410,35 +371,6 @@ class Client:
         if arguments is None:
             return f"{packed.name}-{self.id[-12:]}-{counter()}"
         return pure_key(packed, arguments)
-
-    def _keys_of(self, futures: Any) -> list[str] | None:
-        return None if futures is None else [record.key for record in records_in(self._live(), [futures])]
-
-    async def _scatter(self, data: Any, workers: list[str] | None) -> Any:
-        session = self._live()
-        if isinstance(data, dict):
-            values = {checked_key(key): value for key, value in data.items()}
-        else:
-            many = data if isinstance(data, (list, tuple, set, frozenset)) else [data]
-            values = {f"{type(value).__name__}-{self.id[-12:]}-{counter()}": value for value in many}
-        futures: dict[str, Future] = {}
-        records: list[KeyRecord] = []
-        news: dict[str, Any] = {}
-        for key, value in values.items():
-            record, is_news = session.want(key)
-            records.append(record)
-            futures[key] = Future(session, record)
-            if is_news:
-                news[key] = value
-        if news:
-            holders = scattering.place(len(news), await session.ask("ncores", workers=None), workers)
-            await scattering.put(session, news, holders)
-        await session.wait_settled_async(records, self._timeout_s + CLOSE_TIMEOUT_S)
-        if isinstance(data, dict):
-            return futures
-        return (
-            list(futures.values()) if isinstance(data, (list, tuple, set, frozenset)) else next(iter(futures.values()))
-        )
 
 
 def get_client() -> Client:

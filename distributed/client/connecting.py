@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import socket
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from distributed.calls import exchange
 from distributed.client.session import Session
 from distributed.comm.addresses import Address, is_loopback, parse_address
 from distributed.comm.connect import connect_address
+from distributed.comm.stream import Stream
 from distributed.config import SCHEDULER_PORT
-from distributed.errors import ConnectTimeoutError, SchedulerFileError
+from distributed.errors import ConnectTimeoutError, ProtocolError, SchedulerFileError
 from distributed.versions import versions_here, warn_of_mismatch
 
 __all__ = ["connect_session", "find_by_file", "find_scheduler", "read_scheduler_file"]
@@ -89,25 +91,44 @@ async def connect_session(
         DistributedWarning: Python or a package differs between here, scheduler and workers.
     """
     try:
-        stream = await connect_address(address, timeout_s)
+        stream, hello = await _introduce(client.id, address, timeout_s, None)
     except ConnectTimeoutError:
         stale = None if scheduler_file is None else describe_stale_file(scheduler_file)
-        raise stale or ConnectTimeoutError(
-            address, timeout_s, "is a scheduler running there? Start one with `dscheduler`"
-        ) from None
-    session = Session(client, asyncio.get_running_loop(), client.asynchronous)
+        if stale is None:
+            raise
+        raise stale from None
+
+    def reconnect(timeout_s: float, told: list[Any]) -> Coroutine[Any, Any, tuple[Stream, dict[str, Any]]]:
+        if getattr(client.cluster, "status", "") == "closed":
+            raise ProtocolError("the cluster has ended")
+        return _introduce(client.id, address, timeout_s, told)
+
+    session = Session(client, asyncio.get_running_loop(), client.asynchronous, reconnect)
+    session.start(stream, hello)
+    warn_of_mismatch({"this client": versions_here(), "the scheduler": hello["versions"], **hello["worker_versions"]})
+    return session
+
+
+async def _introduce(
+    client_id: str, address: str, timeout_s: float, told: list[Any] | None
+) -> tuple[Stream, dict[str, Any]]:
+    """A stream of the scheduler that knows us now, and its answer; `told` as for `ClientSessions.serve`."""
+    try:
+        stream = await connect_address(address, timeout_s)
+    except ConnectTimeoutError:
+        reason = "is a scheduler running there? Start one with `dscheduler`"
+        raise ConnectTimeoutError(address, timeout_s, reason) from None
+    request = {"op": "register_client", "client": client_id, "versions": versions_here()}
     try:
         async with asyncio.timeout(timeout_s):
-            hello = await exchange(stream, {"op": "register_client", "client": client.id, "versions": versions_here()})
+            hello = await exchange(stream, request if told is None else {**request, "session": told})
     except TimeoutError:
         stream.close()
         raise ConnectTimeoutError(address, timeout_s, "it accepted the connection but does not answer") from None
     except BaseException:
         stream.close()
         raise
-    session.start(stream)
-    warn_of_mismatch({"this client": versions_here(), "the scheduler": hello["versions"], **hello["worker_versions"]})
-    return session
+    return stream, hello
 
 
 def _is_listened_on(address: Address) -> bool:

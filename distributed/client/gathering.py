@@ -80,5 +80,6 @@ async def _fetch_from(session: Any, worker: str, keys: list[str]) -> dict[str, A
         answer = await session.worker(worker).get_data(keys=keys)
     except (CommClosedError, ConnectTimeoutError, AuthenticationError):
         # Gone, or out of our reach: the scheduler may reach it. If not, the next attempt asks who else has them.
+        session.forget_worker(worker)
         answer = await session.ask("gather", keys=keys)
     return dict(answer)

@@ -7,21 +7,23 @@ import operator
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from distributed.client.packing import PackedFunction
 from distributed.errors import BadRequestError
 from distributed.ids import is_key
 from distributed.messages import TaskSpec
+from distributed.units import parse_nbytes
 
 __all__ = ["checked_key", "named_workers", "task_spec"]
 
 INTEGER_MAX = 2**31  # what messages can carry, and nobody needs more
+NBYTES_MAX = 2**62
+PLATFORM_LENGTH_MAX = 200
 
 
 def task_spec(
-    packed: PackedFunction, workers: str | Iterable[str] | None, resources: Mapping[str, float] | None,
-    retries: int, priority: int,
+    digest: bytes, workers: str | Iterable[str] | None, resources: Mapping[str, float] | None,
+    retries: int, priority: int, allow_other_workers: bool, platform: str | None, memory_limit: str | int | None,
 ) -> TaskSpec:  # fmt: skip
-    """What calls of `packed` with these options share.
+    """What calls of the function named by `digest` share that have these options.
 
     Raises:
         BadRequestError: an option of the wrong kind. ValueError: a number out of its bounds.
@@ -33,14 +35,28 @@ def task_spec(
         raise BadRequestError(f"workers={workers!r}: one or more addresses, names or hosts, each a text")
     if resources is not None and not (isinstance(resources, Mapping) and all(map(_is_amount, resources.items()))):
         raise BadRequestError(f"resources={resources!r}: amounts >= 0 by name, such as {{'GPU': 1}}")
+    if type(allow_other_workers) is not bool or (allow_other_workers and names is None):
+        raise BadRequestError(f"allow_other_workers={allow_other_workers!r}: True or False, and only with workers=")
+    if platform is not None and not (isinstance(platform, str) and 0 < len(platform) <= PLATFORM_LENGTH_MAX):
+        raise BadRequestError(f"platform={platform!r}: a tag of workers, such as 'linux' or 'linux-*'")
     return TaskSpec(
-        packed.digest,
+        digest,
         priority,
         retries,
         True,
         None if names is None else tuple(sorted(names)),
         None if resources is None else tuple(sorted((name, float(amount)) for name, amount in resources.items())),
+        allow_other_workers,
+        platform,
+        None if memory_limit is None else _nbytes("memory_limit", memory_limit),
     )
+
+
+def _nbytes(name: str, value: Any) -> int:
+    number = parse_nbytes(value, name) if isinstance(value, (str, int, float)) and type(value) is not bool else 0
+    if not 0 < number < NBYTES_MAX:
+        raise ValueError(f"{name}={value!r}: more than 0 bytes, such as '2GiB'")
+    return number
 
 
 def _is_amount(entry: tuple[Any, Any]) -> bool:

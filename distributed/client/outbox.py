@@ -56,6 +56,12 @@ class Outbox:
         """These did not leave after all: they are added again with the next tasks that need them."""
         self._sent.difference_update(functions)
 
+    def clear(self) -> None:
+        """Forget what waits, and what has left: the next scheduler knows nothing."""
+        self._items.clear()
+        self._functions.clear()
+        self._sent.clear()
+
     def put_back(self, messages: Sequence[Message]) -> None:
         """Messages that leave next, in this order."""
         self._items.extendleft(reversed(messages))

@@ -29,12 +29,13 @@ class KeyRecord:
         holders: futures and sequences that refer to it; at 0 it is released. Changed under the session's lock.
         payload: the small result, only when FINISHED and sent inline; None: ask the workers.
         failure: only when ERROR.
-        reason: only when CANCELLED.
+        reason: only when CANCELLED, and when LOST because the scheduler has forgotten us.
         is_cancelling: only when PENDING: somebody here asked to cancel it, so only the answer to that decides it.
+        is_unsent: only when ERROR: it could not be sent, so the scheduler has never heard of it.
         waiters: called with the record, once, on the loop, when it is no longer PENDING; None: nobody waits.
     """
 
-    __slots__ = ("failure", "holders", "is_cancelling", "key", "payload", "reason", "status", "waiters")
+    __slots__ = ("failure", "holders", "is_cancelling", "is_unsent", "key", "payload", "reason", "status", "waiters")
 
     def __init__(self, key: str) -> None:
         self.key = key
@@ -44,6 +45,7 @@ class KeyRecord:
         self.failure: Failure | None = None
         self.reason = ""
         self.is_cancelling = False
+        self.is_unsent = False
         self.waiters: list[Callable[[KeyRecord], Any]] | None = None
 
 

@@ -52,4 +52,5 @@ async def _put(session: Any, holder: str, batch: dict[str, Any]) -> None:
     try:
         await session.worker(holder).put_data(client=session.client.id, data=batch)
     except (ConnectTimeoutError, AuthenticationError):
+        session.forget_worker(holder)
         await session.ask("scatter", data=batch, client=session.client.id, workers=[holder])

@@ -17,44 +17,41 @@ from typing import Any
 
 from distributed.calls import rpc
 from distributed.client.gathering import fetch
+from distributed.client.link import Reconnect, SchedulerLink
 from distributed.client.loop_thread import run_on
-from distributed.client.outbox import Outbox, Task
+from distributed.client.outbox import Task
 from distributed.client.records import KeyRecord, Status
 from distributed.client.table import KeyTable
 from distributed.comm.stream import Stream
 from distributed.errors import (
     CancelledError,
     CommClosedError,
+    ConnectTimeoutError,
     DistributedError,
     LostDataError,
-    ProtocolError,
+    SessionLostError,
 )
 from distributed.messages import (
-    SCHEDULER,
     CancelKeys,
     KeysCancelled,
     KeysDone,
     KeysFailed,
     KeysLost,
-    Message,
     Payload,
     ReleaseKeys,
-    ServerClosing,
-    SubmitTasks,
 )
-from distributed.protocol.codec import ErrorReply
 from distributed.protocol.failure import exception_from_failure
 from distributed.protocol.serialize import loads_payload
 from distributed.security.keys import keyring
 from distributed.security.permissions import WORKER
 from distributed.versions import all_versions, warn_of_mismatch
-from distributed.wire import from_wire, halves
 
 __all__ = ["Session", "call_on"]
 
 logger = logging.getLogger(__name__)
 
-FLUSH_TIMEOUT_S = 5.0  # for what was submitted to leave when the client is closed
+WORKERS_MAX = 256  # connected to at once
+ASK_ATTEMPTS_MAX = 3  # of a call whose connection breaks
 
 
 class Session:
@@ -65,7 +62,7 @@ class Session:
         asynchronous: waiting methods return awaitables.
     """
 
-    def __init__(self, client: Any, loop: asyncio.AbstractEventLoop, asynchronous: bool) -> None:
+    def __init__(self, client: Any, loop: asyncio.AbstractEventLoop, asynchronous: bool, reconnect: Reconnect) -> None:
         self.client = client
         self.asynchronous = asynchronous
         self.loop = loop
@@ -73,56 +70,63 @@ class Session:
         self.table = KeyTable()  # its lock also guards the order of the outbox
         self.scheduler: rpc | None = None
         self._workers: dict[str, rpc] = {}
-        self._stream: Stream | None = None
-        self._outbox = Outbox()
         self._released: deque[Sequence[str]] = deque()
-        self._awake = False
+        self._releasing = threading.RLock()  # so that nobody submits between taking from it and letting go
         self._callbacks: ThreadPoolExecutor | None = None
-        self._end: DistributedError | None = None  # why nothing can be asked any more
-        self._handlers: dict[type, Callable[[Any], None]] = {
+        handlers: dict[type, Callable[[Any], None]] = {
             KeysDone: self.table.on_done,
             KeysFailed: self.table.on_failed,
             KeysCancelled: self.table.on_cancelled,
             KeysLost: self.table.on_lost,
-            ServerClosing: self._on_server_closing,
         }
+        self.link = SchedulerLink(self.table, handlers, reconnect, self._drop_released)
 
-    def start(self, stream: Stream) -> None:
+    def start(self, stream: Stream, hello: dict[str, Any]) -> None:
         """Begin; on the loop, before anything else is awaited, or messages are lost."""
-        self._stream = stream
         self.scheduler = rpc(stream.peer.address)
-        stream.set_close_callback(self._on_close)
-        stream.set_message_handler(self._on_message)
+        self.link.start(stream, hello)
 
     async def close(self) -> None:
         """Send what is waiting and end; on the loop. Futures not decided become CommClosedError."""
-        self._finish(CommClosedError(self.scheduler_address, "this client was closed"))
-        if self._stream is not None and not self._stream.closed():
-            self._flush()
-            try:
-                async with asyncio.timeout(FLUSH_TIMEOUT_S):
-                    await self._stream.close_after_flush()
-            except TimeoutError:
-                self._stream.close()  # a scheduler that does not read
-        for link in (self.scheduler, *self._workers.values()):
-            if link is not None:
-                await link.close()
+        await self.link.close()
+        for server in (self.scheduler, *self._workers.values()):
+            if server is not None:
+                await server.close()
         if self._callbacks is not None:
             self._callbacks.shutdown(wait=False)
 
-    def is_open(self) -> bool:
-        """Whether there is somebody to ask."""
-        return self._end is None
+    @property
+    def status(self) -> str:
+        """``'running'``; ``'connecting'``: the connection broke and is being made again; ``'closed'``."""
+        if self.link.end is not None:
+            return "closed"
+        return "running" if self.link.is_connected else "connecting"
 
     @property
     def scheduler_address(self) -> str:
         """Canonical address of the scheduler."""
-        return self._stream.peer.address if self._stream is not None else "the scheduler"
+        return self.link.address
 
     async def ask(self, op: str, **keywords: Any) -> Any:
-        """Call an op of the scheduler, from any loop; errors as `rpc`."""
+        """Call an op of the scheduler, from any loop; again if the connection breaks, so only ops that bear it.
+
+        Errors as `rpc`.
+        """
         if asyncio.get_running_loop() is not self.loop:
             return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self.ask(op, **keywords), self.loop))
+        attempts_left = ASK_ATTEMPTS_MAX
+        while True:
+            await self.link.wait_connected()
+            try:
+                return await self.ask_once(op, **keywords)
+            except (CommClosedError, ConnectTimeoutError):
+                attempts_left -= 1
+                self._check_open()
+                if not attempts_left:
+                    raise
+
+    async def ask_once(self, op: str, **keywords: Any) -> Any:
+        """Call an op of the scheduler, on the loop, connected or not; errors as `rpc`."""
         self._check_open()
         assert self.scheduler is not None
         return await self.scheduler.call(op, **keywords)
@@ -149,7 +153,7 @@ class Session:
     def release(self, keys: Sequence[str]) -> None:
         """One holder of each of `keys` is gone. From any thread, even inside garbage collection: takes no lock."""
         self._released.append(keys)
-        self._wake()
+        self.link.wake()
 
     def submit(self, tasks: Sequence[Task], functions: dict[bytes, Payload]) -> list[KeyRecord]:
         """Queue tasks for the scheduler; each key gets one holder more.
@@ -159,36 +163,51 @@ class Session:
         Raises:
             CommClosedError: the client or the scheduler is closed.
         """
+        self._drop_released()
         records: list[KeyRecord] = []
         with self.table.lock:
             self._check_open()
-            admit, outbox = self.table.admit, self._outbox
+            admit, outbox = self.table.admit, self.link.outbox
             outbox.add_functions(functions)
             for task in tasks:
                 record, is_news = admit(task[1])
                 if is_news:
                     outbox.append(task)
                 records.append(record)
-        self._wake()
+        self.link.wake()
         return records
 
     def submit_graph(self, tasks: Sequence[Task], functions: dict[bytes, Payload]) -> None:
         """`submit` for tasks with new keys, each after those it depends on; only wanted ones get a holder."""
+        self._drop_released()
         with self.table.lock:
             self._check_open()
-            self._outbox.add_functions(functions)
+            self.link.outbox.add_functions(functions)
             if tasks:
-                self._outbox.append_graph(tasks)
+                self.link.outbox.append_graph(tasks)
             for task in tasks:
                 if task[0].wanted:
                     self.table.admit(task[1])
-        self._wake()
+        self.link.wake()
+
+    def release_record(self, record: KeyRecord) -> None:
+        """One holder of this one is gone."""
+        self.release([record.key])
+
+    def hold(self, key: str) -> KeyRecord:
+        """One holder more of a key that somebody here holds; ValueError if nobody does."""
+        self._check_open()
+        try:
+            return self.table.hold(key)
+        except KeyError:
+            raise ValueError(f"{key} was released: nobody holds it any more") from None
 
     def want(self, key: str) -> tuple[KeyRecord, bool]:
         """A holder of a key whose data is to go to a worker; and whether it is news, or is there already.
 
         The scheduler will say when it is there.
         """
+        self._drop_released()
         with self.table.lock:
             self._check_open()
             return self.table.admit(key)
@@ -197,9 +216,12 @@ class Session:
         """Ask the scheduler to cancel; the records settle when it answers, whatever they were before."""
         with self.table.lock:
             self._check_open()
-            self.table.begin_cancelling(records)
-            self._outbox.append(CancelKeys([record.key for record in records], force, reason))
-        self._wake()
+            keys, decided = self.table.begin_cancelling(records, reason or f"cancelled by {self.client.id}")
+            if keys:
+                self.link.outbox.append(CancelKeys(keys, force, reason))
+        self.link.wake()
+        if decided:
+            call_on(self.loop, self.table.settle, decided)
 
     # ------------------------------------------------------------ waiting
 
@@ -271,7 +293,7 @@ class Session:
         if record.status is Status.CANCELLED:
             return CancelledError(f"{record.key}: {record.reason or 'cancelled'}")
         if record.status is Status.LOST:
-            return self._ended() or LostDataError(record.key)
+            return self._ended() or self._loss_of(record)
         return None
 
     def raise_error(self, record: KeyRecord) -> None:
@@ -324,10 +346,23 @@ class Session:
     def worker(self, address: str) -> rpc:
         """The connection with a worker; on the loop."""
         if address not in self._workers:
+            self._close_spare_workers()
             # As a worker, if we may: one that was given the key of its role only could not check that we are a client.
             role = WORKER if WORKER in keyring().key_by_role else None
             self._workers[address] = rpc(address, role=role)
         return self._workers[address]
+
+    def forget_worker(self, address: str) -> None:
+        """It is gone, or out of reach; on the loop."""
+        server = self._workers.pop(address, None)
+        if server is not None:
+            server.close_streams()
+
+    def _close_spare_workers(self) -> None:
+        """Workers come and go: of many that were asked, those asked first and not in use are let go."""
+        for address, server in list(self._workers.items())[: max(0, len(self._workers) + 1 - WORKERS_MAX)]:
+            if all(server.streams.values()):  # no call waits for an answer
+                self.forget_worker(address)
 
     def run(self, coroutine: Any, timeout_s: float | None = None) -> Any:
         """Run a coroutine on the loop and wait for it in this thread. Raises TimeoutError."""
@@ -349,87 +384,28 @@ class Session:
         except RuntimeError:  # shut down
             _call_back(callback, future)
 
-    # ------------------------------------------------------------ sending, on the loop
+    # ------------------------------------------------------------ private
 
-    def _wake(self) -> None:
-        if self._awake:
-            return
-        self._awake = True
-        try:
-            self.loop.call_soon_threadsafe(self._flush)
-        except RuntimeError:  # the loop has ended, as it may before the last future is collected
-            return
+    def _drop_released(self) -> None:
+        """What was released before is let go before anything else is said; from any thread."""
+        with self._releasing:
+            while self._released:
+                waited_for = self.table.drop(self._released.popleft(), self._tell_released)
+                if waited_for:
+                    call_on(self.loop, self.table.settle, waited_for)
 
-    def _flush(self) -> None:
-        self._awake = False
-        while self._released:
-            self._let_go(self._released.popleft())
-        if self._stream is None or self._stream.closed():
-            return
-        while (message := self._outbox.next_message()) is not None:
-            try:
-                self._stream.write_plain_nowait(message.to_wire())
-            except CommClosedError:
-                return  # _on_close tells everybody
-            except DistributedError as error:
-                self._retry_smaller(message, error)
+    def _tell_released(self, keys: list[str]) -> None:
+        if self.link.end is None:
+            self.link.outbox.append(ReleaseKeys(keys))
 
-    def _let_go(self, keys: Sequence[str]) -> None:
-        def tell(gone: list[str]) -> None:
-            if self._end is None:
-                self._outbox.append(ReleaseKeys(gone))
-
-        self.table.let_go(keys, tell)
-
-    def _retry_smaller(self, message: Message, error: DistributedError) -> None:
-        """A message is over a limit: it is cut, so that only those tasks fail that do not fit by themselves."""
-        parts = halves(message)
-        if parts:
-            self._outbox.put_back(parts)
-            return
-        logger.warning("%s could not be sent: %s", message.op, error)
-        if isinstance(message, SubmitTasks):
-            self._outbox.unsend_functions(message.functions)
-            failure = [f"distributed.errors.{type(error).__name__}", str(error), "", None]
-            self.table.on_failed(KeysFailed(message.keys, [failure] * len(message.keys)))
-
-    # ------------------------------------------------------------ receiving, on the loop
-
-    def _on_message(self, wire: Any) -> None:
-        assert self._stream is not None
-        try:
-            if isinstance(wire, ErrorReply):
-                raise ProtocolError(f"the scheduler closed the connection: {wire['text']}")
-            message = from_wire(wire, SCHEDULER)
-            handler = self._handlers.get(type(message))
-            if handler is None:
-                raise ProtocolError(f"a client does not serve {message.op!r}")
-        except ProtocolError as error:
-            self._finish(error)
-            self._stream.close()
-            return
-        handler(message)
-
-    def _on_server_closing(self, message: ServerClosing) -> None:
-        self._finish(CommClosedError(self.scheduler_address, f"the scheduler ended: {message.reason}"))
-
-    def _on_close(self) -> None:
-        reason = self._stream.error if self._stream is not None else None
-        text = reason.reason if isinstance(reason, CommClosedError) else str(reason)
-        self._finish(CommClosedError(self.scheduler_address, f"the scheduler is gone ({text})"))
-
-    # ------------------------------------------------------------ the end
-
-    def _finish(self, error: DistributedError) -> None:
-        if self._end is not None:
-            return
-        with self.table.lock:
-            self._end = error
-        self.table.lose_pending()
+    def _loss_of(self, record: KeyRecord) -> DistributedError:
+        if record.reason:
+            return SessionLostError(self.scheduler_address, record.reason, record.key)
+        return LostDataError(record.key)
 
     def _ended(self) -> CommClosedError | None:
         """What to tell whoever wants something after the end: an exception of his own."""
-        end = self._end
+        end = self.link.end
         return None if end is None else CommClosedError(self.scheduler_address, getattr(end, "reason", str(end)))
 
     def _check_open(self) -> None:

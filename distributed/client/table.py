@@ -6,6 +6,7 @@ What the scheduler says changes records on the loop; users hold, release and wai
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -28,6 +29,8 @@ class KeyTable:
     def __init__(self) -> None:
         self.records: dict[str, KeyRecord] = {}
         self.lock = threading.Lock()
+        self._fading: dict[str, int | None] = {}
+        self._fading_by_number: deque[tuple[int, list[str]]] = deque()
 
     # ------------------------------------------------------------ what users hold
 
@@ -55,6 +58,10 @@ class KeyTable:
 
         Both under the lock: if somebody submits such a key again meanwhile, the scheduler must hear of that later.
         """
+        self.settle(self.drop(keys, tell))
+
+    def drop(self, keys: Sequence[str], tell: Callable[[list[str]], object]) -> list[KeyRecord]:
+        """`let_go` for other threads than the loop's: answers which records are to be settled there."""
         gone: list[str] = []
         waited_for: list[KeyRecord] = []
         with self.lock:
@@ -67,6 +74,8 @@ class KeyTable:
                     continue
                 del self.records[key]
                 gone.append(key)
+                if record.status is Status.PENDING:
+                    self._fading[key] = None
                 if record.payload is None and record.failure is None and record.status is not Status.LOST:
                     # Whoever released it by hand and asks for it later must not wait for ever.
                     record.status, record.reason = Status.CANCELLED, "it was released here"
@@ -74,15 +83,54 @@ class KeyTable:
                         waited_for.append(record)
             if gone:
                 tell(gone)
-        self.settle(waited_for)
+        return waited_for
 
-    def begin_cancelling(self, records: Iterable[KeyRecord]) -> None:
-        """Whatever they were, these are PENDING until the scheduler has answered. The caller has the lock."""
+    def begin_cancelling(self, records: Iterable[KeyRecord], reason: str) -> tuple[list[str], list[KeyRecord]]:
+        """Whatever they were, these are PENDING until the scheduler has answered. The caller has the lock.
+
+        Returns:
+            The keys to ask the scheduler about, and the records that are decided now, to be settled without the lock.
+        """
+        asked: list[str] = []
+        decided: list[KeyRecord] = []
         for record in records:
-            is_ours = self.records.get(record.key) is record
-            if is_ours and record.status is not Status.CANCELLED and record.status is not Status.LOST:
+            if record.status is Status.CANCELLED or record.status is Status.LOST:
+                continue  # the scheduler has forgotten it
+            if self.records.get(record.key) is not record:
+                asked.append(record.key)
+                continue
+            record.payload = record.failure = None
+            if record.is_unsent:
+                record.status, record.reason, record.is_unsent = Status.CANCELLED, reason, False
+                decided.append(record)
+            else:
                 record.status, record.is_cancelling = Status.PENDING, True
-                record.payload = record.failure = None
+                asked.append(record.key)
+        return asked, decided
+
+    # ------------------------------------------------------------ keys that were released undecided
+
+    # The scheduler may have answered already when it hears that a key is released. Were the key submitted again at
+    # once, that answer would settle the new task. So answers are ignored until it has confirmed the release.
+
+    def fade(self, keys: Sequence[str], number: int) -> bool:
+        """The release of `keys` left as the message `number`; whether its confirmation is waited for."""
+        with self.lock:
+            fading = [key for key in keys if key in self._fading]
+            for key in fading:
+                self._fading[key] = number
+            if fading:
+                self._fading_by_number.append((number, fading))
+        return bool(fading)
+
+    def confirmed(self, count: int) -> None:
+        """The scheduler has taken `count` messages: answers from now on are about what was submitted after them."""
+        with self.lock:
+            while self._fading_by_number and self._fading_by_number[0][0] <= count:
+                number, keys = self._fading_by_number.popleft()
+                for key in keys:
+                    if self._fading.get(key) == number:
+                        del self._fading[key]
 
     # ------------------------------------------------------------ waiting
 
@@ -128,9 +176,10 @@ class KeyTable:
         """Results exist."""
         records, settled = self.records, []
         with self.lock:
+            fading = self._fading
             for key, payload in zip(message.keys, message.results, strict=True):
                 record = records.get(key)
-                if record is not None and not record.is_cancelling:
+                if record is not None and not record.is_cancelling and not (fading and key in fading):
                     record.status = Status.FINISHED
                     record.payload = payload
                     record.failure = None
@@ -142,6 +191,11 @@ class KeyTable:
         """Tasks raised."""
         for key, failure in zip(message.keys, message.failures, strict=True):
             self._decide(key, Status.ERROR, failure=failure)
+
+    def fail_unsent(self, keys: Iterable[str], failure: Failure) -> None:
+        """Tasks that no message can carry: they fail here, and the scheduler hears nothing of them."""
+        for key in keys:
+            self._decide(key, Status.ERROR, failure=failure, is_unsent=True)
 
     def on_cancelled(self, message: KeysCancelled) -> None:
         """Somebody cancelled."""
@@ -157,7 +211,7 @@ class KeyTable:
             with self.lock:
                 record = self.records.get(key)
                 if record is not None and record.status is Status.FINISHED and record.payload is None:
-                    record.status = Status.PENDING
+                    record.status = Status.PENDING  # one that fades is not FINISHED
 
     def lose_pending(self) -> None:
         """Nobody will decide what is pending: the connection has ended."""
@@ -167,11 +221,24 @@ class KeyTable:
                 record.status, record.is_cancelling = Status.LOST, False
         self.settle(pending)
 
-    def _decide(self, key: str, status: Status, failure: Failure | None = None, reason: str = "") -> None:
+    def lose_session(self, reason: str) -> list[KeyRecord]:
+        """The scheduler has forgotten us: all is lost that has not come here. The caller has the lock, then settles."""
+        lost: list[KeyRecord] = []
+        self._fading.clear()
+        self._fading_by_number.clear()
+        for record in self.records.values():
+            if record.status is Status.PENDING or (record.status is Status.FINISHED and record.payload is None):
+                record.status, record.reason, record.is_cancelling = Status.LOST, reason, False
+                lost.append(record)
+        return lost
+
+    def _decide(
+        self, key: str, status: Status, failure: Failure | None = None, reason: str = "", is_unsent: bool = False
+    ) -> None:
         with self.lock:
             record = self.records.get(key)
-            if record is None or (record.is_cancelling and status is not Status.CANCELLED):
+            if record is None or key in self._fading or (record.is_cancelling and status is not Status.CANCELLED):
                 return
             record.status, record.failure, record.reason, record.payload = status, failure, reason, None
-            record.is_cancelling = False
+            record.is_cancelling, record.is_unsent = False, is_unsent
         self.settle([record])

@@ -1,7 +1,8 @@
 """The process behind `LocalCluster`: forks a scheduler and workers, and ends them with its parent.
 
 It reads one JSON line of options from stdin, answers with one JSON line on the descriptor they name, and serves until
-stdin is closed or its parent is gone. Its stdout is the parent's: what tasks print is seen there.
+stdin is closed or its parent is gone. Each further line, a list of workers' options, starts these workers and is
+answered by a line too. Its stdout is the parent's: what tasks print is seen there.
 """
 
 from __future__ import annotations
@@ -52,13 +53,9 @@ def main() -> None:
 async def _serve(options: dict[str, Any], zygote: Zygote) -> int:
     zygote.attach()
     parent_gone = asyncio.Event()
-    loop = asyncio.get_running_loop()
-
-    def on_closed() -> None:
-        loop.remove_reader(sys.stdin.fileno())  # it stays readable
-        parent_gone.set()
-
-    loop.add_reader(sys.stdin.fileno(), on_closed)
+    wishes: asyncio.Queue[str] = asyncio.Queue()  # the parent waits for each answer
+    listening = asyncio.ensure_future(read_lines(os.dup(sys.stdin.fileno()), wishes.put_nowait))
+    listening.add_done_callback(lambda done: parent_gone.set())
     watching = asyncio.ensure_future(_watch_parent(parent_gone))
     try:
         started = await _unless(parent_gone, _start_all(options, zygote))
@@ -66,13 +63,15 @@ async def _serve(options: dict[str, Any], zygote: Zygote) -> int:
             return 1  # nobody is left to serve; what was started ends with us
         scheduler, hello, nannies = started
     except Exception as error:  # the boundary: whatever it is, the parent must hear of it
-        text = str(error) if isinstance(error, DistributedError) else f"{type(error).__name__}: {error}"
-        report(options["answer"], {"error": text})
+        report(options["answer"], {"error": _text_of(error)})
         return 1
     report(options["answer"], {**hello, "workers": [nanny.worker_address for nanny in nannies]})
     scheduler.ended.add_done_callback(lambda ended: parent_gone.set())
+    starting = asyncio.ensure_future(_start_more(wishes, nannies, hello["address"], options, zygote))
     await parent_gone.wait()
-    watching.cancel()
+    for task in (watching, starting, listening):
+        task.cancel()
+    await asyncio.wait([starting])
     await asyncio.gather(*(nanny.close("the cluster ends") for nanny in nannies))
     scheduler.terminate()
     try:
@@ -86,11 +85,35 @@ async def _serve(options: dict[str, Any], zygote: Zygote) -> int:
 async def _start_all(options: dict[str, Any], zygote: Zygote) -> tuple[Child, dict[str, Any], list[Nanny]]:
     """Scheduler and workers, when all have met."""
     scheduler, hello = await _start_scheduler(options, zygote)
-    nannies = await asyncio.gather(*(
-        _start_nanny(worker, hello["address"], options, zygote) for worker in options["workers"]
-    ))  # fmt: skip
+    return scheduler, hello, await _start_nannies(options["workers"], hello["address"], options, zygote)
+
+
+async def _start_nannies(
+    workers: list[dict[str, Any]], scheduler: str, options: dict[str, Any], zygote: Zygote
+) -> list[Nanny]:
+    """Nannies whose workers have met the scheduler."""
+    nannies = await asyncio.gather(*(_start_nanny(worker, scheduler, options, zygote) for worker in workers))
     await asyncio.gather(*(nanny.wait_registered() for nanny in nannies))
-    return scheduler, hello, nannies
+    return nannies
+
+
+async def _start_more(
+    wishes: asyncio.Queue[str], nannies: list[Nanny], scheduler: str, options: dict[str, Any], zygote: Zygote
+) -> None:
+    """Start what the parent wishes for, one line after the other."""
+    while True:
+        wish = json.loads(await wishes.get())
+        try:
+            more = await _start_nannies(wish, scheduler, options, zygote)
+        except Exception as error:  # the boundary: whatever it is, the parent must hear of it
+            report(options["answer"], {"error": _text_of(error)})
+            continue
+        nannies[:] = [nanny for nanny in nannies if not nanny.finished.done()] + more
+        report(options["answer"], {"workers": [nanny.worker_address for nanny in more]})
+
+
+def _text_of(error: Exception) -> str:
+    return str(error) if isinstance(error, DistributedError) else f"{type(error).__name__}: {error}"
 
 
 async def _unless(event: asyncio.Event, work: Coroutine[Any, Any, Result]) -> Result | None:

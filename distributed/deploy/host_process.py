@@ -9,6 +9,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 import weakref
 from typing import Any
@@ -51,11 +52,30 @@ class HostProcess:
                 raise WorkerStartError(f"the cluster did not start: {hello['error']}")
         except BaseException:
             self.close()
-            raise
-        finally:
             os.close(answer)
+            raise
+        self._answer = answer
+        self._closing_answer = weakref.finalize(self, os.close, answer)
+        self._asking = threading.Lock()
         self.scheduler_address: str = hello["address"]
         self.worker_addresses: list[str] = hello["workers"]
+
+    def start_workers(self, workers: list[dict[str, Any]]) -> None:
+        """Start workers with these options, and wait until the scheduler knows them.
+
+        Raises:
+            WorkerStartError: one did not come up.
+        """
+        assert self._process.stdin is not None
+        with self._asking:
+            try:
+                self._process.stdin.write(json.dumps(workers).encode() + b"\n")
+                self._process.stdin.flush()
+            except (BrokenPipeError, ValueError):
+                raise WorkerStartError("the cluster has ended") from None
+            answer = json.loads(_read_line(self._process, self._answer, START_TIMEOUT_S))
+        if "error" in answer:
+            raise WorkerStartError(f"workers did not start: {answer['error']}")
 
     def is_running(self) -> bool:
         """Whether it has not ended."""
@@ -64,6 +84,8 @@ class HostProcess:
     def close(self) -> None:
         """End all processes and wait for them. May be called twice."""
         self._finalizer()
+        if hasattr(self, "_closing_answer"):
+            self._closing_answer()
 
 
 def _start_host(answer: int) -> subprocess.Popen[bytes]:
@@ -99,6 +121,6 @@ def _read_line(process: subprocess.Popen[bytes], descriptor: int, timeout_s: flo
         chunk = os.read(descriptor, 65536)
         if not chunk:
             code = process.wait()
-            raise WorkerStartError(f"the process of the cluster ended at once, exit code {code}; see its output above")
+            raise WorkerStartError(f"the process of the cluster ended, exit code {code}; see its output above")
         line += chunk
     return line

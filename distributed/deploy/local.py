@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
+from distributed.deploy.adaptive import Adaptive
 from distributed.deploy.host_process import HostProcess
 from distributed.deploy.machine import cores_available, memory_limit_nbytes, split_cores
-from distributed.errors import ConfigError
+from distributed.deploy.scaling import Scaler
+from distributed.errors import CommClosedError, ConfigError
+from distributed.units import parse_seconds
 
 __all__ = ["LocalCluster"]
 
@@ -53,11 +56,13 @@ class LocalCluster:
         self.workers: list[str] = []
         self._processes = processes
         self._backend: Any = None  # HostProcess or ThreadedCluster, while there is one
+        count, self._worker_options = _worker_options(n_workers, threads_per_worker, memory_limit, resources)
         self._options: dict[str, Any] = {
             "log_level": log_level,
             "scheduler": {"listen": {"port": scheduler_port}},
-            "workers": _worker_options(self.name, n_workers, threads_per_worker, memory_limit, resources),
+            "workers": [{**self._worker_options, "name": f"{self.name}-{number}"} for number in range(count)],
         }
+        self._scaler: Scaler | None = None  # once it is needed
         if not asynchronous:
             self._start()
 
@@ -68,11 +73,46 @@ class LocalCluster:
             return "closed" if self.scheduler_address else "created"
         return "running" if self._backend.is_running() else "closed"
 
+    def scale(self, n: int) -> Any:
+        """Have `n` workers; returns (or, if asynchronous, can be awaited) when it is so. Ends `adapt`.
+
+        New workers are like the first ones, with the same share of memory. Of those that are there, the ones that hold
+        least end first, and hand what they hold to others before; running tasks come to their end.
+
+        Args:
+            n: >= 0. With 0 there is nobody to take results: those that are still wanted are computed again when there
+                are workers, scattered data is lost.
+        Raises:
+            WorkerStartError: a worker did not come up. TimeoutError: not within 120 s.
+        """
+        if not isinstance(n, int) or isinstance(n, bool) or n < 0:
+            raise ConfigError("n", n, "a number of workers, 0 or more")
+        return self._finish(self._scale, n)
+
+    def adapt(
+        self, minimum: int = 0, maximum: int | None = None, *, interval: str | float = "1s", wait_count: int = 3
+    ) -> Any:
+        """Let the work decide how many workers there are, until `scale` or `close`.
+
+        More are started at once when there is work for them; some end when fewer would have done for a while. No result
+        is lost: workers hand them on, and the last one stays as long as it holds any.
+
+        Args:
+            minimum, maximum: bounds; maximum None: as many as this machine has cores.
+            interval: time between two looks, such as ``"500ms"``, or seconds.
+            wait_count: looks in a row that must find too many workers before some end.
+        Raises:
+            ConfigError: bounds that contradict each other.
+        """
+        policy = Adaptive(minimum, max(minimum, cores_available()) if maximum is None else maximum, wait_count)
+        interval_s = parse_seconds(interval, "interval")
+        if interval_s <= 0:
+            raise ConfigError("interval", interval, "it must be greater than 0")
+        return self._finish(self._adapt, policy, interval_s)
+
     def close(self) -> Any:
         """End all processes of the cluster and wait for them. May be called twice."""
-        if self.asynchronous:
-            return asyncio.get_running_loop().run_in_executor(None, self._stop)
-        return self._stop()
+        return self._finish(self._stop)
 
     def __enter__(self) -> LocalCluster:
         return self
@@ -109,15 +149,40 @@ class LocalCluster:
         self.scheduler_address = self._backend.scheduler_address
         self.workers = self._backend.worker_addresses
 
+    def _finish(self, work: Callable[..., None], *args: Any) -> Any:
+        if self.asynchronous:
+            return asyncio.get_running_loop().run_in_executor(None, work, *args)
+        return work(*args)
+
+    def _scale(self, count: int) -> None:
+        self.workers = self._scaling().scale(count)
+
+    def _adapt(self, policy: Adaptive, interval_s: float) -> None:
+        self._scaling().adapt(policy, interval_s)
+
+    def _scaling(self) -> Scaler:
+        if self._backend is None:
+            raise CommClosedError(self.scheduler_address, f"the cluster {self.name} is not running")
+        if self._scaler is None:
+            self._scaler = Scaler(self.scheduler_address, self.name, len(self._options["workers"]), self._start_workers)
+        return self._scaler
+
+    def _start_workers(self, names: Sequence[str]) -> None:
+        self._backend.start_workers([{**self._worker_options, "name": name} for name in names])
+
     def _stop(self) -> None:
+        scaler, self._scaler = self._scaler, None
+        if scaler is not None:
+            scaler.close()
         backend, self._backend = self._backend, None
         if backend is not None:
             backend.close()
 
 
 def _worker_options(
-    name: str, n_workers: int | None, nthreads: int | None, memory_limit: str | int | None, resources: Any
-) -> list[dict[str, Any]]:
+    n_workers: int | None, nthreads: int | None, memory_limit: str | int | None, resources: Any
+) -> tuple[int, dict[str, Any]]:
+    """How many workers, and what each of them is like."""
     cores = cores_available()
     if nthreads is not None and nthreads < 1:
         raise ConfigError("threads_per_worker", nthreads, "a worker needs at least one thread")
@@ -128,7 +193,4 @@ def _worker_options(
     if n_workers < 0:
         raise ConfigError("n_workers", n_workers, "it cannot be negative")
     limit = memory_limit_nbytes(memory_limit, 1 / max(1, n_workers))
-    return [
-        {"name": f"{name}-{number}", "nthreads": threads, "memory_limit_nbytes": limit, "resources": resources or {}}
-        for number in range(n_workers)
-    ]
+    return n_workers, {"nthreads": threads, "memory_limit_nbytes": limit, "resources": resources or {}}

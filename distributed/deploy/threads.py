@@ -44,6 +44,10 @@ class ThreadedCluster:
         """Of all workers."""
         return [worker.address for worker in self._workers]
 
+    def start_workers(self, workers: Sequence[dict[str, Any]]) -> None:
+        """Start workers with these options; returns when the scheduler knows them."""
+        self._thread.run(self._start_workers(workers), CLOSE_TIMEOUT_S)
+
     def is_running(self) -> bool:
         """Whether it was not closed."""
         return not self._thread.loop.is_closed()
@@ -60,6 +64,10 @@ class ThreadedCluster:
     async def _start(self, workers: Sequence[dict[str, Any]], listen: dict[str, Any]) -> None:
         self._scheduler = Scheduler()
         self._scheduler.listen(**listen)
+        await self._start_workers(workers)
+
+    async def _start_workers(self, workers: Sequence[dict[str, Any]]) -> None:
+        self._workers = [worker for worker in self._workers if worker.status != "closed"]
         for options in workers:
             self._workers.append(await Worker(self._scheduler.address, **options).start())
 

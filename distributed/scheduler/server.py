@@ -12,7 +12,6 @@ import os
 import time
 from typing import Any
 
-from distributed.calls import write
 from distributed.comm.addresses import parse_address
 from distributed.comm.stream import Stream
 from distributed.config import SCHEDULER_PORT
@@ -21,12 +20,9 @@ from distributed.driver import Driver
 from distributed.errors import BadRequestError, CommClosedError, DistributedError, MessageTooLargeError, ProtocolError
 from distributed.ids import is_key
 from distributed.messages import CLIENT, WORKER, CancelKeys, Message, ServerClosing, WorkerLeaving
-from distributed.protocol.failure import error_reply
 from distributed.scheduler import snapshot
 from distributed.scheduler.effects import AcceptWorker, DropWorker, RefuseWorker, ToClient, ToWorker
 from distributed.scheduler.events import (
-    ClientJoined,
-    ClientLeft,
     FromClient,
     FromWorker,
     Tick,
@@ -36,6 +32,7 @@ from distributed.scheduler.events import (
 )
 from distributed.scheduler.machine import SchedulerMachine
 from distributed.scheduler.proxy import DataProxy
+from distributed.scheduler.sessions import ClientSessions, flushed, reject
 from distributed.scheduler.state import Settings
 from distributed.security.keys import Keyring
 from distributed.versions import all_versions, versions_here
@@ -45,7 +42,6 @@ __all__ = ["Scheduler"]
 
 logger = logging.getLogger(__name__)
 
-FLUSH_TIMEOUT_S = 2.0  # for peers to take the last message
 STDERR_LINES, STDERR_LENGTH_MAX = 20, 500  # of a death certificate: a screen
 
 
@@ -72,8 +68,7 @@ class Scheduler(Server):
         }, tick=Tick, on_failure=self._fail)  # fmt: skip
         self._proxy = DataProxy(self.machine.state)
         self._started = time.time()
-        self._clients: dict[str, Stream] = {}
-        self._client_versions: dict[str, dict[str, str]] = {}
+        self._clients = ClientSessions(self.id, self.driver.handle)
         self._workers: dict[str, Stream] = {}  # of the accepted incarnation at each address
         self._joining: dict[str, tuple[Stream, asyncio.Future[None]]] = {}  # by incarnation, until answered
         self._worker_details: dict[str, dict[str, Any]] = {}  # what the machine has no use for, by address
@@ -111,10 +106,13 @@ class Scheduler(Server):
         self.status = "closed"
         self.driver.stop()
         logger.info("scheduler at %s ends: %s", self.address, reason)
-        streams = [*self._clients.values(), *self._workers.values()]
-        for stream in streams:
+        for client in list(self._clients):
+            self._clients.send(client, ServerClosing(reason))
+        for stream in self._workers.values():
             _send(stream, ServerClosing(reason))
-        await asyncio.wait([asyncio.ensure_future(_flushed(stream)) for stream in streams] or [_nothing()])
+        streams = [*self._clients.streams(), *self._workers.values()]
+        await asyncio.wait([asyncio.ensure_future(flushed(stream)) for stream in streams] or [_nothing()])
+        self._clients.close()
         await self._proxy.close()
         self.stop()
         if not self.finished.done():
@@ -133,31 +131,24 @@ class Scheduler(Server):
 
     # ------------------------------------------------------------ clients
 
-    async def register_client(self, stream: Stream, client: str, versions: dict[str, str] | None = None) -> None:
-        """Turn this stream into a client's: messages of `distributed.messages` both ways until it closes."""
+    async def register_client(
+        self, stream: Stream, client: str, versions: dict[str, str] | None = None, session: list[Any] | None = None
+    ) -> None:
+        """Turn this stream into a client's: messages of `distributed.messages` both ways until it closes.
+
+        A client that was cut off names its session, see `ClientSessions.serve`.
+        """
         _needs_stream(stream)
-        if not is_key(client) or client in self._clients:
+        if not is_key(client):
             raise BadRequestError(f"client {client!r} is no name, or is connected already")
-        given = _texts(versions)
-        self._clients[client] = stream
-        self._client_versions[client] = given
-        try:
-            await write(stream, {
-                "id": self.id,
-                "versions": versions_here(),
-                "worker_versions": {address: details["versions"] for address, details in self._worker_details.items()},
-            })  # fmt: skip
-            self.driver.handle(ClientJoined(client))
-            await _serve(stream, CLIENT, lambda message: self.driver.handle(FromClient(client, message)))
-        finally:
-            del self._clients[client]
-            del self._client_versions[client]
-            self.driver.handle(ClientLeft(client))
+        await self._clients.serve(stream, client, session, {
+            "id": self.id,
+            "versions": versions_here(),
+            "worker_versions": {address: details["versions"] for address, details in self._worker_details.items()},
+        })  # fmt: skip
 
     def _to_client(self, effect: ToClient) -> None:
-        stream = self._clients.get(effect.client)
-        if stream is not None:
-            _send(stream, effect.message)
+        self._clients.send(effect.client, effect.message)
 
     # ------------------------------------------------------------ workers
 
@@ -329,10 +320,7 @@ async def _serve(stream: Stream, sender: str, on_message: Any) -> None:
         try:
             message = from_wire(wire, sender)
         except ProtocolError as error:
-            logger.warning("closing the connection with %s: %s", stream.peer.address, error)
-            stream.set_message_handler(None)
-            _send_wire(stream, error_reply(error, with_pickle=False))
-            asyncio.ensure_future(_close_flushed(stream))  # noqa: RUF006  (ends with the stream)
+            reject(stream, error)
             return
         on_message(message)
 
@@ -374,19 +362,6 @@ def _send_wire(stream: Stream, wire: Any) -> None:
     except DistributedError:
         logger.exception("a message for %s cannot be sent; closing its connection", stream.peer.address)
         stream.close()
-
-
-async def _flushed(stream: Stream) -> None:
-    try:
-        async with asyncio.timeout(FLUSH_TIMEOUT_S):
-            await stream.flush()
-    except (TimeoutError, CommClosedError):
-        return  # it does not read any more; it will see the connection close
-
-
-async def _close_flushed(stream: Stream) -> None:
-    await _flushed(stream)
-    stream.close()
 
 
 def _nothing() -> asyncio.Task[None]:

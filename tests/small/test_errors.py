@@ -37,6 +37,7 @@ EXAMPLES: dict[str, Exception] = {
         errors.ProtocolError("garbage"),
         errors.RemoteError("m.E", "text", "tb"),
         errors.SchedulerFileError("/f", "stale"),
+        errors.SessionLostError("tcp://s:1", "was started anew", "k"),
         errors.StreamingOpError("stream"),
         errors.UnencodableError("set", "wrap it"),
         errors.UnknownOpError("sub", ["add"]),

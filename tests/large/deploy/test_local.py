@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import sys
@@ -10,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from distributed import Client, LocalCluster
-from distributed.errors import ConfigError, WorkerStartError
+from distributed import Client, LocalCluster, wait
+from distributed.errors import CommClosedError, ConfigError, WorkerStartError
+from distributed.testing.functions import slowinc
 from distributed.testing.processes import Processes, wait_until
 
 STRICT = ("-X", "dev", "-W", "error")  # warnings of any kind, unclosed files and the like too, are errors
@@ -113,7 +115,7 @@ future = client.submit(time.sleep, 60)
 
 def test_a_cluster_that_is_dropped_is_ended(processes: Processes) -> None:
     code = """
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, wait
 cluster = LocalCluster(n_workers=1)
 client = Client(cluster)
 print(client.submit(pow, 2, 10).result())
@@ -265,7 +267,7 @@ def test_ctrl_c_while_starting_leaves_nothing(processes: Processes) -> None:
 def test_a_cluster_in_a_loop(processes: Processes) -> None:
     code = """
 import asyncio
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, wait
 
 async def main():
     async with LocalCluster(n_workers=1, asynchronous=True) as cluster:
@@ -287,7 +289,7 @@ asyncio.run(main())
 def test_a_child_that_was_forked_does_not_end_the_cluster_of_its_parent(processes: Processes) -> None:
     code = """
 import os, sys
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, wait
 cluster = LocalCluster(n_workers=1)
 if os.fork() == 0:
     sys.exit()
@@ -352,3 +354,65 @@ def test_a_cluster_of_threads_runs_in_this_process_and_leaves_nothing() -> None:
         assert cluster.status == "running"
     assert cluster.status == "closed"
     wait_until(lambda: threading.active_count() <= before, "the threads are gone")
+
+
+# ---------------------------------------------------------------- more workers and fewer
+
+
+@pytest.mark.parametrize("processes", [True, False])
+def test_a_cluster_is_scaled_up_and_down(processes: bool) -> None:
+    with LocalCluster(n_workers=1, threads_per_worker=1, processes=processes) as cluster, Client(cluster) as client:
+        cluster.scale(3)
+        assert len(cluster.workers) == 3 and sorted(client.ncores()) == sorted(cluster.workers)
+        names = [worker["name"] for worker in client.scheduler_info()["workers"].values()]
+        assert sorted(names) == ["local-0", "local-1", "local-2"]
+        big = client.map(bytes, [100_000] * 6, pure=False)
+        data = client.scatter(list(range(6)))
+        wait([*big, *data])
+        cluster.scale(1)
+        assert len(cluster.workers) == 1 and list(client.ncores()) == cluster.workers
+        assert client.gather([data, big]) == [list(range(6)), [bytes(100_000)] * 6], "nothing was lost"
+        assert len(client.has_what()[cluster.workers[0]]) == 12
+        cluster.scale(2)
+        assert "local-3" in [worker["name"] for worker in client.scheduler_info()["workers"].values()]
+        del data
+        cluster.scale(0)
+        assert client.ncores() == {} and cluster.workers == []
+        future = client.submit(pow, 2, 10)
+        cluster.scale(1)
+        assert future.result(timeout=20) == 1024
+        assert client.gather(big) == [bytes(100_000)] * 6, "computed again"
+        for nonsense in (-1, "many", 1.5, True):
+            with pytest.raises(ConfigError):
+                cluster.scale(nonsense)  # type: ignore[arg-type]
+    with pytest.raises(CommClosedError, match="is not running"):
+        cluster.scale(1)
+
+
+@pytest.mark.parametrize("processes", [True, False])
+def test_a_cluster_adapts_to_its_work(processes: bool) -> None:
+    with LocalCluster(n_workers=0, threads_per_worker=1, processes=processes) as cluster, Client(cluster) as client:
+        cluster.adapt(0, 3, interval="50ms", wait_count=2)
+        futures = client.map(slowinc, range(30), delay=0.1)
+        wait_until(lambda: len(client.ncores()) == 3, "three workers")
+        assert client.gather(futures) == list(range(1, 31))
+        wait_until(lambda: len(client.ncores()) == 1, "one worker, which holds the results")
+        assert client.gather(futures) == list(range(1, 31))
+        del futures
+        wait_until(lambda: not client.ncores(), "no worker")
+        assert client.submit(pow, 2, 10).result(timeout=20) == 1024
+        cluster.scale(1)
+        assert len(client.ncores()) == 1, "and now nobody adapts it"
+
+
+def test_a_cluster_scales_for_coroutines_too() -> None:
+    async def main() -> None:
+        async with (
+            LocalCluster(n_workers=0, threads_per_worker=1, asynchronous=True, processes=False) as cluster,
+            Client(cluster, asynchronous=True) as client,
+        ):
+            await cluster.scale(1)
+            assert await client.submit(pow, 2, 10) == 1024
+            await cluster.adapt(1, 2)
+
+    asyncio.run(main())

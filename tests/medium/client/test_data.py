@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Iterator
 from operator import add
@@ -9,7 +10,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from distributed import Client, Future, wait
+from distributed import Client, Future, fire_and_forget, wait
 from distributed.errors import (
     BadRequestError,
     CancelledError,
@@ -18,9 +19,10 @@ from distributed.errors import (
     UnpicklableError,
     WorkerStartError,
 )
+from distributed.protocol.codec import Limits
 from distributed.scheduler.server import Scheduler
 from distributed.testing.clusters import gen_cluster, until
-from distributed.testing.functions import div, inc, slowinc, throws
+from distributed.testing.functions import div, double, inc, slowinc, throws
 from distributed.worker.server import Worker
 
 SHARED: dict[str, Any] = {}
@@ -326,3 +328,84 @@ async def test_after_close_everything_says_so(client: Client, *servers: Any) -> 
     ):
         with pytest.raises(CommClosedError, match="this client was closed"):
             await question
+
+
+# ---------------------------------------------------------------- fire and forget
+
+
+@gen_cluster(client=True)
+async def test_tasks_that_are_fired_and_forgotten_run_to_their_end(
+    client: Client, scheduler: Scheduler, *workers: Worker
+) -> None:
+    ran: list[int] = []
+    SHARED["ran"] = ran.append
+    kept = client.submit(inc, 1)
+    futures = client.map(call_shared, ["ran"] * 20, range(20), pure=False)
+    fire_and_forget([futures[:10], {"x": futures[10:]}, kept])
+    del futures
+    await until(lambda: sorted(ran) == list(range(20)))
+    await until(lambda: list(scheduler.machine.state.tasks) == [kept.key])
+    kept.release()
+    await until(lambda: not scheduler.machine.state.tasks)
+    with pytest.raises(ValueError, match="was released"):
+        fire_and_forget(kept)
+    with pytest.raises(TypeError, match="int is no future"):
+        fire_and_forget(5)
+
+
+# ---------------------------------------------------------------- races
+
+
+@gen_cluster([("127.0.0.1", 1)], client=True)
+async def test_another_task_under_a_key_just_released_has_its_own_result(
+    client: Client, scheduler: Scheduler, a: Worker
+) -> None:
+    for number in range(200):
+        first = client.submit(inc, number, key="same")
+        if number % 3:
+            await asyncio.sleep(0.0002 * (number % 7))
+        first.release()
+        second = client.submit(double, number, key="same")
+        assert await second == 2 * number
+        second.release()
+
+
+@gen_cluster([("127.0.0.1", 1)], client=True)
+async def test_a_task_that_could_not_be_sent_is_cancelled_at_once(
+    client: Client, scheduler: Scheduler, a: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert client._session is not None
+    monkeypatch.setattr(client._session.link._endpoint, "limits", Limits(header_nbytes_max=10_000))
+    future = client.submit(len, bytes(12_000))
+    await wait(future)
+    assert future.status == "error"
+    await asyncio.wait_for(client.cancel(future), 1)
+    assert future.cancelled()
+
+
+@gen_cluster(client=True)
+async def test_a_scatter_that_is_cancelled_leaves_nothing(
+    client: Client, scheduler: Scheduler, *workers: Worker
+) -> None:
+    for turns in range(12):
+        scattering = asyncio.ensure_future(client.scatter([turns, bytes(100_000)]))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        scattering.cancel()
+        await asyncio.wait([scattering])
+        del scattering  # its traceback holds futures
+        await until(lambda: not scheduler.machine.state.tasks and not any(len(worker.store) for worker in workers))
+
+
+@gen_cluster(client=True)
+async def test_only_so_many_workers_stay_connected(
+    client: Client, scheduler: Scheduler, a: Worker, b: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("distributed.client.session.WORKERS_MAX", 1)
+    assert client._session is not None
+    for worker in (a, b, a):
+        assert await client.submit(bytes, 100_000, workers=worker.address, pure=False) == bytes(100_000)
+        assert list(client._session._workers) == [worker.address]
+    client._session.forget_worker(a.address)
+    assert not client._session._workers
+    assert await client.submit(bytes, 100_000, workers=a.address, pure=False) == bytes(100_000)

@@ -158,12 +158,12 @@ class Pretender:
 async def test_tasks_too_large_for_a_message_fail_alone(
     client: Client, *servers: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stream = client._session._stream
-    assert stream is not None
-    monkeypatch.setattr(stream, "_limits", Limits(header_nbytes_max=50_000))
+    assert client._session is not None
+    endpoint = client._session.link._endpoint
+    monkeypatch.setattr(endpoint, "limits", Limits(header_nbytes_max=50_000))
     monkeypatch.setattr(outbox, "BATCH_NBYTES_MAX", 10 * MiB)
     sizes = [10_000, 10_001, 10_002, 15_000, 10_003, 10_004]
-    monkeypatch.setattr(stream, "_limits", Limits(header_nbytes_max=14_000))
+    monkeypatch.setattr(endpoint, "limits", Limits(header_nbytes_max=14_000))
     futures = client.map(len, [bytes(size) for size in sizes])
     assert await client.gather(futures, errors="skip") == [10_000, 10_001, 10_002, 10_003, 10_004]
     with pytest.raises(MessageTooLargeError, match="header_nbytes_max"):
@@ -176,10 +176,10 @@ async def test_batches_too_large_for_a_message_are_cut(
     client: Client, scheduler: Scheduler, a: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     to_worker = scheduler._workers[a.address]
-    to_client = scheduler._clients[client.id]
     assert a._scheduler is not None
-    for stream in (to_worker, to_client, a._scheduler):
+    for stream in (to_worker, a._scheduler):
         monkeypatch.setattr(stream, "_limits", Limits(header_nbytes_max=30_000))
+    monkeypatch.setattr(scheduler._clients.endpoint(client.id), "limits", Limits(header_nbytes_max=30_000))
     assert await client.submit(len, b"") == 0  # so that the scheduler knows how quick it is
     results = await client.gather(client.map(double, [b"x" * 5_000] * 60, pure=False))
     assert results == [b"x" * 10_000] * 60

@@ -149,14 +149,15 @@ async def test_registrations_need_a_stream_and_the_right_role(scheduler: Schedul
 async def test_a_client_registers_once(scheduler: Scheduler) -> None:
     one, two = await connect(scheduler.address), await connect(scheduler.address)
     hello = await ask(one, op="register_client", client="c", versions={"python": 3})
-    assert hello["id"] == scheduler.id and scheduler._client_versions == {"c": {"python": "3"}}
+    assert hello["id"] == scheduler.id and "received" not in hello
     with pytest.raises(BadRequestError, match="connected already"):
         await ask(two, op="register_client", client="c")
     one.close()
-    await until(lambda: not scheduler._clients)
+    await until(lambda: scheduler._clients.endpoint("c").stream is None)
     await ask(two, op="register_client", client="c")
+    two.write_message_nowait(["bye"])
+    await until(lambda: not list(scheduler._clients))
     two.close()
-    await until(lambda: not scheduler._clients and not scheduler._client_versions)
 
 
 # ---------------------------------------------------------------- messages that break the contract
@@ -332,13 +333,13 @@ async def test_closing_tells_clients_and_workers() -> None:
 
 @gen_test()
 async def test_a_peer_that_does_not_read_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("distributed.scheduler.server.FLUSH_TIMEOUT_S", 0.01)
+    monkeypatch.setattr("distributed.scheduler.sessions.FLUSH_TIMEOUT_S", 0.01)
     scheduler = Scheduler()
     scheduler.listen(0)
     client = await connect(scheduler.address)
     await ask(client, op="register_client", client="c")
     client.pause_reading()
-    scheduler._clients["c"].write_plain_nowait(KeysDone(["x"], [bytes(20_000_000)], [1]).to_wire())
+    scheduler._clients.send("c", KeysDone(["x"], [bytes(20_000_000)], [1]))
     await scheduler.close()
     client.close()
 

@@ -110,7 +110,8 @@ def test_only_the_answer_decides_what_is_being_cancelled(table: KeyTable) -> Non
     stranger = KeyRecord("a")
     stranger.status = Status.FINISHED
     with table.lock:
-        table.begin_cancelling([pending, finished, failed, stranger])
+        asked, decided = table.begin_cancelling([pending, finished, failed, stranger], "why")
+    assert asked == ["a", "b", "c", "a"] and not decided
     assert states(table) == dict.fromkeys("abc", "pending") and stranger.status is Status.FINISHED
     table.on_done(done("a", "b"))  # on their way when we cancelled
     table.on_failed(KeysFailed(["c"], [FAILURE]))
@@ -121,6 +122,66 @@ def test_only_the_answer_decides_what_is_being_cancelled(table: KeyTable) -> Non
     table.admit("a")
     table.on_done(done("a"))
     assert pending.status is Status.FINISHED, "asked for again"
+
+
+def test_what_could_not_be_sent_is_cancelled_here(table: KeyTable) -> None:
+    unsent, cancelled = [table.admit(key)[0] for key in "ab"]
+    table.fail_unsent(["a", "unknown"], FAILURE)
+    table.on_cancelled(KeysCancelled(["b"], "first"))
+    assert unsent.status is Status.ERROR
+    with table.lock:
+        asked, decided = table.begin_cancelling([unsent, cancelled], "why")
+    assert not asked and decided == [unsent], "the scheduler knows neither"
+    assert unsent.status is Status.CANCELLED and unsent.reason == "why" and cancelled.reason == "first"
+
+
+def test_the_answer_to_a_released_key_does_not_settle_the_next_task_of_that_name(table: KeyTable) -> None:
+    table.admit("a")
+    table.let_go(["a"], lambda keys: None)
+    assert table.fade(["a"], 7)
+    again, is_news = table.admit("a")
+    assert is_news
+    table.confirmed(6)
+    table.on_done(done("a"))
+    table.on_failed(KeysFailed(["a"], [FAILURE]))
+    table.on_lost(KeysLost(["a"], True))
+    assert again.status is Status.PENDING, "these were about the first one"
+    table.confirmed(7)
+    table.on_done(done("a"))
+    assert again.status is Status.FINISHED
+
+
+def test_a_key_released_twice_fades_until_the_second_release_is_confirmed(table: KeyTable) -> None:
+    for number in (3, 5):
+        table.admit("a")
+        table.let_go(["a"], lambda keys: None)
+        assert table.fade(["a"], number)
+    again, _ = table.admit("a")
+    table.confirmed(4)
+    table.on_done(done("a"))
+    assert again.status is Status.PENDING
+    table.confirmed(5)
+    table.on_done(done("a"))
+    assert again.status is Status.FINISHED
+
+
+def test_a_key_released_when_it_was_decided_does_not_fade(table: KeyTable) -> None:
+    table.admit("a")
+    table.on_done(done("a"))
+    table.let_go(["a"], lambda keys: None)
+    assert not table.fade(["a"], 1)
+
+
+def test_a_scheduler_that_has_forgotten_us_takes_what_is_not_here(table: KeyTable) -> None:
+    pending, here, there, failed = [table.admit(key)[0] for key in "abcd"]
+    table.on_done(done("b"))
+    table.on_done(KeysDone(["c"], [None], [1]))
+    table.on_failed(KeysFailed(["d"], [FAILURE]))
+    with table.lock:
+        assert table.lose_session("why") == [pending, there]
+    assert pending.status is there.status is Status.LOST and there.reason == "why"
+    assert here.status is Status.FINISHED and failed.status is Status.ERROR
+    assert table.admit("a") == (pending, True) and pending.status is Status.PENDING
 
 
 def test_what_nobody_holds_is_told_and_forgotten(table: KeyTable) -> None:

@@ -65,15 +65,15 @@ def test_what_is_not_said_follows_from_the_cores(
 ) -> None:
     monkeypatch.setattr(local, "cores_available", lambda: 12)
     monkeypatch.setattr(local, "split_cores", lambda cores: (6, 2))
-    workers = local._worker_options("w", n_workers, nthreads, 0, {"GPU": 1})
+    count, options = local._worker_options(n_workers, nthreads, 0, {"GPU": 1})
+    workers = [options] * count
     assert (len(workers), workers[0]["nthreads"] if workers else 0) == expected
-    assert [worker["name"] for worker in workers] == [f"w-{number}" for number in range(expected[0])]
 
 
 @pytest.mark.parametrize(("n_workers", "nthreads"), [(-1, None), (None, 0), (1, 0), (1, -2)])
 def test_less_than_nothing_is_refused(n_workers: int | None, nthreads: int | None) -> None:
     with pytest.raises(ConfigError, match=r"n_workers|threads_per_worker"):
-        local._worker_options("w", n_workers, nthreads, 0, None)
+        local._worker_options(n_workers, nthreads, 0, None)
 
 
 @pytest.mark.parametrize(
