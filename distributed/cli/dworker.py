@@ -41,6 +41,7 @@ logger = logging.getLogger("distributed.worker")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Interface to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port of the worker. [default: any free one]")
 @click.option("--resources", default="", metavar="NAME=AMOUNT,...", help="What tasks may ask for, such as GPU=1.")
+@click.option("--tags", default="", metavar="TAG,...", help="What platform= may match, beside linux and linux-x86_64.")
 @click.option("--local-directory", type=click.Path(file_okay=False), help="Where temporary folders are made.")
 @click.option("--lifetime", metavar="DURATION", help="Retire after 2h, 30m, 90s, before a batch system ends the job.")
 @click.option(
@@ -62,8 +63,9 @@ logger = logging.getLogger("distributed.worker")
 @click.version_option(package_name="distributed")
 def main(
     address: str | None, scheduler_file: str | None, nworkers: int, nthreads: int | None, memory_limit: str,
-    name: str | None, host: str, port: int, resources: str, local_directory: str | None, lifetime: str | None,
-    lifetime_stagger: str, grace: str, nanny: bool, restarts_max: int, insecure: bool, log_level: str,
+    name: str | None, host: str, port: int, resources: str, tags: str, local_directory: str | None,
+    lifetime: str | None, lifetime_stagger: str, grace: str, nanny: bool, restarts_max: int, insecure: bool,
+    log_level: str,
 ) -> None:  # fmt: skip
     """Start workers for the scheduler at ADDRESS (host:port), waiting for it if it is not there yet.
 
@@ -87,6 +89,7 @@ def main(
                 "memory_limit_nbytes": memory_limit_nbytes(memory_limit, 1 / nworkers),
                 "resources": parse_resources(resources),
                 "grace_s": parse_seconds(grace, "--grace"),
+                "tags": [tag.strip() for tag in tags.split(",") if tag.strip()],
             }
             for number in range(nworkers)
         ]

@@ -101,7 +101,7 @@ def expire_lost(state: SchedulerState, now: float) -> None:
         if worker.lost_deadline > now:
             return
         del state.lost[name]
-        _bury(state, worker, {"cause": "the connection was lost"}, None)
+        _bury(state, worker, {"cause": worker.lost_reason}, None)
 
 
 def drop_dismissed(state: SchedulerState, now: float) -> None:
@@ -126,6 +126,7 @@ def lose_worker(state: SchedulerState, worker: WorkerRecord, now: float, reason:
     elif worker.nanny is None:
         _bury(state, worker, {"cause": reason}, None)
     else:
+        worker.lost_reason = reason
         worker.lost_deadline = now + state.settings.certificate_patience_s
         state.lost[worker.address, worker.incarnation] = worker
 

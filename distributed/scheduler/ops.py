@@ -6,6 +6,7 @@ An order goes on when its caller has left; it cannot be taken back. Not here: wh
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from distributed.driver import Driver
@@ -90,7 +91,7 @@ class OrderOps:
         else:
             waiting.set_exception(effect.error)
 
-    async def _order(self, make: Any) -> dict[str, Any]:
+    async def _order(self, make: Callable[[str], Replicate | Rebalance | Retire]) -> dict[str, Any]:
         order = unique_id("order")
         event = make(order)
         waiting = self._waiting[order] = asyncio.get_running_loop().create_future()

@@ -162,6 +162,7 @@ class WorkerRecord:
     is_retiring: bool = False  # it is on its way out, see `retirement`
     metrics: dict[str, float] = field(default_factory=dict)
     lost_deadline: float | None = None  # while its death certificate is awaited
+    lost_reason: str = ""  # likewise: what is said of its death if none comes
     alone: tuple[WorkerRecord, ...] = ()  # (self,): the `who_has` of most results here
     reported_s: float = 0.0  # when a task last ended here, or came while none was here
     is_loaded: bool = False  # more tasks are here than threads: some wait

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import platform
 import socket
+import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from distributed.calls import rpc
@@ -86,6 +88,7 @@ class Worker(Server):
         name: unique among the scheduler's workers; None: the address.
         memory_limit_nbytes: what it may use, told to the scheduler; None: no limit.
         resources: amounts by name that tasks may ask for.
+        tags: what a task's ``platform=`` may match, beside ``linux`` and ``linux-x86_64`` or whatever this machine is.
         nanny: address of the nanny that guards this process, if one does.
         grace_s: seconds that `retire_soon` waits for others to take over tasks and data.
         running_path: file in which the nanny finds what ran when this process died.
@@ -102,6 +105,7 @@ class Worker(Server):
         name: str | None = None,
         memory_limit_nbytes: int | None = None,
         resources: Mapping[str, float] | None = None,
+        tags: Sequence[str] = (),
         nanny: str | None = None,
         grace_s: float = GRACE_S,
         running_path: str | None = None,
@@ -116,6 +120,7 @@ class Worker(Server):
         self.name = name
         self.memory_limit_nbytes = memory_limit_nbytes
         self.resources = dict(resources or {})
+        self.tags = [sys.platform, f"{sys.platform}-{platform.machine()}", *tags]
         self.nanny = nanny
         self.grace_s = grace_s
         self.status = "starting"
@@ -280,6 +285,7 @@ class Worker(Server):
             "memory_limit_nbytes": self.memory_limit_nbytes,
             "nanny": self.nanny,
             "resources": self.resources,
+            "tags": self.tags,
             "pid": os.getpid(),
             "hostname": socket.gethostname(),
             "process": self.id,

@@ -39,6 +39,7 @@ EXAMPLES: dict[str, Exception] = {
         errors.SchedulerFileError("/f", "stale"),
         errors.SessionLostError("tcp://s:1", "was started anew", "k"),
         errors.StreamingOpError("stream"),
+        errors.UncopiedDataError("replicate", {"k": "its data is gone"}),
         errors.UnencodableError("set", "wrap it"),
         errors.UnknownOpError("sub", ["add"]),
         errors.UnpicklableError("a result", "lock", "no"),
