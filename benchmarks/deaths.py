@@ -19,7 +19,7 @@ from workload import nap
 __all__ = ["worker_death"]
 
 NAP_S = 0.005
-KILL_AFTER_S = 0.2
+KILL_AFTER_S = 0.1
 
 
 def worker_death(side: Side, plan: Plan) -> Sample:

@@ -160,6 +160,7 @@ class rpc:
         role: what to be there, see `connect_address`.
         may_unpickle: whether errors that the server answers may be rebuilt from their pickles; False for servers that
             never run the code of others: then built-in types and our own are rebuilt by name, the rest is RemoteError.
+        patient: False for a server that was there: a refused connection tells that it is gone, see `connect_address`.
     Raises:
         AddressError: no such spelling.
 
@@ -178,12 +179,14 @@ class rpc:
         timeout: float | None = None,
         role: str | None = None,
         may_unpickle: bool = True,
+        patient: bool = True,
     ) -> None:
         if isinstance(stream, int) and not isinstance(stream, bool):
             stream, port = None, stream
         self.timeout = settings().connect_timeout_s if timeout is None else timeout
         self._role = role
         self._may_unpickle = may_unpickle
+        self._patient = patient
         self._given = stream if stream is not None else (arg if hasattr(arg, "read_bytes") else None)
         self._links: list[_Link] = []
         self._connecting: asyncio.Task[_Link] | None = None
@@ -309,7 +312,10 @@ class rpc:
 
     async def _connect(self) -> _Link:
         try:
-            link = _Link(await connect_address(self._address, self.timeout, self._role), self._may_unpickle)
+            link = _Link(
+                await connect_address(self._address, self.timeout, self._role, patient=self._patient),
+                self._may_unpickle,
+            )
         finally:
             self._connecting = None
         now = asyncio.get_running_loop().time()

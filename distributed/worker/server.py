@@ -377,7 +377,7 @@ class Worker(Server):
     async def _ask_peer(self, address: str, keys: list[str], or_busy: bool = False) -> dict[str, Serialized]:
         """Those of `keys` that the worker at `address` has. PeerBusyError: it has no time, with ``or_busy``."""
         if address not in self._peers:
-            self._peers[address] = rpc(address, role=WORKER)
+            self._peers[address] = rpc(address, role=WORKER, patient=False)
         peer = self._peers[address]
         found: dict[str, Serialized] = {}
         left = keys
