@@ -96,12 +96,17 @@ def copies_failed(state: SchedulerState, worker: WorkerRecord, message: CopiesFa
 
 
 def end_left(state: SchedulerState) -> None:
-    """What has left MEMORY in this event cannot be copied any more."""
+    """What has left MEMORY in this event cannot be copied any more; takers stop, and drop what they have got.
+
+    The key may soon be another task's, and an old copy must not pass for its result.
+    """
     for task in state.moving.left:
         spread = state.moving.spreads.get(task)
         if spread is None or task.state is TaskState.MEMORY:
             continue
         state.moving.changed[spread] = None
+        for taker in spread.begun:
+            state.outbox.release.setdefault(taker, []).append(task.key)
         for copy in [*spread.begun.values(), *spread.waiting.values()]:
             _end(state, spread, copy, "its data is gone")
     state.moving.left.clear()

@@ -18,7 +18,7 @@ class Why(str):
     Attributes:
         state: the task's state in lower case, "unknown" if there is no such task.
         reason: a word for programs: ``unknown``, ``done``, ``failed``, ``released``, ``running``, ``asked-back``,
-            ``dependencies``, ``lost``, ``no-workers``, ``no-match``, ``suspect``, ``resources``, ``busy``.
+            ``dependencies``, ``lost``, ``no-workers``, ``no-match``, ``paused``, ``suspect``, ``resources``, ``busy``.
         blockers: keys (``dependencies``) or addresses (others) that it waits for, at most 20.
     """
 
@@ -77,6 +77,8 @@ def _ready(state: SchedulerState, task: TaskRecord, name: str) -> Why:
         return Why(f"{key} could start, but there are no workers.", name, "no-workers")
     restriction = restriction_of(task)
     if restriction == UNRESTRICTED:
+        if not any(worker.is_serving for worker in state.workers.values()):
+            return _paused(key, name, list(state.workers))
         return Why(f"{key} could start, but all {len(state.workers)} workers are busy.", name, "busy")
     restriction = effective(state, state.queues[restriction])
     matching = candidates(state, restriction)
@@ -84,6 +86,8 @@ def _ready(state: SchedulerState, task: TaskRecord, name: str) -> Why:
     if not matching:
         text = f"{key} may only run {_where(restriction)}; none of the {len(state.workers)} workers is such a one."
         return Why(text, name, "no-match")
+    if not any(worker.is_serving for worker in matching):
+        return _paused(key, name, addresses)
     if restriction.is_suspect:
         text = f"{key} ran when {task.deaths} worker(s) died, so it waits for one of {len(matching)} to be empty."
         return Why(text, name, "suspect", addresses)
@@ -95,6 +99,11 @@ def _ready(state: SchedulerState, task: TaskRecord, name: str) -> Why:
         return Why(text, name, "resources", addresses)
     text = f"{key} may only run {_where(restriction)}; all {len(matching)} matching workers are busy."
     return Why(text, name, "busy", addresses)
+
+
+def _paused(key: str, name: str, addresses: list[str]) -> Why:
+    text = f"{key} could start, but all {len(addresses)} workers that may run it are short of memory or about to leave."
+    return Why(text, name, "paused", addresses)
 
 
 def _where(restriction: Restriction) -> str:
