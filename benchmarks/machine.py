@@ -1,6 +1,6 @@
 """The scheduler's machine alone: what a task costs when nothing is sent, waited for or run.
 
-    python benchmarks/machine.py [--tasks 1000000] [--quick] [--json FILE]
+    python benchmarks/machine.py [--tasks 1000000] [--rounds 3] [--quick] [--json FILE]
 
 Only ours: the rival has no such part. Cells:
 
@@ -27,6 +27,8 @@ from typing import Any
 import psutil
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from report import machine
 
 from distributed.messages import Message, ReleaseKeys, RunTasks, SubmitTasks, TasksDone, TaskSpec
 from distributed.scheduler.effects import ToWorker
@@ -155,7 +157,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write everything here too")
     options = parser.parse_args()
     ntasks, rounds = (20_000, 1) if options.quick else (100_000, options.rounds)
-    found: dict[str, Any] = {"placing_us": {}, "placing_rounds_us": {}}
+    found: dict[str, Any] = {"machine": machine(), "command": sys.argv, "placing_us": {}, "placing_rounds_us": {}}
     for nworkers in (10, 1000, 10_000):
         samples = [placing(nworkers, ntasks) for _ in range(rounds)]
         found["placing_rounds_us"][str(nworkers)] = samples
