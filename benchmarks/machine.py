@@ -161,7 +161,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write everything here too")
     options = parser.parse_args()
     ntasks, rounds = (20_000, 1) if options.quick else (100_000, options.rounds)
-    found: dict[str, Any] = {"machine": machine(), "command": sys.argv, "placing_us": {}, "placing_rounds_us": {}}
+    found: dict[str, Any] = {"machine": machine(), "tasks": options.tasks, "placing_us": {}, "placing_rounds_us": {}}
     for nworkers in (10, 1000, 10_000):
         samples = [placing(nworkers, ntasks) for _ in range(rounds)]
         found["placing_rounds_us"][str(nworkers)] = samples
