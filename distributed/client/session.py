@@ -107,14 +107,18 @@ class Session:
         """Canonical address of the scheduler."""
         return self.link.address
 
-    async def ask(self, op: str, **keywords: Any) -> Any:
-        """Call an op of the scheduler, from any loop; again if the connection breaks, so only ops that bear it.
+    async def ask(self, op: str, /, attempts_max: int = ASK_ATTEMPTS_MAX, **keywords: Any) -> Any:
+        """Call an op of the scheduler, from any loop, when there is a connection; again if it breaks meanwhile.
 
-        Errors as `rpc`.
+        Args:
+            attempts_max: 1 for ops that do not bear repetition.
+        Raises:
+            As `rpc`.
         """
         if asyncio.get_running_loop() is not self.loop:
-            return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self.ask(op, **keywords), self.loop))
-        attempts_left = ASK_ATTEMPTS_MAX
+            asked = asyncio.run_coroutine_threadsafe(self.ask(op, attempts_max, **keywords), self.loop)
+            return await asyncio.wrap_future(asked)
+        attempts_left = attempts_max
         while True:
             await self.link.wait_connected()
             try:
