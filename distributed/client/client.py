@@ -293,7 +293,7 @@ class Client(DataMethods):
     # ------------------------------------------------------------ looking
 
     def scheduler_info(self) -> Any:
-        """What the scheduler tells of itself and its workers: ``type id address pid started workers tasks``."""
+        """What the scheduler tells of itself and its workers: ``type id address pid started workers tasks steps``."""
         return self._finish(self._live().ask("scheduler_info"))
 
     def get_versions(self, check: bool = False) -> Any:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from time import perf_counter
 from typing import Any
 
 from distributed.client.outbox import Outbox
 from distributed.client.table import KeyTable
 from distributed.comm.stream import Stream
 from distributed.config import settings
+from distributed.driver import StepTimes
 from distributed.endpoint import Endpoint
 from distributed.errors import CommClosedError, ConnectTimeoutError, DistributedError, ProtocolError
 from distributed.messages import SCHEDULER, Message, ReleaseKeys, ServerClosing, SubmitTasks
@@ -54,6 +56,7 @@ class SchedulerLink:
         self.outbox = Outbox()
         self.end: DistributedError | None = None
         self.address = "the scheduler"
+        self.steps = StepTimes()  # of sending and receiving on the client's loop
         self._loop = asyncio.get_running_loop()
         self._table = table
         self._handlers: dict[type, Callable[[Any], None]] = {**handlers, ServerClosing: self._on_server_closing}
@@ -125,8 +128,13 @@ class SchedulerLink:
 
     def flush(self) -> None:
         """Send what is in the outbox, as far as the other side keeps up."""
+        began = perf_counter()
         self._awake = False
         self._before_sending()
+        self._send_waiting()
+        self.steps.add(perf_counter() - began)
+
+    def _send_waiting(self) -> None:
         endpoint, outbox = self._endpoint, self.outbox
         while endpoint.stream is not None and not endpoint.ledger.is_full:
             message = outbox.next_message()
@@ -159,6 +167,7 @@ class SchedulerLink:
     # ------------------------------------------------------------ receiving
 
     def _on_message(self, wire: Any) -> None:
+        began = perf_counter()
         try:
             if isinstance(wire, ErrorReply):
                 raise ProtocolError(f"the scheduler closed the connection: {wire['text']}")
@@ -170,6 +179,7 @@ class SchedulerLink:
             self._on_fault(error)
             return
         handler(message)
+        self.steps.add(perf_counter() - began)
 
     def _on_fault(self, error: ProtocolError) -> None:
         self.finish(error)
