@@ -40,7 +40,7 @@ class SchedulerLink:
         table: its lock also guards the order of `outbox`.
         handlers: what to do with each type of message.
         reconnect: introduces us again, given seconds and what `ClientSessions.serve` wants to be told.
-        before_sending: called first whenever the outbox is emptied.
+        before_sending: called first whenever the outbox is emptied; true: it wants to be called again soon.
 
     Attributes:
         end: why nothing can be asked any more; None: it can.
@@ -51,7 +51,7 @@ class SchedulerLink:
         table: KeyTable,
         handlers: dict[type, Callable[[Any], None]],
         reconnect: Reconnect,
-        before_sending: Callable[[], object],
+        before_sending: Callable[[], bool],
     ) -> None:
         self.outbox = Outbox()
         self.end: DistributedError | None = None
@@ -130,7 +130,8 @@ class SchedulerLink:
         """Send what is in the outbox, as far as the other side keeps up."""
         began = perf_counter()
         self._awake = False
-        self._before_sending()
+        if self._before_sending():
+            self.wake()  # the rest in the next turn
         self._send_waiting()
         self.steps.add(perf_counter() - began)
 

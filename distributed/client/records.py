@@ -50,20 +50,30 @@ class KeyRecord:
 
 
 class Latch:
-    """Opens when `count` records have settled; may be waited for by a thread."""
+    """Opens when `count` records have settled; may be waited for by a thread.
 
-    __slots__ = ("_event", "count")
+    Records settle on the loop while the thread that waits finds out how many had settled before: each has its count.
+    """
+
+    __slots__ = ("_event", "_settled", "_skipped", "count")
 
     def __init__(self, count: int) -> None:
         self.count = count
+        self._settled = self._skipped = 0
         self._event = threading.Event()
-        if self.count <= 0:
+        if count <= 0:
             self._event.set()
 
     def settle(self, record: KeyRecord) -> None:
-        """A waiter: count one record."""
-        self.count -= 1
-        if self.count <= 0:
+        """A waiter, on the loop: count one record."""
+        self._settled += 1
+        if self._settled + self._skipped >= self.count:
+            self._event.set()
+
+    def skip(self, count: int) -> None:
+        """In the thread that waits, once: so many had settled before, and do not call `settle`."""
+        self._skipped = count
+        if self._settled + self._skipped >= self.count:
             self._event.set()
 
     def wait(self, timeout_s: float | None) -> bool:

@@ -51,6 +51,7 @@ __all__ = ["Session", "call_on"]
 logger = logging.getLogger(__name__)
 
 WORKERS_MAX = 256  # connected to at once
+RELEASE_COUNT = 5_000  # keys let go in one turn, and in one message: some ms of work, here and for the scheduler
 ASK_ATTEMPTS_MAX = 3  # of a call whose connection breaks
 
 
@@ -71,6 +72,7 @@ class Session:
         self.scheduler: rpc | None = None
         self._workers: dict[str, rpc] = {}
         self._released: deque[Sequence[str]] = deque()
+        self._released_start = 0  # of the first of them: keys that were let go already
         self._releasing = threading.RLock()  # so that nobody submits between taking from it and letting go
         self._callbacks: ThreadPoolExecutor | None = None
         handlers: dict[type, Callable[[Any], None]] = {
@@ -79,7 +81,7 @@ class Session:
             KeysCancelled: self.table.on_cancelled,
             KeysLost: self.table.on_lost,
         }
-        self.link = SchedulerLink(self.table, handlers, reconnect, self._drop_released)
+        self.link = SchedulerLink(self.table, handlers, reconnect, lambda: self._drop_released(1))
 
     def start(self, stream: Stream, hello: dict[str, Any]) -> None:
         """Begin; on the loop, before anything else is awaited, or messages are lost."""
@@ -390,13 +392,32 @@ class Session:
 
     # ------------------------------------------------------------ private
 
-    def _drop_released(self) -> None:
-        """What was released before is let go before anything else is said; from any thread."""
+    def _drop_released(self, pieces_max: int | None = None) -> bool:
+        """Let go of what was released, before anything else is said; from any thread. Whether some of it is left.
+
+        Args:
+            pieces_max: of `RELEASE_COUNT` keys, after which others get their turn; None: all.
+        """
         with self._releasing:
-            while self._released:
-                waited_for = self.table.drop(self._released.popleft(), self._tell_released)
+            while self._released and pieces_max != 0:
+                waited_for = self.table.drop(self._next_released(), self._tell_released)
                 if waited_for:
                     call_on(self.loop, self.table.settle, waited_for)
+                if pieces_max is not None:
+                    pieces_max -= 1
+            return bool(self._released)
+
+    def _next_released(self) -> list[str]:
+        """Up to `RELEASE_COUNT` keys of those that were released, in order."""
+        piece: list[str] = []
+        while self._released and len(piece) < RELEASE_COUNT:
+            keys, start = self._released[0], self._released_start
+            self._released_start = start + RELEASE_COUNT - len(piece)
+            piece.extend(keys[start : self._released_start])
+            if self._released_start >= len(keys):
+                self._released.popleft()
+                self._released_start = 0
+        return piece
 
     def _tell_released(self, keys: list[str]) -> None:
         if self.link.end is None:

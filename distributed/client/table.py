@@ -15,6 +15,8 @@ from distributed.messages import Failure, KeysCancelled, KeysDone, KeysFailed, K
 
 __all__ = ["KeyTable"]
 
+PIECE = 1000  # records looked at in one go: 0.2 ms during which nothing else is known
+
 Waiter = Callable[[KeyRecord], Any]
 
 
@@ -151,15 +153,20 @@ class KeyTable:
                 if record.waiters and waiter in record.waiters:
                     record.waiters.remove(waiter)
 
-    def latch(self, records: Iterable[KeyRecord]) -> Latch:
-        """Opens when all `records` have settled."""
-        with self.lock:
-            pending = [record for record in records if record.status is Status.PENDING]
-            latch = Latch(len(pending))
-            for record in pending:
-                if record.waiters is None:
-                    record.waiters = []
-                record.waiters.append(latch.settle)
+    def latch(self, records: Sequence[KeyRecord]) -> Latch:
+        """Opens when all `records` have settled. Cost: 0.2 us each, in pieces, so that answers come in meanwhile."""
+        latch = Latch(len(records))
+        skipped = 0
+        for start in range(0, len(records), PIECE):
+            with self.lock:
+                for record in records[start : start + PIECE]:
+                    if record.status is not Status.PENDING:
+                        skipped += 1
+                    elif record.waiters is None:
+                        record.waiters = [latch.settle]
+                    else:
+                        record.waiters.append(latch.settle)
+        latch.skip(skipped)
         return latch
 
     def settle(self, records: Iterable[KeyRecord]) -> None:
