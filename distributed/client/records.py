@@ -32,10 +32,22 @@ class KeyRecord:
         reason: only when CANCELLED, and when LOST because the scheduler has forgotten us.
         is_cancelling: only when PENDING: somebody here asked to cancel it, so only the answer to that decides it.
         is_unsent: only when ERROR: it could not be sent, so the scheduler has never heard of it.
+        data: keys of big arguments that this call holds until it is released, see `client.moving`; None: none.
         waiters: called with the record, once, on the loop, when it is no longer PENDING; None: nobody waits.
     """
 
-    __slots__ = ("failure", "holders", "is_cancelling", "is_unsent", "key", "payload", "reason", "status", "waiters")
+    __slots__ = (
+        "data",
+        "failure",
+        "holders",
+        "is_cancelling",
+        "is_unsent",
+        "key",
+        "payload",
+        "reason",
+        "status",
+        "waiters",
+    )
 
     def __init__(self, key: str) -> None:
         self.key = key
@@ -46,6 +58,7 @@ class KeyRecord:
         self.reason = ""
         self.is_cancelling = False
         self.is_unsent = False
+        self.data: list[str] | None = None
         self.waiters: list[Callable[[KeyRecord], Any]] | None = None
 
 

@@ -11,7 +11,7 @@ import contextlib
 import logging
 import threading
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -161,10 +161,12 @@ class Session:
         self._released.append(keys)
         self.link.wake()
 
-    def submit(self, tasks: Sequence[Task], functions: dict[bytes, Payload]) -> list[KeyRecord]:
+    def submit(
+        self, tasks: Sequence[Task], functions: dict[bytes, Payload], data: Mapping[str, Task] | None = None
+    ) -> list[KeyRecord]:
         """Queue tasks for the scheduler; each key gets one holder more.
 
-        A key that is known here already is not sent again.
+        A key that is known here already is not sent again. Of `data`, what a new task needs is held by it.
 
         Raises:
             CommClosedError: the client or the scheduler is closed.
@@ -178,10 +180,23 @@ class Session:
             for task in tasks:
                 record, is_news = admit(task[1])
                 if is_news:
+                    if data:
+                        self._submit_data(record, task, data)
                     outbox.append(task)
                 records.append(record)
         self.link.wake()
         return records
+
+    def _submit_data(self, record: KeyRecord, task: Task, data: Mapping[str, Task]) -> None:
+        """Queue what `task` needs of `data` and nobody has sent, before it. The caller has the lock."""
+        before, record.data = record.data, None
+        needs = [key for key in task[3] or () if key in data]
+        for key in needs:
+            if self.table.admit(key)[1]:
+                self.link.outbox.append(data[key])
+        record.data = needs or None
+        if before:  # of an earlier life of this key, which was cancelled or lost
+            self._released.append(before)
 
     def submit_graph(self, tasks: Sequence[Task], functions: dict[bytes, Payload]) -> None:
         """`submit` for tasks with new keys, each after those it depends on; only wanted ones get a holder."""

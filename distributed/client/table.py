@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from typing import Any
 
 from distributed.client.records import KeyRecord, Latch, Status
@@ -66,8 +67,9 @@ class KeyTable:
         """`let_go` for other threads than the loop's: answers which records are to be settled there."""
         gone: list[str] = []
         waited_for: list[KeyRecord] = []
+        data: list[str] = []
         with self.lock:
-            for key in keys:
+            for key in chain(keys, data):  # which grows meanwhile
                 record = self.records.get(key)
                 if record is None:
                     continue
@@ -76,6 +78,8 @@ class KeyTable:
                     continue
                 del self.records[key]
                 gone.append(key)
+                if record.data is not None:
+                    data += record.data
                 if record.status is Status.PENDING:
                     self._fading[key] = None
                 if record.payload is None and record.failure is None and record.status is not Status.LOST:
