@@ -27,8 +27,8 @@ from distributed.process.zygote import Child, Ending, Zygote
 from distributed.protocol.failure import exception_from_failure
 from distributed.security.keys import Keyring
 from distributed.security.permissions import WORKER
+from distributed.worker.leaving import GRACE_S
 from distributed.worker.running import read_running
-from distributed.worker.server import GRACE_S
 
 __all__ = ["Nanny", "RestartPolicy"]
 

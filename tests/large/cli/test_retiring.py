@@ -75,7 +75,7 @@ def test_a_second_signal_ends_the_wait(processes: Processes, guard: str) -> None
     with Client(address) as client:
         future = begin(processes, client, "endless", 600, workers=["leaver"])
         leaver.send(signal.SIGTERM)
-        leaver.wait_said("retires: SIGTERM")
+        leaver.wait_said("retiring: SIGTERM")
         assert leaver.end(signal.SIGTERM) == -signal.SIGTERM
         wait_until(lambda: len(client.ncores()) == 1, client.ncores)
         assert not future.done()
