@@ -94,7 +94,8 @@ class OrderOps:
     async def _order(self, make: Callable[[str], Replicate | Rebalance | Retire]) -> dict[str, Any]:
         order = unique_id("order")
         event = make(order)
-        waiting = self._waiting[order] = asyncio.get_running_loop().create_future()
+        waiting: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self._waiting[order] = waiting
         self._driver.handle(event)
         try:
             return await waiting
