@@ -50,6 +50,7 @@ CELLS = (
     Cell("latency", "no-op latency, p50", "us", 8),
     Cell("map_10k", "map of 10,000 no-ops", "tasks/s"),
     Cell("map_100k", "map of 100,000 no-ops", "tasks/s", 60),
+    Cell("million", "map of 1,000,000 no-ops, LocalCluster", "tasks/s", 60),
     Cell("submit_10k", "separate submit x 10,000", "tasks/s", 25),
     Cell("tree_16k", "tree reduce of 16,384", "tasks/s", 40),
     Cell("chain", "chain, each step", "us", 8),

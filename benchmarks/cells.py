@@ -202,6 +202,27 @@ def map_100k(side: Side, plan: Plan) -> Sample:
     return _map(side, plan, 100_000)
 
 
+def million(side: Side, plan: Plan) -> Sample:
+    """One map and one gather of a million on a local cluster, once, if it takes less than a minute; else fewer."""
+    with side.local_client() as client:
+
+        def run(count: int) -> float:
+            began = time.perf_counter()
+            futures = client.map(same, range(count), pure=False)
+            results = client.gather(futures)
+            seconds = time.perf_counter() - began
+            _check(results == list(range(count)), True)
+            return seconds
+
+        run(FIRST)
+        probe = 2_000 if plan.is_quick else 5_000
+        per_second = probe / run(probe)
+        nominal = 100_000 if plan.is_quick else 1_000_000
+        count = nominal if nominal < per_second * 60 else int(per_second * plan.box_s)
+        seconds = run(count)
+    return Sample(count / seconds, [count / seconds], count, nominal)
+
+
 def submit_10k(side: Side, plan: Plan) -> Sample:
     """A submit per task, one gather."""
     with cluster(side) as client:
@@ -373,6 +394,7 @@ MEASURES: dict[str, Callable[[Side, Plan], Sample]] = {
         latency,
         map_10k,
         map_100k,
+        million,
         submit_10k,
         tree_16k,
         chain,

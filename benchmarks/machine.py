@@ -1,13 +1,14 @@
 """The scheduler's machine alone: what a task costs when nothing is sent, waited for or run.
 
-    python benchmarks/machine.py [--tasks 1000000] [--quick] [--json FILE]
+    python benchmarks/machine.py [--tasks 1000000] [--rounds 3] [--quick] [--json FILE]
 
 Only ours: the rival has no such part. Cells:
 
 placing    100,000 tasks of one function through 10, 1,000 and 10,000 workers of one thread; microseconds per task for
            submitting, for answering (which places the next ones), and for releasing. What grows with the workers shows.
 million    --tasks tasks over 1,000 workers: events/s, bytes that a finished task holds (its key and arguments
-           included), and the longest single `handle`, with Python's garbage collector off and on.
+           included), and the longest single `handle`; with Python's garbage collector off, and set as in our processes.
+           The longest steps are those in which a table of a million tasks doubles.
 
 Model workers answer every message at once, as a whole; clients send 2,000 tasks a message, as ours do.
 """
@@ -28,7 +29,10 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from report import machine
+
 from distributed.messages import Message, ReleaseKeys, RunTasks, SubmitTasks, TasksDone, TaskSpec
+from distributed.process.running import GC_THRESHOLDS
 from distributed.scheduler.effects import ToWorker
 from distributed.scheduler.events import ClientJoined, Event, FromClient, FromWorker, WorkerJoined
 from distributed.scheduler.machine import SchedulerMachine
@@ -127,6 +131,8 @@ def million(ntasks: int, with_gc: bool) -> dict[str, Any]:
     bench = Bench(1000)
     bench.join()
     gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
     if not with_gc:
         gc.disable()
     before = psutil.Process().memory_info().rss
@@ -155,7 +161,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write everything here too")
     options = parser.parse_args()
     ntasks, rounds = (20_000, 1) if options.quick else (100_000, options.rounds)
-    found: dict[str, Any] = {"placing_us": {}, "placing_rounds_us": {}}
+    found: dict[str, Any] = {"machine": machine(), "tasks": options.tasks, "placing_us": {}, "placing_rounds_us": {}}
     for nworkers in (10, 1000, 10_000):
         samples = [placing(nworkers, ntasks) for _ in range(rounds)]
         found["placing_rounds_us"][str(nworkers)] = samples

@@ -27,8 +27,8 @@ from distributed.process.zygote import Child, Ending, Zygote
 from distributed.protocol.failure import exception_from_failure
 from distributed.security.keys import Keyring
 from distributed.security.permissions import WORKER
+from distributed.worker.leaving import GRACE_S
 from distributed.worker.running import read_running
-from distributed.worker.server import GRACE_S
 
 __all__ = ["Nanny", "RestartPolicy"]
 
@@ -118,12 +118,12 @@ class Nanny(Server):
         self._registered = asyncio.Event()
         self._incarnation = ""
         self._stderr: deque[str] = deque(maxlen=STDERR_LINES)
-        self._kill_cause: str | None = None  # why we killed the process, for its certificate
         self._guard: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
         self._refusal: BaseException | None = None  # why another life would not help
         self._wanted = False  # whether a dead worker is to be replaced
         self._is_spawning = False
+        self._verdict: str | None = None  # why we end the worker's process ourselves
         self.add_handlers({
             "instantiate": self.instantiate,
             "kill": self.kill,
@@ -237,8 +237,8 @@ class Nanny(Server):
     async def _spawn_worker(self) -> None:
         folder = make_folder(self._local_directory)
         self.worker_dir = folder.path
-        self._kill_cause = None
         self._stderr.clear()
+        self._verdict = None
         stderr_read, stderr_write = os.pipe()
         status_read, status_write = os.pipe()
         options = {
@@ -280,7 +280,6 @@ class Nanny(Server):
             await asyncio.wait_for(reading, 1.0)
         running = read_running(os.path.join(folder.path, "running"))
         folder.remove()
-        cause = self._kill_cause or ending.cause
         if not self._wanted:
             if ending.signal is not None:  # we killed it: no task is to blame
                 await self._report_death(process.pid, ending, [], "its nanny was told to kill it")
@@ -293,6 +292,7 @@ class Nanny(Server):
         if self._refusal is not None:
             await self._give_up(self._refusal)
             return
+        cause = self._verdict or ending.cause
         logger.warning("worker %s (process %d) died: %s", self.worker_address, process.pid, cause)
         await self._report_death(process.pid, ending, running, cause)
         pause_s = self._policy.pause_s(time.monotonic() - started, bool(running))
@@ -311,16 +311,15 @@ class Nanny(Server):
         while True:
             verdict = pulse.look(read_vitals(process.pid), time.monotonic())
             if verdict is Verdict.STOPPED:
-                self.kill_because(f"stopped (SIGSTOP) for {pulse.stopped_max_s:g} s, killed by its nanny")
+                self._condemn(process, f"stopped (SIGSTOP) for {pulse.stopped_max_s:g} s, killed by its nanny")
             elif verdict is Verdict.WORKING and self._incarnation:
                 await self._vouch()
             await asyncio.sleep(LOOK_S)
 
-    def kill_because(self, cause: str) -> None:
-        """Kill the worker; it is replaced, and its certificate tells this cause."""
-        if self.process is not None and not self.process.ended.done():
-            self._kill_cause = cause
-            self.process.kill()
+    def _condemn(self, process: Child, cause: str) -> None:
+        """End the worker's process; its certificate says why."""
+        self._verdict = cause
+        process.kill()
 
     async def _vouch(self) -> None:
         try:

@@ -13,9 +13,10 @@ from distributed.client.connecting import connect_session, find_scheduler
 from distributed.client.data import DataMethods
 from distributed.client.futures import Future, FutureSequence
 from distributed.client.loop_thread import LoopThread
+from distributed.client.moving import Mover
 from distributed.client.options import checked_key, task_spec
 from distributed.client.outbox import Task
-from distributed.client.packing import FunctionCache, PackedFunction, pack_arguments, pure_key
+from distributed.client.packing import FunctionCache, PackedFunction, pure_key
 from distributed.client.session import Session
 from distributed.client.structures import flatten, listed, records_in, shaped_like
 from distributed.config import settings
@@ -179,6 +180,8 @@ class Client(DataMethods):
 
         Args:
             args, kwargs: anything that can be pickled; futures, also inside list, tuple, dict and set, become results.
+                The call gets them as they are now. One of 1 MiB or more is sent once and shared by all calls that are
+                given equal ones, so functions must not change it; arrays are read-only there.
             key: name of the result; None: made from the call. The same key is computed once.
             workers: only on these: addresses, names or hosts.
             resources: amounts a worker must have free, such as ``{'GPU': 1}``.
@@ -200,9 +203,11 @@ class Client(DataMethods):
         spec = task_spec(
             packed.digest, workers, resources, retries, priority, allow_other_workers, platform, memory_limit
         )
-        arguments, needs = pack_arguments(args, kwargs)
+        mover = Mover(self._functions, spec.priority)
+        arguments, needs = mover.pack(args, kwargs)
         name = checked_key(key) if key is not None else self._key(packed, arguments if pure else None)
-        (record,) = session.submit([(spec, name, arguments, needs)], {packed.digest: packed.blob})
+        blobs = {packed.digest: packed.blob, **mover.blobs}
+        (record,) = session.submit([(spec, name, arguments, needs)], blobs, mover.tasks)
         return Future(session, record)
 
     def map(
@@ -234,7 +239,8 @@ class Client(DataMethods):
         spec = task_spec(
             packed.digest, workers, resources, retries, priority, allow_other_workers, platform, memory_limit
         )
-        blobs = {packed.digest: packed.blob}
+        mover = Mover(self._functions, spec.priority)
+        kwargs = mover.move_constants(kwargs) if kwargs else kwargs
         prefix = checked_key(key) if isinstance(key, str) else None
         given = None if key is None or isinstance(key, str) else iter(key)
         calls = zip(*iterables, strict=False)
@@ -243,7 +249,7 @@ class Client(DataMethods):
         while chunk := list(islice(calls, MAP_CHUNK)):
             tasks: list[Task] = []
             for args in chunk:
-                arguments, needs = pack_arguments(args, kwargs)
+                arguments, needs = mover.pack(args, kwargs)
                 if given is not None:
                     name = checked_key(next(given, None))
                 elif prefix is not None:
@@ -251,7 +257,7 @@ class Client(DataMethods):
                 else:
                     name = self._key(packed, arguments if pure else None)
                 tasks.append((spec, name, arguments, needs))
-            session.submit(tasks, blobs)
+            session.submit(tasks, {packed.digest: packed.blob, **mover.blobs}, mover.tasks)
             keys.extend(task[1] for task in tasks)
         return futures
 
@@ -293,7 +299,7 @@ class Client(DataMethods):
     # ------------------------------------------------------------ looking
 
     def scheduler_info(self) -> Any:
-        """What the scheduler tells of itself and its workers: ``type id address pid started workers tasks``."""
+        """What the scheduler tells of itself and its workers: ``type id address pid started workers tasks steps``."""
         return self._finish(self._live().ask("scheduler_info"))
 
     def get_versions(self, check: bool = False) -> Any:

@@ -82,9 +82,9 @@ class DataMethods:
             n: copies of each in all, >= 1; None: one on every worker.
             workers: only on these: addresses or names.
         Returns:
-            ``{key: [addresses]}``: where they are now.
+            ``{'copied': count, 'nbytes': bytes}``: what had to be moved.
         Raises:
-            LostDataError: a result is gone. Whatever a task raised.
+            UncopiedDataError: some could not be copied; the others were. Whatever a task raised.
         Cost: workers fetch from each other, as a tree: each holder serves few at once.
         """
         if n is not None and (not isinstance(n, int) or n < 1):
@@ -98,7 +98,7 @@ class DataMethods:
             futures: only these; None: whatever is on the workers.
             workers: only among these: addresses or names.
         Returns:
-            ``{key: [addresses]}`` of what was moved.
+            ``{'copied': count, 'nbytes': bytes}``: what was moved.
         """
         return self._finish(self._rebalance(futures, named_workers(workers)))
 
@@ -106,13 +106,14 @@ class DataMethods:
         """End workers without losing anything: their results go to others first, their waiting tasks too.
 
         Args:
-            workers: addresses or names. Those that have left already are no error.
+            workers: addresses or names.
             reason: for people.
         Returns:
-            The addresses of those that were retired.
+            The addresses of those that were retired, when they have left. Running tasks end first, however long.
+        Raises:
+            BadRequestError: no such worker. CommClosedError: the connection broke; they are retired all the same.
         """
-        names = named_workers(workers)
-        return self._finish(self._live().ask("retire_workers", workers=names, reason=reason))
+        return self._finish(self._retire(named_workers(workers), reason))
 
     # ------------------------------------------------------------ looking
 
@@ -146,6 +147,11 @@ class DataMethods:
     async def _replicate(self, futures: Any, copies: int | None, workers: list[str] | None) -> Any:
         keys = await self._settled_keys(futures)
         return await self._live().ask("replicate", keys=keys, copies=copies, workers=workers)
+
+    async def _retire(self, workers: list[str] | None, reason: str | None) -> list[str]:
+        # Asked once: those that have left by the time of a second question would be unknown.
+        answer = await self._live().ask("retire_workers", attempts_max=1, workers=workers, reason=reason)
+        return list(answer["retired"])
 
     async def _rebalance(self, futures: Any, workers: list[str] | None) -> Any:
         keys = None if futures is None else await self._settled_keys(futures)

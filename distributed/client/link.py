@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from time import perf_counter
 from typing import Any
 
 from distributed.client.outbox import Outbox
 from distributed.client.table import KeyTable
 from distributed.comm.stream import Stream
 from distributed.config import settings
+from distributed.driver import StepTimes
 from distributed.endpoint import Endpoint
 from distributed.errors import CommClosedError, ConnectTimeoutError, DistributedError, ProtocolError
 from distributed.messages import SCHEDULER, Message, ReleaseKeys, ServerClosing, SubmitTasks
@@ -38,7 +40,7 @@ class SchedulerLink:
         table: its lock also guards the order of `outbox`.
         handlers: what to do with each type of message.
         reconnect: introduces us again, given seconds and what `ClientSessions.serve` wants to be told.
-        before_sending: called first whenever the outbox is emptied.
+        before_sending: called first whenever the outbox is emptied; true: it wants to be called again soon.
 
     Attributes:
         end: why nothing can be asked any more; None: it can.
@@ -49,11 +51,12 @@ class SchedulerLink:
         table: KeyTable,
         handlers: dict[type, Callable[[Any], None]],
         reconnect: Reconnect,
-        before_sending: Callable[[], object],
+        before_sending: Callable[[], bool],
     ) -> None:
         self.outbox = Outbox()
         self.end: DistributedError | None = None
         self.address = "the scheduler"
+        self.steps = StepTimes()  # of sending and receiving on the client's loop
         self._loop = asyncio.get_running_loop()
         self._table = table
         self._handlers: dict[type, Callable[[Any], None]] = {**handlers, ServerClosing: self._on_server_closing}
@@ -125,8 +128,14 @@ class SchedulerLink:
 
     def flush(self) -> None:
         """Send what is in the outbox, as far as the other side keeps up."""
+        began = perf_counter()
         self._awake = False
-        self._before_sending()
+        if self._before_sending():
+            self.wake()  # the rest in the next turn
+        self._send_waiting()
+        self.steps.add(perf_counter() - began)
+
+    def _send_waiting(self) -> None:
         endpoint, outbox = self._endpoint, self.outbox
         while endpoint.stream is not None and not endpoint.ledger.is_full:
             message = outbox.next_message()
@@ -159,6 +168,7 @@ class SchedulerLink:
     # ------------------------------------------------------------ receiving
 
     def _on_message(self, wire: Any) -> None:
+        began = perf_counter()
         try:
             if isinstance(wire, ErrorReply):
                 raise ProtocolError(f"the scheduler closed the connection: {wire['text']}")
@@ -170,6 +180,7 @@ class SchedulerLink:
             self._on_fault(error)
             return
         handler(message)
+        self.steps.add(perf_counter() - began)
 
     def _on_fault(self, error: ProtocolError) -> None:
         self.finish(error)

@@ -32,10 +32,22 @@ class KeyRecord:
         reason: only when CANCELLED, and when LOST because the scheduler has forgotten us.
         is_cancelling: only when PENDING: somebody here asked to cancel it, so only the answer to that decides it.
         is_unsent: only when ERROR: it could not be sent, so the scheduler has never heard of it.
+        data: keys of big arguments that this call holds until it is released, see `client.moving`; None: none.
         waiters: called with the record, once, on the loop, when it is no longer PENDING; None: nobody waits.
     """
 
-    __slots__ = ("failure", "holders", "is_cancelling", "is_unsent", "key", "payload", "reason", "status", "waiters")
+    __slots__ = (
+        "data",
+        "failure",
+        "holders",
+        "is_cancelling",
+        "is_unsent",
+        "key",
+        "payload",
+        "reason",
+        "status",
+        "waiters",
+    )
 
     def __init__(self, key: str) -> None:
         self.key = key
@@ -46,24 +58,35 @@ class KeyRecord:
         self.reason = ""
         self.is_cancelling = False
         self.is_unsent = False
+        self.data: list[str] | None = None
         self.waiters: list[Callable[[KeyRecord], Any]] | None = None
 
 
 class Latch:
-    """Opens when `count` records have settled; may be waited for by a thread."""
+    """Opens when `count` records have settled; may be waited for by a thread.
 
-    __slots__ = ("_event", "count")
+    Records settle on the loop while the thread that waits finds out how many had settled before: each has its count.
+    """
+
+    __slots__ = ("_event", "_settled", "_skipped", "count")
 
     def __init__(self, count: int) -> None:
         self.count = count
+        self._settled = self._skipped = 0
         self._event = threading.Event()
-        if self.count <= 0:
+        if count <= 0:
             self._event.set()
 
     def settle(self, record: KeyRecord) -> None:
-        """A waiter: count one record."""
-        self.count -= 1
-        if self.count <= 0:
+        """A waiter, on the loop: count one record."""
+        self._settled += 1
+        if self._settled + self._skipped >= self.count:
+            self._event.set()
+
+    def skip(self, count: int) -> None:
+        """In the thread that waits, once: so many had settled before, and do not call `settle`."""
+        self._skipped = count
+        if self._settled + self._skipped >= self.count:
             self._event.set()
 
     def wait(self, timeout_s: float | None) -> bool:

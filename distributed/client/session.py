@@ -11,7 +11,7 @@ import contextlib
 import logging
 import threading
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -51,6 +51,7 @@ __all__ = ["Session", "call_on"]
 logger = logging.getLogger(__name__)
 
 WORKERS_MAX = 256  # connected to at once
+RELEASE_COUNT = 5_000  # keys let go in one turn, and in one message: some ms of work, here and for the scheduler
 ASK_ATTEMPTS_MAX = 3  # of a call whose connection breaks
 
 
@@ -71,6 +72,7 @@ class Session:
         self.scheduler: rpc | None = None
         self._workers: dict[str, rpc] = {}
         self._released: deque[Sequence[str]] = deque()
+        self._released_start = 0  # of the first of them: keys that were let go already
         self._releasing = threading.RLock()  # so that nobody submits between taking from it and letting go
         self._callbacks: ThreadPoolExecutor | None = None
         handlers: dict[type, Callable[[Any], None]] = {
@@ -79,7 +81,7 @@ class Session:
             KeysCancelled: self.table.on_cancelled,
             KeysLost: self.table.on_lost,
         }
-        self.link = SchedulerLink(self.table, handlers, reconnect, self._drop_released)
+        self.link = SchedulerLink(self.table, handlers, reconnect, lambda: self._drop_released(1))
 
     def start(self, stream: Stream, hello: dict[str, Any]) -> None:
         """Begin; on the loop, before anything else is awaited, or messages are lost."""
@@ -107,14 +109,18 @@ class Session:
         """Canonical address of the scheduler."""
         return self.link.address
 
-    async def ask(self, op: str, **keywords: Any) -> Any:
-        """Call an op of the scheduler, from any loop; again if the connection breaks, so only ops that bear it.
+    async def ask(self, op: str, /, attempts_max: int = ASK_ATTEMPTS_MAX, **keywords: Any) -> Any:
+        """Call an op of the scheduler, from any loop, when there is a connection; again if it breaks meanwhile.
 
-        Errors as `rpc`.
+        Args:
+            attempts_max: 1 for ops that do not bear repetition.
+        Raises:
+            As `rpc`.
         """
         if asyncio.get_running_loop() is not self.loop:
-            return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self.ask(op, **keywords), self.loop))
-        attempts_left = ASK_ATTEMPTS_MAX
+            asked = asyncio.run_coroutine_threadsafe(self.ask(op, attempts_max, **keywords), self.loop)
+            return await asyncio.wrap_future(asked)
+        attempts_left = attempts_max
         while True:
             await self.link.wait_connected()
             try:
@@ -155,10 +161,12 @@ class Session:
         self._released.append(keys)
         self.link.wake()
 
-    def submit(self, tasks: Sequence[Task], functions: dict[bytes, Payload]) -> list[KeyRecord]:
+    def submit(
+        self, tasks: Sequence[Task], functions: dict[bytes, Payload], data: Mapping[str, Task] | None = None
+    ) -> list[KeyRecord]:
         """Queue tasks for the scheduler; each key gets one holder more.
 
-        A key that is known here already is not sent again.
+        A key that is known here already is not sent again. Of `data`, what a new task needs is held by it.
 
         Raises:
             CommClosedError: the client or the scheduler is closed.
@@ -172,10 +180,23 @@ class Session:
             for task in tasks:
                 record, is_news = admit(task[1])
                 if is_news:
+                    if data:
+                        self._submit_data(record, task, data)
                     outbox.append(task)
                 records.append(record)
         self.link.wake()
         return records
+
+    def _submit_data(self, record: KeyRecord, task: Task, data: Mapping[str, Task]) -> None:
+        """Queue what `task` needs of `data` and nobody has sent, before it. The caller has the lock."""
+        before, record.data = record.data, None
+        needs = [key for key in task[3] or () if key in data]
+        for key in needs:
+            if self.table.admit(key)[1]:
+                self.link.outbox.append(data[key])
+        record.data = needs or None
+        if before:  # of an earlier life of this key, which was cancelled or lost
+            self._released.append(before)
 
     def submit_graph(self, tasks: Sequence[Task], functions: dict[bytes, Payload]) -> None:
         """`submit` for tasks with new keys, each after those it depends on; only wanted ones get a holder."""
@@ -386,13 +407,32 @@ class Session:
 
     # ------------------------------------------------------------ private
 
-    def _drop_released(self) -> None:
-        """What was released before is let go before anything else is said; from any thread."""
+    def _drop_released(self, pieces_max: int | None = None) -> bool:
+        """Let go of what was released, before anything else is said; from any thread. Whether some of it is left.
+
+        Args:
+            pieces_max: of `RELEASE_COUNT` keys, after which others get their turn; None: all.
+        """
         with self._releasing:
-            while self._released:
-                waited_for = self.table.drop(self._released.popleft(), self._tell_released)
+            while self._released and pieces_max != 0:
+                waited_for = self.table.drop(self._next_released(), self._tell_released)
                 if waited_for:
                     call_on(self.loop, self.table.settle, waited_for)
+                if pieces_max is not None:
+                    pieces_max -= 1
+            return bool(self._released)
+
+    def _next_released(self) -> list[str]:
+        """Up to `RELEASE_COUNT` keys of those that were released, in order."""
+        piece: list[str] = []
+        while self._released and len(piece) < RELEASE_COUNT:
+            keys, start = self._released[0], self._released_start
+            self._released_start = start + RELEASE_COUNT - len(piece)
+            piece.extend(keys[start : self._released_start])
+            if self._released_start >= len(keys):
+                self._released.popleft()
+                self._released_start = 0
+        return piece
 
     def _tell_released(self, keys: list[str]) -> None:
         if self.link.end is None:

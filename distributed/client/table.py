@@ -8,12 +8,15 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from typing import Any
 
 from distributed.client.records import KeyRecord, Latch, Status
 from distributed.messages import Failure, KeysCancelled, KeysDone, KeysFailed, KeysLost
 
 __all__ = ["KeyTable"]
+
+PIECE = 1000  # records looked at in one go: 0.2 ms during which nothing else is known
 
 Waiter = Callable[[KeyRecord], Any]
 
@@ -64,8 +67,9 @@ class KeyTable:
         """`let_go` for other threads than the loop's: answers which records are to be settled there."""
         gone: list[str] = []
         waited_for: list[KeyRecord] = []
+        data: list[str] = []
         with self.lock:
-            for key in keys:
+            for key in chain(keys, data):  # which grows meanwhile
                 record = self.records.get(key)
                 if record is None:
                     continue
@@ -74,6 +78,8 @@ class KeyTable:
                     continue
                 del self.records[key]
                 gone.append(key)
+                if record.data is not None:
+                    data += record.data
                 if record.status is Status.PENDING:
                     self._fading[key] = None
                 if record.payload is None and record.failure is None and record.status is not Status.LOST:
@@ -151,15 +157,20 @@ class KeyTable:
                 if record.waiters and waiter in record.waiters:
                     record.waiters.remove(waiter)
 
-    def latch(self, records: Iterable[KeyRecord]) -> Latch:
-        """Opens when all `records` have settled."""
-        with self.lock:
-            pending = [record for record in records if record.status is Status.PENDING]
-            latch = Latch(len(pending))
-            for record in pending:
-                if record.waiters is None:
-                    record.waiters = []
-                record.waiters.append(latch.settle)
+    def latch(self, records: Sequence[KeyRecord]) -> Latch:
+        """Opens when all `records` have settled. Cost: 0.2 us each, in pieces, so that answers come in meanwhile."""
+        latch = Latch(len(records))
+        skipped = 0
+        for start in range(0, len(records), PIECE):
+            with self.lock:
+                for record in records[start : start + PIECE]:
+                    if record.status is not Status.PENDING:
+                        skipped += 1
+                    elif record.waiters is None:
+                        record.waiters = [latch.settle]
+                    else:
+                        record.waiters.append(latch.settle)
+        latch.skip(skipped)
         return latch
 
     def settle(self, records: Iterable[KeyRecord]) -> None:

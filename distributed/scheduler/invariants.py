@@ -144,6 +144,8 @@ def check_worker(state: SchedulerState, worker: WorkerRecord) -> None:
     for key, task in worker.processing.items():
         if task.processing_on is not worker or state.tasks.get(key) is not task:
             _broken("what a worker runs knows it", (worker.address, key))
+        if not restriction_of(task).loosened().matches(worker):
+            _broken("a task is only where it may run", (worker.address, key))
     for key, task in worker.holds.items():
         if worker not in (task.who_has or ()) or state.tasks.get(key) is not task:
             _broken("what a worker holds knows it", (worker.address, key))

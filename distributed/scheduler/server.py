@@ -271,7 +271,7 @@ class Scheduler(Server):
         }
 
     def scheduler_info(self, stream: Any) -> dict[str, Any]:
-        """This scheduler, its workers, and how many tasks are in which state."""
+        """This scheduler, its workers, how many tasks are in which state, and how long events take."""
         workers = snapshot.workers_info(self.machine.state)
         for address, worker in workers.items():
             worker.update(self._worker_details.get(address, {}))
@@ -284,6 +284,7 @@ class Scheduler(Server):
             "workers": workers,
             "clients": snapshot.clients_info(self.machine.state),
             "tasks": snapshot.counts(self.machine.state),
+            "steps": self.driver.steps.summary(),
         }
 
     def ncores(self, stream: Any, workers: list[str] | None = None) -> dict[str, int]:

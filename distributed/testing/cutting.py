@@ -40,8 +40,9 @@ class CuttingProxy:
         return self
 
     async def __aexit__(self, *exception: object) -> None:
-        self._server.close()
         self.is_refusing = True
+        await _turns()  # asyncio loses connections that it is accepting while the server closes
+        self._server.close()
         await _turns()
         self.cut()
         while self._pairs:

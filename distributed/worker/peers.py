@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from distributed.calls import rpc
-from distributed.errors import CommClosedError
+from distributed.errors import CommClosedError, PeerBusyError
 from distributed.units import MiB
 
 __all__ = ["BigAnswers", "unless_silent"]
@@ -30,18 +33,37 @@ class _Answer:
 
 @dataclass(slots=True)
 class BigAnswers:
-    """Big answers with data that are being made or sent, at most `BIG_ANSWERS_MAX` for those who can come again."""
+    """Big answers with data that are being made or sent, at most `BIG_ANSWERS_MAX` for those who can come again.
 
+    Attributes:
+        own_address: who we are, for the refusal; asked late, as it is not known before we listen.
+        clock: monotonic seconds.
+    """
+
+    own_address: Callable[[], str]
+    clock: Callable[[], float] = time.monotonic
     _answers: list[_Answer] = field(default_factory=list)
 
-    def begin(self, stream: Any, or_busy: bool, now: float) -> _Answer | None:
-        """Count one more; None: there are too many already, and `or_busy` says that this asker can come again."""
+    @contextmanager
+    def place(self, stream: Any, nbytes: int, or_busy: bool) -> Iterator[None]:
+        """While an answer of `nbytes` is made for the peer at `stream`; it counts until it is sent, if it is big.
+
+        Raises:
+            PeerBusyError: there are too many already, and `or_busy` says that this asker can come again.
+        """
+        if nbytes < BIG_ANSWER_NBYTES:
+            yield
+            return
+        now = self.clock()
         self._answers = [answer for answer in self._answers if answer.is_under_way(now)]
         if or_busy and len(self._answers) >= BIG_ANSWERS_MAX:
-            return None
+            raise PeerBusyError(self.own_address())
         answer = _Answer(stream)
         self._answers.append(answer)
-        return answer
+        try:
+            yield
+        finally:
+            answer.made_at = self.clock()
 
 
 async def unless_silent(peer: rpc, call: asyncio.Future[Any], silence_s: float) -> Any:

@@ -30,7 +30,8 @@ from distributed.errors import (
     WorkerStartError,
 )
 from distributed.ids import is_key, unique_id
-from distributed.messages import SCHEDULER, DismissWorker, Heartbeat, ServerClosing, WorkerLeaving, WorkerRetiring
+from distributed.messages import SCHEDULER, DismissWorker, Heartbeat, ServerClosing, WorkerLeaving
+from distributed.process.running import Background
 from distributed.protocol.codec import ErrorReply
 from distributed.protocol.serialize import Serialized, payload_nbytes, raiser
 from distributed.security.keys import Keyring
@@ -62,8 +63,9 @@ from distributed.worker.events import (
 )
 from distributed.worker.execute import POLL_S, Executor
 from distributed.worker.joining import join, send
+from distributed.worker.leaving import GRACE_S, Leaving
 from distributed.worker.machine import WorkerMachine
-from distributed.worker.peers import BIG_ANSWER_NBYTES, BigAnswers, unless_silent
+from distributed.worker.peers import BigAnswers, unless_silent
 from distributed.worker.running import Running
 from distributed.worker.store import Packed, Store
 
@@ -74,7 +76,6 @@ logger = logging.getLogger(__name__)
 HEARTBEAT_S = 1.0
 FLUSH_TIMEOUT_S = 2.0  # for the scheduler to take our last message
 THREADS_TIMEOUT_S = 0.1  # for the executor's threads; idle ones end at once, those that run a task end with the process
-GRACE_S = 30.0  # for others to take over tasks and data
 ANSWER_NBYTES_MAX = 32 * MiB  # of one answer with data, unless it is a single result: half of the limit of a header
 ANSWER_FRAMES_MAX = 5_000  # likewise
 
@@ -122,7 +123,7 @@ class Worker(Server):
         self.resources = dict(resources or {})
         self.tags = [sys.platform, f"{sys.platform}-{platform.machine()}", *tags]
         self.nanny = nanny
-        self.grace_s = grace_s
+        self._leaving = Leaving(grace_s, self._send, self.close_soon)
         self.status = "starting"
         self.incarnation = ""
         self.store = Store()
@@ -131,10 +132,10 @@ class Worker(Server):
         self._running_path = running_path
         self._scheduler: Stream | None = None
         self._peers: dict[str, rpc] = {}
-        self._big_answers = BigAnswers()
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._big_answers = BigAnswers(lambda: self.address)
+        self._background = Background(self._fail)
+        self._spawn = self._background.spawn
         self._looking: asyncio.TimerHandle | None = None
-        self._retiring: tuple[str, asyncio.TimerHandle] | None = None  # why, and the end of the grace
         self._closed: asyncio.Event | None = None  # once it is closing; set when it has closed
         self._started = time.time()
         self.add_handlers({
@@ -212,12 +213,10 @@ class Worker(Server):
             self.driver.stop()
             await asyncio.get_running_loop().run_in_executor(None, self.executor.close, THREADS_TIMEOUT_S)
             self.executor.running.close()
-        for task in self._tasks - {asyncio.current_task()}:  # this may be one of them
-            task.cancel()
+        self._background.cancel()
         if self._looking is not None:
             self._looking.cancel()
-        if self._retiring is not None:
-            self._retiring[1].cancel()
+        self._leaving.cancel()
         for peer in self._peers.values():
             await peer.close()
         self.stop()
@@ -238,18 +237,11 @@ class Worker(Server):
         """
         if self.status == "retiring":
             return
-        if self.status != "running" or self.grace_s <= 0:
+        if self.status != "running" or self._leaving.grace_s <= 0:
             self.close_soon(reason)
             return
         self.status = "retiring"
-        logger.info("worker %s retires: %s", self.address, reason)
-        timer = asyncio.get_running_loop().call_later(self.grace_s, self._end_grace, reason)
-        self._retiring = (reason, timer)
-        self._send(WorkerRetiring(reason))
-
-    def _end_grace(self, reason: str) -> None:
-        logger.warning("worker %s ends with tasks or data that nobody took over in %g s", self.address, self.grace_s)
-        self.close_soon(reason)
+        self._leaving.begin(reason)
 
     def _fail(self, error: BaseException) -> None:
         """Our own fault: nothing can be relied on, so the process must end and say so."""
@@ -303,7 +295,7 @@ class Worker(Server):
         if isinstance(message, ServerClosing):
             self.close_soon(f"the scheduler ended: {message.reason}")
         elif isinstance(message, DismissWorker):
-            self.close_soon(message.reason if self._retiring is None else self._retiring[0])
+            self._leaving.dismissed(message.reason)
         else:
             self.driver.handle(FromScheduler(message))
 
@@ -311,8 +303,8 @@ class Worker(Server):
         if stream is not self._scheduler or self.status not in ("running", "retiring"):
             return
         logger.warning("lost the scheduler: %s", stream.error)
-        if self._retiring is not None:  # nobody is left who could let others take over
-            self.close_soon(self._retiring[0])
+        if self.status == "retiring":  # nobody is left who could let others take over
+            self._leaving.dismissed("lost the scheduler")
             return
         self.status = "lost"
         self.driver.handle(SchedulerLost())
@@ -394,16 +386,6 @@ class Worker(Server):
             left = [key for key in left if key not in answer]  # what did not fit into one message, or is not there
         return found
 
-    def _spawn(self, coroutine: Any) -> None:
-        task = asyncio.ensure_future(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._on_task_done)
-
-    def _on_task_done(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._fail(error)
-
     # ------------------------------------------------------------ ops
 
     def identity(self, stream: Any) -> dict[str, Any]:
@@ -427,17 +409,9 @@ class Worker(Server):
         Raises:
             PeerBusyError: too many are being given big data, and this caller can come again, ``or_busy``.
         """
-        loop = asyncio.get_running_loop()
-        sizes = self.machine.state.memory
-        if sum(sizes.get(key, 0) for key in keys) < BIG_ANSWER_NBYTES:
-            return await loop.run_in_executor(None, self._payloads, keys)
-        answer = self._big_answers.begin(stream, or_busy, loop.time())
-        if answer is None:
-            raise PeerBusyError(self.address)
-        try:
-            return await loop.run_in_executor(None, self._payloads, keys)
-        finally:
-            answer.made_at = loop.time()
+        nbytes = sum(self.machine.state.memory.get(key, 0) for key in keys)
+        with self._big_answers.place(stream, nbytes, or_busy):
+            return await asyncio.get_running_loop().run_in_executor(None, self._payloads, keys)
 
     def _payloads(self, keys: list[str]) -> dict[str, Serialized]:
         """In a thread: pickling may run the code of users."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from distributed import driver as driver_module
-from distributed.driver import Driver
+from distributed.driver import Driver, StepTimes
 
 
 class FakeTimer:
@@ -169,3 +172,26 @@ def test_stop_while_an_event_is_handled_drops_the_rest(loop: FakeLoop) -> None:
     driver = Driver(machine, {int: perform})
     driver.handle(1)
     assert machine.handled == [(1, 100.0)]
+
+
+# ---------------------------------------------------------------- how long steps take
+
+
+@given(st.lists(st.floats(0, 400), min_size=1, max_size=200), st.sampled_from([0.5, 0.99, 1.0]))
+def test_quantiles_are_right_up_to_a_quarter(times: list[float], part: float) -> None:
+    steps = StepTimes()
+    for seconds in times:
+        steps.add(seconds)
+    exact = sorted(times)[max(0, math.ceil(part * len(times)) - 1)]
+    assert exact <= steps.quantile_s(part) <= max(1.25 * exact + 1e-6, exact)
+    assert steps.max_s == max(times)
+
+
+def test_no_step_takes_no_time() -> None:
+    assert StepTimes().summary() == {"count": 0, "p50_s": 0.0, "p99_s": 0.0, "max_s": 0.0}
+
+
+def test_a_step_longer_than_all_buckets_is_counted() -> None:
+    steps = StepTimes()
+    steps.add(1e9)
+    assert steps.summary() == {"count": 1, "p50_s": 1e9, "p99_s": 1e9, "max_s": 1e9}

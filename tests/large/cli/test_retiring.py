@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import signal
 import time
+from typing import Any
 
 import pytest
 
-from distributed import Client
+from distributed import Client, Future
 from distributed.testing.processes import Processes, Started, wait_until
 
 GUARDS = pytest.mark.parametrize("guard", ["--nanny", "--no-nanny"])
@@ -22,15 +23,22 @@ def cluster(processes: Processes, *options: str) -> tuple[str, list[Started]]:
     return address, workers
 
 
+def begin(processes: Processes, client: Client, name: str, seconds: float, **options: Any) -> Future:
+    """A task that sleeps, and has begun to."""
+    marker = processes.folder / name
+    future = client.submit(lambda: marker.touch() or time.sleep(seconds), key=name, **options)
+    wait_until(marker.exists, f"{name} runs")
+    return future
+
+
 @GUARDS
 def test_what_only_a_retiring_worker_holds_stays_and_what_runs_there_ends(processes: Processes, guard: str) -> None:
     address, (leaver, _) = cluster(processes, f"--name leaver {guard}", "--name stayer")
     with Client(address) as client:
         kept = client.submit(bytes, 100_000, workers="leaver")
-        running = client.submit(time.sleep, 1.0, workers=["leaver"])
-        waiting = client.map(pow, range(50), [2] * 50)
         kept.result()
-        wait_until(lambda: client.scheduler_info()["tasks"]["processing"] >= 1, "it runs")
+        running = begin(processes, client, "running", 1.0, workers=["leaver"])
+        waiting = client.map(pow, range(50), [2] * 50)
         assert leaver.end() == 0
         assert "died" not in leaver.said()
         assert len(client.ncores()) == 1
@@ -52,9 +60,8 @@ def test_a_lifetime_ends_a_worker(processes: Processes, guard: str) -> None:
 def test_a_task_that_outlasts_the_grace_runs_again_elsewhere(processes: Processes, guard: str) -> None:
     address, (leaver, _) = cluster(processes, f"--name leaver --grace 500ms {guard}", "--name stayer")
     with Client(address) as client:
-        endless = client.submit(time.sleep, 600, workers=["leaver"])
-        elsewhere = client.submit(time.sleep, 600)
-        wait_until(lambda: client.scheduler_info()["tasks"]["processing"] == 2, "both run")
+        endless = begin(processes, client, "endless", 600, workers=["leaver"])
+        elsewhere = begin(processes, client, "elsewhere", 600)
         leaver.send(signal.SIGTERM)
         leaver.wait_said("tasks or data that nobody took over in 0.5 s")
         assert leaver.wait() == 0
@@ -66,10 +73,9 @@ def test_a_task_that_outlasts_the_grace_runs_again_elsewhere(processes: Processe
 def test_a_second_signal_ends_the_wait(processes: Processes, guard: str) -> None:
     address, (leaver, _) = cluster(processes, f"--name leaver --grace 10m {guard}", "--name stayer")
     with Client(address) as client:
-        future = client.submit(time.sleep, 600, workers=["leaver"])
-        wait_until(lambda: client.scheduler_info()["tasks"]["processing"] == 1, "it runs")
+        future = begin(processes, client, "endless", 600, workers=["leaver"])
         leaver.send(signal.SIGTERM)
-        leaver.wait_said("retires: SIGTERM")
+        leaver.wait_said("retiring: SIGTERM")
         assert leaver.end(signal.SIGTERM) == -signal.SIGTERM
         wait_until(lambda: len(client.ncores()) == 1, client.ncores)
         assert not future.done()
@@ -81,11 +87,10 @@ def test_a_cluster_that_is_shut_down_does_not_wait(processes: Processes) -> None
     worker = processes.dworker(f"{address} --nthreads 1 --grace 10m")
     worker.wait_said("registered with")
     with Client(address) as client:
-        future = client.submit(time.sleep, 600)
-        wait_until(lambda: client.scheduler_info()["tasks"]["processing"] == 1, "it runs")
+        future = begin(processes, client, "endless", 600)
         assert scheduler.end() == 0
         assert worker.wait() == 0
-        assert not future.done()
+        assert future.status == "lost"
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,10 @@ class Listener(Server):
     def __init__(self):
         super().__init__()
         self.vouched = asyncio.get_running_loop().create_future()
-        self.add_handlers({"worker_alive": self.worker_alive})
+        self.add_handlers({"worker_alive": self.worker_alive, "worker_died": self.worker_died})
+
+    def worker_died(self, stream, address, incarnation, certificate):
+        print(certificate["cause"])
 
     def worker_alive(self, stream, address, incarnation):
         if not self.vouched.done():
@@ -51,7 +54,7 @@ zygote.close()
 def test_a_nanny_vouches_for_a_worker_that_says_nothing_but_works(processes: Processes) -> None:
     program = processes.python("-W", "error", "-c", VOUCHED)
     assert program.wait() == 0, program.said()
-    assert program.said() == "('tcp://worker:1', 'life-1')\n"
+    assert program.said() == "('tcp://worker:1', 'life-1')\nits nanny was told to kill it\n"
     processes.wait_nothing_left()
 
 

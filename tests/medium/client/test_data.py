@@ -409,3 +409,16 @@ async def test_only_so_many_workers_stay_connected(
     client._session.forget_worker(a.address)
     assert not client._session._workers
     assert await client.submit(bytes, 100_000, workers=a.address, pure=False) == bytes(100_000)
+
+
+@gen_cluster(client=True)
+async def test_many_results_are_released_in_pieces(
+    client: Client, scheduler: Scheduler, *workers: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("distributed.client.session.RELEASE_COUNT", 7)
+    many, few = client.map(inc, range(100), pure=False), [client.submit(inc, n, pure=False) for n in range(20)]
+    alone = client.submit(inc, 1)
+    await wait([*many, *few, alone])
+    del many, few
+    assert await client.submit(inc, 2) == 3
+    await until(lambda: list(scheduler.machine.state.tasks) == [alone.key])

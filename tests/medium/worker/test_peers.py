@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -13,9 +14,11 @@ from distributed.core import Server
 from distributed.errors import CommClosedError, PeerBusyError
 from distributed.scheduler.server import Scheduler
 from distributed.testing.clusters import gen_cluster, gen_test
-from distributed.worker import copies, peers, server
-from distributed.worker.peers import BIG_ANSWERS_MAX, BigAnswers, unless_silent
+from distributed.worker import copies, peers
+from distributed.worker.peers import BIG_ANSWER_NBYTES, BIG_ANSWERS_MAX, BigAnswers, unless_silent
 from distributed.worker.server import Worker
+
+BIG = BIG_ANSWER_NBYTES
 
 
 class AskerStream:
@@ -29,24 +32,44 @@ class AskerStream:
         return self.is_closed
 
 
+def full(clock: list[float]) -> tuple[BigAnswers, AskerStream, ExitStack]:
+    """As many answers as are allowed, the first one for that stream, and all of them in the making."""
+    answers = BigAnswers(lambda: "tcp://me:1", lambda: clock[0])
+    first, making = AskerStream(), ExitStack()
+    making.enter_context(answers.place(first, BIG, or_busy=True))
+    for _ in range(BIG_ANSWERS_MAX - 1):
+        making.enter_context(answers.place(AskerStream(), BIG, or_busy=True))
+    return answers, first, making
+
+
+def is_refused(answers: BigAnswers, nbytes: int = BIG, or_busy: bool = True) -> bool:
+    try:
+        with answers.place(AskerStream(), nbytes, or_busy):
+            return False
+    except PeerBusyError:
+        return True
+
+
 def test_only_so_many_big_answers_are_given_at_once_to_those_who_can_come_again() -> None:
-    answers, streams = BigAnswers(), [AskerStream() for _ in range(BIG_ANSWERS_MAX)]
-    given = [answers.begin(stream, or_busy=True, now=0.0) for stream in streams]
-    assert None not in given
-    assert answers.begin(AskerStream(), or_busy=True, now=0.0) is None
-    assert answers.begin(AskerStream(), or_busy=False, now=0.0) is not None  # one more than there should be
+    answers, _, _ = full([0.0])
+    assert is_refused(answers)
+    assert not is_refused(answers, BIG - 1)
+    assert not is_refused(answers, or_busy=False)  # one more than there should be
 
 
 @pytest.mark.parametrize("how", ["sent", "closed"])
 def test_a_place_is_free_when_an_answer_is_sent_or_its_asker_gone(how: str) -> None:
-    answers, streams = BigAnswers(), [AskerStream() for _ in range(BIG_ANSWERS_MAX)]
-    given = [answers.begin(stream, or_busy=True, now=0.0) for stream in streams]
-    assert given[0] is not None
-    given[0].made_at = 1.0
-    streams[0].nbytes_unsent = 5
-    assert answers.begin(AskerStream(), or_busy=True, now=2.0) is None
-    streams[0].nbytes_unsent, streams[0].is_closed = 0 if how == "sent" else 5, how == "closed"
-    assert answers.begin(AskerStream(), or_busy=True, now=2.0) is not None
+    clock = [0.0]
+    answers, first, making = full(clock)
+    first.nbytes_unsent = 5
+    making.close()  # all are made, and those but the first are sent
+    assert is_refused(answers), "they have just been made and are not written yet"
+    clock[0] = 1.0
+    for _ in range(BIG_ANSWERS_MAX - 1):
+        making.enter_context(answers.place(AskerStream(), BIG, or_busy=True))
+    assert is_refused(answers)
+    first.nbytes_unsent, first.is_closed = 0 if how == "sent" else 5, how == "closed"
+    assert not is_refused(answers)
 
 
 @gen_cluster([("127.0.0.1", 1)])
@@ -54,7 +77,7 @@ async def test_a_busy_worker_refuses_only_those_who_can_come_again(
     scheduler: Scheduler, a: Worker, *, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(peers, "BIG_ANSWERS_MAX", 0)
-    monkeypatch.setattr(server, "BIG_ANSWER_NBYTES", 10)
+    monkeypatch.setattr(peers, "BIG_ANSWER_NBYTES", 10)
     async with rpc(a.address) as link:
         a.store.put("x", 1, 20)
         a.machine.state.memory["x"] = 20
@@ -69,7 +92,7 @@ async def test_data_that_all_want_reaches_all_though_only_one_is_served_at_a_tim
     client: Client, scheduler: Scheduler, *workers: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(peers, "BIG_ANSWERS_MAX", 1)
-    monkeypatch.setattr(server, "BIG_ANSWER_NBYTES", 10)
+    monkeypatch.setattr(peers, "BIG_ANSWER_NBYTES", 10)
     monkeypatch.setattr(copies, "PAUSE_S", 0.005)
     big = client.submit(bytes, 100_000, workers="0", key="big")
     sizes = [client.submit(len, big, workers=str(number), pure=False) for number in range(1, 5)]

@@ -83,7 +83,7 @@ async def test_a_worker_that_is_not_dismissed_ends_with_its_grace(caplog: pytest
         worker.retire_soon("SIGTERM")
         assert await worker.finished == "SIGTERM"
         await until(lambda: registrar.heard("worker-leaving"))
-    assert "ends with tasks or data that nobody took over in 0.02 s" in caplog.text
+    assert "ending with tasks or data that nobody took over in 0.02 s" in caplog.text
 
 
 @gen_test()

@@ -203,7 +203,7 @@ def test_the_end_of_the_connection_decides_what_is_pending(table: KeyTable) -> N
     for key in "ab":
         table.admit(key)
     table.on_done(done("a"))
-    latch = table.latch(table.records.values())
+    latch = table.latch(list(table.records.values()))
     table.lose_pending()
     assert states(table) == {"a": "finished", "b": "lost"} and latch.wait(0)
 
@@ -215,6 +215,18 @@ def test_a_latch_opens_with_the_last_record() -> None:
     assert not latch.wait(0)
     latch.settle(record)
     assert latch.wait(0) and Latch(0).wait(0)
+
+
+def test_a_latch_skips_what_had_settled_before() -> None:
+    record = KeyRecord("a")
+    for skipped_first in (True, False):
+        latch = Latch(5)
+        steps = [lambda latch=latch: latch.skip(3), lambda latch=latch: latch.settle(record)]  # type: ignore[misc]
+        for step in steps if skipped_first else steps[::-1]:
+            step()
+            assert not latch.wait(0)
+        latch.settle(record)
+        assert latch.wait(0)
 
 
 # ---------------------------------------------------------------- outbox

@@ -16,7 +16,16 @@ from distributed.messages import (
 )
 from distributed.worker import copies
 from distributed.worker.effects import Fetch, Keep, ToScheduler
-from distributed.worker.events import DataFetched, DataPut, FetchBusy, FetchFailed, SchedulerLost, TasksExecuted
+from distributed.worker.events import (
+    DataFetched,
+    DataPut,
+    FetchBusy,
+    FetchFailed,
+    FromScheduler,
+    SchedulerLost,
+    TasksExecuted,
+    Tick,
+)
 from distributed.worker.machine import WorkerMachine
 from distributed.worker.records import WorkerState
 
@@ -205,3 +214,44 @@ def test_small_data_is_asked_from_the_holder_named_first() -> None:
     state = WorkerState(ME)
     assert copies.order_copy(state, "x", copies.BIG_NBYTES - 1, [R, Q, P])
     assert copies.start_fetches(state) == [Fetch(R, ["x"])]
+
+
+def test_data_that_many_order_at_once_spreads_like_a_tree() -> None:
+    """Every worker serves two at a time, a transfer takes one second, and the scheduler tells who has it by now."""
+    places, source, slots = [f"tcp://w{number}:1" for number in range(64)], "tcp://source:1", 2
+    machines = {place: WorkerMachine(place, 1) for place in places}
+    holders, served, log = [source], {source: 0}, []
+    under_way: dict[tuple[str, str], float] = {}  # {(giver, taker): end}
+
+    def handle(place: str, event: Any, now: float) -> None:
+        machines[place].handle(event, now)
+        for effect in machines[place].take_effects():
+            if isinstance(effect, Fetch):
+                ask(effect.address, place, now)
+            elif isinstance(effect, ToScheduler) and isinstance(effect.message, AskHolders):
+                handle(place, FromScheduler(HoldersKnown(["x"], [list(holders)])), now)
+            elif isinstance(effect, ToScheduler):
+                assert isinstance(effect.message, DataAdded)
+                holders.append(place)
+
+    def ask(giver: str, taker: str, now: float) -> None:
+        if sum(one == giver for one, _ in under_way) >= slots:
+            handle(taker, FetchBusy(giver), now)
+            return
+        served[giver] = served.get(giver, 0) + 1
+        under_way[giver, taker] = now + 1.0
+
+    for place in places:
+        handle(place, FromScheduler(CopyData(["x"], [2**30], [[source]])), 0.0)
+    while len(holders) <= len(places):
+        wakeups = [(machine.next_wakeup, place) for place, machine in machines.items() if machine.next_wakeup]
+        now, place = min(wakeups, default=(1e9, ""))
+        end, pair = min(((end, pair) for pair, end in under_way.items()), default=(1e9, ("", "")))
+        log.append(min(now, end))
+        if now < end:
+            handle(place, Tick(), now)
+        else:
+            del under_way[pair]
+            handle(pair[1], fetched(pair[0], "x"), end)
+    assert log[-1] < 10, "from the source alone it would be 32"
+    assert max(served.values()) <= 16
