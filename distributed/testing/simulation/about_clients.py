@@ -117,7 +117,7 @@ def outcomes_agree(world: Any) -> str | None:
         if record is None:
             continue
         for key, known in client.table.records.items():
-            if known.payload is not None:
+            if known.payload is not None or key in client.held_again:
                 continue  # it came along: what becomes of the worker's copy does not matter
             state = states.get(known.status)
             task = record.wanted.get(key)

@@ -179,8 +179,11 @@ def data_agrees(world: Any) -> str | None:
     """When neither has anything under way to the other: nothing is missing, nothing is left over."""
     for worker in _living(world):
         record = _record_of(world, worker)
-        if record is not None and record.holds.keys() != worker.machine.state.memory.keys():
-            theirs, own = record.holds.keys(), worker.machine.state.memory.keys()
+        if record is None or record.holds.keys() == worker.machine.state.memory.keys():
+            continue
+        # What it is about to compute again may be there already, from a peer; it is replaced then.
+        theirs, own = record.holds.keys(), worker.machine.state.memory.keys() - record.processing.keys()
+        if theirs != own:
             return f"{worker.name}: missing {sorted(theirs - own)[:5]}, left over {sorted(own - theirs)[:5]}"
     return None
 
@@ -192,7 +195,7 @@ def touched_data_is_there(world: Any, record: Any, touched: dict[str, None]) -> 
     if worker is None or _record_of(world, worker) is not record:
         return None
     for key in touched:
-        if (key in record.holds) != (key in worker.store):
+        if (key in record.holds) != (key in worker.store) and key not in record.processing:
             return f"{worker.name}: {key} {'is missing' if key in record.holds else 'is left over'}"
     return None
 

@@ -42,6 +42,7 @@ class ClientProcess(Process):
         table, outbox: of this session.
         scheduler: the connection; None while there is none.
         gatherings: those under way.
+        held_again: keys submitted again after they were let go; the answer to the first may settle the second.
     """
 
     def __init__(self, world: Any, name: str, host: str) -> None:
@@ -77,6 +78,7 @@ class ClientProcess(Process):
         self.table = KeyTable()
         self.outbox = Outbox()
         self.gatherings = {}
+        self.held_again: dict[str, None] = {}
         self.scheduler = None
         self._is_awake = False
         self._connect()
@@ -217,6 +219,7 @@ class ClientProcess(Process):
     def release(self, keys: Iterable[str]) -> None:
         """Let go of all futures of these keys."""
         for key in keys:
+            self.held_again[key] = None
             for _ in range(self.held.pop(key)):
                 self.table.let_go([key], lambda gone: self.outbox.append(ReleaseKeys(gone)))
         self._wake()

@@ -158,11 +158,14 @@ class Network:
         self.connections[self._serial] = connection
         near, far = connection.ends
         listener.post(listener.accept, far)
-        process.later(delay, self._opened, near, on_open)
+        near.on_closed = _ignore  # it may break before its owner knows of it
+        process.later(delay, self._opened, near, on_open, on_failed)
 
-    def _opened(self, near: End, on_open: Callable[[End], None]) -> None:
-        near.on_closed = _ignore  # it may break before its owner has said anything
-        on_open(near)
+    def _opened(self, near: End, on_open: Callable[[End], None], on_failed: Callable[[str], None]) -> None:
+        if near.is_open:
+            on_open(near)
+        else:
+            on_failed("it broke at once")
 
     # ------------------------------------------------------------ sending
 
@@ -304,7 +307,14 @@ class Network:
 
     def heal(self, one: str | None = None, other: str | None = None) -> None:
         """The end of the partition between two hosts, or of all; what stalled goes on its way."""
-        pairs = list(self._partitions) if one is None or other is None else [_pair(one, other)]
+        if one is None or other is None:
+            pairs = list(self._partitions)
+            for connection in self.connections.values():
+                if connection.is_cut:  # half-open ones are answered with a reset now
+                    for end in connection.ends:
+                        self.clock.after(self._draws.between(1, 100) * MS, self.notice, end, "reset")
+        else:
+            pairs = [_pair(one, other)]
         for pair in pairs:
             if self._partitions.pop(pair, None) is None:
                 continue
@@ -321,4 +331,4 @@ def _pair(one: str, other: str) -> tuple[str, str]:
 
 
 def _ignore(_: Any) -> None:
-    """Whoever connects may be told of the end before having said what to do then."""
+    """`Network._opened` will see that it is closed."""

@@ -202,9 +202,8 @@ class _Client:
             self.count += len(step.keys)
         elif step.kind == "want":
             step.keys = [task.key for task in draws.some(self.shared, 3)] + draws.some(self.known, 2)
-        self.known += [task.key for task in step.tasks if task.spec.wanted] + (
-            step.keys if step.kind == "scatter" else []
-        )
+        new = [task.key for task in step.tasks if task.spec.wanted] + (step.keys if step.kind == "scatter" else [])
+        self.known = list(dict.fromkeys([*self.known, *new]))
 
     def _held(self, count: int) -> tuple[str, ...]:
         return tuple(self.draws.some(self.known, self.draws.below(count + 1))) if self.known else ()

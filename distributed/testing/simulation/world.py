@@ -106,6 +106,9 @@ class World(Checker):
         for client in self.clients:
             client.leave()
         self._run_for(REST)
+        while any(worker.scheduler is None for worker in self.workers) and self.clock.now < self._deadline:
+            self._step()
+        self._run_for(REST)
         self.check_all()
         self.check_rest()
 
