@@ -52,6 +52,10 @@ class SchedulerProcess(Engine):
         }
         self.world.network.listen(SCHEDULER_ADDRESS, self)
 
+    def died(self) -> None:
+        """An operator starts it again, empty."""
+        self.world.restart_later(self)
+
     def accept(self, end: End) -> None:
         """Who it is says the first message."""
         end.on_message = lambda wire: self._introduced(end, wire)

@@ -175,14 +175,14 @@ class World(Checker):
         """Somebody starts a dead process again: of a guarded worker its nanny, unless that does it."""
         guard = getattr(process, "nanny", None)
         target = process if guard is None else guard
-        if self.is_over or target in self._restarting or target.is_alive:
+        if (self.is_over and process in self.clients) or target in self._restarting or target.is_alive:
             return
         self._restarting[target] = None
         self.clock.after(self._delays.pick((100, 300, 1_000, 3_000)) * MS, self._restart, target)
 
     def _restart(self, process: Process) -> None:
         del self._restarting[process]
-        if not process.is_alive and not self.is_over:
+        if not process.is_alive and not (self.is_over and process in self.clients):
             process.start()
 
     def note_fault(self, kind: str, where: str) -> None:
