@@ -4,19 +4,23 @@
 # make check    ruff, mypy --strict, import order, small tests
 # make docs     the manual, into build/docs
 # make bench    the benchmarks beside a rival
+# make simulate whole clusters under faults, one for each seed      make simulate SEEDS=10000 FIRST=0
 # make clean    remove everything that the commands above made: build/, and what Python and pip leave beside sources
 
 PYTHON ?= python3
 PYTHONS ?= python3.11 python3.12 python3.13 python3.14
 VENV_TEST ?= build/venv-test
 ARGS ?=
+SEEDS ?= 2000
+FIRST ?= 0
+JOBS ?= 2
 DIR ?= $(shell $(PYTHON) -c "import sysconfig; print(sysconfig.get_path('stdlib'))")
 
 PIP_FLAGS = --quiet --disable-pip-version-check
 METADATA := pyproject.toml setup.py requirements.txt
 SOURCES := $(shell find distributed -name '*.py' -o -name py.typed)
 
-.PHONY: run test test-all check format docs bench clean
+.PHONY: run test test-all check format docs bench simulate clean
 .DELETE_ON_ERROR:
 
 # The folder that is read stays as it is, even when it is the interpreter's own library (no bytecode is written), and what
@@ -50,6 +54,9 @@ docs: build/venv-docs/.installed
 
 bench: build/venv-bench/.installed
 	build/venv-bench/bin/python benchmarks/run.py $(ARGS)
+
+simulate: $(VENV_TEST)/.installed
+	$(VENV_TEST)/bin/python -m distributed.testing.simulation --seeds $(SEEDS) --first $(FIRST) --jobs $(JOBS) $(ARGS)
 
 clean:
 	rm -rf build distributed.egg-info

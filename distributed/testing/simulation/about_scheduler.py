@@ -130,9 +130,10 @@ def sent_tasks_know_holders(world: Any, engine: Any, event: Any, effects: list[A
 def messages_are_bounded(world: Any, engine: Any, event: Any, effects: list[Any]) -> str | None:
     """No message names more keys than a batch of a client could."""
     for effect in effects:
-        keys = getattr(getattr(effect, "message", None), "keys", ())
-        if len(keys) > KEYS_MAX:
-            return f"{effect.message.op} with {len(keys)} keys"
+        message = getattr(effect, "message", None)
+        keys = getattr(message, "keys", ())
+        if message is not None and len(keys) > KEYS_MAX:
+            return f"{message.op} with {len(keys)} keys"
     return None
 
 
@@ -190,7 +191,7 @@ def outcomes_are_told_once(world: Any, engine: Any, event: Any, effects: list[An
         if type(effect) is not ToClient:
             continue
         message, mine = effect.message, owed.setdefault(effect.client, {})
-        if type(message) in (KeysDone, KeysFailed):
+        if isinstance(message, (KeysDone, KeysFailed)):
             for key in message.keys:
                 mine[key] = mine.get(key, 0) - 1
                 if mine[key] < 0:

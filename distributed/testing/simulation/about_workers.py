@@ -113,9 +113,9 @@ def attempts_run_once(world: Any, worker: Any, task: Any, attempt: int | None) -
 def restrictions_hold(world: Any, worker: Any, task: Any, attempt: int | None) -> str | None:
     """Named workers, and resources that a worker has at all."""
     spec = world.work.recipes[task.key].spec
-    if spec.workers is not None and not spec.allow_other_workers:
-        if not {worker.host, worker.address, worker.name} & set(spec.workers):
-            return f"{task.key} on {worker.name}, not on {spec.workers}"
+    is_named = bool({worker.host, worker.address, worker.name} & set(spec.workers or ()))
+    if spec.workers is not None and not spec.allow_other_workers and not is_named:
+        return f"{task.key} on {worker.name}, not on {spec.workers}"
     for name, amount in spec.resources or ():
         if worker.plan.resources.get(name, 0.0) < amount:
             return f"{task.key} on {worker.name}, which has no {name}"
@@ -217,7 +217,7 @@ def connections_agree(world: Any) -> str | None:
     for worker in _living(world):
         record = _record_of(world, worker)
         if record is not None and world.scheduler.workers.get(worker.address) is not worker.scheduler.other:
-            return worker.name
+            return f"{worker.name}"
     return None
 
 
@@ -226,7 +226,7 @@ def workers_are_guarded(world: Any) -> str | None:
     """No worker outlives its nanny here."""
     for nanny in world.nannies:
         if not nanny.is_alive and nanny.worker.is_alive:
-            return nanny.name
+            return f"{nanny.name}"
     return None
 
 

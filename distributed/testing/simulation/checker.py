@@ -1,4 +1,4 @@
-"""Where a simulation asks whether the invariants hold: after every event of what was touched, and now and then of all."""
+"""When a simulation asks whether the invariants hold: after each event of what it touched, now and then of all."""
 
 from __future__ import annotations
 

@@ -141,7 +141,7 @@ class ClientProcess(Process):
     def is_held(self, key: str) -> bool:
         """Whether there is a future of this key that was not cancelled or lost."""
         record = self.table.records.get(key)
-        return (
+        return bool(
             key in self.held
             and record is not None
             and record.status not in (Status.CANCELLED, Status.LOST)
@@ -274,7 +274,7 @@ class ClientProcess(Process):
             recipe.dependencies = held
             self.world.learn(recipe)
             return True
-        return known.dependencies == held
+        return bool(known.dependencies == held)
 
     def _hold(self, key: str) -> None:
         self.held[key] = self.held.get(key, 0) + 1

@@ -80,7 +80,7 @@ class Engine(Process):
             return
         self._wakeup = None
         if self.make_tick is None:
-            self.world.fail("a machine that wants to be woken has a tick", self.name)
+            raise UnknownEffectError(f"{self.name} wants to be woken, and nobody told how")
         self._spins = self._spins + 1 if when == self.world.clock.now else 0
         if self._spins > WAKEUPS_MAX:
             self.world.fail("a machine does not spin", self.name)

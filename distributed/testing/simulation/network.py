@@ -36,7 +36,17 @@ class End:
         flight: messages under way to this end.
     """
 
-    __slots__ = ("connection", "flight", "is_open", "last_arrival", "life", "on_closed", "on_message", "other", "process")
+    __slots__ = (
+        "connection",
+        "flight",
+        "is_open",
+        "last_arrival",
+        "life",
+        "on_closed",
+        "on_message",
+        "other",
+        "process",
+    )
 
     def __init__(self, connection: Connection, process: Process) -> None:
         self.connection = connection
@@ -93,7 +103,7 @@ class Connection:
 
 
 class Tamper:
-    """Something that happens to one message: the first one of `op` (None: of any op) that `sender` (None: anyone) sends.
+    """What happens to one message: the first of `op` (None: of any op) that `sender` (None: anyone) sends.
 
     Attributes:
         kind: ``lose``, ``duplicate`` or ``reorder``.

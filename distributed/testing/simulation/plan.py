@@ -211,9 +211,7 @@ class _Client:
     def _task(self, spec: TaskSpec, dependencies: tuple[str, ...]) -> Recipe:
         draws = self.draws
         self.count += 1
-        recipe = Recipe(
-            f"{self.letter}{self.count}", spec, dependencies, draws.skewed(1, 300) * MS, draws.pick(SIZES)
-        )
+        recipe = Recipe(f"{self.letter}{self.count}", spec, dependencies, draws.skewed(1, 300) * MS, draws.pick(SIZES))
         fate = draws.below(100)
         if fate < 4:
             recipe.raises = ALWAYS

@@ -1,4 +1,4 @@
-"""A process of a simulation: it lives, is paused, dies and lives again; what was planned for an old life is forgotten."""
+"""A simulated process: it lives, is paused, dies, lives again; what was planned for an old life is forgotten."""
 
 from __future__ import annotations
 

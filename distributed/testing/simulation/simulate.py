@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from distributed.testing.simulation.chance import Chance
 from distributed.testing.simulation.network import Tamper
@@ -23,7 +23,7 @@ class Report:
         trace: hash of all that happened.
         faults: how many of each kind were injected.
         draws: length of the tape; seconds: of virtual time.
-        lines: the story, if it was asked for.
+        lines: the story, if it was asked for; without: the parts of the plan that were left out.
     """
 
     seed: int
@@ -38,6 +38,7 @@ class Report:
     seconds: float
     lines: list[str]
     plan: Plan
+    without: frozenset[str] = field(default_factory=frozenset)
 
 
 def simulate(
@@ -70,4 +71,5 @@ def simulate(
     return Report(
         seed, failure, world.trace.digest(), len(plan.workers), len(world.work.runs), world.events, world.checks,
         world.faults, len(chance.tape), world.seconds(), world.trace.lines, plan,
+        without,
     )  # fmt: skip

@@ -66,7 +66,7 @@ class WorkerProcess(Engine):
         self.executor = Executor(self)
         self.perform = {
             Execute: lambda effect: self.executor.submit(effect.tasks),
-            Withdraw: lambda effect: self.executor.withdraw(effect.keys),
+            Withdraw: self._withdraw,
             Keep: self._keep,
             DropData: self._drop,
             DropFunctions: lambda effect: None,
@@ -176,6 +176,9 @@ class WorkerProcess(Engine):
         """The executor's threads have finished these."""
         self.handle(TasksExecuted(outcomes))
 
+    def _withdraw(self, effect: Withdraw) -> None:
+        self.executor.withdraw(effect.keys)
+
     def _keep(self, effect: Keep) -> None:
         for key, value, nbytes in zip(effect.keys, effect.values, effect.nbytes, strict=True):
             self.world.check_value(self, key, value, nbytes)
@@ -221,4 +224,4 @@ class WorkerProcess(Engine):
 
     def _give(self, end: End, serial: int, keys: list[str]) -> None:
         found = {key: list(self.store[key]) for key in keys if key in self.store}
-        end.send(["answer", serial, found], sum(nbytes for _, nbytes in found.values()))
+        end.send(["answer", serial, found], sum(self.store[key][1] for key in found))
