@@ -75,10 +75,11 @@ def story(report: Report, without: Sequence[str] = ()) -> str:
             )
             lines.append(f"  {client.name} {step.name}: {step.kind} {tasks}{' '.join(step.keys)}"[:200])
     lines += [f"  {fault.name}: {fault.kind}" for fault in plan.faults]
-    shown = report.lines[-LINES_MAX:]
+    told = [line for line in report.lines if " heartbeat " not in line]
+    shown = told[-LINES_MAX:]
     lines += [
         "",
-        f"... {len(report.lines) - len(shown)} lines before" if len(shown) < len(report.lines) else "",
+        f"... {len(told) - len(shown)} lines before" if len(shown) < len(told) else "",
         *shown,
     ]
     if report.failure is not None:
