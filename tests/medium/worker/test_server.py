@@ -256,6 +256,16 @@ async def test_data_of_a_client_that_is_not_there_does_not_stay(scheduler: Sched
     assert scheduler.ncores(None) == {a.address: 1}
 
 
+@gen_cluster([("127.0.0.1", 1)])
+async def test_a_worker_without_its_scheduler_takes_no_data(scheduler: Scheduler, a: Worker) -> None:
+    a.status = "lost"
+    async with rpc(a.address) as link:
+        with pytest.raises(CommClosedError, match="lost its scheduler"):
+            await link.put_data(client="nobody", data={"x": to_serialize(1)})
+    a.status = "running"
+    assert not len(a.store)
+
+
 @gen_cluster([("127.0.0.1", 1)] * 2, client=True)
 async def test_a_peer_that_answers_nonsense_is_like_one_that_is_gone(
     client: Client, scheduler: Scheduler, a: Worker, b: Worker, caplog: pytest.LogCaptureFixture
