@@ -14,18 +14,14 @@ from distributed.testing.simulation.telling import story, summary
 __all__ = ["main"]
 
 
-def _small_story(seed: int, without: frozenset[str], is_shrunk: bool) -> str:
-    report = simulate(seed, without=without)
-    if report.failure is None or not is_shrunk:
-        return _told(seed, without)
-    small: Report = shrink(report, lambda names: simulate(seed, without=without | names))
-    return _told(seed, without | small.without)
+def _small_story(seed: int, only: frozenset[str] | None) -> str:
+    """Of a failing seed."""
+    small: Report = shrink(simulate(seed, only=only), lambda names: simulate(seed, only=names))
+    return _story(seed, frozenset(small.plan.names()))
 
 
-def _told(seed: int, without: frozenset[str]) -> str:
-    report = simulate(seed, without=without, is_told=True)
-    report.without = without
-    return story(report)
+def _story(seed: int, only: frozenset[str] | None) -> str:
+    return story(simulate(seed, only=only, is_told=True))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -37,16 +33,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--first", type=int, default=0, help="the first one")
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     parser.add_argument("--seed", type=int, help="only this one")
-    parser.add_argument("--without", default="", help="parts of its plan to leave out, separated by commas")
+    parser.add_argument("--only", help="with --seed: parts of its plan to keep, separated by commas")
     parser.add_argument("-v", "--verbose", action="store_true", help="with --seed: tell the story")
     options = parser.parse_args(arguments)
-    without = frozenset(filter(None, options.without.split(",")))
+    only = None if options.only is None else frozenset(options.only.split(","))
     if options.seed is not None:
-        report = simulate(options.seed, without=without)
+        report = simulate(options.seed, only=only)
         if options.verbose:
-            print(_told(options.seed, without))
+            print(_story(options.seed, only))
         elif report.failure is not None:
-            print(_small_story(options.seed, without, True))
+            print(_small_story(options.seed, only))
         else:
             print(f"seed {options.seed}: all rules hold; {report.events} events, trace {report.trace}")
         return int(report.failure is not None)
@@ -55,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
     print(summary(found, time.monotonic() - started))
     if failed:
         print(f"\n{len(failed)} failed: {', '.join(map(str, failed[:20]))}; the first, made small:\n")
-        print(_small_story(failed[0], frozenset(), True))
+        print(_small_story(failed[0], None))
     return int(bool(failed))
 
 

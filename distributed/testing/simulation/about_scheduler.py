@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import islice
 from typing import Any
 
@@ -83,7 +84,7 @@ def attempts_grow(world: Any, key: str) -> str | None:
 @invariant(Moment.EVENT, "no attempt of a task is sent twice")
 def attempts_are_sent_once(world: Any, engine: Any, event: Any, effects: list[Any]) -> str | None:
     """Not even to the same worker."""
-    sent = world.memory.setdefault("sent", {})
+    sent, times = world.memory.setdefault("sent", {}), world.memory.setdefault("times sent", Counter())
     for effect in effects:
         if type(effect) is ToWorker and type(effect.message) is RunTasks:
             tasks = engine.machine.state.tasks
@@ -92,6 +93,7 @@ def attempts_are_sent_once(world: Any, engine: Any, event: Any, effects: list[An
                 if sent.get(key) == (task, attempt):
                     return f"{key}, attempt {attempt}, to {effect.address}"
                 sent[key] = (task, attempt)
+                times[key] += 1
     return None
 
 

@@ -51,6 +51,12 @@ def _leave(world: Any, fault: Fault) -> None:
         worker.leave("asked to end")
 
 
+def _close_scheduler(world: Any, fault: Fault) -> None:
+    if world.scheduler.is_alive and not world.scheduler.is_paused:
+        world.note_fault(fault.kind, "scheduler")
+        world.scheduler.close("an operator said so")
+
+
 def _break(world: Any, fault: Fault) -> None:
     connection = _some_connection(world, fault.one)
     if connection is not None:
@@ -109,6 +115,7 @@ _KINDS: dict[str, Callable[[Any, Fault], None]] = {
     "crash": _crash_worker,
     "crash silent": _crash_worker,
     "crash scheduler": _crash,
+    "close scheduler": _close_scheduler,
     "crash client": _crash,
     "crash nanny": _crash,
     "leave": _leave,

@@ -108,12 +108,22 @@ class Tamper:
     Attributes:
         kind: ``lose``, ``duplicate`` or ``reorder``.
         skip: so many matching messages pass before.
+        after: nothing happens before a message of this op was sent; None: at once.
+        is_done: whether it has happened.
     """
 
-    __slots__ = ("kind", "op", "sender", "skip")
+    __slots__ = ("after", "is_done", "kind", "op", "sender", "skip")
 
-    def __init__(self, kind: str, op: str | None = None, sender: str | None = None, skip: int = 0) -> None:
-        self.kind, self.op, self.sender, self.skip = kind, op, sender, skip
+    def __init__(
+        self,
+        kind: str,
+        op: str | None = None,
+        sender: str | None = None,
+        skip: int = 0,
+        after: str | None = None,
+    ) -> None:
+        self.kind, self.op, self.sender, self.skip, self.after = kind, op, sender, skip, after
+        self.is_done = False
 
 
 class Network:
@@ -182,25 +192,20 @@ class Network:
     def transmit(self, end: End, wire: list[Any], nbytes: int) -> None:
         """Put a message on its way to the other end of `end`."""
         packed = packb(wire)
-        copies = 1
-        if self.tampers:
-            kind = self._tampered(end, wire)
-            rule = RULES.get(wire[0])
-            if kind == "lose":
-                if rule is None or rule.lost is BREAKS:
-                    self.break_connection(end.connection, f"{wire[0]} was lost")
-                return
-            if kind == "duplicate" and rule is not None:
-                copies = 2
-                if rule.duplicated is LATE:
-                    late = self._draws.between(1, 50) * MS
-                    self.clock.after(late, self._send_copy, end, packed)
-                    copies = 1
-            elif kind == "reorder" and rule is not None and rule.reordered:
-                self.clock.after(self._draws.between(1, 20) * MS, self._send_copy, end, packed)
-                return
-        for _ in range(copies):
+        kind = self._tampered(end, wire[0]) if self.tampers else None
+        if kind is None:
             self._put(end, packed, nbytes)
+        elif kind == "lose":
+            if RULES[wire[0]].lost is BREAKS:
+                self.break_connection(end.connection, f"{wire[0]} was lost")
+        elif kind == "reorder":
+            self.clock.after(self._draws.between(1, 20) * MS, self._send_copy, end, packed)
+        else:
+            self._put(end, packed, nbytes)
+            if RULES[wire[0]].duplicated is LATE:
+                self.clock.after(self._draws.between(1, 50) * MS, self._send_copy, end, packed)
+            else:
+                self._put(end, packed, nbytes)
 
     def _send_copy(self, end: End, packed: bytes) -> None:
         if end.is_open:
@@ -244,17 +249,26 @@ class Network:
         self.world.trace.message(end, packed)
         end.on_message(unpackb(packed, strict_map_key=False))
 
-    def _tampered(self, end: End, wire: list[Any]) -> str | None:
+    def _tampered(self, end: End, op: str) -> str | None:
+        """What happens to a message of `op` from `end`; None: nothing."""
+        rule = RULES.get(op)
+        if rule is None:
+            return None
         for index, tamper in enumerate(self.tampers):
-            if tamper.op not in (None, wire[0]) or tamper.sender not in (None, end.process.name):
+            if tamper.after is not None:
+                if tamper.after == op:
+                    tamper.after = None
                 continue
-            if tamper.op is None and wire[0] not in RULES:
+            if tamper.op not in (None, op) or tamper.sender not in (None, end.process.name):
+                continue
+            if tamper.kind == "reorder" and not rule.reordered:
                 continue
             if tamper.skip:
                 tamper.skip -= 1
                 continue
             del self.tampers[index]
-            self.world.note_fault(f"{tamper.kind} {wire[0]}", f"{end.process.name} -> {end.other.process.name}")
+            tamper.is_done = True
+            self.world.note_fault(f"{tamper.kind} {op}", f"{end.process.name} -> {end.other.process.name}")
             return tamper.kind
         return None
 

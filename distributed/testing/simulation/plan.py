@@ -90,6 +90,10 @@ class Plan:
             *dict.fromkeys(tasks),
         ]
 
+    def only(self, names: frozenset[str]) -> Plan:
+        """The same with nothing but these parts."""
+        return self.without(frozenset(self.names()) - names)
+
     def without(self, names: frozenset[str]) -> Plan:
         """The same with these parts left out; tasks lose the dependencies that are left out."""
         gone = {name.removeprefix("task-") for name in names if name.startswith("task-")}
@@ -152,7 +156,7 @@ def _worker(draws: Stream, number: int) -> WorkerPlan:
 _FAULTS = (
     *("crash", "crash", "crash", "crash silent", "break", "break", "half-open", "partition", "partition", "pause"),
     *("pause", "slow", "lose", "lose", "duplicate", "duplicate", "duplicate", "duplicate", "reorder"),
-    *("crash scheduler", "crash client", "crash nanny", "leave"),
+    *("crash scheduler", "close scheduler", "crash client", "crash nanny", "leave", "leave"),
 )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-__all__ = ["AT_ONCE", "BREAKS", "HARMLESS", "LATE", "RULES", "Rule"]
+__all__ = ["AT_ONCE", "BREAKS", "HARMLESS", "LATE", "RULES", "UNSENT", "Rule"]
 
 
 class Loss(Enum):
@@ -62,7 +62,7 @@ RULES: dict[str, Rule] = {
     "keys-done": Rule(BREAKS, AT_ONCE, False, (), "the same status again; keys that are not held are ignored"),
     "keys-failed": Rule(BREAKS, AT_ONCE, False, (), "as keys-done"),
     "keys-cancelled": Rule(BREAKS, AT_ONCE, False, (), "as keys-done"),
-    "keys-lost": Rule(BREAKS, AT_ONCE, False, ("keys-done",), "pending is pending"),
+    "keys-lost": Rule(BREAKS, AT_ONCE, False, (), "pending is pending"),
     "server-closing": Rule(BREAKS, AT_ONCE, False, (), "the end of the connection says the same"),
     # scheduler -> worker
     "run-tasks": Rule(BREAKS, AT_ONCE, False, _TASK_ENDS, "attempts tell what was said twice"),
@@ -87,3 +87,9 @@ RULES: dict[str, Rule] = {
     "worker-retiring": Rule(BREAKS, AT_ONCE, False, ("dismiss-worker",), "a worker retires once"),
     "worker-leaving": Rule(BREAKS, AT_ONCE, False, (), "the end of the connection says the same, less politely"),
 }
+
+# Ops of the contract that no machine sends yet, so that nothing can happen to them.
+UNSENT = frozenset({
+    *("return-tasks", "copy-data", "holders-known", "dismiss-worker", "tasks-returned", "copies-failed"),
+    *("ask-holders", "worker-paused", "worker-retiring", "data-removed"),
+})  # fmt: skip

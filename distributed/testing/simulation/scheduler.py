@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from distributed.messages import CLIENT, WORKER, Message, WorkerLeaving
+from distributed.messages import CLIENT, WORKER, Message, ServerClosing, WorkerLeaving
 from distributed.scheduler import snapshot
 from distributed.scheduler.effects import AcceptWorker, DropWorker, RefuseWorker, ToClient, ToWorker
 from distributed.scheduler.events import (
@@ -51,6 +51,12 @@ class SchedulerProcess(Engine):
             DropWorker: self._drop_worker,
         }
         self.world.network.listen(SCHEDULER_ADDRESS, self)
+
+    def close(self, reason: str) -> None:
+        """End on purpose: everybody is told."""
+        for end in (*self.clients.values(), *self.workers.values()):
+            end.send(ServerClosing(reason).to_wire())
+        self.crash()
 
     def died(self) -> None:
         """An operator starts it again, empty."""

@@ -8,7 +8,7 @@ from distributed.testing.simulation.simulate import Report
 
 __all__ = ["shrink"]
 
-RUNS_MAX = 400
+RUNS_MAX = 600
 
 
 def shrink(report: Report, run: Callable[[frozenset[str]], Report], runs_max: int = RUNS_MAX) -> Report:
@@ -16,13 +16,12 @@ def shrink(report: Report, run: Callable[[frozenset[str]], Report], runs_max: in
 
     Args:
         report: a failing one.
-        run: simulates the same seed without the named parts.
+        run: simulates the same seed with nothing but the named parts.
         runs_max: simulations to try at most.
     Parts are left out in halves, quarters and so on, big parts first, again and again until nothing more can go.
     """
     assert report.failure is not None
-    rule = report.failure.rule
-    best, without, runs = report, frozenset[str](), 0
+    rule, best, runs = report.failure.rule, report, 0
     is_smaller = True
     while is_smaller:
         is_smaller = False
@@ -31,14 +30,12 @@ def shrink(report: Report, run: Callable[[frozenset[str]], Report], runs_max: in
         while size and runs < runs_max:
             start = 0
             while start < len(names) and runs < runs_max:
-                chunk = frozenset(names[start : start + size])
                 runs += 1
-                tried = run(without | chunk)
+                left = names[:start] + names[start + size :]
+                tried = run(frozenset(left))
                 if tried.failure is not None and tried.failure.rule == rule:
-                    best, without, is_smaller = tried, without | chunk, True
-                    del names[start : start + size]
+                    best, names, is_smaller = tried, left, True
                 else:
                     start += size
             size //= 2
-    best.without = without
     return best

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from distributed.testing.simulation.chance import Chance
 from distributed.testing.simulation.network import Tamper
@@ -23,7 +23,7 @@ class Report:
         trace: hash of all that happened.
         faults: how many of each kind were injected.
         draws: length of the tape; seconds: of virtual time.
-        lines: the story, if it was asked for; without: the parts of the plan that were left out.
+        lines: the story, if it was asked for; is_cut: parts of the plan were left out.
     """
 
     seed: int
@@ -38,13 +38,13 @@ class Report:
     seconds: float
     lines: list[str]
     plan: Plan
-    without: frozenset[str] = field(default_factory=frozenset)
+    is_cut: bool
 
 
 def simulate(
     seed: int,
     *,
-    without: frozenset[str] = frozenset(),
+    only: frozenset[str] | None = None,
     tampers: Sequence[Tamper] = (),
     mutate: Callable[[World], None] | None = None,
     is_told: bool = False,
@@ -52,13 +52,15 @@ def simulate(
     """Run one seed.
 
     Args:
-        without: names of parts of the plan to leave out, see `Plan.names`.
+        only: names of the parts of the plan to keep, see `Plan.names`; None: all.
         tampers: what happens to certain messages, beside the faults of the plan.
         mutate: called with the world before anything runs; a test may patch machines there, to see whether it is found.
         is_told: keep the story.
     """
     chance = Chance(seed)
-    plan = draw_plan(chance).without(without)
+    plan = draw_plan(chance)
+    if only is not None:
+        plan = plan.only(only)
     world = World(chance, plan, is_told)
     world.network.tampers.extend(tampers)
     if mutate is not None:
@@ -71,5 +73,5 @@ def simulate(
     return Report(
         seed, failure, world.trace.digest(), len(plan.workers), len(world.work.runs), world.events, world.checks,
         world.faults, len(chance.tape), world.seconds(), world.trace.lines, plan,
-        without,
+        only is not None,
     )  # fmt: skip

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
@@ -60,7 +59,7 @@ def summary(found: Summary, took_s: float) -> str:
     )
 
 
-def story(report: Report, without: Sequence[str] = ()) -> str:
+def story(report: Report) -> str:
     """A run as text: what is in it, what happened, which rule broke, and how to see it again."""
     plan = report.plan
     lines = [f"seed {report.seed}"]
@@ -86,11 +85,11 @@ def story(report: Report, without: Sequence[str] = ()) -> str:
         lines += ["", f"broken at {report.failure.at:.4f} s: {report.failure.rule}", f"  {report.failure.where}"]
     else:
         lines += ["", f"all rules hold; trace {report.trace}"]
-    lines.append(f"again: {command(report.seed, sorted(report.without))}")
+    lines.append(f"again: {command(report)}")
     return "\n".join(lines)
 
 
-def command(seed: int, without: Sequence[str]) -> str:
+def command(report: Report) -> str:
     """What to type to see a run again."""
-    names = f" --without {','.join(without)}" if without else ""
-    return f"python -m distributed.testing.simulation --seed {seed} -v{names}"
+    names = f" --only {','.join(report.plan.names())}" if report.is_cut else ""
+    return f"python -m distributed.testing.simulation --seed {report.seed} -v{names}"

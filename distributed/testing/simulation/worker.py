@@ -215,6 +215,9 @@ class WorkerProcess(Engine):
         if op == "get_data":
             self.later(PICKLING, self._give, end, serial, content)
         elif op == "put_data":
+            if self.scheduler is None:
+                end.send(["answer", serial, {}])  # refused: nobody would hear of it
+                return
             values = {key: value for key, (value, _) in content["data"].items()}
             nbytes = {key: size for key, (_, size) in content["data"].items()}
             self.handle(DataPut(content["client"], values, nbytes))

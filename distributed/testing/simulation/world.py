@@ -167,10 +167,6 @@ class World(Checker):
                 return worker
         return None
 
-    def losses(self, key: str) -> int:
-        """How often a worker to which `key` had been sent was lost without having begun it, at most."""
-        return int(self.memory.get("sent count", {}).get(key, 0))
-
     def restart_later(self, process: Any) -> None:
         """Somebody starts a dead process again: of a guarded worker its nanny, unless that does it."""
         guard = getattr(process, "nanny", None)
