@@ -17,6 +17,7 @@ from distributed.core import Server
 from distributed.errors import (
     AuthenticationError,
     BadRequestError,
+    CommClosedError,
     NameTakenError,
     PortTakenError,
     ProtocolError,
