@@ -21,7 +21,7 @@ class Report:
     Attributes:
         failure: the rule that did not hold; None: all is well.
         trace: hash of all that happened.
-        faults: how many of each kind were injected.
+        faults: how many of each kind were injected; sent: messages by op.
         draws: length of the tape; seconds: of virtual time.
         lines: the story, if it was asked for; is_cut: parts of the plan were left out.
     """
@@ -34,6 +34,7 @@ class Report:
     events: int
     checks: int
     faults: Counter[str]
+    sent: Counter[str]
     draws: int
     seconds: float
     lines: list[str]
