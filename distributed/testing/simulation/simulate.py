@@ -73,6 +73,6 @@ def simulate(
         failure = error
     return Report(
         seed, failure, world.trace.digest(), len(plan.workers), len(world.work.runs), world.events, world.checks,
-        world.faults, len(chance.tape), world.seconds(), world.trace.lines, plan,
+        world.faults, world.network.sent, len(chance.tape), world.seconds(), world.trace.lines, plan,
         only is not None,
     )  # fmt: skip

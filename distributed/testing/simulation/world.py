@@ -129,7 +129,7 @@ class World(Checker):
         self._deadline = self.clock.now + PATIENCE
         self.trace.note("world", "everything is healed")
         self.network.heal()
-        self.network.tampers.clear()
+        self.network.tampers = [tamper for tamper in self.network.tampers if tamper.op is not None]
         self.network.slow_hosts.clear()
         for process in self.processes():
             if process.is_paused:
