@@ -4,6 +4,7 @@
 # make check    ruff, mypy --strict, import order, small tests
 # make docs     the manual, into build/docs
 # make bench    the benchmarks beside a rival
+# make simulate whole clusters under faults, one for each seed      make simulate SEEDS=10000 FIRST=0
 # make chaos    real processes under kill -9, SIGSTOP and cut connections   make chaos ARGS="--seconds 10 --tasks 5000"
 # make clean    remove everything that the commands above made: build/, and what Python and pip leave beside sources
 
@@ -11,13 +12,16 @@ PYTHON ?= python3
 PYTHONS ?= python3.11 python3.12 python3.13 python3.14
 VENV_TEST ?= build/venv-test
 ARGS ?=
+SEEDS ?= 2000
+FIRST ?= 0
+JOBS ?= 2
 DIR ?= $(shell $(PYTHON) -c "import sysconfig; print(sysconfig.get_path('stdlib'))")
 
 PIP_FLAGS = --quiet --disable-pip-version-check
 METADATA := pyproject.toml setup.py requirements.txt
 SOURCES := $(shell find distributed -name '*.py' -o -name py.typed)
 
-.PHONY: run test test-all check format docs bench chaos clean
+.PHONY: run test test-all check format docs bench chaos simulate clean
 .DELETE_ON_ERROR:
 
 # The folder that is read stays as it is, even when it is the interpreter's own library (no bytecode is written), and what
@@ -54,6 +58,9 @@ bench: build/venv-bench/.installed
 
 chaos: $(VENV_TEST)/.installed
 	$(VENV_TEST)/bin/python -m distributed.testing.chaos $(ARGS)
+
+simulate: $(VENV_TEST)/.installed
+	$(VENV_TEST)/bin/python -m distributed.testing.simulation --seeds $(SEEDS) --first $(FIRST) --jobs $(JOBS) $(ARGS)
 
 clean:
 	rm -rf build distributed.egg-info

@@ -12,7 +12,7 @@ from collections.abc import Container, Iterable, Sequence
 from distributed.errors import UnreachableDataError
 from distributed.messages import DataAdded, DataRemoved, Heartbeat, TasksDone, TasksFailed, TasksMissingData
 from distributed.scheduler.copying import arrived
-from distributed.scheduler.lifecycle import fail, failure_of, lose_replicas, run_again, settle_done
+from distributed.scheduler.lifecycle import drop_rejected, fail, failure_of, lose_replicas, run_again, settle_done
 from distributed.scheduler.placement import touch
 from distributed.scheduler.records import (
     ClientRecord,
@@ -63,6 +63,8 @@ def tasks_done(state: SchedulerState, worker: WorkerRecord, message: TasksDone) 
     worker.occupancy_s = occupancy_s if processing else 0.0  # exactly: small differences must not add up
     worker.reported_s = state.now
     worker.is_relieved = False
+    if worker.rejected:
+        worker.rejected = {key: None for key in worker.rejected if key in processing}
     touch(state, worker)
     if stale:
         _reject(state, worker, stale.values())
@@ -118,10 +120,13 @@ def _observe(state: SchedulerState, tasks: list[TaskRecord], message: TasksDone)
 def _reject(state: SchedulerState, worker: WorkerRecord, keys: Iterable[str]) -> None:
     """`worker` reports data that we did not expect from it: it drops what it should not hold.
 
-    If it has the task again right now, the new attempt's result will replace the data, and dropping could hit that.
+    If it has the task again right now, the new attempt's result will replace the data, and dropping could hit that:
+    then it drops the data when the attempt ends without a result (`lifecycle.drop_rejected`).
     """
     for key in keys:
-        if key not in worker.holds and key not in worker.processing:
+        if key in worker.processing:
+            worker.rejected[key] = None
+        elif key not in worker.holds:
             state.outbox.release.setdefault(worker, []).append(key)
 
 
@@ -134,6 +139,7 @@ def _take_back(
         task = worker.processing.get(key)
         if task is not None and task.attempt == attempt:
             end_processing(task)
+            drop_rejected(state, worker, key)
             taken[index] = task
     worker.reported_s = state.now
     worker.is_relieved = False

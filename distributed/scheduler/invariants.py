@@ -149,6 +149,8 @@ def check_worker(state: SchedulerState, worker: WorkerRecord) -> None:
     for key, task in worker.holds.items():
         if worker not in (task.who_has or ()) or state.tasks.get(key) is not task:
             _broken("what a worker holds knows it", (worker.address, key))
+    if any(key not in worker.processing for key in worker.rejected):
+        _broken("data is kept until an attempt has ended only while there is one", (worker.address, worker.rejected))
     load_s = sum(task.estimate_s for task in worker.processing.values())
     if abs(worker.occupancy_s - load_s) > 1e-6 or (not worker.processing and worker.occupancy_s != 0):
         _broken("occupancy is the sum of estimates, and exactly 0 without tasks", worker.address)

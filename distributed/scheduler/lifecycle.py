@@ -16,6 +16,7 @@ from distributed.scheduler.placement import leave_queue, push_ready, touch
 from distributed.scheduler.records import (
     TaskRecord,
     TaskState,
+    WorkerRecord,
     end_processing,
     remove_replica,
     remove_want,
@@ -26,6 +27,7 @@ from distributed.scheduler.state import SchedulerState, transition
 __all__ = [
     "activate",
     "cancel",
+    "drop_rejected",
     "drop_replicas",
     "fail",
     "failure_of",
@@ -187,8 +189,16 @@ def withdraw(state: SchedulerState, task: TaskRecord) -> None:
     assert worker is not None
     state.attempts_withdrawn = max(state.attempts_withdrawn, task.attempt)
     end_processing(task)
+    worker.rejected.pop(task.key, None)  # cancelling drops data too
     touch(state, worker)
     state.outbox.cancel.setdefault(worker, []).append(task.key)
+
+
+def drop_rejected(state: SchedulerState, worker: WorkerRecord, key: str) -> None:
+    """An attempt of `key` at `worker` has ended without a result: data of that key which came otherwise has to go."""
+    if key in worker.rejected:
+        del worker.rejected[key]
+        state.outbox.release.setdefault(worker, []).append(key)
 
 
 def drop_replicas(state: SchedulerState, task: TaskRecord) -> None:

@@ -153,6 +153,7 @@ class WorkerRecord:
     processing: dict[str, TaskRecord] = field(default_factory=dict)  # in the order sent
     holds: dict[str, TaskRecord] = field(default_factory=dict)
     functions: dict[bytes, FunctionRecord] = field(default_factory=dict)
+    rejected: dict[str, None] = field(default_factory=dict)  # data it should not hold, of tasks it processes
     occupancy_s: float = 0.0
     extras: dict[str, tuple[tuple[str, float], ...]] = field(default_factory=dict)  # suspects and resource users here
     resources_free: dict[str, float] = field(default_factory=dict)

@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from itertools import islice
 
 from distributed.messages import ReturnTasks, TasksReturned
-from distributed.scheduler.lifecycle import run_again
+from distributed.scheduler.lifecycle import drop_rejected, run_again
 from distributed.scheduler.placement import has_room_for, refresh_room, touch
 from distributed.scheduler.queues import UNRESTRICTED, restriction_of
 from distributed.scheduler.records import TaskRecord, WorkerRecord, end_processing
@@ -134,6 +134,7 @@ def tasks_returned(state: SchedulerState, worker: WorkerRecord, message: TasksRe
         task = worker.processing.get(key)
         if task is not None and task.attempt == attempt:
             end_processing(task)
+            drop_rejected(state, worker, key)
             given.append(task)
     worker.asked_until = None
     present = worker.processing

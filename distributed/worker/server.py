@@ -442,6 +442,8 @@ class Worker(Server):
         """Keep what a client scatters; sizes by key. The scheduler hears of it from us."""
         if not is_key(client) or not all(is_key(key) and isinstance(value, Serialized) for key, value in data.items()):
             raise BadRequestError("put_data: client and keys are texts, and values are wrapped, to_serialize(value)")
+        if self.status != "running":  # nobody would hear of the data, and nobody could have it dropped
+            raise CommClosedError(self.address, "this worker has lost its scheduler and takes no data meanwhile")
         values = {key: Packed(value) for key, value in data.items()}
         nbytes = {key: value.nbytes for key, value in data.items()}
         self.driver.handle(DataPut(client, values, nbytes))

@@ -17,6 +17,7 @@ from distributed.core import Server
 from distributed.errors import (
     AuthenticationError,
     BadRequestError,
+    CommClosedError,
     NameTakenError,
     PortTakenError,
     ProtocolError,
@@ -254,6 +255,16 @@ async def test_data_of_a_client_that_is_not_there_does_not_stay(scheduler: Sched
         with pytest.raises(BadRequestError, match="wrapped"):
             await link.put_data(client="nobody", data={"x": 1})
     assert scheduler.ncores(None) == {a.address: 1}
+
+
+@gen_cluster([("127.0.0.1", 1)])
+async def test_a_worker_without_its_scheduler_takes_no_data(scheduler: Scheduler, a: Worker) -> None:
+    a.status = "lost"
+    async with rpc(a.address) as link:
+        with pytest.raises(CommClosedError, match="lost its scheduler"):
+            await link.put_data(client="nobody", data={"x": to_serialize(1)})
+    a.status = "running"
+    assert not len(a.store)
 
 
 @gen_cluster([("127.0.0.1", 1)] * 2, client=True)

@@ -35,6 +35,17 @@ def test_good_answers_count_beside_late_ones(busy: Stage) -> None:
     assert busy("done w1 a#1 b") == ["w1 <- drop a", "c <- done b=result"]
 
 
+def test_data_that_came_while_its_task_ran_there_goes_when_the_attempt_ends_without_a_result(busy: Stage) -> None:
+    busy("submit c f a\ndone w1 a\nleft w1")
+    assert busy("added w2 a") == []
+    assert "w2 <- drop a" in busy("failed w2 a")
+
+
+def test_data_that_came_while_its_task_ran_there_is_replaced_by_the_result(busy: Stage) -> None:
+    busy("submit c f a\ndone w1 a\nleft w1\nadded w2 a")
+    assert busy("done w2 a") == ["c <- done a=result"]
+
+
 def test_functions_of_one_answer_are_measured_apart(busy: Stage) -> None:
     busy("submit c f f1\nsubmit c g g1\ndone w1 f1 s=0.001\ndone w2 g1 s=0.003\nleft w2 expected\nrelease c g1")
     busy("submit c f f2\nsubmit c g g2")

@@ -1,0 +1,310 @@
+"""The simulated client process: the real table of keys and outbox, between a user's steps and a connection."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from distributed.client.outbox import Outbox, Task
+from distributed.client.records import KeyRecord, Status
+from distributed.client.table import KeyTable
+from distributed.messages import (
+    SCHEDULER,
+    CancelKeys,
+    KeysCancelled,
+    KeysDone,
+    KeysFailed,
+    KeysLost,
+    Message,
+    ReleaseKeys,
+    ServerClosing,
+)
+from distributed.testing.simulation.clock import MS
+from distributed.testing.simulation.engine import Calls
+from distributed.testing.simulation.gathering import Gathering
+from distributed.testing.simulation.network import End
+from distributed.testing.simulation.processes import Process
+from distributed.testing.simulation.scheduler import SCHEDULER_ADDRESS
+from distributed.testing.simulation.work import Recipe, argument_of, code_of
+from distributed.wire import from_wire
+
+__all__ = ["ClientProcess"]
+
+RETRY = 100 * MS
+
+
+class ClientProcess(Process):
+    """A program with one client; when its connection ends it opens a new one and submits again what it held.
+
+    Attributes:
+        client: id of this session.
+        held: futures of the user by key.
+        table, outbox: of this session.
+        scheduler: the connection; None while there is none.
+        gatherings: those under way.
+        held_again: keys submitted again after they were let go; the answer to the first may settle the second.
+    """
+
+    def __init__(self, world: Any, name: str, host: str) -> None:
+        super().__init__(world, name, host)
+        self.sessions = 0
+        self.client = ""
+        self.scheduler: End | None = None
+        self.held: dict[str, int] = {}
+        self.table = KeyTable()
+        self.outbox = Outbox()
+        self.gatherings: dict[Gathering, None] = {}
+        self._is_awake = False
+        self._handlers: dict[type[Message], Callable[[Any], None]] = {
+            KeysDone: lambda message: self.table.on_done(message),
+            KeysFailed: lambda message: self.table.on_failed(message),
+            KeysCancelled: lambda message: self.table.on_cancelled(message),
+            KeysLost: lambda message: self.table.on_lost(message),
+            ServerClosing: lambda message: None,
+        }
+        self.on_ready: Callable[[], None] = lambda: None
+
+    # ------------------------------------------------------------ the session
+
+    def begin(self) -> None:
+        """A program that starts holds nothing."""
+        self.held = {}
+        self.calls = Calls(self)
+        self._new_session()
+
+    def _new_session(self) -> None:
+        self.sessions += 1
+        self.client = f"{self.name}.{self.sessions}"
+        self.table = KeyTable()
+        self.outbox = Outbox()
+        self.gatherings = {}
+        self.held_again: dict[str, None] = {}
+        self.scheduler = None
+        self._is_awake = False
+        self._connect()
+
+    def _connect(self) -> None:
+        self.world.network.connect(
+            self, SCHEDULER_ADDRESS, self._introduce, lambda reason: self.later(RETRY, self._connect)
+        )
+
+    def _introduce(self, end: End) -> None:
+        end.on_message = lambda wire: self._registered(end, wire)
+        end.on_closed = lambda reason: self.later(RETRY, self._connect)
+        end.send(["register-client", self.client])
+
+    def _registered(self, end: End, wire: list[Any]) -> None:
+        if wire[0] == "error":  # our old connection is not known to be gone
+            end.close()
+            self.later(RETRY, self._connect)
+            return
+        self.scheduler = end
+        end.on_message = self._on_message
+        end.on_closed = self._on_closed
+        self._flush()
+        self.on_ready()
+
+    def _on_message(self, wire: list[Any]) -> None:
+        message = from_wire(wire, SCHEDULER)
+        self.world.check_told(self, message)
+        self._handlers[type(message)](message)
+        self.world.after_told(self, message)
+
+    def _on_closed(self, reason: str) -> None:
+        """The session ends: what is pending is lost, and its user begins anew with what he held."""
+        self.table.lose_pending()
+        keys = list(self.held)
+        self.held = {}
+        self._new_session()
+        self.submit_again(keys)
+
+    def leave(self) -> None:
+        """Close the client politely."""
+        if self.scheduler is not None:
+            self._flush()
+            self.scheduler.close()
+            self.scheduler = None
+        self.crash()
+
+    def died(self) -> None:
+        """Nobody holds anything any more."""
+        self.held = {}
+        self.scheduler = None
+        self.world.restart_later(self)
+
+    def accept(self, end: End) -> None:
+        """Nobody calls a client."""
+        end.close()
+
+    # ------------------------------------------------------------ what a user does
+
+    def is_held(self, key: str) -> bool:
+        """Whether there is a future of this key that was not cancelled or lost."""
+        record = self.table.records.get(key)
+        return bool(
+            key in self.held
+            and record is not None
+            and record.status not in (Status.CANCELLED, Status.LOST)
+            and not record.is_cancelling
+        )
+
+    def submit(self, recipes: Iterable[Recipe]) -> None:
+        """Calls, one by one; those whose dependencies are not held lack them, or are left out if that is too late."""
+        for recipe in recipes:
+            if self._may_submit(recipe, ()):
+                with self.table.lock:
+                    self._add_functions(recipe)
+                    _, is_news = self.table.admit(recipe.key)
+                    if is_news:
+                        self.outbox.append(_task(recipe))
+                    self._hold(recipe.key)
+        self._wake()
+
+    def submit_graph(self, recipes: list[Recipe]) -> None:
+        """A graph of new keys, in order; only wanted ones are held."""
+        names = {recipe.key for recipe in recipes}
+        chosen = [recipe for recipe in recipes if self._may_submit(recipe, names)]
+        if chosen:
+            with self.table.lock:
+                for recipe in chosen:
+                    self._add_functions(recipe)
+                self.outbox.append_graph([_task(recipe) for recipe in chosen])
+                for recipe in chosen:
+                    if recipe.spec.wanted:
+                        self.table.admit(recipe.key)
+                        self._hold(recipe.key)
+        self._wake()
+
+    def submit_again(self, keys: Iterable[str]) -> None:
+        """The recipes of `keys` and of all they need, as far as none of it was scattered."""
+        work = self.world.work
+        needed: dict[str, None] = {}
+        for key in keys:
+            family = work.ancestors(key)
+            if not any(name in work.scattered for name in family):
+                needed.update(family)
+        ordered = sorted(needed, key=lambda name: self.world.order[name])
+        self.submit_graph_of(ordered, frozenset(keys))
+
+    def submit_graph_of(self, ordered: list[str], held: frozenset[str]) -> None:
+        """`submit_graph` of known recipes; those in `held` are wanted."""
+        recipes = [self.world.work.recipes[key] for key in ordered]
+        with self.table.lock:
+            tasks: list[Task] = []
+            for recipe in recipes:
+                self._add_functions(recipe)
+                spec, *rest = _task(recipe)
+                tasks.append((spec._replace(wanted=recipe.key in held), rest[0], rest[1], rest[2]))
+            if tasks:
+                self.outbox.append_graph(tasks)
+            for key in ordered:
+                if key in held:
+                    self.table.admit(key)
+                    self._hold(key)
+        self._wake()
+
+    def want(self, keys: Iterable[str]) -> None:
+        """Hold keys that others have submitted."""
+        from_others = [key for key in keys if key not in self.held and key in self.world.work.recipes]
+        with self.table.lock:
+            news = []
+            for key in from_others:
+                if self.table.admit(key)[1]:
+                    news.append(key)
+                self._hold(key)
+            if news:
+                self.outbox.append(self.world.want_message(news))
+        self._wake()
+
+    def release(self, keys: Iterable[str]) -> None:
+        """Let go of all futures of these keys."""
+        for key in keys:
+            self.held_again[key] = None
+            for _ in range(self.held.pop(key)):
+                self.table.let_go([key], lambda gone: self.outbox.append(ReleaseKeys(gone)))
+        self._wake()
+
+    def cancel(self, keys: Iterable[str]) -> None:
+        """Cancel for everybody."""
+        records = [record for key in keys if (record := self.table.records.get(key)) is not None]
+        self.world.cancelled.update((record.key, None) for record in records)
+        with self.table.lock:
+            self.table.begin_cancelling(records)
+            self.outbox.append(CancelKeys([record.key for record in records], False, None))
+        self._wake()
+
+    def gather(self, keys: Iterable[str], on_end: Callable[[list[str]], None]) -> None:
+        """Fetch the results of `keys` and check them; `on_end` gets those that nobody could give."""
+        records = [record for key in keys if (record := self.table.records.get(key)) is not None]
+        gathering = Gathering(self, records, on_end)
+        self.gatherings[gathering] = None
+        gathering.begin()
+
+    def scatter(self, keys: Iterable[str]) -> None:
+        """Put data onto workers, in turn."""
+        news = [key for key in keys if key not in self.held]
+        with self.table.lock:
+            news = [key for key in news if self.table.admit(key)[1]]
+        for key in news:
+            self._hold(key)
+            self.world.work.scattered.setdefault(key, 5_000)
+        client = self.client
+        if news:
+            self.calls.call(
+                SCHEDULER_ADDRESS, "ncores", None, lambda answer: self._put(client, news, list(answer)), _give_up
+            )
+
+    def _put(self, client: str, keys: list[str], workers: list[str]) -> None:
+        if client != self.client:
+            return
+        for number, worker in enumerate(workers):
+            batch = {
+                key: (self.world.work.value(key), self.world.work.nbytes(key)) for key in keys[number :: len(workers)]
+            }
+            if batch:
+                self.calls.call(worker, "put_data", {"client": client, "data": batch}, lambda answer: None, _give_up)
+
+    # ------------------------------------------------------------ parts
+
+    def _may_submit(self, recipe: Recipe, names: Iterable[str]) -> bool:
+        recipes = self.world.work.recipes
+        known = recipes.get(recipe.key)
+        held = tuple(key for key in recipe.dependencies if key in names or self.is_held(key))
+        if known is None:
+            recipe.dependencies = held
+            self.world.learn(recipe)
+            return True
+        return bool(known.dependencies == held)
+
+    def _hold(self, key: str) -> None:
+        self.held[key] = self.held.get(key, 0) + 1
+
+    def _add_functions(self, recipe: Recipe) -> None:
+        digest = recipe.spec.function
+        self.outbox.add_functions({digest: code_of(digest)})
+
+    def _wake(self) -> None:
+        if not self._is_awake:
+            self._is_awake = True
+            self.later(0, self._flush)
+
+    def _flush(self) -> None:
+        self._is_awake = False
+        while self.scheduler is not None and (message := self.outbox.next_message()) is not None:
+            self.scheduler.send(message.to_wire())
+
+    def has_news(self) -> bool:
+        """Whether something waits to be sent."""
+        return self._is_awake
+
+    def undecided(self) -> list[KeyRecord]:
+        """Records of held keys that are pending."""
+        return [record for record in self.table.records.values() if record.status is Status.PENDING]
+
+
+def _task(recipe: Recipe) -> Task:
+    return recipe.spec, recipe.key, argument_of(recipe.key), list(recipe.dependencies) or None
+
+
+def _give_up(reason: str) -> None:
+    """A put that failed: the key stays undecided until its user lets it go, as with the real client."""

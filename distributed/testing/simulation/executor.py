@@ -1,0 +1,105 @@
+"""The simulated executor of a worker: tasks take virtual time, and do what their recipes say."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+from distributed.testing.simulation.clock import MS, seconds
+from distributed.testing.simulation.work import INLINE_MAX, argument_of, code_of
+from distributed.worker.effects import ReadyTask
+from distributed.worker.events import Outcome
+
+__all__ = ["Executor"]
+
+POLL = MS  # how often the loop looks for outcomes while there are some
+
+
+class Executor:
+    """Threads of one life of a worker: first in, first out.
+
+    Attributes:
+        queue: what has not begun.
+        running: by ticket, ``(task, scheduler's life, attempt)``; the attempt is None if its machine has forgotten it.
+    """
+
+    def __init__(self, worker: Any) -> None:
+        self.worker = worker
+        self.world = worker.world
+        self.queue: deque[ReadyTask] = deque()
+        self.running: dict[int, tuple[ReadyTask, int, int | None]] = {}
+        self._outcomes: list[Outcome] = []
+        self._is_looking = False
+
+    def running_keys(self) -> list[str]:
+        """What runs now."""
+        return [task.key for task, _, _ in self.running.values()]
+
+    def submit(self, tasks: list[ReadyTask]) -> None:
+        """Run these after those submitted before."""
+        self.queue.extend(tasks)
+        self.worker.later(0, self._begin)
+
+    def withdraw(self, keys: list[str]) -> list[str]:
+        """Take the tasks of these keys out of the queue."""
+        unwanted = frozenset(keys)  # asked only for membership
+        taken = [task.key for task in self.queue if task.key in unwanted]
+        self.queue = deque(task for task in self.queue if task.key not in unwanted)
+        return taken
+
+    def _begin(self) -> None:
+        worker, world = self.worker, self.world
+        while self.queue and len(self.running) < worker.plan.nthreads:
+            task = self.queue.popleft()
+            record = worker.machine.state.tasks.get(task.key)
+            attempt = record.attempt if record is not None and record.task is task else None
+            recipe = world.work.recipes[task.key]
+            world.check_begin(worker, task, attempt)
+            if any(key not in worker.store for key in task.dependencies or ()):
+                missing = [key for key in task.dependencies or () if key not in worker.store]
+                self._report(Outcome(task.key, task.ticket, None, 0, None, 0.0, None, missing))
+                continue
+            values = [worker.store[key][0] for key in task.dependencies or ()]
+            run = world.work.runs[task.key] = world.work.runs.get(task.key, 0) + 1
+            self.running[task.ticket] = (task, worker.scheduler_life, attempt)
+            duration = recipe.duration * worker.plan.speed * worker.slowness
+            if run <= recipe.kills:
+                worker.later(duration // 2, self._kill, task)
+            else:
+                worker.later(duration, self._end, task, run <= recipe.raises, values, duration)
+
+    def _kill(self, task: ReadyTask) -> None:
+        self.world.trace.note(self.worker.name, f"dies of {task.key}")
+        self.worker.crash()
+
+    def _end(self, task: ReadyTask, is_raised: bool, values: list[bytes], duration: int) -> None:
+        del self.running[task.ticket]
+        key = task.key
+        if is_raised:
+            failure = ["SimulatedError", f"{key} raised", "", None]
+            self._report(Outcome(key, task.ticket, None, 0, None, seconds(duration), failure))
+        else:
+            value, nbytes = self.world.work.value_from(key, values), self.world.work.nbytes(key)
+            payload = value if task.wanted and nbytes <= INLINE_MAX else None
+            self._report(Outcome(key, task.ticket, value, nbytes, payload, seconds(duration)))
+        self._begin()
+
+    def _report(self, outcome: Outcome) -> None:
+        self._outcomes.append(outcome)
+        if not self._is_looking:
+            self._is_looking = True
+            self.worker.later(POLL, self._look)
+
+    def _look(self) -> None:
+        self._is_looking = False
+        outcomes, self._outcomes = self._outcomes, []
+        self.worker.executed(outcomes)
+
+    def ended_tickets(self) -> set[int]:
+        """Of what has ended and the machine has not heard of."""
+        return {outcome.ticket for outcome in self._outcomes}
+
+
+def is_right(task: ReadyTask) -> bool:
+    """Whether function and arguments are those that were submitted."""
+    return bool(task.function == code_of(task.digest) and task.arguments == argument_of(task.key))

@@ -1,0 +1,8 @@
+"""All invariants, gathered from the modules that hold them."""
+
+from __future__ import annotations
+
+from distributed.testing.simulation import about_clients, about_scheduler, about_workers
+from distributed.testing.simulation.rulebook import INVARIANTS, Invariant, Moment
+
+__all__ = ["INVARIANTS", "Invariant", "Moment", "about_clients", "about_scheduler", "about_workers"]

@@ -1,0 +1,89 @@
+"""The simulated nanny: certifies the deaths of its worker and starts it again, by the real restart policy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from distributed.nanny import RestartPolicy
+from distributed.testing.simulation.clock import MS, SECOND, seconds
+from distributed.testing.simulation.engine import Calls
+from distributed.testing.simulation.processes import Process
+from distributed.testing.simulation.scheduler import SCHEDULER_ADDRESS
+
+__all__ = ["NannyProcess"]
+
+REPORT_TIMEOUT = 5 * SECOND
+FORK = 20 * MS
+
+
+class NannyProcess(Process):
+    """Guards one worker on its own host.
+
+    Attributes:
+        given_up: why no other worker will be started by it; '' as long as it goes on.
+    """
+
+    def __init__(self, world: Any, worker: Any) -> None:
+        super().__init__(world, f"nanny of {worker.name}", worker.host)
+        self.worker = worker
+        worker.nanny = self
+
+    def begin(self) -> None:
+        """Start the worker."""
+        self.policy = RestartPolicy()
+        self.calls = Calls(self)
+        self.given_up = ""
+        self._known: tuple[str, str] | None = None
+        self.later(FORK, self._spawn)
+
+    def _spawn(self) -> None:
+        self._started = self.world.clock.now
+        self._known = None
+        self.worker.start()
+
+    def registered(self, address: str, incarnation: str) -> None:
+        """The worker tells its nanny, through a pipe, who it is."""
+        self._known = (address, incarnation)
+
+    def worker_died(self, life: int, running: list[str], is_expected: bool) -> None:
+        """The process ended: certificate, pause, next life."""
+        if life != self.worker.life or self.worker.is_alive:
+            return
+        if is_expected:
+            self.given_up = "its worker was asked to end"
+        elif self.worker.refusal:
+            self.given_up = self.worker.refusal
+        if self.given_up:
+            self.crash()
+            return
+        if self._known is None:
+            self._restart(running)
+            return
+        address, incarnation = self._known
+        certificate = {"cause": "signal 9", "running": running}
+        self.calls.call(
+            SCHEDULER_ADDRESS,
+            "worker_died",
+            {"address": address, "incarnation": incarnation, "certificate": certificate},
+            lambda answer: self._restart(running),
+            lambda reason: self._restart(running),
+            REPORT_TIMEOUT,
+        )
+
+    def _restart(self, running: list[str]) -> None:
+        pause_s = self.policy.pause_s(seconds(self.world.clock.now - self._started), bool(running))
+        if pause_s is None:
+            self.given_up = "too many deaths"
+            self.crash()
+        else:
+            self.later(FORK + int(pause_s * SECOND), self._spawn)
+
+    def died(self) -> None:
+        """Its worker dies with it; an operator starts both again."""
+        if self.worker.is_alive:
+            self.worker.crash()
+        self.world.restart_later(self)
+
+    def accept(self, end: Any) -> None:
+        """Nobody calls it here."""
+        end.close()

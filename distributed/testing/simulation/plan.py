@@ -1,0 +1,289 @@
+"""What one seed is about: the machines, what clients do and what goes wrong, drawn before anything runs.
+
+Every part has a name (``worker-2``, ``step-0.3``, ``task-a4``, ``fault-7``) and can be left out by it; the rest stays
+as it was. That is how failures shrink.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from distributed.messages import TaskSpec
+from distributed.testing.simulation.chance import Chance, Stream
+from distributed.testing.simulation.clock import MS, SECOND
+from distributed.testing.simulation.work import ALWAYS, FUNCTIONS, Recipe
+
+__all__ = ["ClientPlan", "Fault", "Plan", "Step", "WorkerPlan", "draw_plan"]
+
+SIZES = (8, 8, 8, 1_000, 12_000, 100_000, 3_000_000, 40_000_000)  # bytes of results
+SCRIPT = 4 * SECOND  # faults begin within this time
+
+
+@dataclass(slots=True)
+class WorkerPlan:
+    """One worker, with or without a nanny."""
+
+    name: str
+    host: str
+    nthreads: int
+    has_nanny: bool
+    is_named: bool  # tells the scheduler its name; else it is called by its address
+    keeps_port: bool  # a new life listens where the old one did
+    resources: dict[str, float]
+    speed: int  # multiplies durations
+
+
+@dataclass(slots=True)
+class Step:
+    """One thing that a client does, `pause` ticks after the one before.
+
+    ``kind``: submit, map, graph, want, release, cancel, gather, scatter, again, leave. ``tasks`` belong to the first
+    three, ``keys`` to scatter and want; ``share`` of 100 of what is held to release, cancel and gather.
+    """
+
+    name: str
+    kind: str
+    pause: int
+    tasks: list[Recipe] = field(default_factory=list)
+    keys: list[str] = field(default_factory=list)
+    share: int = 0
+
+
+@dataclass(slots=True)
+class ClientPlan:
+    """One client and its steps, in order."""
+
+    name: str
+    host: str
+    steps: list[Step]
+
+
+@dataclass(slots=True)
+class Fault:
+    """Something that goes wrong at `at` and, if `lasts`, ends so much later. What it hits are indexes, taken modulo."""
+
+    name: str
+    kind: str
+    at: int
+    lasts: int
+    one: int
+    other: int
+
+
+@dataclass(slots=True)
+class Plan:
+    """All of it."""
+
+    workers: list[WorkerPlan]
+    clients: list[ClientPlan]
+    faults: list[Fault]
+
+    def names(self) -> list[str]:
+        """Of every part that may be left out, big parts first."""
+        tasks = [f"task-{task.key}" for client in self.clients for step in client.steps for task in step.tasks]
+        return [
+            *(client.name for client in self.clients),
+            *(fault.name for fault in self.faults),
+            *(step.name for client in self.clients for step in client.steps),
+            *(worker.name for worker in self.workers),
+            *dict.fromkeys(tasks),
+        ]
+
+    def only(self, names: frozenset[str]) -> Plan:
+        """The same with nothing but these parts."""
+        return self.without(frozenset(self.names()) - names)
+
+    def without(self, names: frozenset[str]) -> Plan:
+        """The same with these parts left out; tasks lose the dependencies that are left out."""
+        gone = {name.removeprefix("task-") for name in names if name.startswith("task-")}
+        clients = [
+            ClientPlan(client.name, client.host, [_cut(step, gone) for step in client.steps if step.name not in names])
+            for client in self.clients
+            if client.name not in names
+        ]
+        workers = [worker for worker in self.workers if worker.name not in names]
+        return Plan(workers, clients, [fault for fault in self.faults if fault.name not in names])
+
+
+def _cut(step: Step, gone: set[str]) -> Step:
+    tasks = [
+        Recipe(
+            task.key,
+            task.spec,
+            tuple(key for key in task.dependencies if key not in gone),
+            task.duration,
+            task.nbytes,
+            task.raises,
+            task.kills,
+        )
+        for task in step.tasks
+        if task.key not in gone
+    ]
+    return Step(step.name, step.kind, step.pause, tasks, [key for key in step.keys if key not in gone], step.share)
+
+
+def draw_plan(chance: Chance) -> Plan:
+    """The plan of a seed."""
+    draws = chance.stream("plan")
+    mood = draws.pick(("calm", "usual", "usual", "rough", "rough", "wild"))
+    workers = [_worker(chance.stream(f"worker-{number}"), number) for number in range(draws.between(3, 6))]
+    shared = [
+        Recipe(f"s{number}", TaskSpec(FUNCTIONS[0]), (), draws.skewed(1, 100) * MS, draws.pick(SIZES))
+        for number in range(draws.between(4, 10))
+    ]
+    clients = [
+        _client(chance.stream(f"client-{number}"), number, workers, shared) for number in range(draws.between(1, 3))
+    ]
+    count = {"calm": 0, "usual": 3, "rough": 7, "wild": 14}[mood]
+    faults = [_fault(chance.stream(f"fault-{number}"), number) for number in range(draws.between(count // 2, count))]
+    return Plan(workers, clients, faults)
+
+
+def _worker(draws: Stream, number: int) -> WorkerPlan:
+    return WorkerPlan(
+        name=f"worker-{number}",
+        host=f"host-{number % 4}",
+        nthreads=draws.pick((1, 1, 2, 2, 4)),
+        has_nanny=draws.percent(60),
+        is_named=draws.percent(40),
+        keeps_port=draws.percent(50),
+        resources={"gpu": 1.0} if number == 1 else {"gpu": 2.0, "disk": 1.0} if number == 2 else {},
+        speed=draws.pick((1, 1, 1, 2, 5)),
+    )
+
+
+_FAULTS = (
+    *("crash", "crash", "crash", "crash silent", "break", "break", "half-open", "partition", "partition", "pause"),
+    *("pause", "slow", "lose", "lose", "duplicate", "duplicate", "duplicate", "duplicate", "reorder"),
+    *("crash scheduler", "close scheduler", "crash client", "crash nanny", "leave", "leave"),
+)
+
+
+def _fault(draws: Stream, number: int) -> Fault:
+    return Fault(
+        name=f"fault-{number}",
+        kind=draws.pick(_FAULTS),
+        at=draws.between(1, SCRIPT // MS) * MS,
+        lasts=draws.pick((20, 200, 700, 2_000, 12_000)) * MS,
+        one=draws.below(1000),
+        other=draws.below(1000),
+    )
+
+
+class _Client:
+    """Draws the steps of one client."""
+
+    def __init__(self, draws: Stream, number: int, workers: list[WorkerPlan], shared: list[Recipe]) -> None:
+        self.draws, self.number, self.workers, self.shared = draws, number, workers, shared
+        self.letter = "abc"[number]
+        self.count = 0
+        self.known: list[str] = []  # keys that it may hold
+
+    def steps(self) -> Iterator[Step]:
+        """All steps: work first, then a mixture."""
+        total = self.draws.between(7, 14)
+        for index in range(total):
+            kind = self.draws.pick(("graph", "graph", "map")) if index < 2 else self.draws.pick(_KINDS)
+            pause = self.draws.skewed(0, 600) * MS
+            step = Step(f"step-{self.number}.{index}", kind, pause, share=self.draws.pick((10, 30, 60, 100)))
+            self._fill(step)
+            yield step
+
+    def _fill(self, step: Step) -> None:
+        draws = self.draws
+        if step.kind == "map":
+            spec = self._spec()
+            step.tasks = [self._task(spec, ()) for _ in range(draws.between(3, 24))]
+            if draws.percent(50):
+                step.tasks += draws.some(self.shared, 4)
+        elif step.kind == "submit":
+            step.tasks = [self._task(self._spec(), self._held(2)) for _ in range(draws.between(1, 6))]
+        elif step.kind == "graph":
+            step.tasks = self._graph()
+        elif step.kind == "scatter":
+            step.keys = [f"{self.letter}data{self.count + index}" for index in range(draws.between(1, 3))]
+            self.count += len(step.keys)
+        elif step.kind == "want":
+            step.keys = [task.key for task in draws.some(self.shared, 3)] + draws.some(self.known, 2)
+        new = [task.key for task in step.tasks if task.spec.wanted] + (step.keys if step.kind == "scatter" else [])
+        self.known = list(dict.fromkeys([*self.known, *new]))
+
+    def _held(self, count: int) -> tuple[str, ...]:
+        return tuple(self.draws.some(self.known, self.draws.below(count + 1))) if self.known else ()
+
+    def _task(self, spec: TaskSpec, dependencies: tuple[str, ...]) -> Recipe:
+        draws = self.draws
+        self.count += 1
+        recipe = Recipe(f"{self.letter}{self.count}", spec, dependencies, draws.skewed(1, 300) * MS, draws.pick(SIZES))
+        fate = draws.below(100)
+        if fate < 4:
+            recipe.raises = ALWAYS
+        elif fate < 8 and spec.retries:
+            recipe.raises = draws.between(1, spec.retries)
+        elif fate == 8:
+            recipe.kills = ALWAYS
+        elif fate == 9:
+            recipe.kills = draws.between(1, 2)
+        return recipe
+
+    def _spec(self, wanted: bool = True) -> TaskSpec:
+        draws = self.draws
+        kind = draws.below(100)
+        return TaskSpec(
+            draws.pick(FUNCTIONS),
+            priority=draws.pick((0, 0, 0, 0, 5, -5)),
+            retries=draws.pick((0, 0, 2)),
+            wanted=wanted,
+            workers=self._workers_named() if kind < 10 else None,
+            resources=(("gpu", 1.0),) if 10 <= kind < 18 else None,
+        )
+
+    def _workers_named(self) -> tuple[str, ...]:
+        places = [worker.host for worker in self.workers]
+        return tuple(sorted(set(self.draws.some(places, 2))))
+
+    def _graph(self) -> list[Recipe]:
+        """A graph whose sinks are wanted, each task after those that it needs."""
+        draws = self.draws
+        shape = draws.pick(("tree", "reduce", "chain", "diamond", "random"))
+        tasks: list[Recipe] = []
+
+        def add(*needs: Recipe) -> Recipe:
+            task = self._task(self._spec(), tuple(dict.fromkeys(need.key for need in needs)))
+            tasks.append(task)
+            return task
+
+        if shape == "tree":
+            level = [add() for _ in range(draws.pick((4, 8)))]
+            while len(level) > 1:
+                level = [add(*level[index : index + 2]) for index in range(0, len(level), 2)]
+        elif shape == "reduce":
+            add(*[add() for _ in range(draws.between(5, 20))])
+        elif shape == "chain":
+            last = add()
+            for _ in range(draws.between(3, 10)):
+                last = add(last)
+        elif shape == "diamond":
+            top = add()
+            add(*[add(top) for _ in range(draws.between(2, 6))])
+        else:
+            for _ in range(draws.between(5, 18)):
+                add(*draws.some(tasks, draws.below(4)))
+        if self.known and draws.percent(30):  # on top of something that it holds
+            tasks[0].dependencies = (*tasks[0].dependencies, *draws.some(self.known, 1))
+        used = {key for task in tasks for key in task.dependencies}
+        for task in tasks:
+            if task.key in used:
+                task.spec = task.spec._replace(wanted=False)
+        return tasks
+
+
+_KINDS = (
+    *("graph", "graph", "map", "map", "submit", "submit", "want", "release", "release", "cancel", "gather", "gather"),
+    *("scatter", "scatter", "again", "leave"),
+)
+
+
+def _client(draws: Stream, number: int, workers: list[WorkerPlan], shared: list[Recipe]) -> ClientPlan:
+    return ClientPlan(f"client-{number}", f"host-{4 + number}", list(_Client(draws, number, workers, shared).steps()))

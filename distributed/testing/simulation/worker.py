@@ -1,0 +1,230 @@
+"""The simulated worker process: the real machine, a simulated executor, store and connections."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from distributed.errors import InvariantError
+from distributed.messages import SCHEDULER, Heartbeat, ServerClosing, WorkerLeaving
+from distributed.testing.simulation.clock import MS, SECOND
+from distributed.testing.simulation.engine import Calls, Engine
+from distributed.testing.simulation.executor import Executor
+from distributed.testing.simulation.network import End
+from distributed.testing.simulation.plan import WorkerPlan
+from distributed.testing.simulation.scheduler import SCHEDULER_ADDRESS
+from distributed.wire import from_wire
+from distributed.worker.effects import DropData, DropFunctions, Execute, Fetch, Keep, ToScheduler, Withdraw
+from distributed.worker.events import DataFetched, DataPut, FetchFailed, FromScheduler, SchedulerLost, TasksExecuted
+from distributed.worker.machine import WorkerMachine
+
+__all__ = ["WorkerProcess"]
+
+HEARTBEAT = SECOND
+RETRY = 100 * MS  # between attempts to reach the scheduler
+PICKLING = MS // 4
+
+
+class WorkerProcess(Engine):
+    """One worker over all its lives.
+
+    Attributes:
+        address: of this life.
+        incarnation: of this registration.
+        scheduler: the connection with the scheduler, once it has accepted us; None: we have none.
+        scheduler_life: which life of the scheduler accepted us.
+        store: ``{key: (value, nbytes)}``.
+        is_wanted: whether somebody would start it again.
+    """
+
+    machine: WorkerMachine
+
+    def __init__(self, world: Any, plan: WorkerPlan, number: int) -> None:
+        super().__init__(world, plan.name, plan.host)
+        self.plan = plan
+        self.number = number
+        self.nanny: Any = None
+        self.address = ""
+        self.incarnation = ""
+        self.registrations = 0
+        self.refusal = ""
+        self.scheduler: End | None = None
+        self.scheduler_life = 0
+        self.store: dict[str, tuple[bytes, int]] = {}
+        self.slowness = 1
+        self.is_leaving = False
+
+    def begin(self) -> None:
+        """Listen and register."""
+        port = 9000 if self.plan.keeps_port else 9000 + self.life
+        self.address = f"tcp://10.0.1.{self.number}:{port}"
+        self.refusal = ""
+        self.is_leaving = False
+        self.scheduler = None
+        self.store = {}
+        self.calls = Calls(self)
+        self.install(WorkerMachine(self.address, self.plan.nthreads))
+        self.executor = Executor(self)
+        self.perform = {
+            Execute: lambda effect: self.executor.submit(effect.tasks),
+            Withdraw: self._withdraw,
+            Keep: self._keep,
+            DropData: self._drop,
+            DropFunctions: lambda effect: None,
+            Fetch: self._fetch,
+            ToScheduler: self._send,
+        }
+        self.world.network.listen(self.address, self)
+        self._register()
+        self.later(HEARTBEAT, self._beat)
+
+    # ------------------------------------------------------------ the scheduler
+
+    def _register(self) -> None:
+        self.world.network.connect(
+            self, SCHEDULER_ADDRESS, self._introduce, lambda reason: self.later(RETRY, self._register)
+        )
+
+    def _introduce(self, end: End) -> None:
+        self.registrations += 1
+        self.incarnation = f"{self.name}.{self.registrations}"
+        end.on_message = lambda wire: self._registered(end, wire)
+        end.on_closed = lambda reason: self.later(RETRY, self._register)
+        end.send([
+            "register-worker",
+            {
+                "address": self.address,
+                "incarnation": self.incarnation,
+                "name": self.name if self.plan.is_named else self.address,
+                "nthreads": self.plan.nthreads,
+                "memory_limit_nbytes": None,
+                "nanny": self.nanny.name if self.nanny is not None else None,
+                "resources": self.plan.resources,
+                "host": self.host,
+                "process": f"{self.name}-life-{self.life}",
+            },
+        ])  # fmt: skip
+
+    def _registered(self, end: End, wire: list[Any]) -> None:
+        if wire[0] == "refused":
+            self.world.trace.note(self.name, f"is refused: {wire[2]}")
+            self.refusal = wire[2]
+            end.close()
+            self.end(exitcode=1)
+            return
+        self.scheduler = end
+        self.scheduler_life = wire[1]
+        end.on_message = self._on_message
+        end.on_closed = self._on_scheduler_gone
+        if self.nanny is not None:
+            self.nanny.registered(self.address, self.incarnation)
+
+    def _on_message(self, wire: list[Any]) -> None:
+        message = from_wire(wire, SCHEDULER)
+        if isinstance(message, ServerClosing):
+            self.leave(message.reason)
+        else:
+            self.handle(FromScheduler(message))
+
+    def _on_scheduler_gone(self, reason: str) -> None:
+        self.scheduler = None
+        self.handle(SchedulerLost())
+        self._register()
+
+    def _send(self, effect: ToScheduler) -> None:
+        if self.scheduler is not None:
+            self.scheduler.send(effect.message.to_wire())
+
+    def _beat(self) -> None:
+        if self.scheduler is not None:
+            metrics = {"memory_nbytes": float(sum(nbytes for _, nbytes in self.store.values()))}
+            self.scheduler.send(Heartbeat(self.executor.running_keys(), metrics).to_wire())
+        self.later(HEARTBEAT, self._beat)
+
+    def scheduler_is_cut(self) -> bool:
+        """Whether the connection with the scheduler is gone, known or not."""
+        return self.scheduler is None or self.scheduler.connection.is_cut
+
+    # ------------------------------------------------------------ the end
+
+    def leave(self, reason: str) -> None:
+        """End on purpose: say goodbye, then end."""
+        if self.scheduler is not None:
+            self.scheduler.send(WorkerLeaving(reason).to_wire())
+            self.scheduler.close()
+            self.scheduler = None
+        self.end(exitcode=0)
+
+    def end(self, exitcode: int) -> None:
+        """The process ends in good order; its sockets close after what was sent."""
+        self.is_leaving = True
+        self.exitcode = exitcode
+        self.crash()
+
+    def died(self) -> None:
+        """What ran is known to whoever guards it."""
+        running = [] if self.is_leaving else self.executor.running_keys()
+        for key in running:
+            self.world.work.deaths[key] = self.world.work.deaths.get(key, 0) + 1
+        if self.nanny is not None and self.nanny.is_alive:
+            self.nanny.later(5 * MS, self.nanny.worker_died, self.life, running, self.is_leaving and self.exitcode == 0)
+        else:
+            self.world.restart_later(self)
+
+    # ------------------------------------------------------------ effects
+
+    def executed(self, outcomes: list[Any]) -> None:
+        """The executor's threads have finished these."""
+        self.handle(TasksExecuted(outcomes))
+
+    def _withdraw(self, effect: Withdraw) -> None:
+        self.executor.withdraw(effect.keys)
+
+    def _keep(self, effect: Keep) -> None:
+        for key, value, nbytes in zip(effect.keys, effect.values, effect.nbytes, strict=True):
+            self.world.check_value(self, key, value, nbytes)
+            self.store[key] = (value, nbytes)
+
+    def _drop(self, effect: DropData) -> None:
+        for key in effect.keys:
+            self.store.pop(key, None)
+
+    def _fetch(self, effect: Fetch) -> None:
+        address, keys = effect.address, effect.keys
+        self.calls.call(
+            address,
+            "get_data",
+            keys,
+            lambda answer: self._fetched(address, keys, answer),
+            lambda reason: self.handle(FetchFailed(address, keys, reason)),
+        )
+
+    def _fetched(self, address: str, keys: list[str], answer: dict[str, Any]) -> None:
+        values = {key: answer[key][0] for key in keys if key in answer}
+        nbytes = {key: answer[key][1] for key in values}
+        self.handle(DataFetched(address, values, nbytes, [key for key in keys if key not in values]))
+
+    # ------------------------------------------------------------ ops
+
+    def accept(self, end: End) -> None:
+        """A peer or a client wants or brings data."""
+        end.on_message = lambda wire: self._asked(end, wire)
+        end.on_closed = lambda reason: None
+
+    def _asked(self, end: End, wire: list[Any]) -> None:
+        _, serial, op, content = wire
+        if op == "get_data":
+            self.later(PICKLING, self._give, end, serial, content)
+        elif op == "put_data":
+            if self.scheduler is None:
+                end.send(["answer", serial, {}])  # refused: nobody would hear of it
+                return
+            values = {key: value for key, (value, _) in content["data"].items()}
+            nbytes = {key: size for key, (_, size) in content["data"].items()}
+            self.handle(DataPut(content["client"], values, nbytes))
+            end.send(["answer", serial, nbytes])
+        else:
+            raise InvariantError(f"{self.name} was asked for {op!r}")
+
+    def _give(self, end: End, serial: int, keys: list[str]) -> None:
+        found = {key: list(self.store[key]) for key in keys if key in self.store}
+        end.send(["answer", serial, found], sum(self.store[key][1] for key in found))
