@@ -272,5 +272,12 @@ def _discount_functions(state: SchedulerState, tasks: Sequence[TaskRecord]) -> N
 
 
 def cancel_keys(state: SchedulerState, client: ClientRecord, message: CancelKeys) -> None:
-    """Cancel these keys and their dependents for all clients."""
-    cancel(state, message.keys, message.reason or f"cancelled by {client.client}")
+    """Cancel these keys and their dependents for all clients; who asks is told of keys that are not known, too.
+
+    It waits for that: a scheduler that was started anew does not know what the client still holds.
+    """
+    reason = message.reason or f"cancelled by {client.client}"
+    unknown = [key for key in message.keys if key not in state.tasks]
+    if unknown:
+        state.outbox.cancelled[client, reason] = unknown
+    cancel(state, message.keys, reason)

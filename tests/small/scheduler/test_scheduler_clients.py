@@ -213,7 +213,11 @@ def test_a_cancelled_task_takes_its_dependents_along_for_all_clients(busy: Stage
 
 def test_a_cancelled_result_is_dropped(busy: Stage) -> None:
     busy("submit c f a b(a)\ndone w1 a\ndone w1 b")
-    assert busy("cancel d a b unknown reason=no") == ["w1 <- drop a b", "c <- cancelled a b (no)"]
+    assert busy("cancel d a b unknown reason=no") == [
+        "w1 <- drop a b",
+        "d <- cancelled unknown (no)",
+        "c <- cancelled a b (no)",
+    ]
     assert busy("states") == ["nothing"]
 
 
@@ -222,3 +226,12 @@ def test_cancelling_lets_go_what_only_the_cancelled_needed(busy: Stage) -> None:
     assert busy("cancel c y") == ["w1 <- cancel y", "c <- cancelled y (cancelled by c)"]
     assert busy("cancel c keep") == ["w1 <- cancel keep", "w1 <- drop x", "c <- cancelled keep (cancelled by c)"]
     assert busy("cancel c a\nstates") == ["c <- cancelled b e (cancelled by c)", "nothing"]
+
+
+def test_who_cancels_what_is_not_known_is_told_that_it_is_gone(stage: Stage) -> None:
+    stage("client c d\nworker w1\nsubmit d f known")
+    assert stage("cancel c known unknown reason=enough") == [
+        "w1 <- cancel known",
+        "c <- cancelled unknown (enough)",
+        "d <- cancelled known (enough)",
+    ]
