@@ -55,10 +55,9 @@ def main(
     Exit codes: 0 after SIGINT or SIGTERM, 1 if it cannot start, 3 if the key file cannot be used.
     """
     log_to_stderr(log_level)
-    timeout_s = parse_seconds(worker_timeout, "--worker-timeout") or None
 
-    async def serve() -> int:
-        scheduler = Scheduler(settings=Settings(deaths_max=deaths_max, worker_timeout_s=timeout_s))
+    async def serve(settings: Settings) -> int:
+        scheduler = Scheduler(settings=settings)
         scheduler.listen(port, host, insecure)
         on_signals(scheduler.close_soon)
         if scheduler_file:
@@ -75,7 +74,8 @@ def main(
 
     def run() -> int:
         keyring()  # first, so that a key file that cannot be used is told before a port is taken
-        return run_loop(serve())
+        timeout_s = parse_seconds(worker_timeout, "--worker-timeout")
+        return run_loop(serve(Settings(deaths_max=deaths_max, worker_timeout_s=timeout_s or None)))
 
     guarded(run)
 

@@ -229,9 +229,11 @@ class ClientProcess(Process):
         records = [record for key in keys if (record := self.table.records.get(key)) is not None]
         self.world.cancelled.update((record.key, None) for record in records)
         with self.table.lock:
-            self.table.begin_cancelling(records)
-            self.outbox.append(CancelKeys([record.key for record in records], False, None))
+            asked, decided = self.table.begin_cancelling(records, "cancelled here")
+            if asked:
+                self.outbox.append(CancelKeys(asked, False, None))
         self._wake()
+        self.table.settle(decided)
 
     def gather(self, keys: Iterable[str], on_end: Callable[[list[str]], None]) -> None:
         """Fetch the results of `keys` and check them; `on_end` gets those that nobody could give."""
