@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
+import signal
 import threading
 import time
 from typing import Any
@@ -308,4 +310,23 @@ def test_a_waiting_thread_can_leave_while_it_is_cut(background: Any) -> None:
     client.close()
     thread.join(5)
     assert "this client was closed" in str(outcome[0])
+    background.thread.run(proxy.__aexit__())
+
+
+def test_ctrl_c_gives_control_back_while_it_is_cut(background: Any) -> None:
+    proxy: CuttingProxy = background.thread.run(CuttingProxy(background.address).__aenter__())
+    with Client(proxy.address) as client:
+        future = client.submit(inc, 1, resources={"GPU": 1})
+
+        async def cut() -> None:
+            proxy.is_refusing = True
+            proxy.cut()
+
+        background.thread.run(cut())
+        for wait_for_it in (future.result, client.ncores, client.get_versions, lambda: client.gather([future])):
+            interrupting = threading.Timer(0.05, os.kill, [os.getpid(), signal.SIGINT])
+            interrupting.start()
+            with pytest.raises(KeyboardInterrupt):
+                wait_for_it()
+            interrupting.join()
     background.thread.run(proxy.__aexit__())
