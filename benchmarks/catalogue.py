@@ -57,6 +57,7 @@ CELLS = (
     Cell("fanout", "pipelines of three steps, fanned out and summed", "tasks/s", 30),
     Cell("scatter_100x1MB", "scatter+gather 100 x 1 MB", "GB/s"),
     Cell("scatter_1x256MB", "scatter+gather 1 x 256 MB", "GB/s", 4),
+    Cell("worker_death", "kill -9 of one worker of two, extra time", "s", 3),
     # Not time-boxed: both hold the same 20,000, or growth by doubling and logs of fixed size would weigh differently.
     Cell("held_task", "scheduler memory per held task", "bytes", 4, limit_s=400.0),
 )

@@ -24,6 +24,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, TypeVar
 
+from deaths import worker_death
 from sides import REPEATS_MAX, Plan, Sample, Side, cluster, end_with_parent, fresh_environment, rates, server, settle
 from workload import inc, same
 
@@ -400,6 +401,7 @@ MEASURES: dict[str, Callable[[Side, Plan], Sample]] = {
         fanout,
         scatter_100x1MB,
         scatter_1x256MB,
+        worker_death,
         held_task,
     )
 }

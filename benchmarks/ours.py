@@ -38,6 +38,10 @@ class Ours:
         """Whose memory to look at."""
         return int(client.scheduler_info()["pid"])
 
+    def worker_pids(self, client: Any) -> list[int]:
+        """Whom to kill."""
+        return [int(worker["pid"]) for worker in client.scheduler_info()["workers"].values()]
+
     @contextmanager
     def local_client(self) -> Iterator[Any]:
         """A client of a new local cluster, closed together."""

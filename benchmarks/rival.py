@@ -47,6 +47,10 @@ class Rival:
         """Whose memory to look at."""
         return int(client.run_on_scheduler(os.getpid))
 
+    def worker_pids(self, client: Any) -> list[int]:
+        """Whom to kill."""
+        return [int(pid) for pid in client.run(os.getpid).values()]
+
     @contextmanager
     def local_client(self) -> Iterator[Any]:
         """A client of a new local cluster, closed together."""

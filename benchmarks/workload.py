@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["inc", "same"]
+import time
+
+__all__ = ["inc", "nap", "same"]
 
 
 def same(value: int) -> int:
@@ -13,3 +15,9 @@ def same(value: int) -> int:
 def inc(value: int) -> int:
     """One more."""
     return value + 1
+
+
+def nap(value: int, seconds: float) -> int:
+    """Work that takes its time and no processor."""
+    time.sleep(seconds)
+    return value

@@ -160,6 +160,7 @@ class rpc:
         role: what to be there, see `connect_address`.
         may_unpickle: whether errors that the server answers may be rebuilt from their pickles; False for servers that
             never run the code of others: then built-in types and our own are rebuilt by name, the rest is RemoteError.
+        patient: False for a server that was there: a refused connection tells that it is gone, see `connect_address`.
     Raises:
         AddressError: no such spelling.
 
@@ -178,12 +179,14 @@ class rpc:
         timeout: float | None = None,
         role: str | None = None,
         may_unpickle: bool = True,
+        patient: bool = True,
     ) -> None:
         if isinstance(stream, int) and not isinstance(stream, bool):
             stream, port = None, stream
         self.timeout = settings().connect_timeout_s if timeout is None else timeout
         self._role = role
         self._may_unpickle = may_unpickle
+        self._patient = patient
         self._given = stream if stream is not None else (arg if hasattr(arg, "read_bytes") else None)
         self._links: list[_Link] = []
         self._connecting: asyncio.Task[_Link] | None = None
@@ -206,6 +209,11 @@ class rpc:
     def streams(self) -> dict[Stream, bool]:
         """Open streams, and whether each is free at the moment."""
         return {link.stream: not link.calls for link in self._links if not link.stream.closed()}
+
+    @property
+    def receives(self) -> int:
+        """How often bytes have come on the streams that are open: it changes while the peer is not silent."""
+        return sum(link.stream.receives for link in self._links)
 
     def call(self, op: str, /, reply: bool = True, close: bool = False, **keywords: Any) -> asyncio.Future[Any]:
         """Call `op`; the same as the method of that name.
@@ -304,7 +312,10 @@ class rpc:
 
     async def _connect(self) -> _Link:
         try:
-            link = _Link(await connect_address(self._address, self.timeout, self._role), self._may_unpickle)
+            link = _Link(
+                await connect_address(self._address, self.timeout, self._role, patient=self._patient),
+                self._may_unpickle,
+            )
         finally:
             self._connecting = None
         now = asyncio.get_running_loop().time()

@@ -26,6 +26,9 @@ class Settings:
         handshake_timeout_s: how long a stranger may take to prove that it holds the key.
         unauthenticated_max: connections at once that have not proven anything yet; more are closed at once.
         header_nbytes_max, frame_count_max, message_nbytes_max: see `Limits`.
+        fetch_silence_s: a worker that fetches from another gives up when no byte has come for that long.
+        stopped_timeout_s: a worker process that is stopped (SIGSTOP) for that long is killed by its nanny; as long as
+            the scheduler waits for a silent worker by default, so that by then nobody else waits for it.
         unsent_nbytes_max: bytes queued for a peer that does not read; then its connection is closed.
         client_patience_s: how long a scheduler keeps what a client holds whose connection broke.
         reconnect_timeout_s: how long a client whose connection broke tries to make it again; a scheduler that is
@@ -36,6 +39,8 @@ class Settings:
     connect_timeout_s: float = 3.0
     handshake_timeout_s: float = 5.0
     unauthenticated_max: int = 512
+    fetch_silence_s: float = 30.0
+    stopped_timeout_s: float = 30.0
     header_nbytes_max: int = field(default=Limits().header_nbytes_max)
     frame_count_max: int = field(default=Limits().frame_count_max)
     message_nbytes_max: int = field(default=Limits().message_nbytes_max)

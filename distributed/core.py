@@ -431,7 +431,7 @@ class _CallStream:
     def __getattr__(self, name: str) -> Any:
         if name == "set_close_callback":
             return self._stream.add_close_callback
-        if name in ("peer", "closed", "close"):
+        if name in ("peer", "closed", "close", "nbytes_unsent"):
             return getattr(self._stream, name)
         raise StreamingOpError(self._op)
 

@@ -25,6 +25,7 @@ __all__ = [
     "LostDataError",
     "MessageTooLargeError",
     "NameTakenError",
+    "PeerBusyError",
     "PermissionDeniedError",
     "PortTakenError",
     "ProtocolError",
@@ -32,6 +33,7 @@ __all__ = [
     "SchedulerFileError",
     "SessionLostError",
     "StreamingOpError",
+    "UncopiedDataError",
     "UnencodableError",
     "UnknownOpError",
     "UnpicklableError",
@@ -261,7 +263,8 @@ class KilledWorker(DistributedError):
     Attributes:
         key: the task.
         deaths: how many workers ended while it ran.
-        certificates: what their nannies saw, newest last; each names exit code or signal, peak memory, last stderr.
+        certificates: what their nannies saw, newest last: ``cause``, ``worker``, ``attempt``, and if there was a nanny
+            ``exitcode`` or ``signal``, ``memory_peak_nbytes``, the last lines of ``stderr``, the keys ``running``.
     """
 
     STDERR_LINES_SHOWN = 5  # in the text; the certificates hold more
@@ -275,10 +278,49 @@ class KilledWorker(DistributedError):
         stderr = last.get("stderr")
         lines = [str(line) for line in stderr][-self.STDERR_LINES_SHOWN :] if isinstance(stderr, list) else []
         said = "".join(f"\n  {line}" for line in lines)
+        peak = last.get("memory_peak_nbytes")
+        tries = ", ".join(f"{attempt} on {worker}" for attempt, worker in self.attempts)
         super().__init__(
             f"{key} is given up: {deaths} workers died while it ran, the last one of: {cause}"
+            + (f"; it had used {peak / 1e6:,.0f} MB at most" if isinstance(peak, int) and peak else "")
+            + (f"; attempts {tries}" if tries else "")
             + (f"; the end of its stderr:{said}" if said else "")
         )
+
+    @property
+    def attempts(self) -> list[tuple[int, str]]:
+        """The attempts that ended with a death, oldest first, and the address of the worker of each."""
+        return [
+            (attempt, str(certificate.get("worker")))
+            for certificate in self.certificates
+            if isinstance(attempt := certificate.get("attempt"), int)
+        ]
+
+
+class UncopiedDataError(DistributedError):
+    """Some data could not be copied: it is gone, or workers do not reach each other; what could be copied was.
+
+    Attributes:
+        verb: what was asked for, such as "replicate".
+        reasons: why, by key.
+    """
+
+    def __init__(self, verb: str, reasons: dict[str, str]) -> None:
+        self.verb = verb
+        self.reasons = reasons
+        shown = "; ".join(f"{key}: {reason}" for key, reason in list(reasons.items())[:3])
+        more = f"; and {len(reasons) - 3} more" if len(reasons) > 3 else ""
+        super().__init__(
+            f"{verb}: {len(reasons)} keys could not be copied: {shown}{more}; wait for them, and try again"
+        )
+
+
+class PeerBusyError(DistributedError):
+    """A worker gives big data to many others just now: ask another holder, or this one a little later."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        super().__init__(f"{address} gives data to many others just now; ask again in a moment")
 
 
 class UnreachableDataError(DistributedError):

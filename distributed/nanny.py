@@ -7,9 +7,8 @@ import contextlib
 import json
 import logging
 import os
-import shutil
 import sys
-import tempfile
+import threading
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -18,14 +17,17 @@ from typing import Any
 
 from distributed.calls import rpc, write
 from distributed.comm.addresses import parse_address
-from distributed.config import SCHEDULER_PORT
+from distributed.config import SCHEDULER_PORT, settings
 from distributed.core import Server
 from distributed.errors import DistributedError, WorkerStartError
+from distributed.process.folders import Folder, make_folder, remove_leftovers
 from distributed.process.running import read_lines
+from distributed.process.vitals import Pulse, Verdict, read_vitals
 from distributed.process.zygote import Child, Ending, Zygote
 from distributed.protocol.failure import exception_from_failure
 from distributed.security.keys import Keyring
 from distributed.security.permissions import WORKER
+from distributed.worker.leaving import GRACE_S
 from distributed.worker.running import read_running
 
 __all__ = ["Nanny", "RestartPolicy"]
@@ -34,7 +36,8 @@ logger = logging.getLogger(__name__)
 
 STDERR_LINES = 20  # of a dead worker, kept for its death certificate
 REPORT_TIMEOUT_S = 5.0  # for the scheduler to take a certificate; a worker is started again without it
-STOP_TIMEOUT_S = 5.0  # for a worker that was asked to end; then it is killed
+STOP_TIMEOUT_S = 5.0  # for a worker that was asked to end, beyond its grace; then it is killed
+LOOK_S = 2.0  # how often we look at the worker's process, and vouch for it
 
 
 @dataclass(slots=True)
@@ -101,7 +104,7 @@ class Nanny(Server):
         self.scheduler_address = str(parse_address(scheduler, SCHEDULER_PORT))
         self.status = "starting"
         self.worker_address: str | None = None
-        self.worker_dir: str | None = None
+        self.worker_dir: str | None = None  # of the life that is or was last
         self.process: Child | None = None
         self.finished: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._zygote = zygote
@@ -120,6 +123,7 @@ class Nanny(Server):
         self._refusal: BaseException | None = None  # why another life would not help
         self._wanted = False  # whether a dead worker is to be replaced
         self._is_spawning = False
+        self._verdict: str | None = None  # why we end the worker's process ourselves
         self.add_handlers({
             "instantiate": self.instantiate,
             "kill": self.kill,
@@ -133,15 +137,22 @@ class Nanny(Server):
         """Listen and start the worker; returns when its process runs (it may still wait for the scheduler)."""
         self.listen(port, self._host, self._insecure)
         self.status = "running"
+        threading.Thread(target=remove_leftovers, args=(self._local_directory,), daemon=True).start()
         await self.instantiate()
         return self
 
-    async def close(self, reason: str = "closed") -> None:
-        """End the worker politely, then the nanny. May be called twice."""
+    async def close(self, reason: str = "closed", graceful: bool = False) -> None:
+        """End the worker politely, then the nanny. May be called again, to end the wait of a `graceful` one.
+
+        Args:
+            graceful: others take over its tasks and data first, as long as its grace lasts.
+        """
         if self.status == "closed":
+            if not graceful and self.process is not None:
+                self.process.interrupt()
             return
         self.status = "closed"
-        await self._stop_worker(polite=True)
+        await self._stop_worker("gracefully" if graceful else "politely")
         await self._scheduler.close()
         self.stop()
         if not self.finished.done():
@@ -183,12 +194,12 @@ class Nanny(Server):
 
     async def kill(self, stream: Any = None) -> str:
         """End the worker and start no other one; its folder is removed. No error if none is alive."""
-        await self._stop_worker(polite=False)
+        await self._stop_worker("by force")
         return "OK"
 
-    async def terminate(self, stream: Any = None) -> str:
-        """End worker and nanny; answers first."""
-        asyncio.get_running_loop().call_soon(self._close_soon, "asked to end")
+    async def terminate(self, stream: Any = None, graceful: bool = False) -> str:
+        """End worker and nanny, at once, or `graceful` when others have taken over; answers first."""
+        asyncio.get_running_loop().call_soon(self._close_soon, "asked to end", graceful)
         return "OK"
 
     async def monitor_resources(self, stream: Any, interval: float = 1) -> None:
@@ -224,8 +235,10 @@ class Nanny(Server):
             self._is_spawning = False
 
     async def _spawn_worker(self) -> None:
-        self.worker_dir = tempfile.mkdtemp(prefix="distributed-worker-", dir=self._local_directory)
+        folder = make_folder(self._local_directory)
+        self.worker_dir = folder.path
         self._stderr.clear()
+        self._verdict = None
         stderr_read, stderr_write = os.pipe()
         status_read, status_write = os.pipe()
         options = {
@@ -243,26 +256,30 @@ class Nanny(Server):
         except BaseException:
             os.close(stderr_read)
             os.close(status_read)
-            shutil.rmtree(self.worker_dir, ignore_errors=True)
+            folder.remove()
             raise
         finally:
             os.close(stderr_write)
             os.close(status_write)
         readers = (read_lines(stderr_read, self._on_stderr), read_lines(status_read, self._on_status))
-        self._guard = asyncio.ensure_future(self._watch(self.process, self.worker_dir, time.monotonic(), readers))
+        self._guard = asyncio.ensure_future(self._watch(self.process, folder, time.monotonic(), readers))
         self._guard.add_done_callback(self._on_guard_done)
         if not self._wanted:  # killed meanwhile
             self.process.kill()
 
-    async def _watch(self, process: Child, folder: str, started: float, readers: Any) -> None:
+    async def _watch(self, process: Child, folder: Folder, started: float, readers: Any) -> None:
         """Until the process ends; then certificate, clean-up, and the next life."""
         reading = asyncio.gather(*readers)
         reading.add_done_callback(lambda done: done.cancelled() or done.exception())  # when the loop ends first
-        ending = await process.ended
+        looking = asyncio.ensure_future(self._look_after(process))
+        try:
+            ending = await process.ended
+        finally:
+            looking.cancel()
         with contextlib.suppress(TimeoutError):  # a grandchild in a session of its own may hold the pipes open
             await asyncio.wait_for(reading, 1.0)
-        running = read_running(os.path.join(folder, "running"))
-        shutil.rmtree(folder, ignore_errors=True)
+        running = read_running(os.path.join(folder.path, "running"))
+        folder.remove()
         if not self._wanted:
             if ending.signal is not None:  # we killed it: no task is to blame
                 await self._report_death(process.pid, ending, [], "its nanny was told to kill it")
@@ -275,17 +292,41 @@ class Nanny(Server):
         if self._refusal is not None:
             await self._give_up(self._refusal)
             return
-        logger.warning("worker %s (process %d) died: %s", self.worker_address, process.pid, ending.cause)
-        await self._report_death(process.pid, ending, running, ending.cause)
+        cause = self._verdict or ending.cause
+        logger.warning("worker %s (process %d) died: %s", self.worker_address, process.pid, cause)
+        await self._report_death(process.pid, ending, running, cause)
         pause_s = self._policy.pause_s(time.monotonic() - started, bool(running))
         if pause_s is None:
-            text = f"{self._policy.quick_deaths} workers died one after another, the last of {ending.cause}"
+            text = f"{self._policy.quick_deaths} workers died one after another, the last of {cause}"
             logger.error("giving up: %s; last lines of stderr:\n%s", text, "\n".join(self._stderr))
             await self._give_up(WorkerStartError(text))
             return
         await asyncio.sleep(pause_s)
         if self._wanted and self.process is process and not self._is_spawning:
             await self._start_worker()
+
+    async def _look_after(self, process: Child) -> None:
+        """Vouch for a worker that is silent because it works; kill one that has been stopped for too long."""
+        pulse = Pulse(settings().stopped_timeout_s)
+        while True:
+            verdict = pulse.look(read_vitals(process.pid), time.monotonic())
+            if verdict is Verdict.STOPPED:
+                self._condemn(process, f"stopped (SIGSTOP) for {pulse.stopped_max_s:g} s, killed by its nanny")
+            elif verdict is Verdict.WORKING and self._incarnation:
+                await self._vouch()
+            await asyncio.sleep(LOOK_S)
+
+    def _condemn(self, process: Child, cause: str) -> None:
+        """End the worker's process; its certificate says why."""
+        self._verdict = cause
+        process.kill()
+
+    async def _vouch(self) -> None:
+        try:
+            async with asyncio.timeout(REPORT_TIMEOUT_S):
+                await self._scheduler.worker_alive(address=self.worker_address, incarnation=self._incarnation)
+        except (DistributedError, TimeoutError) as error:  # it is gone, or slow: the next look comes soon
+            logger.debug("could not vouch for worker %s: %s", self.worker_address, error)
 
     async def _give_up(self, error: BaseException) -> None:
         """End without a worker; `finished` tells why."""
@@ -301,8 +342,8 @@ class Nanny(Server):
         if not guard.cancelled() and (error := guard.exception()) is not None:
             self._closing = asyncio.ensure_future(self._give_up(error))
 
-    def _close_soon(self, reason: str) -> None:
-        self._closing = asyncio.ensure_future(self.close(reason))
+    def _close_soon(self, reason: str, graceful: bool = False) -> None:
+        self._closing = asyncio.ensure_future(self.close(reason, graceful))
 
     async def _report_death(self, pid: int, ending: Ending, running: list[str], cause: str) -> None:
         """The death certificate."""
@@ -325,15 +366,17 @@ class Nanny(Server):
         except (DistributedError, TimeoutError) as error:
             logger.warning("could not tell the scheduler of a dead worker: %s", error)
 
-    async def _stop_worker(self, polite: bool) -> None:
+    async def _stop_worker(self, how: str) -> None:
         self._wanted = False
         process = self.process
         if process is None:
             return
-        if polite:
-            process.terminate()
+        if how != "by force":
+            is_graceful = how == "gracefully"
+            (process.terminate if is_graceful else process.interrupt)()
+            patience_s = STOP_TIMEOUT_S + (self._worker_options.get("grace_s", GRACE_S) if is_graceful else 0.0)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(asyncio.shield(process.ended), STOP_TIMEOUT_S)
+                await asyncio.wait_for(asyncio.shield(process.ended), patience_s)
         process.kill()
         await process.ended
         if self._guard is not None and self._guard is not asyncio.current_task():

@@ -14,6 +14,7 @@ from distributed.scheduler.process import remove_scheduler_file, write_scheduler
 from distributed.scheduler.server import Scheduler
 from distributed.scheduler.state import Settings
 from distributed.security.keys import keyring
+from distributed.units import parse_seconds
 
 __all__ = ["main"]
 
@@ -31,18 +32,33 @@ logger = logging.getLogger("distributed.scheduler")
     show_default=True,
     help="Give a task up after so many workers died while it ran; 0: never.",
 )
+@click.option(
+    "--worker-timeout",
+    default="30 s",
+    show_default=True,
+    help="Give up a worker that was silent for so long, such as 10 s or 2m; 0: never.",
+)
 @click.option("--insecure", is_flag=True, help="Allow a --host that others can reach, although nothing is encrypted.")
 @click.option("--log-level", type=click.Choice(LEVELS, case_sensitive=False), default="INFO", show_default=True)
 @click.version_option(package_name="distributed")
-def main(port: int, host: str, scheduler_file: str | None, deaths_max: int, insecure: bool, log_level: str) -> None:
+def main(
+    port: int,
+    host: str,
+    scheduler_file: str | None,
+    deaths_max: int,
+    worker_timeout: str,
+    insecure: bool,
+    log_level: str,
+) -> None:
     """Start a scheduler. Workers join it with `dworker ADDRESS`, programs with `Client(ADDRESS)`.
 
     Exit codes: 0 after SIGINT or SIGTERM, 1 if it cannot start, 3 if the key file cannot be used.
     """
     log_to_stderr(log_level)
+    timeout_s = parse_seconds(worker_timeout, "--worker-timeout") or None
 
     async def serve() -> int:
-        scheduler = Scheduler(settings=Settings(deaths_max=deaths_max))
+        scheduler = Scheduler(settings=Settings(deaths_max=deaths_max, worker_timeout_s=timeout_s))
         scheduler.listen(port, host, insecure)
         on_signals(scheduler.close_soon)
         if scheduler_file:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import random
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,7 +22,8 @@ from distributed.nanny import Nanny, RestartPolicy
 from distributed.process.running import on_signals, run_loop
 from distributed.process.zygote import Zygote
 from distributed.security.keys import keyring
-from distributed.worker.process import run_worker_child, serve_worker
+from distributed.units import parse_seconds
+from distributed.worker.process import LIFETIME_OVER, run_worker_child, serve_worker
 from distributed.worker.server import Worker
 
 __all__ = ["main"]
@@ -39,7 +41,15 @@ logger = logging.getLogger("distributed.worker")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Interface to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port of the worker. [default: any free one]")
 @click.option("--resources", default="", metavar="NAME=AMOUNT,...", help="What tasks may ask for, such as GPU=1.")
+@click.option("--tags", default="", metavar="TAG,...", help="What platform= may match, beside linux and linux-x86_64.")
 @click.option("--local-directory", type=click.Path(file_okay=False), help="Where temporary folders are made.")
+@click.option("--lifetime", metavar="DURATION", help="Retire after 2h, 30m, 90s, before a batch system ends the job.")
+@click.option(
+    "--lifetime-stagger", default="0", metavar="DURATION", help="Up to so much earlier, each worker by chance."
+)
+@click.option(
+    "--grace", default="30s", show_default=True, help="How long a retiring worker waits for others to take over."
+)
 @click.option("--nanny/--no-nanny", default=True, help="Guard each worker with a process that starts it again.")
 @click.option(
     "--restarts-max",
@@ -53,8 +63,9 @@ logger = logging.getLogger("distributed.worker")
 @click.version_option(package_name="distributed")
 def main(
     address: str | None, scheduler_file: str | None, nworkers: int, nthreads: int | None, memory_limit: str,
-    name: str | None, host: str, port: int, resources: str, local_directory: str | None, nanny: bool, restarts_max: int,
-    insecure: bool, log_level: str,
+    name: str | None, host: str, port: int, resources: str, tags: str, local_directory: str | None,
+    lifetime: str | None, lifetime_stagger: str, grace: str, nanny: bool, restarts_max: int, insecure: bool,
+    log_level: str,
 ) -> None:  # fmt: skip
     """Start workers for the scheduler at ADDRESS (host:port), waiting for it if it is not there yet.
 
@@ -77,16 +88,21 @@ def main(
                 "nthreads": threads,
                 "memory_limit_nbytes": memory_limit_nbytes(memory_limit, 1 / nworkers),
                 "resources": parse_resources(resources),
+                "grace_s": parse_seconds(grace, "--grace"),
+                "tags": [tag.strip() for tag in tags.split(",") if tag.strip()],
             }
             for number in range(nworkers)
         ]
+        lifetimes_s = draw_lifetimes(lifetime, lifetime_stagger, nworkers)
         listen = {"port": port, "address": host, "insecure": insecure}
         if not nanny:
-            return run_loop(_serve_worker(scheduler, workers[0], listen))
+            return run_loop(_serve_worker(scheduler, workers[0], listen, lifetimes_s[0]))
         zygote = Zygote({"worker": run_worker_child})
         try:
             return run_loop(
-                _serve_nannies(scheduler, workers, listen, local_directory, restarts_max, log_level, zygote)
+                _serve_nannies(
+                    scheduler, workers, listen, local_directory, restarts_max, log_level, zygote, lifetimes_s
+                )
             )
         finally:
             zygote.close()
@@ -94,14 +110,16 @@ def main(
     guarded(run)
 
 
-async def _serve_worker(scheduler: str, options: dict[str, Any], listen: dict[str, Any]) -> int:
-    await serve_worker(Worker(scheduler, **options), listen)
+async def _serve_worker(
+    scheduler: str, options: dict[str, Any], listen: dict[str, Any], lifetime_s: float | None
+) -> int:
+    await serve_worker(Worker(scheduler, **options), listen, lifetime_s)
     return 0
 
 
 async def _serve_nannies(
     scheduler: str, workers: Sequence[dict[str, Any]], listen: dict[str, Any], local_directory: str | None,
-    restarts_max: int, log_level: str, zygote: Zygote,
+    restarts_max: int, log_level: str, zygote: Zygote, lifetimes_s: Sequence[float | None],
 ) -> int:  # fmt: skip
     zygote.attach()
     nannies = [
@@ -114,10 +132,17 @@ async def _serve_nannies(
     ]  # fmt: skip
     closing: list[asyncio.Task[Any]] = []
 
-    def stop(reason: str) -> None:
-        closing.extend(asyncio.ensure_future(nanny.close(reason)) for nanny in nannies)
+    def stop(nanny: Nanny, reason: str) -> None:
+        closing.append(asyncio.ensure_future(nanny.close(reason, graceful=reason != "SIGINT")))
 
-    on_signals(stop)
+    def stop_all(name: str) -> None:
+        for nanny in nannies:
+            stop(nanny, name)
+
+    on_signals(stop_all)
+    for nanny, lifetime_s in zip(nannies, lifetimes_s, strict=True):
+        if lifetime_s is not None:
+            asyncio.get_running_loop().call_later(lifetime_s, stop, nanny, LIFETIME_OVER)
     for nanny in nannies:
         await nanny.start()
     try:
@@ -125,6 +150,20 @@ async def _serve_nannies(
     finally:
         await asyncio.gather(*(nanny.close("another worker failed") for nanny in nannies), *closing)
     return 0
+
+
+def draw_lifetimes(lifetime: str | None, stagger: str, count: int) -> list[float | None]:
+    """Seconds that each of `count` workers lives: up to `stagger` less than `lifetime`, by chance; None: for ever.
+
+    Raises:
+        ConfigError: no such duration, or a stagger that may be longer than the life.
+    """
+    if lifetime is None:
+        return [None] * count
+    lifetime_s, stagger_s = parse_seconds(lifetime, "--lifetime"), parse_seconds(stagger, "--lifetime-stagger")
+    if stagger_s > lifetime_s:
+        raise ConfigError("--lifetime-stagger", stagger, f"it must not be longer than --lifetime {lifetime}")
+    return [lifetime_s - random.uniform(0.0, stagger_s) for _ in range(count)]
 
 
 def parse_resources(text: str) -> dict[str, float]:

@@ -370,7 +370,7 @@ class Session:
             self._close_spare_workers()
             # As a worker, if we may: one that was given the key of its role only could not check that we are a client.
             role = WORKER if WORKER in keyring().key_by_role else None
-            self._workers[address] = rpc(address, role=role)
+            self._workers[address] = rpc(address, role=role, patient=False)
         return self._workers[address]
 
     def forget_worker(self, address: str) -> None:

@@ -36,7 +36,11 @@ _inproc: dict[str, Listener] = {}  # listeners of this process, by name
 
 
 async def connect_address(
-    address: Any, timeout_s: float | None = None, role: str | None = None, keys: Keyring | None = None
+    address: Any,
+    timeout_s: float | None = None,
+    role: str | None = None,
+    keys: Keyring | None = None,
+    patient: bool = True,
 ) -> Stream:
     """An authenticated stream to the server at `address`.
 
@@ -45,8 +49,10 @@ async def connect_address(
         timeout_s: a bound on everything together; None: the setting ``connect_timeout_s``.
         role: what to be there; None: client if our key file allows it, else what it allows.
         keys: None: the key file of this user.
+        patient: whether the server may not be up yet, so that a refused connection is tried again.
     Raises:
-        ConnectTimeoutError: nobody answered in time; refused connections are tried again until then.
+        ConnectTimeoutError: nobody answered in time.
+        CommClosedError: the connection was refused, and we are not `patient`: whoever was there is gone.
         AuthenticationError: somebody answered who has another key, or no key at all. Not tried again.
     """
     place = parse_address(address)
@@ -67,6 +73,8 @@ async def connect_address(
             raise
         except (OSError, CommClosedError) as error:  # refused, unreachable, or gone while we shook hands
             reason = _reason(error)
+            if not patient and isinstance(error, ConnectionRefusedError):
+                raise CommClosedError(str(place), reason) from None
         if time.monotonic() + pause >= deadline:
             raise ConnectTimeoutError(str(place), timeout_s, reason)
         await asyncio.sleep(pause)

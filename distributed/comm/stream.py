@@ -62,6 +62,7 @@ class Stream:
         sock.setblocking(False)
         self.peer = peer
         self.error: DistributedError | None = None  # why it closed
+        self.receives = 0  # how often bytes have come: it changes while the peer is not silent
         self._limits = limits or settings().limits
         self._chunk_nbytes = STRANGER_CHUNK_NBYTES if is_stranger else CHUNK_NBYTES
         self._unsent_max = settings().unsent_nbytes_max
@@ -208,6 +209,7 @@ class Stream:
             self._close(CommClosedError(self.peer.address, error.strerror or str(error)))
             return
         if count:
+            self.receives += 1
             self._deliver()
         else:
             self._close(CommClosedError(self.peer.address, "the other side closed it"))

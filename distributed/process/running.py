@@ -11,7 +11,7 @@ import signal
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-__all__ = ["live_with", "on_signals", "read_lines", "report", "run_loop"]
+__all__ = ["Background", "live_with", "on_signals", "read_lines", "report", "run_loop"]
 
 # Most of what a server allocates lives for long; with the defaults CPython looks through it again and again (measured:
 # submit costs twice as much with half a million live tasks).
@@ -44,6 +44,34 @@ def on_signals(stop: Callable[[str], object]) -> None:
 
     for number in numbers:
         loop.add_signal_handler(number, handle, number)
+
+
+class Background:
+    """Coroutines that run beside, with nobody who awaits them.
+
+    Args:
+        on_failure: told what one of them raised.
+    """
+
+    def __init__(self, on_failure: Callable[[BaseException], object]) -> None:
+        self._on_failure = on_failure
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        """Run it on the running loop."""
+        task = asyncio.ensure_future(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._on_done)
+
+    def cancel(self) -> None:
+        """Cancel all of them but the one that calls this."""
+        for task in self._tasks - {asyncio.current_task()}:
+            task.cancel()
+
+    def _on_done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._on_failure(error)
 
 
 def report(status: int, content: dict[str, Any]) -> None:

@@ -69,10 +69,17 @@ class Child:
             _kill_group(self.pid)
 
     def terminate(self) -> None:
-        """Ask it to end (SIGTERM). No error if it is gone."""
+        """Ask it to end in its own time (SIGTERM). No error if it is gone."""
+        self._send(signal.SIGTERM)
+
+    def interrupt(self) -> None:
+        """Ask it to end without waiting for anything (SIGINT). No error if it is gone."""
+        self._send(signal.SIGINT)
+
+    def _send(self, number: signal.Signals) -> None:
         if not self.ended.done():
             with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, signal.SIGTERM)
+                os.kill(self.pid, number)
 
 
 class Zygote:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from distributed.scheduler.placement import candidates
-from distributed.scheduler.queues import Restriction, restriction_of
+from distributed.scheduler.placement import candidates, effective
+from distributed.scheduler.queues import UNRESTRICTED, Restriction, restriction_of
 from distributed.scheduler.records import Room, TaskRecord, TaskState
 from distributed.scheduler.state import SchedulerState
 
@@ -17,9 +17,8 @@ class Why(str):
 
     Attributes:
         state: the task's state in lower case, "unknown" if there is no such task.
-        reason: a word for programs: ``unknown``, ``done``, ``failed``, ``released``, ``running``, ``dependencies``,
-            ``lost``, ``no-workers``,
-            ``no-match``, ``suspect``, ``resources``, ``busy``.
+        reason: a word for programs: ``unknown``, ``done``, ``failed``, ``released``, ``running``, ``asked-back``,
+            ``dependencies``, ``lost``, ``no-workers``, ``no-match``, ``paused``, ``suspect``, ``resources``, ``busy``.
         blockers: keys (``dependencies``) or addresses (others) that it waits for, at most 20.
     """
 
@@ -66,6 +65,9 @@ def _processing(task: TaskRecord, name: str) -> Why:
     if not worker.is_alive:
         text = f"{task.key} was on {worker.address}, which is lost; its nanny is given time to say what happened."
         return Why(text, name, "lost", [worker.address])
+    if worker.asked_until is not None and worker.asked.get(task.key) == task.attempt:
+        text = f"{task.key} waits at {worker.address} and is asked back, because threads idle elsewhere."
+        return Why(text, name, "asked-back", [worker.address])
     return Why(f"{task.key} is with {worker.address} (attempt {task.attempt}).", name, "running", [worker.address])
 
 
@@ -74,16 +76,24 @@ def _ready(state: SchedulerState, task: TaskRecord, name: str) -> Why:
     if not state.workers:
         return Why(f"{key} could start, but there are no workers.", name, "no-workers")
     restriction = restriction_of(task)
-    if restriction.workers is None and restriction.resources is None and not restriction.is_suspect:
+    if restriction == UNRESTRICTED:
+        if not any(worker.is_serving for worker in state.workers.values()):
+            return _paused(key, name, list(state.workers))
         return Why(f"{key} could start, but all {len(state.workers)} workers are busy.", name, "busy")
+    restriction = effective(state, state.queues[restriction])
     matching = candidates(state, restriction)
     addresses = [worker.address for worker in matching]
     if not matching:
         text = f"{key} may only run {_where(restriction)}; none of the {len(state.workers)} workers is such a one."
         return Why(text, name, "no-match")
+    if not any(worker.is_serving for worker in matching):
+        return _paused(key, name, addresses)
     if restriction.is_suspect:
         text = f"{key} ran when {task.deaths} worker(s) died, so it waits for one of {len(matching)} to be empty."
         return Why(text, name, "suspect", addresses)
+    if restriction.is_loose:
+        wish = ", ".join(restriction.workers or ())
+        return Why(f"{key} prefers {wish}; all {len(matching)} matching workers are busy.", name, "busy", addresses)
     if restriction.resources is not None and any(worker.room is not Room.CLOSED for worker in matching):
         text = f"{key} may only run {_where(restriction)}; at {len(matching)} matching workers others use them now."
         return Why(text, name, "resources", addresses)
@@ -91,10 +101,17 @@ def _ready(state: SchedulerState, task: TaskRecord, name: str) -> Why:
     return Why(text, name, "busy", addresses)
 
 
+def _paused(key: str, name: str, addresses: list[str]) -> Why:
+    text = f"{key} could start, but all {len(addresses)} workers that may run it are short of memory or about to leave."
+    return Why(text, name, "paused", addresses)
+
+
 def _where(restriction: Restriction) -> str:
     parts = []
     if restriction.workers is not None:
         parts.append(f"on {', '.join(restriction.workers) or 'nobody'}")
+    if restriction.platform is not None:
+        parts.append(f"where a tag matches {restriction.platform!r}")
     if restriction.resources is not None:
         parts.append("with " + ", ".join(f"{name}={amount:g}" for name, amount in restriction.resources))
     return " ".join(parts) or "anywhere"

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from distributed.errors import BadRequestError, DistributedError, LostDataError
 from distributed.messages import CancelKeys, Failure, Payload, ReleaseKeys, SubmitTasks, TaskSpec, WantKeys
 from distributed.scheduler.lifecycle import activate, cancel, fail, failure_of, forget_function_if_unused
+from distributed.scheduler.ordering import depth_first
 from distributed.scheduler.placement import push_plain
 from distributed.scheduler.records import (
     ClientRecord,
@@ -129,7 +130,8 @@ def _submit_any(state: SchedulerState, client: ClientRecord, message: SubmitTask
             add_want(task, client)
     for task, failure in faults.items():
         fail(state, task, failure, "a bad request")
-    activate(state, [task for task in wanted if task in created], client.client, order=created)
+    order = created if message.dependencies is None else depth_first(created)
+    activate(state, [task for task in wanted if task in created], client.client, order=order)
     want(state, client, [task for task in wanted if task not in created])
     state.unneeded.extend(task for task in created if task.wanted_by is None)
 

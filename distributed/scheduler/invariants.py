@@ -11,9 +11,10 @@ from typing import NoReturn
 
 from distributed.errors import InvariantError
 from distributed.scheduler.machine import SchedulerMachine
-from distributed.scheduler.placement import candidates, has_room_for
+from distributed.scheduler.moving_invariants import check_moving
+from distributed.scheduler.placement import candidates, effective, has_room_for
 from distributed.scheduler.queues import UNRESTRICTED, ReadyQueue, Restriction, restriction_of
-from distributed.scheduler.records import Room, TaskRecord, TaskState, WorkerRecord
+from distributed.scheduler.records import Room, TaskRecord, TaskState, WorkerRecord, amounts_of
 from distributed.scheduler.state import SchedulerState
 
 __all__ = ["check"]
@@ -41,6 +42,8 @@ def check(machine: SchedulerMachine) -> None:
     check_queues(state)
     check_rooms(state)
     check_nobody_idles(state)
+    check_moving(state)
+    check_stealing(state)
 
 
 def _broken(rule: str, where: object) -> NoReturn:
@@ -141,6 +144,8 @@ def check_worker(state: SchedulerState, worker: WorkerRecord) -> None:
     for key, task in worker.processing.items():
         if task.processing_on is not worker or state.tasks.get(key) is not task:
             _broken("what a worker runs knows it", (worker.address, key))
+        if not restriction_of(task).loosened().matches(worker):
+            _broken("a task is only where it may run", (worker.address, key))
     for key, task in worker.holds.items():
         if worker not in (task.who_has or ()) or state.tasks.get(key) is not task:
             _broken("what a worker holds knows it", (worker.address, key))
@@ -148,15 +153,15 @@ def check_worker(state: SchedulerState, worker: WorkerRecord) -> None:
     if abs(worker.occupancy_s - load_s) > 1e-6 or (not worker.processing and worker.occupancy_s != 0):
         _broken("occupancy is the sum of estimates, and exactly 0 without tasks", worker.address)
     extras = {
-        key: task.spec.resources or ()
+        key: amounts_of(task.spec) or ()
         for key, task in worker.processing.items()
-        if task.spec.resources is not None or task.deaths
+        if amounts_of(task.spec) is not None or task.deaths
     }
     if extras != worker.extras or worker.has_suspect != any(task.deaths for task in worker.processing.values()):
         _broken("a worker knows its suspects and who uses its resources", worker.address)
     if worker.has_suspect and len(worker.processing) > 1:
         _broken("a suspect runs alone", worker.address)
-    for name, total in worker.resources.items():
+    for name, total in worker.amounts.items():
         used = sum(amount for resources in extras.values() for other, amount in resources if other == name)
         if used > total + 1e-6 or abs(total - used - worker.resources_free[name]) > 1e-6:
             _broken("resources are reserved while they are used, and never overbooked", (worker.address, name))
@@ -217,6 +222,13 @@ def check_queues(state: SchedulerState) -> None:
                 _broken("a restricted queue is filed under what it asks for", restriction)
     if state.suspects != {queue: None for queue in state.queues.values() if queue.restriction.is_suspect}:
         _broken("queues of suspects are known", len(state.suspects))
+    waiting = {
+        queue for queue in state.queues.values() if queue.restriction.is_loose and (queue.open_at or 0) > state.now
+    }
+    if not waiting <= set(state.loose) or not set(state.loose) <= set(state.queues.values()):
+        _broken("a loose queue that waits for whom it prefers will be opened", len(waiting))
+    if [queue.open_at for queue in state.loose] != sorted(queue.open_at or 0.0 for queue in state.loose):
+        _broken("loose queues open in order", len(state.loose))
     filed = {queue for queues_here in state.queues_by_token.values() for queue in queues_here}
     if not filed <= set(state.queues.values()) or not all(state.queues_by_token.values()):
         _broken("only queues with tasks are filed", len(filed))
@@ -246,11 +258,26 @@ def check_nobody_idles(state: SchedulerState) -> None:
     for restriction, queue in state.queues.items():
         free = [
             worker
-            for worker in candidates(state, restriction)
+            for worker in candidates(state, effective(state, queue))
             if has_room_for(worker, restriction) and (not worker.is_reserved or queue.reserved is worker)
         ]
         if free:
             _broken("no restricted task waits while a worker has room for it", (restriction, _addresses(free)))
+
+
+def check_stealing(state: SchedulerState) -> None:
+    """Tasks that wait at one worker while another idles are looked at in time, and asked for once."""
+    if set(state.loaded) != {w for w in state.workers.values() if len(w.processing) > w.nthreads}:
+        _broken("workers with tasks that wait are known", _addresses(state.loaded))
+    if any(worker.is_loaded is not (worker in state.loaded) for worker in state.workers.values()):
+        _broken("a worker knows whether tasks wait there", _addresses(state.loaded))
+    if state.loaded and state.idle and state.steal_at is None:
+        _broken("whoever could be helped is looked at in time", _addresses(state.loaded))
+    for worker in state.workers.values():
+        if worker.asked_until is not None and not worker.asked:
+            _broken("a question is about something", worker.address)
+        if worker.is_relieved and worker.room is Room.OPEN:
+            _broken("nothing is queued at a worker that was asked for tasks until it reports", worker.address)
 
 
 def _addresses(workers: Iterable[WorkerRecord]) -> list[str]:

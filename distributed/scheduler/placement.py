@@ -15,19 +15,30 @@ from collections.abc import Sequence
 from heapq import heapify, heappop, heapreplace
 
 from distributed.scheduler.queues import UNRESTRICTED, ReadyQueue, Restriction, restriction_of, worker_tokens
-from distributed.scheduler.records import FunctionRecord, Room, TaskRecord, TaskState, WorkerRecord, begin_processing
+from distributed.scheduler.records import (
+    MEMORY,
+    FunctionRecord,
+    Room,
+    TaskRecord,
+    TaskState,
+    WorkerRecord,
+    begin_processing,
+)
 from distributed.scheduler.state import SchedulerState, booked, transition
 
 __all__ = [
     "candidates",
     "close_worker",
     "deal",
+    "effective",
     "has_room_for",
     "leave_queue",
+    "open_loose_queues",
     "push_plain",
     "push_ready",
     "refresh_room",
     "touch",
+    "unreserve",
 ]
 
 _READY, _PROCESSING = TaskState.READY, TaskState.PROCESSING
@@ -36,6 +47,8 @@ _CLOSED, _IDLE, _OPEN = Room
 HOLDERS_MAX = 16  # holders weighed per dependency; a broadcast's holders are as good as each other
 SPREAD_THREADS = 64  # up to here a map of tiny tasks is spread over all threads, however short they are
 SHARE_MIN_S = 0.001  # beyond, a message to a worker holds 1 ms of work: less costs more to send than to run
+BIG_NBYTES = 1024 * 1024  # results from here on: making one takes so long that a queue behind it hides nothing
+QUEUE_MEMORY = 0.1  # of a worker's memory limit: what results of tasks queued there may take, by their mean
 EPSILON = 1e-9  # sums of floats: 50 ms six times is not quite 300 ms
 
 Pool = OrderedDict[WorkerRecord, None]
@@ -78,17 +91,20 @@ def refresh_room(state: SchedulerState, worker: WorkerRecord) -> None:
     """Put `worker` where its room says: last in ``state.idle`` or ``state.open``, or in neither. Cost: O(1)."""
     count = len(worker.processing)
     settings = state.settings
-    if not worker.is_alive or worker.has_suspect or worker.is_reserved:
+    if not worker.is_serving or worker.has_suspect or worker.is_reserved:
         room = _CLOSED
     elif count < worker.nthreads:
         room = _IDLE
     elif (
-        worker.occupancy_s < settings.queue_target_s * worker.nthreads - EPSILON
+        not worker.is_relieved
+        and worker.occupancy_s < settings.queue_target_s * worker.nthreads - EPSILON
         and count < settings.depth_max * worker.nthreads
     ):
         room = _OPEN
     else:
         room = _CLOSED
+    if (count > worker.nthreads) is not worker.is_loaded or not worker.is_alive:
+        _refresh_loaded(state, worker)
     if worker.room is room:
         if room is _IDLE:
             state.idle.move_to_end(worker)
@@ -110,19 +126,29 @@ def refresh_room(state: SchedulerState, worker: WorkerRecord) -> None:
     worker.room = room
 
 
+def _refresh_loaded(state: SchedulerState, worker: WorkerRecord) -> None:
+    worker.is_loaded = worker.is_alive and len(worker.processing) > worker.nthreads
+    if worker.is_loaded:
+        state.loaded[worker] = None
+    else:
+        state.loaded.pop(worker, None)
+
+
 def has_room_for(worker: WorkerRecord, restriction: Restriction) -> bool:
     """Whether `worker`, which matches `restriction`, can take one such task now."""
     if restriction.is_suspect:
-        if worker.processing or not worker.is_alive:
+        if worker.processing or not worker.is_serving:
             return False
     elif worker.room is _CLOSED:
         return False
     free = worker.resources_free
-    return restriction.resources is None or all(free[name] >= need - EPSILON for name, need in restriction.resources)
+    return restriction.resources is None or all(
+        free.get(name, need) >= need - EPSILON for name, need in restriction.resources
+    )
 
 
 def candidates(state: SchedulerState, restriction: Restriction) -> list[WorkerRecord]:
-    """The workers that match, in joining order. Cost: O(workers named), or O(workers) if only suspects are asked."""
+    """The workers that match, in joining order. Cost: O(workers named or with the resource), without any O(workers)."""
     found: dict[WorkerRecord, None] = {}
     if restriction.workers is not None:
         for token in restriction.workers:
@@ -130,11 +156,34 @@ def candidates(state: SchedulerState, restriction: Restriction) -> list[WorkerRe
                 if worker is not None:
                     found[worker] = None
             found.update(state.by_host.get(token, {}))
-    elif restriction.resources:
+    elif restriction.resources and restriction.resources[0][0] != MEMORY:
         found.update(state.by_resource.get(restriction.resources[0][0], {}))
     else:
         found.update(dict.fromkeys(state.workers.values()))
     return sorted((worker for worker in found if restriction.matches(worker)), key=lambda worker: worker.serial)
+
+
+def effective(state: SchedulerState, queue: ReadyQueue) -> Restriction:
+    """What the tasks of `queue` ask for now: a loose one drops its workers when none is alive or all are busy for long.
+
+    Cost: O(workers named) for loose queues, else O(1).
+    """
+    restriction = queue.restriction
+    if restriction.is_loose:
+        is_open = queue.open_at is not None and queue.open_at <= state.now
+        if is_open or not candidates(state, restriction):
+            return restriction.loosened()
+    return restriction
+
+
+def open_loose_queues(state: SchedulerState) -> None:
+    """Offer the tasks of loose queues whose time has come to all workers."""
+    for queue in list(state.loose):
+        assert queue.open_at is not None
+        if queue.open_at > state.now:
+            return
+        del state.loose[queue]
+        state.hot[queue] = None
 
 
 def deal(state: SchedulerState) -> None:
@@ -158,7 +207,7 @@ def _deal_restricted(state: SchedulerState) -> None:
     """`deal` while there are restricted queues: the queues in the order of their next priority."""
     pools: dict[ReadyQueue, Pool] = {}
     for queue in state.hot:
-        pools[queue] = OrderedDict.fromkeys(candidates(state, queue.restriction))
+        pools[queue] = OrderedDict.fromkeys(candidates(state, effective(state, queue)))
     state.hot.clear()
     for worker in state.touched:
         for queue in _queues_of(state, worker):
@@ -214,7 +263,9 @@ def _fill(state: SchedulerState, queue: ReadyQueue, priority: int, worker: Worke
     """
     level = queue.levels[priority]
     processing = worker.processing
-    limit_s = state.settings.queue_target_s * worker.nthreads - EPSILON
+    limit_s = 0.0 if worker.is_relieved else state.settings.queue_target_s * worker.nthreads - EPSILON
+    if not processing:
+        worker.reported_s = state.now
     nthreads, depth_max = worker.nthreads, state.settings.depth_max * worker.nthreads
     count, occupancy_s, estimate_s = len(processing), worker.occupancy_s, 0.0
     function: FunctionRecord | None = None
@@ -238,7 +289,7 @@ def _fill(state: SchedulerState, queue: ReadyQueue, priority: int, worker: Worke
                 continue
         if task.function is not function:
             function = task.function
-            estimate_s = _estimate_s(state, task)
+            estimate_s = _share_s(state, task, worker)
         task.state = _PROCESSING
         task.attempt += 1
         task.processing_on = worker
@@ -263,12 +314,30 @@ def _start(state: SchedulerState, task: TaskRecord, worker: WorkerRecord) -> Non
     """Give one popped task to `worker`; the caller refreshes the worker's room."""
     transition(state, task, _PROCESSING, worker.address)
     task.attempt += 1
-    begin_processing(task, worker, _estimate_s(state, task))
+    if not worker.processing:
+        worker.reported_s = state.now
+    begin_processing(task, worker, _share_s(state, task, worker))
     state.outbox.run.setdefault(worker, []).append(task)
 
 
+def _share_s(state: SchedulerState, task: TaskRecord, worker: WorkerRecord) -> float:
+    """What `task` takes of its worker's queue: its time, or more if its result is big.
+
+    Big results come one per thread; smaller ones fill no more than QUEUE_MEMORY of the worker's memory. So a wide layer
+    of tasks that make data does not run far ahead of those which use it up.
+    """
+    assert task.function is not None
+    share_s, target_s = _estimate_s(state, task), state.settings.queue_target_s
+    nbytes = task.function.mean_nbytes
+    if nbytes >= BIG_NBYTES:
+        return target_s
+    if worker.memory_limit_nbytes:
+        share_s = max(share_s, target_s * worker.nthreads * nbytes / (QUEUE_MEMORY * worker.memory_limit_nbytes))
+    return min(share_s, target_s)
+
+
 def _estimate_s(state: SchedulerState, task: TaskRecord) -> float:
-    """What `task` adds to its worker's occupancy: the mean of its function, but never more than one thread's queue.
+    """How long `task` will take: what its function usually takes, but never more than one thread's queue.
 
     Unknown functions count as that much too, so each thread gets one task until the first answer. Without the limit
     one long task would close the queue of a worker's other threads as well.
@@ -301,7 +370,7 @@ def _best_holder(task: TaskRecord, otherwise: WorkerRecord, restriction: Restric
 
 def _deal_own(state: SchedulerState, queue: ReadyQueue, pool: Pool, priority: int) -> None:
     """Deal restricted tasks of one priority to the workers of `pool`, in turn; those that are full leave it."""
-    restriction = queue.restriction
+    restriction = effective(state, queue)
     while pool:
         worker = next(iter(pool))
         if not has_room_for(worker, restriction):
@@ -313,6 +382,9 @@ def _deal_own(state: SchedulerState, queue: ReadyQueue, pool: Pool, priority: in
         worker = worker if task.dependencies is None else _best_holder(task, worker, restriction)
         _start(state, task, worker)
         refresh_room(state, worker)
+        if restriction.is_loose and queue in state.loose:
+            queue.open_at = state.now + state.settings.loose_patience_s
+            state.loose.move_to_end(queue)
         pool.move_to_end(worker)  # every matching worker with room is in it: no other could be the best holder
 
 
@@ -321,9 +393,10 @@ def _deal_suspects(state: SchedulerState) -> None:
     for queue in tuple(state.suspects):
         if queue in state.hot:
             del state.hot[queue]
-            pool = candidates(state, queue.restriction)
+            pool = candidates(state, effective(state, queue))
         else:
-            pool = [worker for worker in state.touched if queue.restriction.matches(worker)]
+            restriction = effective(state, queue)
+            pool = [worker for worker in state.touched if restriction.matches(worker)]
         for worker in pool:
             is_others = worker.is_reserved and queue.reserved is not worker
             if queue.live and not is_others and has_room_for(worker, queue.restriction):
@@ -336,7 +409,7 @@ def _deal_suspects(state: SchedulerState) -> None:
             _drop_queue(state, queue)
         elif queue.reserved is None:
             for worker in pool:
-                if worker in state.touched and worker.is_alive and not worker.is_reserved:
+                if worker in state.touched and worker.is_serving and not worker.is_reserved:
                     queue.reserved = worker
                     worker.is_reserved = True
                     refresh_room(state, worker)
@@ -353,6 +426,9 @@ def _queue_for(state: SchedulerState, task: TaskRecord) -> ReadyQueue:
         queue = state.queues[restriction] = ReadyQueue(restriction)
         if restriction.is_suspect:
             state.suspects[queue] = None
+        if restriction.is_loose:
+            queue.open_at = state.now + state.settings.loose_patience_s
+            state.loose[queue] = None
         for token in restriction.tokens():
             state.queues_by_token.setdefault(token, {})[queue] = None
     state.hot[queue] = None
@@ -364,7 +440,7 @@ def _queues_of(state: SchedulerState, worker: WorkerRecord) -> list[ReadyQueue]:
     found: dict[ReadyQueue, None] = {}
     for token in worker_tokens(worker):
         found.update(state.queues_by_token.get(token, {}))
-    return [queue for queue in found if queue.restriction.matches(worker)]
+    return [queue for queue in found if effective(state, queue).matches(worker)]
 
 
 def _drop_queue(state: SchedulerState, queue: ReadyQueue) -> None:
@@ -375,6 +451,7 @@ def _drop_queue(state: SchedulerState, queue: ReadyQueue) -> None:
     del state.queues[queue.restriction]
     state.suspects.pop(queue, None)
     state.hot.pop(queue, None)
+    state.loose.pop(queue, None)
     for token in queue.restriction.tokens():
         filed = state.queues_by_token[token]
         filed.pop(queue, None)
@@ -391,7 +468,20 @@ def close_worker(state: SchedulerState, worker: WorkerRecord) -> None:
     """`worker` is dead: it gets no task any more, and no suspect waits for it."""
     worker.is_alive = False
     refresh_room(state, worker)
+    unreserve(state, worker)
+
+
+def unreserve(state: SchedulerState, worker: WorkerRecord) -> None:
+    """No suspect waits for `worker`; another worker may be reserved in its place."""
     for queue in state.suspects:
         if queue.reserved is worker:
             queue.reserved = None
+            state.hot[queue] = None
     worker.is_reserved = False
+    for token in (worker.address, worker.name, worker.host):
+        for queue in state.queues_by_token.get(token, ()):
+            if queue.restriction.is_loose:  # nobody may be left of those that it prefers
+                state.hot[queue] = None
+    for queue in state.suspects:
+        if queue.restriction.is_loose:
+            state.hot[queue] = None

@@ -78,5 +78,5 @@ class DataProxy:
 
     def _rpc(self, worker: str) -> rpc:
         if worker not in self._workers:
-            self._workers[worker] = rpc(worker, timeout=CONNECT_S, role=WORKER, may_unpickle=False)
+            self._workers[worker] = rpc(worker, timeout=CONNECT_S, role=WORKER, may_unpickle=False, patient=False)
         return self._workers[worker]

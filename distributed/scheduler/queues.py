@@ -8,30 +8,43 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from heapq import heappop, heappush
+from math import inf
 from typing import NamedTuple
 
 from distributed.messages import TaskSpec
-from distributed.scheduler.records import TaskRecord, TaskState, WorkerRecord
+from distributed.scheduler.records import MEMORY, TaskRecord, TaskState, WorkerRecord, amounts_of
 
 __all__ = ["UNRESTRICTED", "ReadyQueue", "Restriction", "restriction_of"]
 
+ANYWHERE = "any worker"  # the token of restrictions that name neither workers nor resources
 STALE_MAX = 1000  # left-behind entries a queue may hold beside as many as it has live ones
 
 _READY = TaskState.READY
 
 
 class Restriction(NamedTuple):
-    """Which workers may run a task; a suspect (it ran when a worker died) only runs on a worker of its own."""
+    """Which workers may run a task; a suspect (it ran when a worker died) only runs on a worker of its own.
+
+    `platform` is a pattern that a tag of the worker matches; `is_loose`: others than `workers` if those cannot.
+    """
 
     workers: tuple[str, ...] | None = None
     resources: tuple[tuple[str, float], ...] | None = None
     is_suspect: bool = False
+    platform: str | None = None
+    is_loose: bool = False
 
     @classmethod
     def of_spec(cls, spec: TaskSpec, is_suspect: bool) -> Restriction:
         """The restriction that tasks of `spec` have."""
-        return cls(spec.workers, spec.resources, is_suspect)
+        is_loose = spec.allow_other_workers and spec.workers is not None
+        return cls(spec.workers, amounts_of(spec), is_suspect, spec.platform, is_loose)
+
+    def loosened(self) -> Restriction:
+        """The same when the workers it names are only a wish that cannot be met."""
+        return self._replace(workers=None, is_loose=False) if self.is_loose else self
 
     def matches(self, worker: WorkerRecord) -> bool:
         """Whether `worker` could ever run such a task, all of its threads and resources being free."""
@@ -39,15 +52,22 @@ class Restriction(NamedTuple):
             worker.address in self.workers or worker.name in self.workers or worker.host in self.workers
         ):
             return False
-        return self.resources is None or all(worker.resources.get(n, 0.0) >= amount for n, amount in self.resources)
+        if self.platform is not None and not any(fnmatchcase(tag, self.platform) for tag in worker.tags):
+            return False
+        amounts = worker.amounts
+        return self.resources is None or all(
+            amounts.get(name, inf if name == MEMORY else 0.0) >= amount for name, amount in self.resources
+        )
 
     def tokens(self) -> tuple[str, ...]:
         """Under which texts a worker finds this restriction, see `worker_tokens`; suspects are found otherwise."""
         if self.is_suspect:
             return ()
         if self.workers is not None:
-            return self.workers
-        return (f"resource {self.resources[0][0]}",) if self.resources else ()
+            return (*self.workers, ANYWHERE) if self.is_loose else self.workers
+        if self.resources and self.resources[0][0] != MEMORY:
+            return (f"resource {self.resources[0][0]}",)
+        return (ANYWHERE,) if self.resources or self.platform is not None else ()
 
 
 UNRESTRICTED = Restriction()
@@ -56,14 +76,20 @@ UNRESTRICTED = Restriction()
 def restriction_of(task: TaskRecord) -> Restriction:
     """The restriction of `task` as things stand."""
     spec = task.spec
-    if spec.workers is None and spec.resources is None and not task.deaths:
+    if (
+        not task.deaths
+        and spec.workers is None
+        and spec.resources is None
+        and spec.platform is None
+        and spec.memory_limit_nbytes is None
+    ):
         return UNRESTRICTED
     return Restriction.of_spec(spec, task.deaths > 0)
 
 
 def worker_tokens(worker: WorkerRecord) -> list[str]:
     """The texts under which restrictions that `worker` may match are filed."""
-    return [worker.address, worker.name, worker.host, *(f"resource {name}" for name in worker.resources)]
+    return [worker.address, worker.name, worker.host, ANYWHERE, *(f"resource {name}" for name in worker.resources)]
 
 
 class ReadyQueue:
@@ -73,9 +99,10 @@ class ReadyQueue:
         live: how many READY tasks are in it.
         entries: how many entries, left-behind ones included.
         reserved: the worker that runs empty for a suspect of this queue, or None.
+        open_at: of a loose queue: from when on any worker will do; moved on whenever a wished-for worker takes a task.
     """
 
-    __slots__ = ("_priorities", "entries", "levels", "live", "reserved", "restriction")
+    __slots__ = ("_priorities", "entries", "levels", "live", "open_at", "reserved", "restriction")
 
     def __init__(self, restriction: Restriction) -> None:
         self.restriction = restriction
@@ -84,6 +111,7 @@ class ReadyQueue:
         self.live = 0
         self.entries = 0
         self.reserved: WorkerRecord | None = None
+        self.open_at: float | None = None
 
     def push(self, priority: int, tasks: Sequence[TaskRecord], is_front: bool) -> None:
         """Queue READY `tasks` of one priority in their order, behind or before those that are there."""

@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 from distributed.messages import Failure, Payload, TaskSpec
 
 __all__ = [
+    "MEMORY",
     "TRANSITIONS",
     "ClientRecord",
     "FunctionRecord",
@@ -31,6 +32,7 @@ __all__ = [
     "WorkerRecord",
     "add_replica",
     "add_want",
+    "amounts_of",
     "begin_processing",
     "end_processing",
     "link_dependencies",
@@ -40,6 +42,7 @@ __all__ = [
 ]
 
 SMALL_MAX = 8  # members a relation keeps in a tuple; from there on a dict: a tuple of one costs 48 bytes, a dict 232
+MEMORY = "memory"  # the resource that every worker with a memory limit has
 ESTIMATE_MIN_S = 1e-6  # a clock that did not move measures 0; nothing runs faster than a Python call
 
 
@@ -92,16 +95,30 @@ class FunctionRecord:
     workers: dict[WorkerRecord, None] = field(default_factory=dict)
     duration_total_s: float = 0.0
     duration_count: float = 0.0
-    estimate_s: float | None = None  # None until the first answer
+    usual_total_s: float = 0.0
+    nbytes_total: float = 0.0
+    estimate_s: float | None = None  # how long it usually takes; None until the first answer
+    mean_s: float = 0.0  # how long it takes, outliers included
+    mean_nbytes: float = 0.0  # of its results
 
-    def observe(self, total_s: float, count: int) -> None:
-        """Take `count` measured runs of together `total_s` seconds into the running mean (old runs fade out)."""
+    def observe(self, total_s: float, count: int, nbytes: int, long_s: float) -> None:
+        """Take `count` measured runs of together `total_s` seconds and `nbytes` bytes into the running means.
+
+        Old runs fade out. In the estimate a run counts `long_s` at most: one long run among hundreds of short ones says
+        little about the next, and what does queue behind a long one is asked back (`stealing`).
+        """
         if self.duration_count > 10_000:  # an estimate that follows the last few thousand runs
             self.duration_total_s *= 0.5
             self.duration_count *= 0.5
+            self.usual_total_s *= 0.5
+            self.nbytes_total *= 0.5
         self.duration_total_s += total_s
+        self.usual_total_s += min(total_s, long_s * count)
+        self.nbytes_total += nbytes
         self.duration_count += count
-        self.estimate_s = max(self.duration_total_s / self.duration_count, ESTIMATE_MIN_S)
+        self.estimate_s = max(self.usual_total_s / self.duration_count, ESTIMATE_MIN_S)
+        self.mean_s = self.duration_total_s / self.duration_count
+        self.mean_nbytes = self.nbytes_total / self.duration_count
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -141,13 +158,31 @@ class WorkerRecord:
     resources_free: dict[str, float] = field(default_factory=dict)
     has_suspect: bool = False  # the one task here is a suspect: nothing may be placed behind it
     is_reserved: bool = False  # it runs empty, so that a suspect can have it alone
+    is_paused: bool = False  # it has no memory left for more
+    is_retiring: bool = False  # it is on its way out, see `retirement`
     metrics: dict[str, float] = field(default_factory=dict)
     lost_deadline: float | None = None  # while its death certificate is awaited
+    lost_reason: str = ""  # likewise: what is said of its death if none comes
     alone: tuple[WorkerRecord, ...] = ()  # (self,): the `who_has` of most results here
+    reported_s: float = 0.0  # when a task last ended here, or came while none was here
+    is_loaded: bool = False  # more tasks are here than threads: some wait
+    is_relieved: bool = False  # tasks were asked back and none has ended since: nothing is queued behind its threads
+    asked: dict[str, int] = field(default_factory=dict)  # attempt by key of tasks asked back, see `stealing`
+    asked_until: float | None = None  # when the question under way counts as lost
+    tags: tuple[str, ...] = ()  # what ``spec.platform`` may match
+    amounts: dict[str, float] = field(default_factory=dict)  # its resources, and its memory limit as one of them
 
     def __post_init__(self) -> None:
-        self.resources_free = dict(self.resources)
+        self.amounts = dict(self.resources)
+        if self.memory_limit_nbytes:
+            self.amounts.setdefault(MEMORY, self.memory_limit_nbytes)
+        self.resources_free = dict(self.amounts)
         self.alone = (self,)
+
+    @property
+    def is_serving(self) -> bool:
+        """Whether it may be given anything at all."""
+        return self.is_alive and not self.is_paused and not self.is_retiring
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -230,18 +265,26 @@ def remove_want(task: TaskRecord, client: ClientRecord) -> None:
     task.wanted_by = _without(task.wanted_by, client)
 
 
+def amounts_of(spec: TaskSpec) -> tuple[tuple[str, float], ...] | None:
+    """What a task of `spec` takes of its worker's resources, memory last; None: nothing."""
+    if spec.memory_limit_nbytes is None or any(name == MEMORY for name, _ in spec.resources or ()):
+        return spec.resources
+    return (*(spec.resources or ()), (MEMORY, float(spec.memory_limit_nbytes)))
+
+
 def begin_processing(task: TaskRecord, worker: WorkerRecord, estimate_s: float) -> None:
     """`task` is with `worker`, takes its resources there, and a suspect keeps it for itself."""
     worker.processing[task.key] = task
     worker.occupancy_s += estimate_s
     task.processing_on = worker
     task.estimate_s = estimate_s
-    resources = task.spec.resources
-    if resources is not None or task.deaths:
-        worker.extras[task.key] = resources or ()
+    amounts = amounts_of(task.spec)
+    if amounts is not None or task.deaths:
+        worker.extras[task.key] = amounts or ()
         worker.has_suspect = task.deaths > 0
-        for name, amount in resources or ():
-            worker.resources_free[name] -= amount
+        for name, amount in amounts or ():
+            if name in worker.resources_free:  # but for the memory of a worker without limit
+                worker.resources_free[name] -= amount
 
 
 def end_processing(task: TaskRecord) -> None:
@@ -262,9 +305,10 @@ def give_back_extras(task: TaskRecord, worker: WorkerRecord) -> None:
     """The part of `end_processing` that few tasks need: resources, and the end of a suspect's time alone."""
     worker.has_suspect = False  # a suspect is alone, so whoever ends here leaves none behind
     for name, amount in worker.extras.pop(task.key):
-        worker.resources_free[name] += amount
+        if name in worker.resources_free:
+            worker.resources_free[name] += amount
     if not worker.extras:
-        worker.resources_free = dict(worker.resources)
+        worker.resources_free = dict(worker.amounts)
 
 
 def _with(members: Many[Record], member: Record) -> Many[Record]:

@@ -21,7 +21,8 @@ from distributed.errors import BadRequestError, CommClosedError, DistributedErro
 from distributed.ids import is_key
 from distributed.messages import CLIENT, WORKER, CancelKeys, Message, ServerClosing, WorkerLeaving
 from distributed.scheduler import snapshot
-from distributed.scheduler.effects import AcceptWorker, DropWorker, RefuseWorker, ToClient, ToWorker
+from distributed.scheduler.demand import desired_workers
+from distributed.scheduler.effects import AcceptWorker, DropWorker, OrderDone, RefuseWorker, ToClient, ToWorker
 from distributed.scheduler.events import (
     FromClient,
     FromWorker,
@@ -31,6 +32,7 @@ from distributed.scheduler.events import (
     WorkerLeft,
 )
 from distributed.scheduler.machine import SchedulerMachine
+from distributed.scheduler.ops import OrderOps
 from distributed.scheduler.proxy import DataProxy
 from distributed.scheduler.sessions import ClientSessions, flushed, reject
 from distributed.scheduler.state import Settings
@@ -42,6 +44,8 @@ __all__ = ["Scheduler"]
 
 logger = logging.getLogger(__name__)
 
+TAGS_MAX, TAG_LENGTH_MAX = 64, 200
+DEMAND_S = 5.0  # a worker that would have less to do than that is not worth its start
 STDERR_LINES, STDERR_LENGTH_MAX = 20, 500  # of a death certificate: a screen
 
 
@@ -65,7 +69,9 @@ class Scheduler(Server):
             AcceptWorker: self._accept_worker,
             RefuseWorker: self._refuse_worker,
             DropWorker: self._drop_worker,
+            OrderDone: lambda effect: self._orders.order_done(effect),
         }, tick=Tick, on_failure=self._fail)  # fmt: skip
+        self._orders = OrderOps(self.driver)
         self._proxy = DataProxy(self.machine.state)
         self._started = time.time()
         self._clients = ClientSessions(self.id, self.driver.handle)
@@ -85,8 +91,13 @@ class Scheduler(Server):
             "gather": self._proxy.gather,
             "scatter": self._proxy.scatter,
             "cancel": self.cancel,
+            "replicate": self._orders.replicate,
+            "rebalance": self._orders.rebalance,
+            "retire_workers": self._orders.retire_workers,
+            "worker_alive": self._orders.worker_alive,
             "versions": self.versions,
             "terminate": self.terminate,
+            "desired_workers": self.desired_workers,
         })  # fmt: skip
 
     # ------------------------------------------------------------ life
@@ -166,6 +177,7 @@ class Scheduler(Server):
         hostname: str = "",
         process: str = "",
         versions: dict[str, str] | None = None,
+        tags: list[str] | None = None,
     ) -> None:
         """Turn this stream into a worker's, if it is accepted: messages both ways until it closes.
 
@@ -175,6 +187,8 @@ class Scheduler(Server):
         _needs_stream(stream)
         if not isinstance(nthreads, int) or not 1 <= nthreads <= 100_000:
             raise BadRequestError(f"nthreads={nthreads!r}: a worker has 1 to 100,000 threads")
+        if memory_limit_nbytes is not None and not (type(memory_limit_nbytes) is int and memory_limit_nbytes >= 0):
+            raise BadRequestError(f"memory_limit_nbytes={memory_limit_nbytes!r}: bytes, >= 0")
         if not is_key(incarnation) or incarnation in self._joining:
             raise BadRequestError(f"incarnation {incarnation!r} is no new one")
         place = parse_address(address)
@@ -183,10 +197,13 @@ class Scheduler(Server):
         amounts = {str(resource): float(amount) for resource, amount in (resources or {}).items()}
         if not all(0 <= amount < math.inf for amount in amounts.values()):
             raise BadRequestError(f"resources={resources!r}: amounts are >= 0")
+        marks = _tags(tags)
         details = {"pid": pid, "hostname": str(hostname), "versions": _texts(versions), "joined": time.time()}
+        details["tags"] = list(marks)
         self._joining[incarnation] = (stream, answer)
         self.driver.handle(WorkerJoined(
-            address, incarnation, str(name), nthreads, memory_limit_nbytes, nanny, amounts, place.host, str(process)
+            address, incarnation, str(name), nthreads, memory_limit_nbytes, nanny, amounts, place.host, str(process),
+            tags=marks,
         ))  # fmt: skip
         await answer
         self._worker_details[address] = details
@@ -290,6 +307,12 @@ class Scheduler(Server):
         self.driver.handle(FromClient(client, message))
         return "OK"
 
+    def desired_workers(self, stream: Any, target_s: float = DEMAND_S) -> int:
+        """How many workers would do all queued work in `target_s` seconds, see `scheduler.demand`."""
+        if isinstance(target_s, bool) or not isinstance(target_s, (int, float)) or not 0 < target_s < math.inf:
+            raise BadRequestError(f"target_s={target_s!r}: seconds, > 0")
+        return desired_workers(self.machine.state, target_s)
+
     def versions(self, stream: Any) -> dict[str, str]:
         """Versions of Python and packages in this process."""
         return all_versions()
@@ -333,6 +356,15 @@ def _needs_stream(stream: Any) -> None:
     """A registration keeps its stream; one that is shared by calls cannot be kept."""
     if not isinstance(stream, Stream):
         raise BadRequestError("registering needs a stream of its own: connect(), write() and read(), not rpc")
+
+
+def _tags(tags: Any) -> tuple[str, ...]:
+    """The tags of a worker, bounded: they are compared with patterns again and again."""
+    if tags is None:
+        return ()
+    if not isinstance(tags, list) or len(tags) > TAGS_MAX or not all(isinstance(tag, str) for tag in tags):
+        raise BadRequestError(f"tags={tags!r:.200}: at most {TAGS_MAX} texts")
+    return tuple(dict.fromkeys(tag[:TAG_LENGTH_MAX] for tag in tags))
 
 
 def _texts(versions: Any) -> dict[str, str]:

@@ -48,9 +48,18 @@ def worker_info(worker: WorkerRecord) -> dict[str, Any]:
         "processing": len(worker.processing),
         "holds": len(worker.holds),
         "occupancy_s": worker.occupancy_s,
-        "status": "running" if worker.is_alive else "lost",
+        "status": _status(worker),
         "metrics": dict(worker.metrics),
     }
+
+
+def _status(worker: WorkerRecord) -> str:
+    """``running``, ``paused`` (no memory left for more), ``retiring`` or ``lost``."""
+    if not worker.is_alive:
+        return "lost"
+    if worker.is_retiring:
+        return "retiring"
+    return "paused" if worker.is_paused else "running"
 
 
 def workers_info(state: SchedulerState) -> dict[str, dict[str, Any]]:

@@ -12,18 +12,23 @@ from distributed.process.running import live_with, on_signals, report, run_loop
 from distributed.protocol.failure import failure_from_exception
 from distributed.worker.server import Worker
 
-__all__ = ["run_worker_child", "serve_worker"]
+__all__ = ["LIFETIME_OVER", "run_worker_child", "serve_worker"]
 
+LIFETIME_OVER = "its lifetime is over"
 EXIT_REFUSED = 4  # tells people who look at processes; the nanny goes by the report
 
 
-async def serve_worker(worker: Worker, listen: dict[str, Any]) -> None:
-    """Start it with the keywords `listen`, and wait until it has ended; SIGINT and SIGTERM end it.
+async def serve_worker(worker: Worker, listen: dict[str, Any], lifetime_s: float | None = None) -> None:
+    """Start it with the keywords `listen`, and wait until it has ended.
+
+    SIGTERM and the end of `lifetime_s` seconds let it retire; SIGINT ends it at once.
 
     Raises:
         DistributedError: it cannot start, or the scheduler refused it: NameTakenError, AuthenticationError and others.
     """
-    on_signals(worker.close_soon)
+    on_signals(lambda name: worker.retire_soon(name) if name == "SIGTERM" else worker.close_soon(name))
+    if lifetime_s is not None:
+        asyncio.get_running_loop().call_later(lifetime_s, worker.retire_soon, LIFETIME_OVER)
     starting = asyncio.ensure_future(worker.start(**listen))
     waited: list[asyncio.Future[Any]] = [starting, worker.finished]
     await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)

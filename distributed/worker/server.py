@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import platform
 import socket
+import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from distributed.calls import exchange, rpc
+from distributed.calls import rpc
 from distributed.comm.addresses import parse_address
-from distributed.comm.connect import connect_address
 from distributed.comm.stream import Stream
-from distributed.config import SCHEDULER_PORT
+from distributed.config import SCHEDULER_PORT, settings
 from distributed.core import Server
 from distributed.driver import Driver
 from distributed.errors import (
@@ -23,26 +24,28 @@ from distributed.errors import (
     CommClosedError,
     ConnectTimeoutError,
     DistributedError,
-    MessageTooLargeError,
+    PeerBusyError,
     ProtocolError,
     UnpicklableError,
     WorkerStartError,
 )
 from distributed.ids import is_key, unique_id
-from distributed.messages import SCHEDULER, Heartbeat, ServerClosing, WorkerLeaving
+from distributed.messages import SCHEDULER, DismissWorker, Heartbeat, ServerClosing, WorkerLeaving
+from distributed.process.running import Background
 from distributed.protocol.codec import ErrorReply
 from distributed.protocol.serialize import Serialized, payload_nbytes, raiser
 from distributed.security.keys import Keyring
 from distributed.security.permissions import WORKER
 from distributed.units import MiB
 from distributed.versions import all_versions, versions_here
-from distributed.wire import from_wire, halves
+from distributed.wire import from_wire
 from distributed.worker.direct import DirectOps
 from distributed.worker.effects import (
     DropData,
     DropFunctions,
     Execute,
     Fetch,
+    GiveBack,
     Keep,
     ToScheduler,
     Withdraw,
@@ -50,13 +53,19 @@ from distributed.worker.effects import (
 from distributed.worker.events import (
     DataFetched,
     DataPut,
+    FetchBusy,
     FetchFailed,
     FromScheduler,
     SchedulerLost,
     TasksExecuted,
+    TasksWithdrawn,
+    Tick,
 )
 from distributed.worker.execute import POLL_S, Executor
+from distributed.worker.joining import join, send
+from distributed.worker.leaving import GRACE_S, Leaving
 from distributed.worker.machine import WorkerMachine
+from distributed.worker.peers import BigAnswers, unless_silent
 from distributed.worker.running import Running
 from distributed.worker.store import Packed, Store
 
@@ -65,10 +74,8 @@ __all__ = ["Worker"]
 logger = logging.getLogger(__name__)
 
 HEARTBEAT_S = 1.0
-CONNECT_S = 3.0  # one round of attempts to reach the scheduler
-REGISTER_S = 2 * CONNECT_S  # with the scheduler's answer
-REPEAT_S = 10.0  # how often a worker that waits for its scheduler says so
-CLOSE_TIMEOUT_S = 2.0  # for threads that run a task when the worker ends
+FLUSH_TIMEOUT_S = 2.0  # for the scheduler to take our last message
+THREADS_TIMEOUT_S = 0.1  # for the executor's threads; idle ones end at once, those that run a task end with the process
 ANSWER_NBYTES_MAX = 32 * MiB  # of one answer with data, unless it is a single result: half of the limit of a header
 ANSWER_FRAMES_MAX = 5_000  # likewise
 
@@ -82,7 +89,9 @@ class Worker(Server):
         name: unique among the scheduler's workers; None: the address.
         memory_limit_nbytes: what it may use, told to the scheduler; None: no limit.
         resources: amounts by name that tasks may ask for.
+        tags: what a task's ``platform=`` may match, beside ``linux`` and ``linux-x86_64`` or whatever this machine is.
         nanny: address of the nanny that guards this process, if one does.
+        grace_s: seconds that `retire_soon` waits for others to take over tasks and data.
         running_path: file in which the nanny finds what ran when this process died.
     """
 
@@ -97,7 +106,9 @@ class Worker(Server):
         name: str | None = None,
         memory_limit_nbytes: int | None = None,
         resources: Mapping[str, float] | None = None,
+        tags: Sequence[str] = (),
         nanny: str | None = None,
+        grace_s: float = GRACE_S,
         running_path: str | None = None,
         keys: Keyring | None = None,
     ) -> None:
@@ -110,7 +121,9 @@ class Worker(Server):
         self.name = name
         self.memory_limit_nbytes = memory_limit_nbytes
         self.resources = dict(resources or {})
+        self.tags = [sys.platform, f"{sys.platform}-{platform.machine()}", *tags]
         self.nanny = nanny
+        self._leaving = Leaving(grace_s, self._send, self.close_soon)
         self.status = "starting"
         self.incarnation = ""
         self.store = Store()
@@ -119,7 +132,9 @@ class Worker(Server):
         self._running_path = running_path
         self._scheduler: Stream | None = None
         self._peers: dict[str, rpc] = {}
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._big_answers = BigAnswers(lambda: self.address)
+        self._background = Background(self._fail)
+        self._spawn = self._background.spawn
         self._looking: asyncio.TimerHandle | None = None
         self._closed: asyncio.Event | None = None  # once it is closing; set when it has closed
         self._started = time.time()
@@ -156,12 +171,13 @@ class Worker(Server):
         self.driver = Driver(self.machine, {
             Execute: lambda effect: self.executor.submit(effect.tasks),
             Withdraw: lambda effect: self.executor.withdraw(effect.keys),
+            GiveBack: self._give_back,
             Keep: lambda effect: self.store.put_columns(effect.keys, effect.values, effect.nbytes),
             DropData: lambda effect: self.store.drop(effect.keys),
             DropFunctions: lambda effect: self.executor.forget_functions(effect.digests),
             Fetch: lambda effect: self._spawn(self._fetch(effect.address, effect.keys)),
             ToScheduler: lambda effect: self._send(effect.message),
-        }, on_failure=self._fail)  # fmt: skip
+        }, tick=Tick, on_failure=self._fail)  # fmt: skip
         try:
             await self._register()
         except BaseException:
@@ -189,18 +205,18 @@ class Worker(Server):
         if self._scheduler is not None and not self._scheduler.closed():
             self._send(WorkerLeaving(reason))
             try:
-                async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                async with asyncio.timeout(FLUSH_TIMEOUT_S):
                     await self._scheduler.close_after_flush()
             except TimeoutError:
                 self._scheduler.close()  # a scheduler that does not read
         if hasattr(self, "driver"):
             self.driver.stop()
-            await asyncio.get_running_loop().run_in_executor(None, self.executor.close, CLOSE_TIMEOUT_S)
+            await asyncio.get_running_loop().run_in_executor(None, self.executor.close, THREADS_TIMEOUT_S)
             self.executor.running.close()
-        for task in self._tasks - {asyncio.current_task()}:  # this may be one of them
-            task.cancel()
+        self._background.cancel()
         if self._looking is not None:
             self._looking.cancel()
+        self._leaving.cancel()
         for peer in self._peers.values():
             await peer.close()
         self.stop()
@@ -214,6 +230,19 @@ class Worker(Server):
         """`close` for callers that cannot wait, such as signal handlers."""
         self._spawn(self.close(reason))
 
+    def retire_soon(self, reason: str) -> None:
+        """Let others take over tasks and data, then `close`: when the scheduler says so, or after `grace_s` seconds.
+
+        At once if the scheduler is not there, or if there is no grace.
+        """
+        if self.status == "retiring":
+            return
+        if self.status != "running" or self._leaving.grace_s <= 0:
+            self.close_soon(reason)
+            return
+        self.status = "retiring"
+        self._leaving.begin(reason)
+
     def _fail(self, error: BaseException) -> None:
         """Our own fault: nothing can be relied on, so the process must end and say so."""
         logger.critical("worker %s cannot go on", self.address, exc_info=error)
@@ -225,32 +254,21 @@ class Worker(Server):
     # ------------------------------------------------------------ the scheduler
 
     async def _register(self) -> None:
-        """Connect and be accepted; tries until the scheduler is there."""
-        waited, next_word = 0.0, 0.0
-        while self.status != "closed":
-            try:
-                await self._register_once()
-            except (ConnectTimeoutError, CommClosedError) as error:
-                waited += CONNECT_S
-                if waited >= next_word:
-                    logger.warning("waiting for the scheduler at %s: %s", self.scheduler_address, _reason(error))
-                    next_word = waited + REPEAT_S
-                await asyncio.sleep(0.1)
-            else:
-                return
+        stream = await join(
+            self.scheduler_address, self._keys, self._introduction, is_closed=lambda: self.status == "closed"
+        )
+        if stream is None:
+            return
+        self._scheduler = stream
+        self.status = "running"
+        logger.info("worker %s registered with the scheduler at %s", self.address, self.scheduler_address)
+        self.on_registered()
+        stream.set_close_callback(lambda: self._on_scheduler_gone(stream))
+        stream.set_message_handler(self._on_scheduler_message)
 
-    async def _register_once(self) -> None:
-        try:
-            async with asyncio.timeout(REGISTER_S):
-                await self._introduce(await connect_address(self.scheduler_address, CONNECT_S, WORKER, self._keys))
-        except TimeoutError as error:
-            if isinstance(error, ConnectTimeoutError):
-                raise
-            raise ConnectTimeoutError(self.scheduler_address, REGISTER_S, "it does not answer") from None
-
-    async def _introduce(self, stream: Stream) -> None:
+    def _introduction(self) -> dict[str, Any]:
         self.incarnation = unique_id("life")
-        request = {
+        return {
             "op": "register_worker",
             "address": self.address,
             "incarnation": self.incarnation,
@@ -259,25 +277,12 @@ class Worker(Server):
             "memory_limit_nbytes": self.memory_limit_nbytes,
             "nanny": self.nanny,
             "resources": self.resources,
+            "tags": self.tags,
             "pid": os.getpid(),
             "hostname": socket.gethostname(),
             "process": self.id,
             "versions": versions_here(),
         }
-        try:
-            await exchange(stream, request)
-        except BaseException:
-            stream.close()
-            raise
-        if self.status == "closed":  # meanwhile
-            stream.close()
-            return
-        self._scheduler = stream
-        self.status = "running"
-        logger.info("worker %s registered with the scheduler at %s", self.address, self.scheduler_address)
-        self.on_registered()
-        stream.set_close_callback(lambda: self._on_scheduler_gone(stream))
-        stream.set_message_handler(self._on_scheduler_message)
 
     def _on_scheduler_message(self, wire: Any) -> None:
         try:
@@ -288,14 +293,19 @@ class Worker(Server):
             self._fail(error)
             return
         if isinstance(message, ServerClosing):
-            self._spawn(self.close(f"the scheduler ended: {message.reason}"))
+            self.close_soon(f"the scheduler ended: {message.reason}")
+        elif isinstance(message, DismissWorker):
+            self._leaving.dismissed(message.reason)
         else:
             self.driver.handle(FromScheduler(message))
 
     def _on_scheduler_gone(self, stream: Stream) -> None:
-        if stream is not self._scheduler or self.status != "running":
+        if stream is not self._scheduler or self.status not in ("running", "retiring"):
             return
         logger.warning("lost the scheduler: %s", stream.error)
+        if self.status == "retiring":  # nobody is left who could let others take over
+            self._leaving.dismissed("lost the scheduler")
+            return
         self.status = "lost"
         self.driver.handle(SchedulerLost())
         self._spawn(self._rejoin())
@@ -308,18 +318,8 @@ class Worker(Server):
             await self.close(f"refused: {error}", error)
 
     def _send(self, message: Any) -> None:
-        if self._scheduler is None or self._scheduler.closed():
-            return  # the close callback brings SchedulerLost
-        try:
-            self._scheduler.write_plain_nowait(message.to_wire())
-        except CommClosedError:
-            return  # the same
-        except MessageTooLargeError:
-            parts = halves(message)
-            if not parts:
-                raise
-            for part in parts:
-                self._send(part)
+        if self._scheduler is not None:
+            send(self._scheduler, message)
 
     async def _heartbeats(self) -> None:
         import psutil  # lazy: 10 ms that need not stand before the first task
@@ -348,27 +348,35 @@ class Worker(Server):
             self.driver.handle(TasksExecuted(self._direct.take(outcomes)))
             self._looking = asyncio.get_running_loop().call_later(POLL_S, self._look)
 
+    def _give_back(self, effect: GiveBack) -> None:
+        self.driver.handle(TasksWithdrawn(effect.tickets, self.executor.withdraw(list(effect.tickets))))
+
     async def _fetch(self, address: str, keys: list[str]) -> None:
         try:
-            answer = await self._ask_peer(address, keys)
+            answer = await self._ask_peer(address, keys, or_busy=True)
             values = {key: Packed(payload) for key, payload in answer.items() if key in keys}
             nbytes = {key: payload_nbytes(answer[key]) for key in values}
         except (CommClosedError, ConnectTimeoutError, AuthenticationError) as error:
             self.driver.handle(FetchFailed(address, keys, str(error)))
+        except PeerBusyError:
+            self.driver.handle(FetchBusy(address))
         except Exception as error:  # the peer answered nonsense: for the task it is the same as no answer
             logger.exception("fetching from %s failed", address)
             self.driver.handle(FetchFailed(address, keys, str(error)))
         else:
             self.driver.handle(DataFetched(address, values, nbytes, [key for key in keys if key not in values]))
 
-    async def _ask_peer(self, address: str, keys: list[str]) -> dict[str, Serialized]:
+    async def _ask_peer(self, address: str, keys: list[str], or_busy: bool = False) -> dict[str, Serialized]:
+        """Those of `keys` that the worker at `address` has. PeerBusyError: it has no time, with ``or_busy``."""
         if address not in self._peers:
-            self._peers[address] = rpc(address, role=WORKER)
+            self._peers[address] = rpc(address, role=WORKER, patient=False)
+        peer = self._peers[address]
         found: dict[str, Serialized] = {}
         left = keys
         while left:
             try:
-                answer: dict[str, Serialized] = await self._peers[address].get_data(keys=left)
+                call = peer.call("get_data", keys=left, or_busy=or_busy and not found)
+                answer: dict[str, Serialized] = await unless_silent(peer, call, settings().fetch_silence_s)
             except (CommClosedError, ConnectTimeoutError):
                 self._peers.pop(address, None)  # gone, perhaps for good
                 raise
@@ -377,16 +385,6 @@ class Worker(Server):
                 break
             left = [key for key in left if key not in answer]  # what did not fit into one message, or is not there
         return found
-
-    def _spawn(self, coroutine: Any) -> None:
-        task = asyncio.ensure_future(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._on_task_done)
-
-    def _on_task_done(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._fail(error)
 
     # ------------------------------------------------------------ ops
 
@@ -403,12 +401,17 @@ class Worker(Server):
             "pid": os.getpid(),
         }
 
-    async def get_data(self, stream: Any, keys: list[str]) -> dict[str, Any]:
+    async def get_data(self, stream: Any, keys: list[str], or_busy: bool = False) -> dict[str, Any]:
         """Results by key, pickled; keys that are not here are left out, and so are those too many for one message.
 
         Whoever gets an answer asks again for the rest, until an answer is empty.
+
+        Raises:
+            PeerBusyError: too many are being given big data, and this caller can come again, ``or_busy``.
         """
-        return await asyncio.get_running_loop().run_in_executor(None, self._payloads, keys)
+        nbytes = sum(self.machine.state.memory.get(key, 0) for key in keys)
+        with self._big_answers.place(stream, nbytes, or_busy):
+            return await asyncio.get_running_loop().run_in_executor(None, self._payloads, keys)
 
     def _payloads(self, keys: list[str]) -> dict[str, Serialized]:
         """In a thread: pickling may run the code of users."""
@@ -458,9 +461,9 @@ class Worker(Server):
         """Versions of Python and packages in this process."""
         return all_versions()
 
-    async def terminate(self, stream: Any, reason: str = "asked to end") -> str:
-        """End this worker; answers first."""
-        asyncio.get_running_loop().call_soon(self.close_soon, reason)
+    async def terminate(self, stream: Any, reason: str = "asked to end", graceful: bool = False) -> str:
+        """End this worker, at once, or `graceful` when others have taken over; answers first."""
+        asyncio.get_running_loop().call_soon(self.retire_soon if graceful else self.close_soon, reason)
         return "OK"
 
 
@@ -469,7 +472,3 @@ def _wake(loop: asyncio.AbstractEventLoop, look: Any) -> None:
         loop.call_soon_threadsafe(look)
     except RuntimeError:  # the loop has ended while a task was running: nobody is left to tell
         return
-
-
-def _reason(error: DistributedError) -> str:
-    return str(getattr(error, "reason", error))

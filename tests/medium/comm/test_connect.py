@@ -15,11 +15,12 @@ from typing import Any
 import msgpack
 import pytest
 
+from distributed.calls import rpc
 from distributed.comm.addresses import Address, parse_address
 from distributed.comm.connect import Listener, connect_address
 from distributed.comm.sockets import bind
 from distributed.comm.stream import Stream
-from distributed.errors import AddressError, AuthenticationError, ConnectTimeoutError, PortTakenError
+from distributed.errors import AddressError, AuthenticationError, CommClosedError, ConnectTimeoutError, PortTakenError
 from distributed.protocol.codec import encode
 from distributed.security.handshake import ClientHandshake
 from distributed.security.keys import Keyring, keyring, keyring_from_master
@@ -462,3 +463,14 @@ async def test_an_inproc_listener_whose_loop_has_ended_refuses() -> None:
     with pytest.raises(ConnectTimeoutError, match="has ended"):
         await connect_address("inproc://ended", 0.01)
     listeners[0].stop()
+
+
+async def test_the_impatient_take_a_refusal_for_an_answer() -> None:
+    free = bind(parse_address(ANYWHERE))[0]
+    address = str(Address("tcp", *free.getsockname()))
+    free.close()
+    with pytest.raises(CommClosedError, match="Connection refused"):
+        await connect_address(address, 60, patient=False)
+    async with rpc(address, timeout=60, patient=False) as remote:
+        with pytest.raises(CommClosedError, match="Connection refused"):
+            await remote.ping()

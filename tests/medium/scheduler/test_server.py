@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import platform
+import sys
 from typing import Any
 
 import pytest
@@ -115,6 +117,10 @@ async def test_a_new_life_at_an_address_ends_the_old_one(scheduler: Scheduler) -
         {"resources": {"GPU": float("nan")}},
         {"resources": {"GPU": "many"}},
         {"resources": 5},
+        {"tags": "linux"},
+        {"tags": [5]},
+        {"tags": ["tag"] * 65},
+        {"memory_limit_nbytes": "much"},
         {"unknown": 5},
     ],
     ids=str,
@@ -273,7 +279,12 @@ async def test_ops_answer_without_a_client(client: Client, scheduler: Scheduler,
             {future.key: [a.address], "unknown": []},
         )
         assert await link.has_what(workers=[a.address]) == {a.address: [future.key]}
-        assert (await link.scheduler_info())["clients"][client.id]["wanted"] == 1
+        info = await link.scheduler_info()
+        assert info["clients"][client.id]["wanted"] == 1
+        assert info["workers"][a.address]["tags"] == a.tags == [sys.platform, f"{sys.platform}-{platform.machine()}"]
+        assert await link.desired_workers() == 0
+        with pytest.raises(BadRequestError, match="seconds, > 0"):
+            await link.desired_workers(target_s=0)
         assert (await link.versions())["distributed"]
         assert {"register_client", "register_worker", "terminate"} <= set(await link.ops())
 

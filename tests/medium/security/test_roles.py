@@ -21,7 +21,7 @@ from distributed.worker.server import Worker
 BUILT_IN = {"close"}  # served by the connection itself, no handler
 LOOKS = {
     "identity", "ping", "ops", "close", "scheduler_info", "ncores", "who_has", "has_what", "versions", "health",
-    "monitor_resources",
+    "monitor_resources", "desired_workers",
 }  # fmt: skip
 
 

@@ -28,7 +28,7 @@ from distributed.scheduler.server import Scheduler
 from distributed.security.keys import keyring_from_master
 from distributed.testing.clusters import gen_cluster, gen_test, until
 from distributed.testing.functions import inc
-from distributed.worker import server
+from distributed.worker import joining, server
 from distributed.worker.server import Worker
 
 GATES: dict[str, threading.Event] = {}
@@ -52,7 +52,7 @@ def free_port() -> int:
 async def test_a_worker_waits_for_its_scheduler_and_says_so(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(server, "CONNECT_S", 0.05)
+    monkeypatch.setattr(joining, "CONNECT_S", 0.05)
     caplog.set_level(logging.INFO)
     port = free_port()
     worker = Worker(f"127.0.0.1:{port}", nthreads=1)
@@ -69,7 +69,7 @@ async def test_a_worker_waits_for_its_scheduler_and_says_so(
 
 @gen_test()
 async def test_a_worker_may_be_closed_while_it_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "CONNECT_S", 0.02)
+    monkeypatch.setattr(joining, "CONNECT_S", 0.02)
     worker = Worker("127.0.0.1", free_port(), nthreads=1)
     starting = asyncio.ensure_future(worker.start())
     await until(lambda: hasattr(worker, "driver"))
@@ -83,14 +83,14 @@ async def test_a_worker_closed_while_it_registers_does_not_join(
     scheduler: Scheduler, *, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     worker = Worker(scheduler.address, nthreads=1)
-    real = server.exchange
+    real = joining.exchange
 
     async def exchange(stream: Stream, request: dict[str, Any]) -> Any:
         answer = await real(stream, request)
         await worker.close("just then")
         return answer
 
-    monkeypatch.setattr(server, "exchange", exchange)
+    monkeypatch.setattr(joining, "exchange", exchange)
     await worker.start()
     assert worker.status == "closed"
     await until(lambda: scheduler.ncores(None) == {})
@@ -260,7 +260,7 @@ async def test_data_of_a_client_that_is_not_there_does_not_stay(scheduler: Sched
 async def test_a_peer_that_answers_nonsense_is_like_one_that_is_gone(
     client: Client, scheduler: Scheduler, a: Worker, b: Worker, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def nonsense(stream: Any, keys: list[str]) -> Any:
+    async def nonsense(stream: Any, keys: list[str], or_busy: bool) -> Any:
         a.handlers["get_data"] = a.get_data  # only once
         return 5
 

@@ -62,9 +62,9 @@ def test_dependencies_may_be_listed_after_their_dependents(busy: Stage) -> None:
     assert busy("done w1 a") == ["w1 <- run b#1(a@w1)", "c <- done a=result"]
 
 
-def test_roots_run_in_the_order_submitted_whatever_needs_them(stage: Stage) -> None:
+def test_roots_run_in_the_order_in_which_they_are_needed(stage: Stage) -> None:
     stage("client c\nworker w1 threads=4")
-    assert stage("submit c f ~a ~b ~d top(d,b,a)") == ["w1 <- run ~a#1 ~b#1 ~d#1 +f"]
+    assert stage("submit c f ~a ~b ~d top(d,b,a)") == ["w1 <- run ~d#1 ~b#1 ~a#1 +f"]
 
 
 def test_a_task_with_an_unknown_dependency_fails_and_nothing_else(busy: Stage) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from distributed.errors import InvariantError
 from distributed.scheduler.events import WorkerJoined
 from distributed.scheduler.invariants import check
+from distributed.scheduler.orders import Spread
 from distributed.scheduler.queues import ReadyQueue, Restriction
 from distributed.scheduler.records import ClientRecord, FunctionRecord, Room, TaskState
 from distributed.scheduler.state import SchedulerState
@@ -29,6 +31,10 @@ submit c f far workers=nowhere
 submit c f farther workers=nowhere,faraway
 submit c f big gpu:2
 scatter w2 c data
+worker w4 threads=2
+worker w5
+replicate order data workers=w1,w3,w4
+retire out w5
 """
 
 
@@ -61,6 +67,23 @@ def open_a_full_worker(state: SchedulerState) -> None:
     full.room = Room.IDLE
     del state.open[full]
     state.idle[full] = None
+
+
+def spread(state: SchedulerState) -> Any:
+    return state.moving.spreads[state.tasks["data"]]
+
+
+def let_a_source_rest(state: SchedulerState) -> None:
+    taker, copy = spread(state).begun.popitem()
+    copy.source = None
+    spread(state).waiting[taker] = copy
+    spread(state).serving[worker(state, "w2")] -= 1
+
+
+def give_a_copy_to_the_dead(state: SchedulerState) -> None:
+    taker, copy = spread(state).begun.popitem()
+    copy.taker = replace(taker, is_alive=False)
+    spread(state).begun[copy.taker] = copy
 
 
 BREAKAGES: list[tuple[str, Callable[[SchedulerState], object]]] = [
@@ -112,6 +135,25 @@ BREAKAGES: list[tuple[str, Callable[[SchedulerState], object]]] = [
     ("pool of its room", lambda s: swap(worker(s, "w2"), "room", Room.IDLE)),
     ("threads with room are counted", lambda s: swap(s, "room_threads", 99)),
     ("idle worker has a thread free", open_a_full_worker),
+    ("orders is left over", lambda s: s.moving.ended.update({s.moving.orders["order"]: None})),
+    ("filed under its id until", lambda s: s.moving.orders.update(other=s.moving.orders["order"])),
+    ("counts what is open", lambda s: swap(s.moving.orders["order"], "open", 9)),
+    ("has data, and somebody who waits", lambda s: s.moving.spreads.update({s.tasks["mid"]: Spread(s.tasks["mid"])})),
+    (
+        "a copy that has begun has a source",
+        lambda s: swap(next(iter(spread(s).waiting.values())), "source", worker(s, "w2")),
+    ),
+    ("taker lives and has not got", give_a_copy_to_the_dead),
+    ("serves few takers", lambda s: spread(s).serving.clear()),
+    ("no taker waits while a source is free", let_a_source_rest),
+    ("a taker knows what it takes", lambda s: s.moving.taking.clear()),
+    ("who retires is known", lambda s: swap(worker(s, "w5"), "is_retiring", False)),
+    ("retiring worker has tasks", lambda s: swap(s.moving.retiring[worker(s, "w5")], "deadline", None)),
+    ("has no room", lambda s: swap(worker(s, "w4"), "is_paused", True)),
+    ("dismissed workers have deadlines", lambda s: s.moving.dismissed.clear()),
+    ("watched for silence", lambda s: s.heard.popitem()),
+    ("silent longest", lambda s: s.heard.update({next(iter(s.heard)): 99.0})),
+    ("timer watches for silence", lambda s: swap(s, "silence_at", None)),
     ("reserved for one queue of suspects", lambda s: swap(worker(s, "w1"), "is_reserved", True)),
 ]
 

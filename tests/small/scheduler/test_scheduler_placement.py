@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
+from distributed.messages import Message, RunTasks, SubmitTasks, TasksDone, TaskSpec
+from distributed.scheduler.effects import ToWorker
+from distributed.scheduler.events import FromClient, FromWorker
 from distributed.scheduler.queues import STALE_MAX, UNRESTRICTED, ReadyQueue
 from distributed.scheduler.state import Settings
 from distributed.testing.scenarios import Stage
@@ -241,3 +246,83 @@ def test_a_worker_reserved_for_one_suspect_is_not_given_to_another(stage: Stage)
             for key in list(worker.processing):
                 stage(f"done {worker.name} {key} s=1")
     assert {line.split()[1] for line in stage("states")} == {"MEMORY"}
+
+
+@pytest.fixture
+def wish(stage: Stage) -> Stage:
+    """Worker w1 runs a long task, so that `wish`, which prefers w1, waits; w2 idles."""
+    stage("client c\nworker w1\nworker w2 tags=linux\nsubmit c f warm\ndone w1 warm s=10\nsubmit c f x workers=w1")
+    stage("submit c f wish workers=w1 others=yes")
+    return stage
+
+
+def test_a_task_waits_a_while_for_the_worker_that_it_prefers(wish: Stage) -> None:
+    assert wish("why wish") == ["busy [w1]: wish prefers w1; all 1 matching workers are busy."]
+    assert wish("done w1 x s=10")[0] == "w1 <- run wish#1"
+
+
+def test_a_task_goes_elsewhere_when_the_worker_it_prefers_is_busy_for_long(wish: Stage) -> None:
+    assert wish(f"wait {Settings().loose_patience_s}") == ["w2 <- run wish#1 +f"]
+    assert not wish.machine.state.loose
+
+
+def test_each_task_that_a_preferred_worker_takes_renews_the_wait_of_the_others(wish: Stage) -> None:
+    wish("submit c f wish2 workers=w1 others=yes\nwait 0.4\ndone w1 x s=10")
+    assert wish("wait 0.4") == []
+    assert wish("wait 0.2") == ["w2 <- run wish2#1 +f"]
+
+
+def test_a_task_goes_elsewhere_when_no_worker_that_it_prefers_is_left(wish: Stage) -> None:
+    assert "wish#1" in "".join(wish("left w1 expected"))
+
+
+def test_a_suspect_may_go_elsewhere_too(stage: Stage) -> None:
+    stage("client c\nworker w1\nsubmit c f a workers=w1 others=yes\nworker w2")
+    assert stage("left w1") == ["w2 <- run a#2 +f"]
+
+
+def test_other_limits_hold_for_whoever_takes_a_task_instead(wish: Stage) -> None:
+    assert wish("submit c f a workers=w9 others=yes platform=mac*\nwhy a") == [
+        "no-match []: a may only run where a tag matches 'mac*'; none of the 2 workers is such a one."
+    ]
+    assert counts(wish("worker w3 tags=mac-arm64,fast")) == {"w3": 1}
+
+
+def test_others_are_allowed_only_where_workers_are_named(stage: Stage) -> None:
+    stage("client c\nworker w1\nsubmit c f a others=yes")
+    assert stage("why a")[0].startswith("running")
+
+
+def test_memory_is_never_promised_twice(stage: Stage) -> None:
+    stage("client c\nworker w1 threads=8 memory=1000")
+    assert counts(stage("submit c f a b d limit=400")) == {"w1": 2}
+    assert stage.machine.state.workers["tcp://w1:1"].resources_free == {"memory": 200.0}
+    assert counts(stage("done w1 a")) == {"w1": 1}
+
+
+def test_an_amount_of_memory_that_the_operator_names_wins(stage: Stage) -> None:
+    stage("client c\nworker w1 threads=8 memory=1000 memory:500")
+    assert counts(stage("submit c f a b limit=400")) == {"w1": 1}
+    assert counts(stage("submit c f d memory:100 limit=400")) == {"w1": 1}  # asked for by name: counted once
+
+
+def test_priorities_and_memory_limits_travel_to_the_worker(stage: Stage) -> None:
+    stage("client c\nworker w1 threads=4 memory=1000")
+    machine = stage.machine
+    specs = [TaskSpec(b"f"), TaskSpec(b"f", priority=-3), TaskSpec(b"f", memory_limit_nbytes=200)]
+    for number, spec_of in enumerate(([0], [1], [0, 1], [2])):
+        keys = [f"k{number}{index}" for index in spec_of]
+        message = SubmitTasks({b"f": b""}, specs, spec_of, keys, [b""] * len(keys), None)
+        machine.handle(FromClient("c", message), 0.0)
+        runs = [effect.message for effect in machine.take_effects() if isinstance(effect, ToWorker)]
+        assert [(run.priorities, run.memory_limits) for run in runs if isinstance(run, RunTasks)] == [
+            [(None, None)], [([-3], None)], [([0, -3], None)], [(None, [200])],
+        ][number]  # fmt: skip
+        machine.handle(FromWorker("tcp://w1:1", "w1/1", done_of(runs)), 0.0)
+        machine.take_effects()
+
+
+def done_of(runs: list[Message]) -> TasksDone:
+    """All of `runs` has ended."""
+    keys = [key for run in runs if isinstance(run, RunTasks) for key in run.keys]
+    return TasksDone(keys, [1] * len(keys), [1] * len(keys), [None] * len(keys), [0.001] * len(keys))

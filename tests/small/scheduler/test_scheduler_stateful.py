@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,34 +10,38 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from distributed.messages import (
+    AskHolders,
     CancelKeys,
-    CancelTasks,
+    CopiesFailed,
     DataAdded,
     DataRemoved,
-    ForgetFunctions,
     KeysCancelled,
     KeysDone,
     KeysFailed,
     KeysLost,
-    Message,
-    ReleaseData,
     ReleaseKeys,
-    RunTasks,
     SubmitTasks,
     TasksDone,
     TasksFailed,
     TasksMissingData,
     TaskSpec,
+    TasksReturned,
     WantKeys,
+    WorkerPaused,
+    WorkerRetiring,
 )
-from distributed.scheduler.effects import AcceptWorker, ToClient, ToWorker
+from distributed.scheduler.effects import AcceptWorker, DropWorker, OrderDone, ToClient, ToWorker
 from distributed.scheduler.events import (
     ClientJoined,
     ClientLeft,
     Event,
     FromClient,
     FromWorker,
+    Rebalance,
+    Replicate,
+    Retire,
     Tick,
+    WorkerAlive,
     WorkerDied,
     WorkerJoined,
     WorkerLeft,
@@ -46,77 +49,26 @@ from distributed.scheduler.events import (
 from distributed.scheduler.invariants import check
 from distributed.scheduler.machine import SchedulerMachine
 from distributed.scheduler.records import TaskState
+from distributed.testing.obedient import ObedientWorker as Worker
 
 KEYS = [f"k{number}" for number in range(12)]
 NAMES = ["w0", "w1", "w2", "w3"]
 CLIENTS = ["c0", "c1"]
 SPECS = [
-    TaskSpec(function, priority, retries, wanted, workers, resources)
+    TaskSpec(function, priority, retries, wanted, workers, resources, bool(workers) and retries > 0, platform, limit)
     for function in (b"f", b"g")
     for priority in (0, 1)
     for retries in (0, 1)
     for wanted in (True, False)
-    for workers, resources in ((None, None), (("w0", "h1"), None), (None, (("gpu", 1.0),)), (("h0",), (("gpu", 0.5),)))
+    for workers, resources, platform, limit in (
+        (None, None, None, None),
+        (("w0", "h1"), None, None, None),
+        (None, (("gpu", 1.0),), None, None),
+        (("h0",), (("gpu", 0.5),), None, 600),
+        (None, None, "*even", None),
+        (("w3",), None, None, 600),
+    )
 ]
-
-
-class Worker:
-    """A worker that does what the wire contract says, when told to make a step."""
-
-    def __init__(self, name: str, life: int, nthreads: int, has_nanny: bool) -> None:
-        self.name = name
-        self.address = f"tcp://{name}:1"
-        self.incarnation = f"{name}/{life}"
-        self.nthreads = nthreads
-        self.nanny = "nanny" if has_nanny else None
-        self.inbox: deque[Message] = deque()
-        self.outbox: deque[Message] = deque()
-        self.queue: dict[str, tuple[int, list[str], dict[str, list[str]]]] = {}
-        self.data: dict[str, None] = {}
-        self.functions: set[bytes] = set()
-        self.sent: list[Message] = []  # delivered once, so they may come again
-
-    def take_message(self) -> None:
-        message = self.inbox.popleft()
-        if isinstance(message, RunTasks):
-            self.functions.update(message.functions)
-            assert self.functions.issuperset(message.digests), "a function was never sent to this worker"
-            for index, (key, attempt) in enumerate(zip(message.keys, message.attempts, strict=True)):
-                needs = (message.dependencies or [None] * len(message.keys))[index] or []
-                assert all(message.who_has[need] for need in needs), "a dependency without holders"
-                self.queue[key] = (attempt, needs, message.who_has)
-                self.data.pop(key, None)  # of an attempt that counts no more
-        elif isinstance(message, CancelTasks):
-            for key in message.keys:
-                self.queue.pop(key, None)
-        elif isinstance(message, ReleaseData):
-            for key in message.keys:
-                self.data.pop(key, None)
-        else:
-            assert isinstance(message, ForgetFunctions)
-            self.functions.difference_update(message.digests)
-
-    def run_task(self, peers: dict[str, Worker], is_good: bool) -> None:
-        key = next(iter(self.queue))
-        attempt, needs, who_has = self.queue.pop(key)
-        missing, gone = [], []
-        for need in needs:
-            if need in self.data:
-                continue
-            holders = [address for address in who_has[need] if address in peers and need in peers[address].data]
-            if holders:
-                self.data[need] = None
-                self.outbox.append(DataAdded([need], [1], None))
-            else:
-                missing.append(need)
-                gone += [[need, address] for address in who_has[need]]
-        if missing:
-            self.outbox.append(TasksMissingData([key], [attempt], [missing], [gone]))
-        elif is_good:
-            self.data[key] = None
-            self.outbox.append(TasksDone([key], [attempt], [1], [b"result"], [0.01]))
-        else:
-            self.outbox.append(TasksFailed([key], [attempt], [["ValueError", "bad", "", None]], [0.01]))
 
 
 class Cluster(RuleBasedStateMachine):
@@ -129,6 +81,8 @@ class Cluster(RuleBasedStateMachine):
         self.workers: dict[str, Worker] = {}  # by address
         self.lives = 0
         self.dead: list[Worker] = []
+        self.orders: list[str] = []  # under way
+        self.orders_given = 0
         self.told: dict[str, dict[str, str]] = {}  # what each client last heard about a key that it holds
 
     # ------------------------------------------------------------ joining the machine to the models
@@ -141,6 +95,12 @@ class Cluster(RuleBasedStateMachine):
                 self.workers[effect.address].inbox.append(effect.message)
             elif isinstance(effect, ToClient):
                 self.tell(self.told[effect.client], effect.message)
+            elif isinstance(effect, OrderDone):
+                self.orders.remove(effect.order)  # each ends once
+            elif isinstance(effect, DropWorker):
+                worker = self.workers.get(effect.address)
+                if worker is not None and worker.incarnation == effect.incarnation:
+                    self.dead.append(self.workers.pop(effect.address))
             else:
                 assert isinstance(effect, AcceptWorker)
 
@@ -262,10 +222,11 @@ class Cluster(RuleBasedStateMachine):
             worker.incarnation,
             worker.name,
             worker.nthreads,
-            None,
+            1000 if worker.nthreads < 3 else None,
             worker.nanny,
             {"gpu": 1.0} if worker.name in ("w1", "w2") else {},
             f"h{int(worker.name[1]) % 2}",
+            tags=("linux", ("even", "odd")[int(worker.name[1]) % 2]),
         ))  # fmt: skip
 
     def some_worker(self, number: int) -> Worker:
@@ -277,7 +238,7 @@ class Cluster(RuleBasedStateMachine):
         worker = self.some_worker(number)
         for _ in range(count):
             if worker.inbox:
-                worker.take_message()
+                worker.take_message(self.workers)
             elif worker.queue:
                 worker.run_task(self.workers, is_good)
             elif worker.outbox:
@@ -299,7 +260,11 @@ class Cluster(RuleBasedStateMachine):
     @rule(number=st.integers(0, 9), index=st.integers(0, 50))
     def an_old_answer_comes_again(self, number: int, index: int) -> None:
         worker = self.some_worker(number)
-        answers = [m for m in worker.sent if isinstance(m, TasksDone | TasksFailed | TasksMissingData)]
+        answers = [
+            m
+            for m in worker.sent
+            if isinstance(m, TasksDone | TasksFailed | TasksMissingData | TasksReturned | CopiesFailed)
+        ]
         if answers:
             self.handle(FromWorker(worker.address, worker.incarnation, answers[index % len(answers)]))
 
@@ -322,8 +287,6 @@ class Cluster(RuleBasedStateMachine):
     @rule(number=st.integers(0, 9), count=st.integers(0, 3))
     def worker_is_certified_dead(self, number: int, count: int) -> None:
         worker = self.some_worker(number)
-        del self.workers[worker.address]
-        self.dead.append(worker)
         running = list(worker.queue)[:count]
         self.handle(WorkerDied(worker.address, worker.incarnation, {"running": running, "cause": "signal 9"}))
 
@@ -343,6 +306,7 @@ class Cluster(RuleBasedStateMachine):
             worker.inbox.clear()
             worker.outbox.clear()
             worker.functions.clear()
+            worker.is_dismissed = worker.is_paused = False
             self.join(worker)
             worker.outbox.append(DataAdded(list(worker.data), [1] * len(worker.data), None))
 
@@ -360,21 +324,76 @@ class Cluster(RuleBasedStateMachine):
         self.now += seconds
         self.handle(Tick())
 
+    @precondition(lambda self: self.machine.next_wakeup is not None)
+    @rule()
+    def the_next_timer_fires(self) -> None:
+        assert self.machine.next_wakeup is not None
+        self.now = max(self.now, self.machine.next_wakeup)
+        self.handle(Tick())
+
+    # ------------------------------------------------------------ orders, and workers on their way out
+
+    @rule(keys=st.lists(st.sampled_from(KEYS), max_size=4), copies=st.sampled_from([None, 1, 2, 3]))
+    def data_is_replicated(self, keys: list[str], copies: int | None) -> None:
+        self.handle(Replicate(self.new_order(), tuple(keys), copies))
+
+    @rule(keys=st.lists(st.sampled_from(KEYS), max_size=4), names=st.lists(st.sampled_from(NAMES), max_size=3))
+    def data_is_rebalanced(self, keys: list[str], names: list[str]) -> None:
+        self.handle(Rebalance(self.new_order(), tuple(keys) or None, tuple(names) or None))
+
+    @rule(names=st.lists(st.sampled_from(NAMES), max_size=3))
+    def workers_are_retired(self, names: list[str]) -> None:
+        self.handle(Retire(self.new_order(), tuple(names), "test"))
+
+    def new_order(self) -> str:
+        self.orders_given += 1
+        self.orders.append(f"o{self.orders_given}")
+        return self.orders[-1]
+
+    @precondition(lambda self: self.workers)
+    @rule(number=st.integers(0, 9), keys=st.lists(st.sampled_from(KEYS), max_size=2), kind=st.integers(0, 3))
+    def worker_says_something(self, number: int, keys: list[str], kind: int) -> None:
+        worker = self.some_worker(number)
+        if kind == 0:
+            worker.outbox.append(AskHolders(keys))
+        elif kind == 1:
+            worker.is_paused = not worker.is_paused
+            worker.outbox.append(WorkerPaused(worker.is_paused))
+        elif kind == 2:
+            worker.outbox.append(WorkerRetiring("SIGTERM"))
+        else:
+            self.handle(WorkerAlive(worker.address, worker.incarnation))
+
+    @rule()
+    def dismissed_workers_leave(self) -> None:
+        for worker in [worker for worker in self.workers.values() if worker.is_dismissed]:
+            del self.workers[worker.address]
+            self.dead.append(worker)
+            self.handle(WorkerLeft(worker.address, worker.incarnation, "dismissed", True))
+
     # ------------------------------------------------------------ the end
 
     def teardown(self) -> None:
         """With every worker there and well-behaved, all that clients hold ends, and then nothing is left."""
         for name in NAMES:
             self.worker_joins(name, 1, False)
-        self.now += 1.0
-        self.handle(Tick())
+        for worker in self.workers.values():
+            self.handle(WorkerAlive(worker.address, worker.incarnation))
+            if worker.is_paused:
+                worker.outbox.append(WorkerPaused(False))
         for _ in range(10_000):
+            self.dismissed_workers_leave()
+            for name in NAMES:
+                self.worker_joins(name, 1, False)
             busy = [worker for worker in self.workers.values() if worker.inbox or worker.queue or worker.outbox]
-            if not busy:
+            if not busy and self.machine.state.lost:
+                self.now += 1.0
+                self.handle(Tick())
+            elif not busy:
                 break
             for worker in busy:
                 if worker.inbox:
-                    worker.take_message()
+                    worker.take_message(self.workers)
                 elif worker.queue:
                     worker.run_task(self.workers, True)
                 else:
@@ -382,6 +401,7 @@ class Cluster(RuleBasedStateMachine):
                 check(self.machine)
         else:
             raise AssertionError("the cluster does not come to rest")
+        assert not self.orders, "an order does not end"
         for told in self.told.values():
             assert set(told.values()) <= {"done", "failed"}, told
         self.clients_know_what_they_hold()
@@ -392,7 +412,7 @@ class Cluster(RuleBasedStateMachine):
         assert not state.tasks and not state.functions and not state.queues and not state.lost
         for worker in self.workers.values():
             while worker.inbox:
-                worker.take_message()
+                worker.take_message(self.workers)
             assert not worker.functions and not worker.queue and not worker.data, "a worker keeps what nobody needs"
 
 
