@@ -420,13 +420,15 @@ class Session:
                 waited_for = self.table.drop(self._next_released(), self._tell_released)
                 if waited_for:
                     call_on(self.loop, self.table.settle, waited_for)
-                if pieces_max is None:
-                    self.link.wake()
-                else:
+                if pieces_max is not None:
                     pieces_max -= 1
+                elif not self._released:
+                    self.link.wake()
             return bool(self._released)
         finally:
             self._releasing.release()
+            if pieces_max is None and self._released:  # while the loop could not have it
+                self.link.wake()
 
     def _next_released(self) -> list[str]:
         """Up to `RELEASE_COUNT` keys of those that were released, in order."""
