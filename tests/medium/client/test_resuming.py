@@ -250,6 +250,19 @@ async def test_what_is_confirmed_is_dropped(scheduler: Scheduler, a: Worker) -> 
         await until(lambda: not here.nbytes and not there.nbytes)
 
 
+@gen_cluster([("127.0.0.1", 1)])
+async def test_a_client_sends_only_so_much_ahead(scheduler: Scheduler, a: Worker) -> None:
+    async with Client(scheduler.address, asynchronous=True) as client:
+        assert client._session is not None
+        endpoint = client._session.link._endpoint
+        endpoint.ledger = Ledger(count_max=2, nbytes_max=100_000)
+        scheduler._clients.endpoint(client.id).ledger = Ledger()
+        futures = [client.submit(len, bytes(50_000 + n)) for n in range(20)]
+        await until(lambda: endpoint.ledger.is_full)
+        assert endpoint.ledger.sent < 20
+        assert await client.gather(futures) == [50_000 + n for n in range(20)]
+
+
 # ---------------------------------------------------------------- leaving while it is cut
 
 
