@@ -7,7 +7,6 @@ import os
 import random
 import signal
 import threading
-import time
 from typing import Any
 
 import pytest
@@ -244,7 +243,7 @@ async def test_what_is_confirmed_is_dropped(scheduler: Scheduler, a: Worker) -> 
         assert client._session is not None
         here, there = client._session.link._endpoint.ledger, scheduler._clients.endpoint(client.id).ledger
         for size in (1, 3_000_000):
-            for number in range(50):
+            for number in range(40 if size == 1 else 4):
                 assert await client.submit(len, bytes(size + number)) == size + number
         assert here.nbytes < 50_000_000
         await until(lambda: not here.nbytes and not there.nbytes)
@@ -267,7 +266,8 @@ async def test_a_client_sends_only_so_much_ahead(scheduler: Scheduler, a: Worker
 
 
 @gen_cluster([("127.0.0.1", 1)])
-async def test_closing_while_it_is_cut(scheduler: Scheduler, a: Worker) -> None:
+async def test_closing_while_it_is_cut(scheduler: Scheduler, a: Worker, *, change_settings: Any) -> None:
+    change_settings(connect_timeout_s="100ms")
     async with CuttingProxy(scheduler.address) as proxy:
         for end in (Client.close, Client.shutdown):
             client = await Client(proxy.address, asynchronous=True)
@@ -276,9 +276,7 @@ async def test_closing_while_it_is_cut(scheduler: Scheduler, a: Worker) -> None:
             proxy.cut()
             await until(lambda client=client: is_cut(client))
             waiting = asyncio.ensure_future(client.gather(future))
-            began = time.monotonic()
-            await end(client)
-            assert time.monotonic() - began < 5  # not the patience of 30 s
+            await end(client)  # within the time of a test, not the patience of 30 s
             with pytest.raises(CommClosedError, match="this client was closed"):
                 await waiting
             proxy.is_refusing = False
