@@ -75,7 +75,7 @@ LAZY_MODULES: dict[tuple[str, str], str] = {
 
 # Rule 1 of ARCHITECTURE.md: same start, events and times, same effects. Names of modules without "distributed.".
 PURE = re.compile(
-    r"messages|fields|wire|protocol\..*|scheduler\.(?!server$|process$|proxy$).*|worker\.(machine|events|effects|records|copies|invariants)"
+    r"messages|fields|wire|protocol\..*|scheduler\.(?!server$|process$|proxy$).*|worker\.(machine|events|effects|records|copies|invariants|memory)"
 )
 IMPURE_IMPORTS = {
     *("asyncio", "multiprocessing", "os", "pathlib", "random", "secrets", "select", "selectors", "shutil", "signal"),

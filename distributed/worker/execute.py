@@ -23,7 +23,8 @@ from distributed.worker.effects import ReadyTask
 from distributed.worker.events import Outcome
 from distributed.worker.functions import Functions
 from distributed.worker.running import Running
-from distributed.worker.store import Store, nbytes_of
+from distributed.worker.sizes import nbytes_of
+from distributed.worker.store import Store
 
 __all__ = ["INLINE_NBYTES_MAX", "POLL_S", "Executor", "replace_refs"]
 
