@@ -36,7 +36,7 @@ def tell(machine: MemoryMachine, now: float, process: int, managed: int = 0, spi
 
 
 def test_fractions_of_the_limit_are_levels_and_zero_is_none() -> None:
-    assert LEVELS == Levels(1_000, 600, 700, 800, 950)
+    assert Levels(1_000, 600, 700, 800, 950) == LEVELS
     assert LEVELS.resume_nbytes == 750
     assert Levels.of(1_000, 0, 0, 0, 0) == Levels(1_000, 0, 0, 0, 0)
 
