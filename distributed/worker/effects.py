@@ -13,6 +13,7 @@ __all__ = [
     "Effect",
     "Execute",
     "Fetch",
+    "GiveBack",
     "Keep",
     "ReadyTask",
     "ToScheduler",
@@ -29,6 +30,7 @@ class ReadyTask:
             would not do: those of a new scheduler begin again while an old task may still be running.)
         function: the pickled function whose digest is ``digest``.
         wanted: whether a small result rides inline.
+        rank: smaller ones run first, of equal rank in the order submitted.
     """
 
     key: str
@@ -38,11 +40,12 @@ class ReadyTask:
     arguments: Payload
     wanted: bool
     dependencies: list[str] | None
+    rank: int = 0
 
 
 @dataclass(slots=True)
 class Execute:
-    """Run these, first in, first out, after those given before."""
+    """Run these, of lower rank first, of equal rank after those given before."""
 
     tasks: list[ReadyTask]
 
@@ -52,6 +55,13 @@ class Withdraw:
     """Take these tasks out of the executor's queue. One that has begun ends; its outcome will be ignored."""
 
     keys: list[str]
+
+
+@dataclass(slots=True)
+class GiveBack:
+    """Take these tasks (``{key: ticket}``) out of the executor's queue, and answer with `TasksWithdrawn`."""
+
+    tickets: dict[str, int]
 
 
 @dataclass(slots=True)
@@ -92,4 +102,4 @@ class ToScheduler:
     message: Message
 
 
-Effect = Execute | Withdraw | Keep | DropData | DropFunctions | Fetch | ToScheduler
+Effect = Execute | Withdraw | GiveBack | Keep | DropData | DropFunctions | Fetch | ToScheduler

@@ -14,11 +14,14 @@ __all__ = [
     "DataFetched",
     "DataPut",
     "Event",
+    "FetchBusy",
     "FetchFailed",
     "FromScheduler",
     "Outcome",
     "SchedulerLost",
     "TasksExecuted",
+    "TasksWithdrawn",
+    "Tick",
 ]
 
 
@@ -60,6 +63,14 @@ class TasksExecuted:
 
 
 @dataclass(slots=True)
+class TasksWithdrawn:
+    """The answer to `GiveBack`: of the tasks in `tickets` those in `withdrawn` had not begun, and now never will."""
+
+    tickets: dict[str, int]
+    withdrawn: list[str]
+
+
+@dataclass(slots=True)
 class DataFetched:
     """The peer at `address` answered the fetch that runs there; ends it.
 
@@ -82,6 +93,13 @@ class FetchFailed:
 
 
 @dataclass(slots=True)
+class FetchBusy:
+    """The peer at `address` gives data to many others just now and refused the fetch; ends it."""
+
+    address: str
+
+
+@dataclass(slots=True)
 class DataPut:
     """A client scattered these values to this worker."""
 
@@ -95,4 +113,19 @@ class SchedulerLost:
     """The connection with the scheduler is gone: nothing it asked for counts any more."""
 
 
-Event = FromScheduler | TasksExecuted | DataFetched | FetchFailed | DataPut | SchedulerLost
+@dataclass(slots=True)
+class Tick:
+    """The time that the machine asked for has come."""
+
+
+Event = (
+    FromScheduler
+    | TasksExecuted
+    | TasksWithdrawn
+    | DataFetched
+    | FetchFailed
+    | FetchBusy
+    | DataPut
+    | SchedulerLost
+    | Tick
+)

@@ -60,7 +60,7 @@ def _copy_rules(state: WorkerState) -> Iterator[tuple[str, str, bool]]:
         assert peer is not None
         place = peer.queue if copy.state is CopyState.WANTED else peer.fetching
         yield "a copy is queued or under way at its peer", key, place.get(key) is copy
-        yield "somebody waits for a queued copy", key, bool(copy.waiters) or copy.state is CopyState.FETCHING
+        yield "somebody waits for a queued copy", key, copy.is_wanted or copy.state is CopyState.FETCHING
         for ticket, record in copy.waiters.items():
             yield "a waiter is a known task", key, state.tasks.get(record.task.key) is record
             yield (
@@ -69,15 +69,18 @@ def _copy_rules(state: WorkerState) -> Iterator[tuple[str, str, bool]]:
                 ticket == record.task.ticket and key in (record.missing or {}),
             )
         tried = [address for _, address in copy.gone]
-        yield "a holder is asked once", key, _differ([*copy.holders, *tried, copy.peer])
+        yield "a holder is asked once", key, _differ([*copy.holders, *copy.refused, *tried, copy.peer])
         yield "a holder is never ourselves", key, state.address not in (copy.peer, *copy.holders)
 
 
 def _peer_rules(state: WorkerState) -> Iterator[tuple[str, str, bool]]:
     for address, peer in state.peers.items():
-        yield "a peer has something to do", address, bool(peer.queue or peer.fetching)
-        waits = bool(peer.queue and not peer.fetching)
-        yield "a peer waits if it has a queue and no fetch", address, waits == (address in state.waiting_peers)
+        rests = peer.resume_at is not None
+        yield "a peer has something to do, or rests", address, bool(peer.queue or peer.fetching) or rests
+        yield "who rests is listed", address, rests == (address in state.resting_peers)
+        yield "who rests has no fetch under way", address, not (rests and peer.fetching)
+        waits = bool(peer.queue and not peer.fetching and not rests)
+        yield "a peer waits if it has a queue, no fetch and no rest", address, waits == (address in state.waiting_peers)
         both = [*peer.queue.values(), *peer.fetching.values()]
         yield "a peer's size is the sum of its copies", address, peer.nbytes == sum(copy.nbytes for copy in both)
         for copy in peer.queue.values():
@@ -86,6 +89,7 @@ def _peer_rules(state: WorkerState) -> Iterator[tuple[str, str, bool]]:
     yield "fetches are counted", str(busy), busy == state.fetches
     yield "fetches are bounded", str(busy), busy <= FETCHES_MAX
     yield "peers wait only if all fetches are used", str(busy), busy == FETCHES_MAX or not state.waiting_peers
+    yield "who rests is a known peer", str(busy), all(address in state.peers for address in state.resting_peers)
     yield "who waits is a known peer", str(busy), all(address in state.peers for address in state.waiting_peers)
 
 

@@ -1,68 +1,54 @@
 """The machine of a worker: what to fetch, when a task is ready, what to answer. Pure: no I/O, clock, random or thread.
 
-Tasks are handed to the executor in the order in which they become ready; one that waits for data does not hold up those
-behind it. All that one event brings about leaves in one effect of each kind. States: `distributed.worker.records`.
+Tasks are handed to the executor as they become ready, with a rank: those of higher priority before others, of equal
+priority those with dependencies before those without. One that waits for data does not hold up those behind it. All
+that one event brings about leaves in one effect of each kind. States: `distributed.worker.records`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from itertools import repeat
 from typing import Any
 
 from distributed.errors import FunctionLoadError, ProtocolError
 from distributed.messages import (
     CancelTasks,
+    CopyData,
     DataAdded,
     Failure,
     ForgetFunctions,
+    HoldersKnown,
     ReleaseData,
+    ReturnTasks,
     RunTasks,
     ServerClosing,
     TasksDone,
-    TasksFailed,
-    TasksMissingData,
+    TasksReturned,
 )
 from distributed.worker import copies
 from distributed.worker.effects import (
-    DropData,
-    DropFunctions,
     Effect,
-    Execute,
     Keep,
     ReadyTask,
     ToScheduler,
-    Withdraw,
 )
 from distributed.worker.events import (
     DataFetched,
     DataPut,
     Event,
+    FetchBusy,
     FetchFailed,
     FromScheduler,
     SchedulerLost,
     TasksExecuted,
+    TasksWithdrawn,
+    Tick,
 )
-from distributed.worker.records import CopyRecord, TaskRecord, TaskState, WorkerState, move_task
+from distributed.worker.records import TaskRecord, TaskState, WorkerState, move_task
+from distributed.worker.turn import Turn
 
 __all__ = ["WorkerMachine"]
-
-
-@dataclass(slots=True)
-class _Turn:
-    """What one event brings about, collected until its end."""
-
-    functions: list[bytes] = field(default_factory=list)  # to be dropped
-    withdrawn: list[str] = field(default_factory=list)
-    dropped: list[str] = field(default_factory=list)
-    keep: Keep | None = None
-    ready: list[ReadyTask] = field(default_factory=list)
-    lost: dict[str, CopyRecord] = field(default_factory=dict)  # copies without a holder left to ask
-    added: DataAdded | None = None
-    done: TasksDone | None = None
-    failed: list[tuple[TaskRecord, Failure, float]] = field(default_factory=list)
-    unstarted: list[tuple[TaskRecord, list[str], list[list[str]]]] = field(default_factory=list)
 
 
 class WorkerMachine:
@@ -72,14 +58,12 @@ class WorkerMachine:
         address: where this worker listens, canonical; fetches never go there.
         nthreads: threads of its executor, >= 1.
     Attributes:
-        next_wakeup: monotonic seconds when it wants to be called again; always None, nothing here depends on time.
         state: for the invariants and for tests; nobody else holds records.
     """
 
     def __init__(self, address: str, nthreads: int) -> None:
         self.address = address
         self.nthreads = nthreads
-        self.next_wakeup: float | None = None
         self.state = WorkerState(address)
         self._effects: list[Effect] = []
 
@@ -89,9 +73,14 @@ class WorkerMachine:
         Raises:
             ProtocolError: the scheduler sent a message that is not for workers; nothing has changed.
         """
-        turn = _Turn()
+        turn = Turn(now)
         _HANDLERS[type(event)](self, turn, event)
         self._end(turn)
+
+    @property
+    def next_wakeup(self) -> float | None:
+        """Monotonic seconds when it wants a `Tick`; None: never."""
+        return copies.next_wakeup(self.state)
 
     def take_effects(self) -> list[Effect]:
         """What is to be done since the last call, in order."""
@@ -100,26 +89,27 @@ class WorkerMachine:
 
     # ------------------------------------------------------------ from the scheduler
 
-    def _from_scheduler(self, turn: _Turn, event: FromScheduler) -> None:
+    def _from_scheduler(self, turn: Turn, event: FromScheduler) -> None:
         handler = _MESSAGE_HANDLERS.get(type(event.message))
         if handler is None:
             raise ProtocolError(f"a worker does not serve {type(event.message).__name__}")
         handler(self, turn, event.message)
 
-    def _run_tasks(self, turn: _Turn, message: RunTasks) -> None:
+    def _run_tasks(self, turn: Turn, message: RunTasks) -> None:
         state, tasks, ready, digests = self.state, self.state.tasks, turn.ready, message.digests
         state.functions.update(message.functions)
         functions = [state.functions.get(digest) for digest in digests]
-        columns: Iterable[tuple[str, int, Any, bool, int, list[str] | None]] = zip(
+        columns: Iterable[tuple[str, int, Any, bool, int, list[str] | None, int]] = zip(
             message.keys,
             message.attempts,
             message.arguments,
             repeat(True) if message.wanted is None else message.wanted,
             repeat(0) if message.digest_of is None else message.digest_of,
             repeat(None) if message.dependencies is None else message.dependencies,
+            repeat(0) if message.priorities is None else message.priorities,
             strict=False,  # a repeat has no end
         )
-        for key, attempt, arguments, wanted, index, dependencies in columns:
+        for key, attempt, arguments, wanted, index, dependencies, priority in columns:
             old = tasks.get(key)
             if old is not None:
                 if attempt <= old.attempt:  # said twice
@@ -127,7 +117,8 @@ class WorkerMachine:
                 self._forget_task(turn, old)
             state.tickets += 1
             function = functions[index]
-            task = ReadyTask(key, state.tickets, digests[index], function, arguments, wanted, dependencies)
+            rank = -2 * priority - 1 if dependencies else -2 * priority
+            task = ReadyTask(key, state.tickets, digests[index], function, arguments, wanted, dependencies, rank)
             record = TaskRecord(task, attempt)
             if function is None:
                 turn.failed.append((record, self._unknown_function(digests[index]), 0.0))
@@ -141,7 +132,7 @@ class WorkerMachine:
             else:
                 move_task(record, TaskState.WAITING)
 
-    def _want_data(self, turn: _Turn, record: TaskRecord, dependencies: list[str], message: RunTasks) -> None:
+    def _want_data(self, turn: Turn, record: TaskRecord, dependencies: list[str], message: RunTasks) -> None:
         state = self.state
         for key in dependencies:
             if key in state.memory:
@@ -154,7 +145,7 @@ class WorkerMachine:
         error = FunctionLoadError(f"function {digest.hex()}", self.address, "the scheduler named it without sending it")
         return ["distributed.errors.FunctionLoadError", error.text, "", None]
 
-    def _cancel_tasks(self, turn: _Turn, message: CancelTasks) -> None:
+    def _cancel_tasks(self, turn: Turn, message: CancelTasks) -> None:
         for key in message.keys:
             record = self.state.tasks.get(key)
             if record is not None:
@@ -162,19 +153,49 @@ class WorkerMachine:
         # Whoever cancels does not know yet that a task has finished: its result is unwanted just the same.
         self._drop(turn, message.keys)
 
-    def _release_data(self, turn: _Turn, message: ReleaseData) -> None:
+    def _return_tasks(self, turn: Turn, message: ReturnTasks) -> None:
+        """Those that wait are given back now; whether others have begun only the executor can tell."""
+        returned = turn.returned = TasksReturned([], [], [])
+        for key, attempt in zip(message.keys, message.attempts, strict=True):
+            record = self.state.tasks.get(key)
+            if record is None or record.attempt != attempt:
+                returned.kept.append(key)
+            elif record.state is TaskState.READY:
+                turn.give_back[key] = record.task.ticket
+            else:
+                self._forget_task(turn, record)
+                returned.keys.append(key)
+                returned.attempts.append(attempt)
+
+    def _copy_data(self, turn: Turn, message: CopyData) -> None:
+        """What is here already is answered too: the scheduler waits for a word on every key."""
+        memory = self.state.memory
+        here = [key for key in message.keys if key in memory]
+        if here:
+            turn.added = DataAdded(here, [memory[key] for key in here], None)
+        for key, nbytes, holders in zip(message.keys, message.nbytes, message.holders, strict=True):
+            if key in memory or key in turn.lost:  # said twice in one message
+                continue
+            if not copies.order_copy(self.state, key, nbytes, holders):
+                turn.lost[key] = self.state.copies[key]
+
+    def _holders_known(self, turn: Turn, message: HoldersKnown) -> None:
+        for key, holders in zip(message.keys, message.holders, strict=True):
+            copies.add_holders(self.state, key, holders)
+
+    def _release_data(self, turn: Turn, message: ReleaseData) -> None:
         self._drop(turn, message.keys)
 
-    def _forget_functions(self, turn: _Turn, message: ForgetFunctions) -> None:
+    def _forget_functions(self, turn: Turn, message: ForgetFunctions) -> None:
         functions = self.state.functions
         turn.functions += [digest for digest in message.digests if functions.pop(digest, None) is not None]
 
-    def _ignore(self, turn: _Turn, message: ServerClosing) -> None:
+    def _ignore(self, turn: Turn, message: ServerClosing) -> None:
         """The end of the connection will say the same."""
 
     # ------------------------------------------------------------ from this process
 
-    def _tasks_executed(self, turn: _Turn, event: TasksExecuted) -> None:
+    def _tasks_executed(self, turn: Turn, event: TasksExecuted) -> None:
         tasks, memory, waited_for = self.state.tasks, self.state.memory, self.state.copies
         keys: list[str] = []
         attempts: list[int] = []
@@ -212,12 +233,28 @@ class WorkerMachine:
         if keys:
             turn.keep = Keep(keys, values, nbytes)
             turn.done = TasksDone(keys, attempts, nbytes, payloads, durations_s)
+            ordered = [key for key in arrived if waited_for[key].ordered]
+            if ordered:
+                turn.added = DataAdded(ordered, [memory[key] for key in ordered], None)
             self._arrive(turn, arrived)
 
-    def _data_fetched(self, turn: _Turn, event: DataFetched) -> None:
+    def _tasks_withdrawn(self, turn: Turn, event: TasksWithdrawn) -> None:
+        returned = turn.returned = TasksReturned([], [], [])
+        withdrawn = frozenset(event.withdrawn)
+        for key, ticket in event.tickets.items():
+            record = self.state.tasks.get(key)
+            if key not in withdrawn or record is None or record.task.ticket != ticket:
+                returned.kept.append(key)  # it has begun, or was cancelled meanwhile
+                continue
+            move_task(record, TaskState.FORGOTTEN)
+            del self.state.tasks[key]
+            returned.keys.append(key)
+            returned.attempts.append(record.attempt)
+
+    def _data_fetched(self, turn: Turn, event: DataFetched) -> None:
         keys = []
         for copy in copies.finish_fetch(self.state, event.address):
-            if not copy.waiters:
+            if not copy.is_wanted:
                 copies.ignore_copy(self.state, copy)
             elif copy.key in event.values:
                 keys.append(copy.key)
@@ -225,10 +262,17 @@ class WorkerMachine:
                 turn.lost[copy.key] = copy
         self._keep_data(turn, keys, event.values, event.nbytes, None)
 
-    def _fetch_failed(self, turn: _Turn, event: FetchFailed) -> None:
+    def _fetch_failed(self, turn: Turn, event: FetchFailed) -> None:
         self._data_fetched(turn, DataFetched(event.address, {}, {}, event.keys))
 
-    def _data_put(self, turn: _Turn, event: DataPut) -> None:
+    def _fetch_busy(self, turn: Turn, event: FetchBusy) -> None:
+        lost, turn.asked = copies.peer_is_busy(self.state, event.address, turn.now)
+        turn.lost.update((copy.key, copy) for copy in lost)
+
+    def _tick(self, turn: Turn, event: Tick) -> None:
+        copies.end_rests(self.state, turn.now)
+
+    def _data_put(self, turn: Turn, event: DataPut) -> None:
         keys = list(event.values)
         # What is here stays, as the first value of a key counts everywhere; its client is told all the same.
         new = [key for key in keys if key not in self.state.memory]
@@ -236,7 +280,7 @@ class WorkerMachine:
         if keys:
             turn.added = DataAdded(keys, [self.state.memory[key] for key in keys], event.client)
 
-    def _scheduler_lost(self, turn: _Turn, event: SchedulerLost) -> None:
+    def _scheduler_lost(self, turn: Turn, event: SchedulerLost) -> None:
         state = self.state
         for record in list(state.tasks.values()):
             self._forget_task(turn, record)
@@ -249,7 +293,7 @@ class WorkerMachine:
     # ------------------------------------------------------------ parts
 
     def _keep_data(
-        self, turn: _Turn, keys: list[str], values: dict[str, Any], nbytes: dict[str, int], client: str | None
+        self, turn: Turn, keys: list[str], values: dict[str, Any], nbytes: dict[str, int], client: str | None
     ) -> None:
         if not keys:
             return
@@ -259,7 +303,7 @@ class WorkerMachine:
         turn.added = DataAdded(keys, sizes, client)
         self._arrive(turn, keys)
 
-    def _arrive(self, turn: _Turn, keys: list[str]) -> None:
+    def _arrive(self, turn: Turn, keys: list[str]) -> None:
         """These keys are in memory now: tasks that waited only for them become ready, in the order they came."""
         became_ready: list[TaskRecord] = []
         for key in keys:
@@ -271,7 +315,7 @@ class WorkerMachine:
             move_task(record, TaskState.READY)
             turn.ready.append(record.task)
 
-    def _forget_task(self, turn: _Turn, record: TaskRecord) -> None:
+    def _forget_task(self, turn: Turn, record: TaskRecord) -> None:
         if record.state is TaskState.READY:
             turn.withdrawn.append(record.task.key)
         else:
@@ -279,64 +323,46 @@ class WorkerMachine:
         move_task(record, TaskState.FORGOTTEN)
         del self.state.tasks[record.task.key]
 
-    def _drop(self, turn: _Turn, keys: list[str]) -> None:
+    def _drop(self, turn: Turn, keys: list[str]) -> None:
         """Tasks in the executor that need one of them will say that it is missing: no right scheduler does that."""
         memory = self.state.memory
+        turn.uncopied += [(key, []) for key in keys if copies.cancel_order(self.state, key)]
         turn.dropped += [key for key in keys if memory.pop(key, None) is not None]
 
-    def _end(self, turn: _Turn) -> None:
+    def _end(self, turn: Turn) -> None:
         if turn.lost:
+            turn.uncopied += [(copy.key, copy.gone) for copy in turn.lost.values() if copy.ordered]
             for record, missing, gone in copies.take_waiters(self.state, turn.lost.values()):
                 move_task(record, TaskState.FORGOTTEN)
                 del self.state.tasks[record.task.key]
                 turn.unstarted.append((record, missing, gone))
         effects = self._effects
-        if turn.functions:
-            effects.append(DropFunctions(turn.functions))
-        if turn.withdrawn:  # before Execute, which may hold a newer attempt of the same key
-            effects.append(Withdraw(turn.withdrawn))
-        if turn.dropped:
-            effects.append(DropData(turn.dropped))
-        if turn.keep is not None:  # before Execute, which may hold tasks that need the data
-            effects.append(turn.keep)
-        if turn.ready:
-            effects.append(Execute(turn.ready))
+        effects += turn.effects()
         if self.state.waiting_peers:
             effects += copies.start_fetches(self.state)
-        effects += map(ToScheduler, _answers(turn))
+        effects += map(ToScheduler, turn.messages())
 
 
-def _answers(turn: _Turn) -> Iterable[DataAdded | TasksDone | TasksFailed | TasksMissingData]:
-    if turn.added is not None:
-        yield turn.added
-    if turn.done is not None:
-        yield turn.done
-    if turn.failed:
-        records, failures, durations_s = zip(*turn.failed, strict=True)
-        yield TasksFailed(*_names(records), list(failures), list(durations_s))
-    if turn.unstarted:
-        records, missing, gone = zip(*turn.unstarted, strict=True)
-        yield TasksMissingData(*_names(records), list(missing), list(gone))
-
-
-def _names(records: Iterable[TaskRecord]) -> tuple[list[str], list[int]]:
-    return [record.task.key for record in records], [record.attempt for record in records]
-
-
-_Handler = Callable[[WorkerMachine, _Turn, Any], None]
+_Handler = Callable[[WorkerMachine, Turn, Any], None]
 
 _HANDLERS: dict[type[Any], _Handler] = {
     FromScheduler: WorkerMachine._from_scheduler,
     TasksExecuted: WorkerMachine._tasks_executed,
+    TasksWithdrawn: WorkerMachine._tasks_withdrawn,
     DataFetched: WorkerMachine._data_fetched,
     FetchFailed: WorkerMachine._fetch_failed,
+    FetchBusy: WorkerMachine._fetch_busy,
     DataPut: WorkerMachine._data_put,
     SchedulerLost: WorkerMachine._scheduler_lost,
+    Tick: WorkerMachine._tick,
 }
 
 _MESSAGE_HANDLERS: dict[type[Any], _Handler] = {
     RunTasks: WorkerMachine._run_tasks,
     CancelTasks: WorkerMachine._cancel_tasks,
+    ReturnTasks: WorkerMachine._return_tasks,
+    CopyData: WorkerMachine._copy_data,
+    HoldersKnown: WorkerMachine._holders_known,
     ReleaseData: WorkerMachine._release_data,
     ForgetFunctions: WorkerMachine._forget_functions,
     ServerClosing: WorkerMachine._ignore,

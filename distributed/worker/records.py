@@ -6,8 +6,8 @@ Both tables of states are literal; a pair that is not in them is a bug of ours (
             └───────────────────▲  │                   READY: handed to the executor, which may be running it
                        WAITING, READY ──▶ FORGOTTEN    MEMORY, FORGOTTEN: its record is no longer in the table
 
-    copy:  NEW ──▶ WANTED ⇄ FETCHING ──▶ HELD          WANTED: in the queue of one peer, its holder of choice
-                     └───────┴───────▶ FORGOTTEN       HELD: arrived, by this fetch or another way
+    copy:  NEW ──▶ WANTED ⇄ FETCHING ──▶ HELD          WANTED: in the queue of one peer, its holder of choice; it may
+                     └───────┴───────▶ FORGOTTEN       change queues. HELD: arrived, by this fetch or another way
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ __all__ = [
     "move_task",
     "queue_copy",
     "remove_waiter",
+    "rest_peer",
     "unqueue_copy",
+    "update_peer",
 ]
 
 
@@ -67,7 +69,7 @@ TASK_TRANSITIONS: dict[TaskState, tuple[TaskState, ...]] = {
 
 COPY_TRANSITIONS: dict[CopyState, tuple[CopyState, ...]] = {
     CopyState.NEW: (CopyState.WANTED, CopyState.FORGOTTEN),
-    CopyState.WANTED: (CopyState.FETCHING, CopyState.HELD, CopyState.FORGOTTEN),
+    CopyState.WANTED: (CopyState.WANTED, CopyState.FETCHING, CopyState.HELD, CopyState.FORGOTTEN),
     CopyState.FETCHING: (CopyState.WANTED, CopyState.HELD, CopyState.FORGOTTEN),
     CopyState.HELD: (),
     CopyState.FORGOTTEN: (),
@@ -92,40 +94,53 @@ class TaskRecord:
 
 @dataclass(slots=True, eq=False)
 class CopyRecord:
-    """A result of another worker that tasks here wait for.
+    """A result of another worker that tasks here wait for, or that the scheduler ordered.
 
     Attributes:
         nbytes: how big it is, as the scheduler told; 0 if it did not.
-        holders: addresses that were named and not tried yet, in the order named; in WANTED and FETCHING without `peer`.
+        holders: addresses that may be asked next, in the order named; in WANTED and FETCHING without `peer`.
         gone: ``[key, address]`` pairs of the holders that did not give it.
+        refused: holders that were too busy so often that they are not asked again.
         peer: in WANTED and FETCHING the address it is queued at or asked from; else None.
-        waiters: ``{ticket: task}``; empty only in FETCHING (nobody waits any more, the answer will be ignored),
-            HELD and FORGOTTEN.
+        ordered: whether the scheduler waits for it.
+        waiters: ``{ticket: task}``; empty only if it is ordered, in FETCHING (nobody waits any more, the answer will
+            be ignored), HELD and FORGOTTEN.
     """
 
     key: str
     nbytes: int
     holders: list[str]
     gone: list[list[str]] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+    ordered: bool = False
     state: CopyState = CopyState.NEW
     peer: str | None = None
     waiters: dict[int, TaskRecord] = field(default_factory=dict)
 
+    @property
+    def is_wanted(self) -> bool:
+        """Whether anybody waits for it."""
+        return self.ordered or bool(self.waiters)
+
 
 @dataclass(slots=True, eq=False)
 class PeerRecord:
-    """A worker we want copies from; exists while it has something queued or under way.
+    """A worker we want copies from; exists while it has something queued or under way, or rests.
 
     Attributes:
         queue: ``{key: copy}`` in state WANTED, in the order to be asked.
         fetching: ``{key: copy}`` asked for and not yet answered. A copy in it may be HELD or FORGOTTEN meanwhile.
         nbytes: sum of the sizes in both.
+        refusals: how often in a row it was too busy.
+        resume_at: monotonic seconds; until then it rests, that is, nothing is asked of it. None: it does not rest.
     """
 
     address: str
     queue: dict[str, CopyRecord] = field(default_factory=dict)
     fetching: dict[str, CopyRecord] = field(default_factory=dict)
     nbytes: int = 0
+    refusals: int = 0
+    resume_at: float | None = None
 
 
 @dataclass(slots=True)
@@ -139,7 +154,8 @@ class WorkerState:
         memory: ``{key: nbytes}`` of all that is in the store.
         copies: ``{key: record}`` in WANTED or FETCHING.
         peers: ``{address: record}``.
-        waiting_peers: addresses with a queue and no fetch under way, the longest waiting first (values are None).
+        waiting_peers: addresses with a queue, no fetch under way and no rest, the longest waiting first (values None).
+        resting_peers: addresses of those that rest (values are None).
         fetches: number of peers with a fetch under way.
         tickets: how many tickets were given out.
     """
@@ -151,6 +167,7 @@ class WorkerState:
     copies: dict[str, CopyRecord] = field(default_factory=dict)
     peers: dict[str, PeerRecord] = field(default_factory=dict)
     waiting_peers: dict[str, None] = field(default_factory=dict)
+    resting_peers: dict[str, None] = field(default_factory=dict)
     fetches: int = 0
     tickets: int = 0
 
@@ -204,8 +221,7 @@ def queue_copy(state: WorkerState, copy: CopyRecord, address: str) -> None:
         peer = state.peers[address] = PeerRecord(address)
     peer.queue[copy.key] = copy
     peer.nbytes += copy.nbytes
-    if not peer.fetching:
-        state.waiting_peers[address] = None
+    update_peer(state, peer)
 
 
 def unqueue_copy(state: WorkerState, copy: CopyRecord) -> None:
@@ -215,7 +231,24 @@ def unqueue_copy(state: WorkerState, copy: CopyRecord) -> None:
     copy.peer = None
     del peer.queue[copy.key]
     peer.nbytes -= copy.nbytes
-    if not peer.queue:
-        state.waiting_peers.pop(peer.address, None)
-        if not peer.fetching:
-            del state.peers[peer.address]
+    update_peer(state, peer)
+
+
+def rest_peer(state: WorkerState, peer: PeerRecord, until: float | None) -> None:
+    """Ask nothing of `peer` until that time; None: from now on again."""
+    peer.resume_at = until
+    if until is None:
+        state.resting_peers.pop(peer.address, None)
+    else:
+        state.resting_peers[peer.address] = None
+    update_peer(state, peer)
+
+
+def update_peer(state: WorkerState, peer: PeerRecord) -> None:
+    """Its queue, fetch or rest has changed: it waits for its turn, or not, or is forgotten."""
+    if peer.queue and not peer.fetching and peer.resume_at is None:
+        state.waiting_peers[peer.address] = None
+        return
+    state.waiting_peers.pop(peer.address, None)
+    if not peer.queue and not peer.fetching and peer.resume_at is None:
+        del state.peers[peer.address]

@@ -43,6 +43,7 @@ from distributed.worker.effects import (
     DropFunctions,
     Execute,
     Fetch,
+    GiveBack,
     Keep,
     ToScheduler,
     Withdraw,
@@ -54,6 +55,7 @@ from distributed.worker.events import (
     FromScheduler,
     SchedulerLost,
     TasksExecuted,
+    TasksWithdrawn,
 )
 from distributed.worker.execute import POLL_S, Executor
 from distributed.worker.machine import WorkerMachine
@@ -156,6 +158,7 @@ class Worker(Server):
         self.driver = Driver(self.machine, {
             Execute: lambda effect: self.executor.submit(effect.tasks),
             Withdraw: lambda effect: self.executor.withdraw(effect.keys),
+            GiveBack: self._give_back,
             Keep: lambda effect: self.store.put_columns(effect.keys, effect.values, effect.nbytes),
             DropData: lambda effect: self.store.drop(effect.keys),
             DropFunctions: lambda effect: self.executor.forget_functions(effect.digests),
@@ -347,6 +350,9 @@ class Worker(Server):
         if outcomes:
             self.driver.handle(TasksExecuted(self._direct.take(outcomes)))
             self._looking = asyncio.get_running_loop().call_later(POLL_S, self._look)
+
+    def _give_back(self, effect: GiveBack) -> None:
+        self.driver.handle(TasksWithdrawn(effect.tickets, self.executor.withdraw(list(effect.tickets))))
 
     async def _fetch(self, address: str, keys: list[str]) -> None:
         try:

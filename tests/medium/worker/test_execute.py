@@ -42,7 +42,16 @@ class Bench:
     def task(self, key: str, function: Any, *args: Any, wanted: bool = True, **fields: Any) -> ReadyTask:
         blob = fields.get("blob") or dumps_function(function)
         arguments = fields.get("arguments") or dumps_payload((args, fields.get("kwargs", {})))
-        return ReadyTask(key, next(self.tickets), blob, blob, arguments, wanted, fields.get("dependencies"))
+        return ReadyTask(
+            key,
+            next(self.tickets),
+            blob,
+            blob,
+            arguments,
+            wanted,
+            fields.get("dependencies"),
+            fields.get("rank", 0),
+        )
 
     def submit(self, *tasks: ReadyTask) -> None:
         self.executor.submit(list(tasks))
@@ -357,6 +366,34 @@ def test_tasks_that_survive_a_withdrawal_all_run(two_threads: Bench) -> None:
         withdrawn = two_threads.executor.withdraw([task.key for task in tasks[::2]])
         count += len(tasks) - len(withdrawn)
     assert len(two_threads.wait(count)) == count
+
+
+def test_lower_ranks_run_first_and_equal_ones_in_the_order_they_came(bench: Bench) -> None:
+    gate = Gate("first")
+    bench.submit(bench.task("first", pass_gate, "first"))
+    gate.wait_entered()
+    ranks = [0, 5, -1, 0, -7, 5, -1]
+    for number, rank in enumerate(ranks):
+        bench.submit(bench.task(f"{rank}/{number}", add, 1, rank=rank))
+    bench.submit(*[bench.task(f"{rank}/{number}", add, 1, rank=rank) for number, rank in enumerate([3, -7], 7)])
+    assert bench.executor.queue_length() == 9
+    gate.open()
+    keys = [outcome.key for outcome in bench.wait(10)]
+    assert keys == ["first", "-7/4", "-7/8", "-1/2", "-1/6", "0/0", "0/3", "3/7", "5/1", "5/5"]
+
+
+def test_a_task_that_is_withdrawn_while_threads_take_tasks_is_either_returned_or_run(two_threads: Bench) -> None:
+    ran, withdrawn, submitted = [], [], []
+    for turn in range(300):
+        tasks = [two_threads.task(f"{turn}-{number}", add, number, rank=number % 3) for number in range(30)]
+        two_threads.submit(*tasks)
+        submitted += [task.key for task in tasks]
+        withdrawn += two_threads.executor.withdraw([task.key for task in tasks[turn % 5 :]])
+        if turn % 10 == 9:
+            ran += [outcome.key for outcome in two_threads.wait(len(submitted) - len(withdrawn) - len(ran))]
+    assert sorted(ran + withdrawn) == sorted(submitted)
+    assert ran
+    assert withdrawn
 
 
 def test_functions_that_were_forgotten_are_loaded_again(bench: Bench) -> None:

@@ -11,7 +11,7 @@ from distributed.messages import SCHEDULER, WORKER, Message, RunTasks
 from distributed.wire import from_wire
 from distributed.worker import invariants
 from distributed.worker.effects import Effect, Execute, ToScheduler
-from distributed.worker.events import Event, FromScheduler, Outcome, TasksExecuted
+from distributed.worker.events import Event, FromScheduler, Outcome, TasksExecuted, Tick
 from distributed.worker.machine import WorkerMachine
 
 
@@ -20,21 +20,30 @@ class Harness:
 
     def __init__(self) -> None:
         self.machine = WorkerMachine("tcp://me:1", nthreads=2)
+        self.now = 0.0
         self.effects: list[Effect] = []
         self.tickets: dict[str, int] = {}  # of the newest run of each key that was handed to the executor
 
     def handle(self, event: Event) -> None:
         if isinstance(event, FromScheduler):
             event = FromScheduler(from_wire(event.message.to_wire(), SCHEDULER))
-        self.machine.handle(event, 0.0)
+        self.machine.handle(event, self.now)
         invariants.check(self.machine)
-        assert self.machine.next_wakeup is None
+        assert self.machine.next_wakeup is None or self.machine.next_wakeup >= self.now
         for effect in self.machine.take_effects():
             if isinstance(effect, ToScheduler):
                 effect = ToScheduler(from_wire(effect.message.to_wire(), WORKER))
             if isinstance(effect, Execute):
                 self.tickets.update((task.key, task.ticket) for task in effect.tasks)
             self.effects.append(effect)
+
+    def sleep(self) -> float:
+        """The clock jumps to when the machine asked to be woken; seconds since before."""
+        assert self.machine.next_wakeup is not None
+        slept = self.machine.next_wakeup - self.now
+        self.now = self.machine.next_wakeup
+        self.handle(Tick())
+        return slept
 
     def receive(self, message: Message) -> None:
         """The scheduler sends `message`."""
@@ -55,6 +64,7 @@ class Harness:
                 dependencies=columns.get("dependencies", [list(who_has)] * len(keys) if who_has else None),
                 who_has=who_has,
                 nbytes=columns.get("nbytes", {}),
+                priorities=columns.get("priorities"),
             )
         )
 

@@ -111,8 +111,8 @@ BREAKS: dict[Callable[[WorkerState], None], str] = {
     break_holders: "a holder is asked once: x",
     break_own_holder: "a holder is never ourselves: x",
     break_peer_size: f"a peer's size is the sum of its copies: {P}",
-    break_idle_peer: f"a peer has something to do: {Q}",
-    break_waiting_peer: f"a peer waits if it has a queue and no fetch: {P}",
+    break_idle_peer: f"a peer has something to do, or rests: {Q}",
+    break_waiting_peer: f"a peer waits if it has a queue, no fetch and no rest: {P}",
     break_count: "fetches are counted: 1",
     break_tickets: "tickets grow in the order of tasks",
 }

@@ -9,27 +9,46 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from distributed.messages import (
+    AskHolders,
     CancelTasks,
+    CopiesFailed,
+    CopyData,
     DataAdded,
     ForgetFunctions,
+    HoldersKnown,
     Message,
     ReleaseData,
+    ReturnTasks,
     RunTasks,
     TasksDone,
     TasksFailed,
     TasksMissingData,
+    TasksReturned,
 )
 from distributed.worker import invariants
-from distributed.worker.effects import DropData, DropFunctions, Execute, Fetch, Keep, ReadyTask, ToScheduler, Withdraw
+from distributed.worker.effects import (
+    DropData,
+    DropFunctions,
+    Execute,
+    Fetch,
+    GiveBack,
+    Keep,
+    ReadyTask,
+    ToScheduler,
+    Withdraw,
+)
 from distributed.worker.events import (
     DataFetched,
     DataPut,
     Event,
+    FetchBusy,
     FetchFailed,
     FromScheduler,
     Outcome,
     SchedulerLost,
     TasksExecuted,
+    TasksWithdrawn,
+    Tick,
 )
 from distributed.worker.machine import WorkerMachine
 
@@ -53,11 +72,15 @@ class Cluster(RuleBasedStateMachine):
         self.executor: list[ReadyTask] = []
         self.fetches: dict[str, list[str]] = {}
         self.store: dict[str, int] = {}
+        self.ordered: set[str] = set()  # copies that the scheduler waits for
+        self.now = 0.0
+        self.asked_back: list[str] = []  # keys that the scheduler asked back and has no answer for
+        self.given_back: list[TasksWithdrawn] = []  # what the executor said and the machine has not heard
 
     # ------------------------------------------------------------ effects
 
     def handle(self, event: Event) -> None:
-        self.machine.handle(event, 0.0)
+        self.machine.handle(event, self.now)
         invariants.check(self.machine)
         for effect in self.machine.take_effects():
             match effect:
@@ -78,6 +101,14 @@ class Cluster(RuleBasedStateMachine):
                 case Withdraw(names):
                     # Those with an even ticket have begun and run on.
                     self.executor = [task for task in self.executor if task.key not in names or task.ticket % 2 == 0]
+                case GiveBack(tickets):
+                    withdrawn = [
+                        task.key
+                        for task in self.executor
+                        if tickets.get(task.key) == task.ticket and task.ticket % 2 == 1
+                    ]
+                    self.executor = [task for task in self.executor if task.key not in withdrawn]
+                    self.given_back.append(TasksWithdrawn(tickets, withdrawn))
                 case DropFunctions():
                     pass
 
@@ -86,9 +117,19 @@ class Cluster(RuleBasedStateMachine):
             case TasksDone() | TasksFailed() | TasksMissingData():
                 for key, attempt in zip(message.keys, message.attempts, strict=True):
                     assert self.expected.pop(key) == attempt
+            case TasksReturned():
+                for key, attempt in zip(message.keys, message.attempts, strict=True):
+                    assert self.expected.pop(key) == attempt
+                for key in message.keys + message.kept:
+                    self.asked_back.remove(key)
+            case CopiesFailed():
+                self.ordered.difference_update(message.keys)
+            case AskHolders():
+                assert all(key in self.machine.state.copies for key in message.keys)
             case _:
                 assert isinstance(message, DataAdded)
                 assert all(key in self.store for key in message.keys)
+                self.ordered.difference_update(message.keys)
 
     # ------------------------------------------------------------ what may happen
 
@@ -128,6 +169,16 @@ class Cluster(RuleBasedStateMachine):
             self.expected.pop(name, None)
         self.handle(FromScheduler(CancelTasks(names)))
 
+    @rule(names=some_keys, is_late=st.booleans())
+    def ask_back(self, names: list[str], is_late: bool) -> None:
+        self.asked_back += names
+        self.handle(FromScheduler(ReturnTasks(names, [self.expected.get(name, 0) - is_late for name in names])))
+
+    @precondition(lambda self: self.given_back)
+    @rule()
+    def hear_of_withdrawn(self) -> None:
+        self.handle(self.given_back.pop(0))
+
     @rule(names=some_keys)
     def release(self, names: list[str]) -> None:
         self.handle(FromScheduler(ReleaseData(names)))
@@ -149,19 +200,40 @@ class Cluster(RuleBasedStateMachine):
         self.handle(TasksExecuted([outcome(task, how) for task in tasks]))
 
     @precondition(lambda self: self.fetches)
-    @rule(data=st.data(), fails=st.booleans())
-    def answer_fetch(self, data: Any, fails: bool) -> None:
+    @rule(data=st.data(), how=st.sampled_from(["given", "failed", "busy"]))
+    def answer_fetch(self, data: Any, how: str) -> None:
         address = data.draw(st.sampled_from(sorted(self.fetches)))
         names = self.fetches.pop(address)
-        if fails:
+        if how == "busy":
+            self.handle(FetchBusy(address))
+            return
+        if how == "failed":
             self.handle(FetchFailed(address, names, "refused"))
             return
         given = data.draw(st.lists(st.sampled_from(names), unique=True))
         self.handle(DataFetched(address, dict.fromkeys(given, "copy"), dict.fromkeys(given, 5)))
 
+    @rule(names=st.lists(keys, max_size=3), data=st.data())
+    def copy_data(self, names: list[str], data: Any) -> None:
+        self.ordered.update(names)
+        sizes = [data.draw(st.sampled_from([0, 2**21])) for _ in names]
+        self.handle(FromScheduler(CopyData(names, sizes, [data.draw(some_holders) for _ in names])))
+
+    @rule(names=some_keys, data=st.data())
+    def know_holders(self, names: list[str], data: Any) -> None:
+        self.handle(FromScheduler(HoldersKnown(names, [data.draw(some_holders) for _ in names])))
+
+    @precondition(lambda self: self.machine.next_wakeup is not None)
+    @rule()
+    def wake_up(self) -> None:
+        assert self.machine.next_wakeup > self.now
+        self.now = self.machine.next_wakeup
+        self.handle(Tick())
+
     @rule()
     def lose_scheduler(self) -> None:
         self.expected.clear()
+        self.ordered.clear()
         self.handle(SchedulerLost())
         assert not self.store
 
@@ -179,13 +251,19 @@ class Cluster(RuleBasedStateMachine):
         assert {key: record.attempt for key, record in self.machine.state.tasks.items()} == self.expected
 
     def teardown(self) -> None:
-        while self.fetches or self.executor:
+        while self.fetches or self.executor or self.given_back or self.machine.next_wakeup is not None:
+            if self.machine.next_wakeup is not None:
+                self.wake_up()
+            while self.given_back:
+                self.handle(self.given_back.pop(0))
             while self.fetches:
                 address, names = self.fetches.popitem()
                 self.handle(DataFetched(address, {}, {}, names))
             tasks, self.executor = self.executor, []
             self.handle(TasksExecuted([outcome(task, "done") for task in tasks]))
         assert not self.expected, "tasks that were never answered"
+        assert not self.ordered, "copies ordered and never answered"
+        assert not self.asked_back, "keys asked back and never answered"
         assert not self.machine.state.copies
         assert not self.machine.state.peers
 

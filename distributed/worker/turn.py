@@ -1,0 +1,87 @@
+"""What one event brings about in a worker's machine, collected until its end: one effect, one message of each kind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from distributed.messages import (
+    AskHolders,
+    CopiesFailed,
+    DataAdded,
+    Failure,
+    Message,
+    TasksDone,
+    TasksFailed,
+    TasksMissingData,
+    TasksReturned,
+)
+from distributed.worker.effects import DropData, DropFunctions, Effect, Execute, GiveBack, Keep, ReadyTask, Withdraw
+from distributed.worker.records import CopyRecord, TaskRecord
+
+__all__ = ["Turn"]
+
+
+@dataclass(slots=True)
+class Turn:
+    """See the module.
+
+    Attributes:
+        now: monotonic seconds, when the event came.
+        lost: copies without a holder left to ask; the machine gives them up before the turn ends.
+        uncopied: ``[key, gone pairs]`` of copies that the scheduler ordered and does not get.
+    """
+
+    now: float
+    functions: list[bytes] = field(default_factory=list)  # to be dropped
+    withdrawn: list[str] = field(default_factory=list)
+    give_back: dict[str, int] = field(default_factory=dict)
+    dropped: list[str] = field(default_factory=list)
+    keep: Keep | None = None
+    ready: list[ReadyTask] = field(default_factory=list)
+    lost: dict[str, CopyRecord] = field(default_factory=dict)
+    uncopied: list[tuple[str, list[list[str]]]] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)  # keys whose holders are all busy
+    added: DataAdded | None = None
+    done: TasksDone | None = None
+    failed: list[tuple[TaskRecord, Failure, float]] = field(default_factory=list)
+    unstarted: list[tuple[TaskRecord, list[str], list[list[str]]]] = field(default_factory=list)
+    returned: TasksReturned | None = None
+
+    def effects(self) -> Iterator[Effect]:
+        """What to do here, in order."""
+        if self.functions:
+            yield DropFunctions(self.functions)
+        if self.withdrawn:  # before Execute, which may hold a newer attempt of the same key
+            yield Withdraw(self.withdrawn)
+        if self.give_back:
+            yield GiveBack(self.give_back)
+        if self.dropped:
+            yield DropData(self.dropped)
+        if self.keep is not None:  # before Execute, which may hold tasks that need the data
+            yield self.keep
+        if self.ready:
+            yield Execute(self.ready)
+
+    def messages(self) -> Iterator[Message]:
+        """What to tell the scheduler, in order."""
+        if self.done is not None:
+            yield self.done
+        if self.added is not None:
+            yield self.added
+        if self.failed:
+            records, failures, durations_s = zip(*self.failed, strict=True)
+            yield TasksFailed(*_names(records), list(failures), list(durations_s))
+        if self.unstarted:
+            records, missing, gone = zip(*self.unstarted, strict=True)
+            yield TasksMissingData(*_names(records), list(missing), list(gone))
+        if self.uncopied:
+            yield CopiesFailed([key for key, _ in self.uncopied], [gone for _, gone in self.uncopied])
+        if self.asked:
+            yield AskHolders(self.asked)
+        if self.returned is not None and (self.returned.keys or self.returned.kept):
+            yield self.returned
+
+
+def _names(records: Iterable[TaskRecord]) -> tuple[list[str], list[int]]:
+    return [record.task.key for record in records], [record.attempt for record in records]
