@@ -75,7 +75,7 @@ def main(
         ]
         listen = {"port": port, "address": host, "insecure": insecure}
         if not nanny:
-            return run_loop(_serve_worker(scheduler, workers[0], listen))
+            return run_loop(_serve_worker(scheduler, {**workers[0], "local_directory": local_directory}, listen))
         zygote = Zygote({"worker": run_worker_child})
         try:
             return run_loop(_serve_nannies(scheduler, workers, listen, local_directory, log_level, zygote))

@@ -61,7 +61,7 @@ class ThreadedCluster:
         self._scheduler = Scheduler()
         self._scheduler.listen(**listen)
         for options in workers:
-            self._workers.append(await Worker(self._scheduler.address, **options).start())
+            self._workers.append(await Worker(self._scheduler.address, owns_process=False, **options).start())
 
     async def _close(self) -> None:
         for worker in self._workers:
