@@ -156,8 +156,8 @@ class Worker(Server):
             Running(self._running_path, self.nthreads), self.memory.limits, self.memory.after_big,
         )  # fmt: skip
         self.memory.start(
-            self.executor.gate.set_paused, lambda paused: self._send(WorkerPaused(paused)), self.machine.incoming_nbytes,
-            self._fail,
+            self.executor.gate.set_paused, lambda paused: self._send(WorkerPaused(paused)),
+            self.machine.incoming_nbytes, self._fail,
         )  # fmt: skip
         self._direct = DirectOps(self.store, self.executor, self._ask_peer)
         self.add_handlers({
