@@ -32,6 +32,7 @@ __all__ = [
     "RemoteError",
     "SchedulerFileError",
     "StreamingOpError",
+    "UncopiedDataError",
     "UnencodableError",
     "UnknownOpError",
     "UnpicklableError",
@@ -278,6 +279,24 @@ class MemoryLimitExceeded(DistributedError):
         super().__init__(
             f"{key} took {used_nbytes / 1e6:,.0f} MB of memory, more than its limit of {limit_nbytes / 1e6:,.0f} MB; "
             "raise memory_limit=, or let it work on smaller parts"
+        )
+
+
+class UncopiedDataError(DistributedError):
+    """Some data could not be copied: it is gone, or workers do not reach each other; what could be copied was.
+
+    Attributes:
+        verb: what was asked for, such as "replicate".
+        reasons: why, by key.
+    """
+
+    def __init__(self, verb: str, reasons: dict[str, str]) -> None:
+        self.verb = verb
+        self.reasons = reasons
+        shown = "; ".join(f"{key}: {reason}" for key, reason in list(reasons.items())[:3])
+        more = f"; and {len(reasons) - 3} more" if len(reasons) > 3 else ""
+        super().__init__(
+            f"{verb}: {len(reasons)} keys could not be copied: {shown}{more}; wait for them, and try again"
         )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Container, Iterable, Sequence
 
 from distributed.errors import UnreachableDataError
 from distributed.messages import DataAdded, DataRemoved, Heartbeat, TasksDone, TasksFailed, TasksMissingData
+from distributed.scheduler.copying import arrived
 from distributed.scheduler.lifecycle import fail, failure_of, lose_replicas, run_again, settle_done
 from distributed.scheduler.placement import touch
 from distributed.scheduler.records import (
@@ -60,13 +61,15 @@ def tasks_done(state: SchedulerState, worker: WorkerRecord, message: TasksDone) 
             related.append(task)
         finished.append(task)
     worker.occupancy_s = occupancy_s if processing else 0.0  # exactly: small differences must not add up
+    worker.reported_s = state.now
+    worker.is_relieved = False
     touch(state, worker)
     if stale:
         _reject(state, worker, stale.values())
         message = _without(message, stale)
     if finished:
         booked(state, finished, _PROCESSING, _MEMORY, worker.address)
-        _observe(finished, message.durations_s)
+        _observe(state, finished, message)
         _tell_done(state, finished, message)
         settle_done(state, related, worker.address)
 
@@ -98,17 +101,18 @@ def _tell_done(state: SchedulerState, tasks: list[TaskRecord], message: TasksDon
             state.outbox.tell_done(client, key, result, nbytes)
 
 
-def _observe(tasks: list[TaskRecord], durations_s: list[float]) -> None:
-    """Tell the functions of `tasks` how long they took."""
+def _observe(state: SchedulerState, tasks: list[TaskRecord], message: TasksDone) -> None:
+    """Tell the functions of `tasks` how long they took and how big their results are."""
+    long_s = state.settings.queue_target_s
     functions = [task.function for task in tasks]
     first = functions[0]
     assert first is not None  # what has no recipe is never sent
     if functions.count(first) == len(tasks):
-        first.observe(sum(durations_s), len(tasks))
+        first.observe(sum(message.durations_s), len(tasks), sum(message.nbytes), long_s)
         return
-    for function, duration_s in zip(functions, durations_s, strict=True):
+    for function, duration_s, nbytes in zip(functions, message.durations_s, message.nbytes, strict=True):
         assert function is not None
-        function.observe(duration_s, 1)
+        function.observe(duration_s, 1, nbytes, long_s)
 
 
 def _reject(state: SchedulerState, worker: WorkerRecord, keys: Iterable[str]) -> None:
@@ -131,6 +135,8 @@ def _take_back(
         if task is not None and task.attempt == attempt:
             end_processing(task)
             taken[index] = task
+    worker.reported_s = state.now
+    worker.is_relieved = False
     touch(state, worker)
     return taken
 
@@ -187,6 +193,7 @@ def data_added(state: SchedulerState, worker: WorkerRecord, message: DataAdded) 
             task = state.tasks.get(key)
             if task is not None and task.state is _MEMORY:
                 add_replica(task, worker)
+                arrived(state, task, worker)
             else:
                 _reject(state, worker, (key,))
         return
@@ -221,6 +228,7 @@ def _scattered(
     if task.state is _MEMORY:
         if is_copy:
             add_replica(task, worker)
+            arrived(state, task, worker)
         elif worker.holds.get(task.key) is not task:
             _reject(state, worker, (task.key,))
         for listener in told:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from distributed.errors import DistributedError
 from distributed.messages import Message
 
-__all__ = ["AcceptWorker", "DropWorker", "Effect", "RefuseWorker", "ToClient", "ToWorker"]
+__all__ = ["AcceptWorker", "DropWorker", "Effect", "OrderDone", "RefuseWorker", "ToClient", "ToWorker"]
 
 
 @dataclass(slots=True)
@@ -52,4 +53,13 @@ class DropWorker:
     incarnation: str
 
 
-Effect = ToClient | ToWorker | AcceptWorker | RefuseWorker | DropWorker
+@dataclass(slots=True)
+class OrderDone:
+    """A `Replicate`, `Rebalance` or `Retire` has ended: with ``result``, plain data, and with ``error`` if one came."""
+
+    order: str
+    result: dict[str, Any]
+    error: DistributedError | None
+
+
+Effect = ToClient | ToWorker | AcceptWorker | RefuseWorker | DropWorker | OrderDone

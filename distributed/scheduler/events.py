@@ -17,7 +17,11 @@ __all__ = [
     "Event",
     "FromClient",
     "FromWorker",
+    "Rebalance",
+    "Replicate",
+    "Retire",
     "Tick",
+    "WorkerAlive",
     "WorkerDied",
     "WorkerJoined",
     "WorkerLeft",
@@ -98,8 +102,57 @@ class WorkerDied:
 
 
 @dataclass(slots=True)
+class WorkerAlive:
+    """A nanny vouches for its worker, which may be too busy to speak for itself: as good as a message from it."""
+
+    address: str
+    incarnation: str
+
+
+@dataclass(slots=True)
+class Replicate:
+    """Copy `keys` until `copies` of `workers` (addresses or names) hold each; None: all. Ends in `OrderDone`."""
+
+    order: str
+    keys: tuple[str, ...]
+    copies: int | None = None
+    workers: tuple[str, ...] | None = None
+
+
+@dataclass(slots=True)
+class Rebalance:
+    """Even out the bytes that `workers` hold by moving some of `keys` (None: any data). Ends in `OrderDone`."""
+
+    order: str
+    keys: tuple[str, ...] | None = None
+    workers: tuple[str, ...] | None = None
+
+
+@dataclass(slots=True)
+class Retire:
+    """Let these workers (addresses or names) go once nothing is lost with them. Ends in `OrderDone`."""
+
+    order: str
+    workers: tuple[str, ...]
+    reason: str
+
+
+@dataclass(slots=True)
 class Tick:
     """The time ``next_wakeup`` has come."""
 
 
-Event = ClientJoined | ClientLeft | FromClient | WorkerJoined | WorkerLeft | FromWorker | WorkerDied | Tick
+Event = (
+    ClientJoined
+    | ClientLeft
+    | FromClient
+    | WorkerJoined
+    | WorkerLeft
+    | FromWorker
+    | WorkerDied
+    | WorkerAlive
+    | Replicate
+    | Rebalance
+    | Retire
+    | Tick
+)

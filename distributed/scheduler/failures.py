@@ -10,14 +10,17 @@ from __future__ import annotations
 from typing import Any
 
 from distributed.errors import BadRequestError, KilledWorker, NameTakenError
+from distributed.scheduler.copying import drop_taker
 from distributed.scheduler.effects import AcceptWorker, DropWorker, RefuseWorker
 from distributed.scheduler.events import WorkerDied, WorkerJoined, WorkerLeft
 from distributed.scheduler.lifecycle import fail, failure_of, lose_replicas, run_again
 from distributed.scheduler.placement import close_worker, touch
 from distributed.scheduler.records import TaskRecord, WorkerRecord, end_processing, remove_replica
+from distributed.scheduler.retirement import end_retirement, expire_dismissed
+from distributed.scheduler.silence import heard, take_silent
 from distributed.scheduler.state import SchedulerState
 
-__all__ = ["expire_lost", "join_worker", "lose_worker", "worker_died", "worker_left"]
+__all__ = ["drop_dismissed", "drop_silent", "expire_lost", "join_worker", "lose_worker", "worker_died", "worker_left"]
 
 
 def join_worker(state: SchedulerState, event: WorkerJoined, now: float) -> None:
@@ -60,6 +63,7 @@ def join_worker(state: SchedulerState, event: WorkerJoined, now: float) -> None:
     )
     state.workers_seen += 1
     state.workers[worker.address] = worker
+    heard(state, worker, now)
     state.by_name[worker.name] = worker
     state.by_host.setdefault(worker.host, {})[worker] = None
     for name in worker.resources:
@@ -79,6 +83,7 @@ def worker_died(state: SchedulerState, event: WorkerDied, now: float) -> None:
     """A nanny's certificate: of a living worker (its connection will break soon) or of a lost one."""
     worker = state.workers.get(event.address)
     if worker is not None and worker.incarnation == event.incarnation:
+        state.effects.append(DropWorker(worker.address, "its nanny saw it die", worker.incarnation))
         _remove(state, worker, "its process died")
     else:
         worker = state.lost.pop((event.address, event.incarnation), None)
@@ -98,6 +103,20 @@ def expire_lost(state: SchedulerState, now: float) -> None:
         _bury(state, worker, {"cause": "the connection was lost"}, None)
 
 
+def drop_dismissed(state: SchedulerState, now: float) -> None:
+    """Lose the workers that were let go and did not leave in time."""
+    for worker in expire_dismissed(state):
+        lose_worker(state, worker, now, "it was dismissed", expected=True)
+
+
+def drop_silent(state: SchedulerState, now: float) -> None:
+    """Lose the workers that have given no sign of life for too long; one that wakes up again has to register."""
+    for worker, silent_s in take_silent(state, now):
+        reason = f"silent for {silent_s:.0f} s"
+        state.effects.append(DropWorker(worker.address, reason, worker.incarnation))
+        lose_worker(state, worker, now, reason, expected=False)
+
+
 def lose_worker(state: SchedulerState, worker: WorkerRecord, now: float, reason: str, *, expected: bool) -> None:
     """A living worker is gone: bury it, at once or when its certificate has come."""
     _remove(state, worker, reason)
@@ -114,6 +133,9 @@ def _remove(state: SchedulerState, worker: WorkerRecord, reason: str) -> None:
     """Take `worker` out of every table, with the data it held; its tasks stay with it."""
     close_worker(state, worker)
     del state.workers[worker.address]
+    del state.heard[worker]
+    if not state.heard:
+        state.silence_at = None
     del state.by_name[worker.name]
     _unfile(state.by_host, worker.host, worker)
     for name in worker.resources:
@@ -127,6 +149,8 @@ def _remove(state: SchedulerState, worker: WorkerRecord, reason: str) -> None:
         if task.who_has is None:
             lost.append(task)
     lose_replicas(state, lost, f"{worker.address} is gone: {reason}")
+    drop_taker(state, worker)
+    end_retirement(state, worker)
 
 
 def _unfile(index: dict[str, dict[WorkerRecord, None]], name: str, worker: WorkerRecord) -> None:
@@ -152,7 +176,10 @@ def _requeue(
         end_processing(task)
         if task.key in blamed:
             task.deaths += 1
-            task.certificates = [*(task.certificates or ()), certificate]
+            task.certificates = [
+                *(task.certificates or ()),
+                {**certificate, "worker": worker.address, "attempt": task.attempt},
+            ]
     deaths_max = state.settings.deaths_max
     for task in tasks:
         if 0 < deaths_max <= task.deaths and task.key in blamed:

@@ -1,9 +1,10 @@
 """The scheduler machine: events in, effects out; no I/O, clock, randomness or threads.
 
 `SchedulerMachine` only dispatches. What happens is in `graph` (clients), `answers` (workers' messages), `failures`
-(workers' lives), `lifecycle` (tasks' states) and `placement` (who runs what). Every event goes through three steps:
-its handler changes the state, `sweep` drops what nobody needs any more, `deal` gives queued tasks to workers; then the
-messages collected meanwhile become effects, one of a kind per receiver.
+(workers' lives), `lifecycle` (tasks' states), `placement` (who runs what), `stealing` (who gives some back),
+`movement` and `retirement` (where data goes) and `silence`. Every event goes through three steps:
+its handler changes the state, `sweep` drops what nobody needs any more, `settle` gets orders on, `deal` gives queued
+tasks to workers; then the messages collected meanwhile become effects, one of a kind per receiver.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 
 from distributed import messages
 from distributed.errors import InvariantError
-from distributed.scheduler import answers, events, failures, graph
+from distributed.scheduler import answers, copying, events, failures, graph, movement, retirement, silence, stealing
 from distributed.scheduler.effects import Effect
 from distributed.scheduler.lifecycle import sweep
 from distributed.scheduler.placement import deal
@@ -37,9 +38,10 @@ class SchedulerMachine:
     @property
     def next_wakeup(self) -> float | None:
         """When `Tick` is wanted, in the seconds of `now`; None: not at all. Cost: O(1)."""
-        for worker in self.state.lost.values():
-            return worker.lost_deadline
-        return None
+        state = self.state
+        lost, dismissed = next(iter(state.lost.values()), None), next(iter(state.moving.dismissed.values()), None)
+        timers = (state.steal_at, state.silence_at, dismissed, None if lost is None else lost.lost_deadline)
+        return min((timer for timer in timers if timer is not None), default=None)
 
     def handle(self, event: events.Event, now: float) -> None:
         """Take in one event.
@@ -55,10 +57,15 @@ class SchedulerMachine:
         if handler is None:
             raise InvariantError(f"the scheduler machine knows no event {type(event).__name__}")
         state = self.state
+        state.now = now
         handler(state, event, now)
         if state.unneeded:
             sweep(state)
+        if state.moving.spreads or state.moving.orders or state.moving.retiring:
+            movement.settle(state)
         deal(state)
+        if state.steal_at is None and state.loaded and state.idle:
+            stealing.watch(state)
         state.outbox.flush(state.effects)
 
     def take_effects(self) -> list[Effect]:
@@ -89,11 +96,15 @@ def _from_client(state: SchedulerState, event: events.FromClient, now: float) ->
 def _from_worker(state: SchedulerState, event: events.FromWorker, now: float) -> None:
     worker = state.workers.get(event.address)
     if worker is not None and worker.incarnation == event.incarnation:
+        silence.heard(state, worker, now)
         _lookup(_BY_WORKER_MESSAGE, event.message)(state, worker, event.message)
 
 
 def _tick(state: SchedulerState, event: events.Tick, now: float) -> None:
     failures.expire_lost(state, now)
+    failures.drop_dismissed(state, now)
+    failures.drop_silent(state, now)
+    stealing.look(state)
 
 
 def _lookup(table: dict[type[Any], Callable[..., None]], message: messages.Message) -> Callable[..., None]:
@@ -111,6 +122,10 @@ _BY_EVENT: dict[type[Any], Callable[..., None]] = {
     events.WorkerJoined: failures.join_worker,
     events.WorkerLeft: failures.worker_left,
     events.WorkerDied: failures.worker_died,
+    events.WorkerAlive: silence.worker_alive,
+    events.Replicate: movement.replicate,
+    events.Rebalance: movement.rebalance,
+    events.Retire: movement.retire,
     events.Tick: _tick,
 }
 
@@ -128,4 +143,9 @@ _BY_WORKER_MESSAGE: dict[type[Any], Callable[..., None]] = {
     messages.DataAdded: answers.data_added,
     messages.DataRemoved: answers.data_removed,
     messages.Heartbeat: answers.heartbeat,
+    messages.TasksReturned: stealing.tasks_returned,
+    messages.CopiesFailed: copying.copies_failed,
+    messages.AskHolders: copying.ask_holders,
+    messages.WorkerPaused: retirement.worker_paused,
+    messages.WorkerRetiring: retirement.worker_retiring,
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from distributed.messages import (
     CancelTasks,
+    CopyData,
     Failure,
     ForgetFunctions,
     KeysCancelled,
@@ -13,7 +14,9 @@ from distributed.messages import (
     Message,
     Payload,
     ReleaseData,
+    ReturnTasks,
     RunTasks,
+    TaskSpec,
 )
 from distributed.scheduler.effects import Effect, ToClient, ToWorker
 from distributed.scheduler.records import ClientRecord, FunctionRecord, TaskRecord, WorkerRecord
@@ -30,7 +33,7 @@ class Outbox:
     first what to drop, then what to run, since the same key may be in both.
     """
 
-    __slots__ = ("cancel", "cancelled", "done", "failed", "forget", "lost", "release", "run")
+    __slots__ = ("cancel", "cancelled", "copy", "done", "failed", "forget", "lost", "recall", "release", "run")
 
     def __init__(self) -> None:
         self.run: dict[WorkerRecord, list[TaskRecord]] = {}
@@ -41,6 +44,8 @@ class Outbox:
         self.failed: dict[ClientRecord, KeysFailed] = {}
         self.cancelled: dict[tuple[ClientRecord, str], list[str]] = {}
         self.lost: dict[tuple[ClientRecord, bool], list[str]] = {}
+        self.recall: dict[WorkerRecord, ReturnTasks] = {}
+        self.copy: dict[WorkerRecord, list[tuple[TaskRecord, WorkerRecord]]] = {}  # what, from where
 
     def tell_done(self, client: ClientRecord, key: str, result: Payload, nbytes: int) -> None:
         """The result of `key` exists; `result` is None when it stays on a worker."""
@@ -77,9 +82,15 @@ class Outbox:
                 if worker.is_alive
             )
             self.forget = {}
+        if self.recall:
+            effects.extend(ToWorker(w.address, message) for w, message in self.recall.items() if w.is_alive)
+            self.recall = {}
         if self.run:
             effects.extend(ToWorker(worker.address, run_message(worker, tasks)) for worker, tasks in self.run.items())
             self.run = {}
+        if self.copy:
+            effects.extend(ToWorker(w.address, _copy_message(copies)) for w, copies in self.copy.items() if w.is_alive)
+            self.copy = {}
         for (client, is_recomputing), keys in self.lost.items():
             effects.append(ToClient(client.client, KeysLost(keys, is_recomputing)))
         self.lost = {}
@@ -101,6 +112,11 @@ class Outbox:
             if worker.is_alive:
                 effects.append(ToWorker(worker.address, kind(keys)))
         keys_by_worker.clear()
+
+
+def _copy_message(copies: list[tuple[TaskRecord, WorkerRecord]]) -> CopyData:
+    keys, nbytes = [task.key for task, _ in copies], [task.nbytes for task, _ in copies]
+    return CopyData(keys, nbytes, [[source.address] for _, source in copies])
 
 
 def run_message(worker: WorkerRecord, tasks: list[TaskRecord]) -> RunTasks:
@@ -136,9 +152,22 @@ def run_message(worker: WorkerRecord, tasks: list[TaskRecord]) -> RunTasks:
     keys = [task.key for task in tasks]
     attempts = [task.attempt for task in tasks]
     arguments = [task.arguments for task in tasks]
+    priorities, memory_limits = _columns_of_specs([task.spec for task in tasks])
     return RunTasks(
-        fresh, digests, digest_of, keys, attempts, arguments, wanted, dependencies, who_has, nbytes
+        fresh, digests, digest_of, keys, attempts, arguments, wanted, dependencies, who_has, nbytes, priorities,
+        memory_limits,
     )  # fmt: skip
+
+
+def _columns_of_specs(specs: list[TaskSpec]) -> tuple[list[int] | None, list[int] | None]:
+    """Priorities and memory limits, None for a column of zeros."""
+    first, count = specs[0], len(specs)
+    if specs.count(first) == count:  # most often, and by identity: 10 ns each
+        limit = first.memory_limit_nbytes
+        return [first.priority] * count if first.priority else None, [limit] * count if limit else None
+    priorities = [spec.priority for spec in specs]
+    memory_limits = [spec.memory_limit_nbytes or 0 for spec in specs]
+    return priorities if any(priorities) else None, memory_limits if any(memory_limits) else None
 
 
 def _name_dependencies(

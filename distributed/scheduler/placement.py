@@ -28,6 +28,7 @@ __all__ = [
     "push_ready",
     "refresh_room",
     "touch",
+    "unreserve",
 ]
 
 _READY, _PROCESSING = TaskState.READY, TaskState.PROCESSING
@@ -36,6 +37,8 @@ _CLOSED, _IDLE, _OPEN = Room
 HOLDERS_MAX = 16  # holders weighed per dependency; a broadcast's holders are as good as each other
 SPREAD_THREADS = 64  # up to here a map of tiny tasks is spread over all threads, however short they are
 SHARE_MIN_S = 0.001  # beyond, a message to a worker holds 1 ms of work: less costs more to send than to run
+BIG_NBYTES = 1024 * 1024  # results from here on: making one takes so long that a queue behind it hides nothing
+QUEUE_MEMORY = 0.1  # of a worker's memory limit: what results of tasks queued there may take, by their mean
 EPSILON = 1e-9  # sums of floats: 50 ms six times is not quite 300 ms
 
 Pool = OrderedDict[WorkerRecord, None]
@@ -78,17 +81,20 @@ def refresh_room(state: SchedulerState, worker: WorkerRecord) -> None:
     """Put `worker` where its room says: last in ``state.idle`` or ``state.open``, or in neither. Cost: O(1)."""
     count = len(worker.processing)
     settings = state.settings
-    if not worker.is_alive or worker.has_suspect or worker.is_reserved:
+    if not worker.is_serving or worker.has_suspect or worker.is_reserved:
         room = _CLOSED
     elif count < worker.nthreads:
         room = _IDLE
     elif (
-        worker.occupancy_s < settings.queue_target_s * worker.nthreads - EPSILON
+        not worker.is_relieved
+        and worker.occupancy_s < settings.queue_target_s * worker.nthreads - EPSILON
         and count < settings.depth_max * worker.nthreads
     ):
         room = _OPEN
     else:
         room = _CLOSED
+    if (count > worker.nthreads) is not worker.is_loaded or not worker.is_alive:
+        _refresh_loaded(state, worker)
     if worker.room is room:
         if room is _IDLE:
             state.idle.move_to_end(worker)
@@ -110,10 +116,18 @@ def refresh_room(state: SchedulerState, worker: WorkerRecord) -> None:
     worker.room = room
 
 
+def _refresh_loaded(state: SchedulerState, worker: WorkerRecord) -> None:
+    worker.is_loaded = worker.is_alive and len(worker.processing) > worker.nthreads
+    if worker.is_loaded:
+        state.loaded[worker] = None
+    else:
+        state.loaded.pop(worker, None)
+
+
 def has_room_for(worker: WorkerRecord, restriction: Restriction) -> bool:
     """Whether `worker`, which matches `restriction`, can take one such task now."""
     if restriction.is_suspect:
-        if worker.processing or not worker.is_alive:
+        if worker.processing or not worker.is_serving:
             return False
     elif worker.room is _CLOSED:
         return False
@@ -214,7 +228,9 @@ def _fill(state: SchedulerState, queue: ReadyQueue, priority: int, worker: Worke
     """
     level = queue.levels[priority]
     processing = worker.processing
-    limit_s = state.settings.queue_target_s * worker.nthreads - EPSILON
+    limit_s = 0.0 if worker.is_relieved else state.settings.queue_target_s * worker.nthreads - EPSILON
+    if not processing:
+        worker.reported_s = state.now
     nthreads, depth_max = worker.nthreads, state.settings.depth_max * worker.nthreads
     count, occupancy_s, estimate_s = len(processing), worker.occupancy_s, 0.0
     function: FunctionRecord | None = None
@@ -238,7 +254,7 @@ def _fill(state: SchedulerState, queue: ReadyQueue, priority: int, worker: Worke
                 continue
         if task.function is not function:
             function = task.function
-            estimate_s = _estimate_s(state, task)
+            estimate_s = _share_s(state, task, worker)
         task.state = _PROCESSING
         task.attempt += 1
         task.processing_on = worker
@@ -263,12 +279,30 @@ def _start(state: SchedulerState, task: TaskRecord, worker: WorkerRecord) -> Non
     """Give one popped task to `worker`; the caller refreshes the worker's room."""
     transition(state, task, _PROCESSING, worker.address)
     task.attempt += 1
-    begin_processing(task, worker, _estimate_s(state, task))
+    if not worker.processing:
+        worker.reported_s = state.now
+    begin_processing(task, worker, _share_s(state, task, worker))
     state.outbox.run.setdefault(worker, []).append(task)
 
 
+def _share_s(state: SchedulerState, task: TaskRecord, worker: WorkerRecord) -> float:
+    """What `task` takes of its worker's queue: its time, or more if its result is big.
+
+    Big results come one per thread; smaller ones fill no more than QUEUE_MEMORY of the worker's memory. So a wide layer
+    of tasks that make data does not run far ahead of those which use it up.
+    """
+    assert task.function is not None
+    share_s, target_s = _estimate_s(state, task), state.settings.queue_target_s
+    nbytes = task.function.mean_nbytes
+    if nbytes >= BIG_NBYTES:
+        return target_s
+    if worker.memory_limit_nbytes:
+        share_s = max(share_s, target_s * worker.nthreads * nbytes / (QUEUE_MEMORY * worker.memory_limit_nbytes))
+    return min(share_s, target_s)
+
+
 def _estimate_s(state: SchedulerState, task: TaskRecord) -> float:
-    """What `task` adds to its worker's occupancy: the mean of its function, but never more than one thread's queue.
+    """How long `task` will take: what its function usually takes, but never more than one thread's queue.
 
     Unknown functions count as that much too, so each thread gets one task until the first answer. Without the limit
     one long task would close the queue of a worker's other threads as well.
@@ -336,7 +370,7 @@ def _deal_suspects(state: SchedulerState) -> None:
             _drop_queue(state, queue)
         elif queue.reserved is None:
             for worker in pool:
-                if worker in state.touched and worker.is_alive and not worker.is_reserved:
+                if worker in state.touched and worker.is_serving and not worker.is_reserved:
                     queue.reserved = worker
                     worker.is_reserved = True
                     refresh_room(state, worker)
@@ -391,7 +425,13 @@ def close_worker(state: SchedulerState, worker: WorkerRecord) -> None:
     """`worker` is dead: it gets no task any more, and no suspect waits for it."""
     worker.is_alive = False
     refresh_room(state, worker)
+    unreserve(state, worker)
+
+
+def unreserve(state: SchedulerState, worker: WorkerRecord) -> None:
+    """No suspect waits for `worker`; another worker may be reserved in its place."""
     for queue in state.suspects:
         if queue.reserved is worker:
             queue.reserved = None
+            state.hot[queue] = None
     worker.is_reserved = False

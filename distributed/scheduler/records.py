@@ -92,16 +92,30 @@ class FunctionRecord:
     workers: dict[WorkerRecord, None] = field(default_factory=dict)
     duration_total_s: float = 0.0
     duration_count: float = 0.0
-    estimate_s: float | None = None  # None until the first answer
+    usual_total_s: float = 0.0
+    nbytes_total: float = 0.0
+    estimate_s: float | None = None  # how long it usually takes; None until the first answer
+    mean_s: float = 0.0  # how long it takes, outliers included
+    mean_nbytes: float = 0.0  # of its results
 
-    def observe(self, total_s: float, count: int) -> None:
-        """Take `count` measured runs of together `total_s` seconds into the running mean (old runs fade out)."""
+    def observe(self, total_s: float, count: int, nbytes: int, long_s: float) -> None:
+        """Take `count` measured runs of together `total_s` seconds and `nbytes` bytes into the running means.
+
+        Old runs fade out. In the estimate a run counts `long_s` at most: one long run among hundreds of short ones says
+        little about the next, and what does queue behind a long one is asked back (`stealing`).
+        """
         if self.duration_count > 10_000:  # an estimate that follows the last few thousand runs
             self.duration_total_s *= 0.5
             self.duration_count *= 0.5
+            self.usual_total_s *= 0.5
+            self.nbytes_total *= 0.5
         self.duration_total_s += total_s
+        self.usual_total_s += min(total_s, long_s * count)
+        self.nbytes_total += nbytes
         self.duration_count += count
-        self.estimate_s = max(self.duration_total_s / self.duration_count, ESTIMATE_MIN_S)
+        self.estimate_s = max(self.usual_total_s / self.duration_count, ESTIMATE_MIN_S)
+        self.mean_s = self.duration_total_s / self.duration_count
+        self.mean_nbytes = self.nbytes_total / self.duration_count
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -141,13 +155,25 @@ class WorkerRecord:
     resources_free: dict[str, float] = field(default_factory=dict)
     has_suspect: bool = False  # the one task here is a suspect: nothing may be placed behind it
     is_reserved: bool = False  # it runs empty, so that a suspect can have it alone
+    is_paused: bool = False  # it has no memory left for more
+    is_retiring: bool = False  # it is on its way out, see `retirement`
     metrics: dict[str, float] = field(default_factory=dict)
     lost_deadline: float | None = None  # while its death certificate is awaited
     alone: tuple[WorkerRecord, ...] = ()  # (self,): the `who_has` of most results here
+    reported_s: float = 0.0  # when a task last ended here, or came while none was here
+    is_loaded: bool = False  # more tasks are here than threads: some wait
+    is_relieved: bool = False  # tasks were asked back and none has ended since: nothing is queued behind its threads
+    asked: dict[str, int] = field(default_factory=dict)  # attempt by key of tasks asked back, see `stealing`
+    asked_until: float | None = None  # when the question under way counts as lost
 
     def __post_init__(self) -> None:
         self.resources_free = dict(self.resources)
         self.alone = (self,)
+
+    @property
+    def is_serving(self) -> bool:
+        """Whether it may be given anything at all."""
+        return self.is_alive and not self.is_paused and not self.is_retiring
 
 
 @dataclass(slots=True, eq=False, repr=False)

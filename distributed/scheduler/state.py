@@ -13,6 +13,7 @@ from itertools import repeat
 from distributed.errors import InvariantError
 from distributed.messages import TaskSpec
 from distributed.scheduler.effects import Effect
+from distributed.scheduler.orders import Moving
 from distributed.scheduler.outbox import Outbox
 from distributed.scheduler.queues import UNRESTRICTED, ReadyQueue, Restriction
 from distributed.scheduler.records import (
@@ -43,13 +44,19 @@ class Settings:
         deaths_max: a task that ran when so many workers died is given up, >= 0; 0: never.
         misses_max: a task whose dependencies could not be fetched so many times is given up, > 0.
         certificate_patience_s: how long to wait for a nanny to say what ran when its worker died, >= 0.
+        worker_timeout_s: a worker that was silent for so long is given up, > 0; None: never.
+        dismissal_patience_s: how long a worker that was let go may take to leave, >= 0.
+        steal_patience_s: how long threads may idle while tasks queue elsewhere, > 0; queues shorter than it stay.
     """
 
     queue_target_s: float = 0.05  # hides a round trip of a few ms; more would only delay what comes later
     depth_max: int = 2048  # 50 ms of no-ops are 5000; two thousand keep a thread busy between two messages
     deaths_max: int = 3
     misses_max: int = 10  # a holder that is gone costs one or two; more means that workers do not reach each other
-    certificate_patience_s: float = 0.5
+    certificate_patience_s: float = 0.25  # a nanny needs some 20 ms; a host that is gone with its nanny costs all of it
+    worker_timeout_s: float | None = 30.0  # workers speak every second; a hung host must not hold its tasks for ever
+    dismissal_patience_s: float = 10.0
+    steal_patience_s: float = 0.005  # asking back takes a round trip and costs two messages; less is not worth them
 
 
 @dataclass(slots=True)
@@ -87,6 +94,13 @@ class SchedulerState:
     unneeded: list[TaskRecord] = field(default_factory=list)  # to be looked at by `lifecycle.sweep`
     outbox: Outbox = field(default_factory=Outbox)
     effects: list[Effect] = field(default_factory=list)
+    now: float = 0.0  # of the event at hand
+    heard: OrderedDict[WorkerRecord, float] = field(default_factory=OrderedDict)  # last sign of life, oldest first
+    silence_at: float | None = None  # when `silence` looks next
+    moving: Moving = field(default_factory=Moving)
+    loaded: OrderedDict[WorkerRecord, None] = field(default_factory=OrderedDict)  # living, with tasks that wait there
+    steal_at: float | None = None  # when `stealing` looks next
+    steal_pause_s: float = 0.0  # grows while it finds nothing
 
 
 def transition(state: SchedulerState, task: TaskRecord, to: TaskState, because: str) -> None:
@@ -102,6 +116,8 @@ def transition(state: SchedulerState, task: TaskRecord, to: TaskState, because: 
     state.counts[origin] -= 1
     state.counts[to] += 1
     state.log.append((task.key, origin, to, because))
+    if origin is TaskState.MEMORY and task in state.moving.spreads:
+        state.moving.left.append(task)
 
 
 def booked(state: SchedulerState, tasks: Sequence[TaskRecord], origin: TaskState, to: TaskState, because: str) -> None:
@@ -114,6 +130,8 @@ def booked(state: SchedulerState, tasks: Sequence[TaskRecord], origin: TaskState
         raise InvariantError(f"{len(tasks)} tasks: no way from {origin.name} to {to.name} ({because})")
     state.counts[origin] -= len(tasks)
     state.counts[to] += len(tasks)
+    if origin is TaskState.MEMORY and state.moving.spreads:
+        state.moving.left.extend(task for task in tasks if task in state.moving.spreads)
     state.log.extend(zip([task.key for task in tasks], repeat(origin), repeat(to), repeat(because)))
 
 

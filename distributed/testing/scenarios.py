@@ -16,6 +16,9 @@ Commands (``w1`` is a worker, its address ``tcp://w1:1``; ``w1/1`` names its fir
     missing w1 a x@w2 y@w2                of a's dependencies, w2 has no x and no y
     added w1 x                            scatter w1 c x [nbytes=9]       removed w1 x
     heartbeat w1 [load=0.5]               wait 0.5             (seconds; the machine is woken when it asked to be)
+    paused w1 [no]                        retiring w1          alive w1
+    returned w1 a b [kept=c]              nocopy w1 x y        ask w1 x
+    replicate o1 x y [copies=2] [workers=w1,w2]     rebalance o1 [x ...] [workers=w1,w2]     retire o1 w1 w2
     why a                                 story a              states
 """
 
@@ -29,12 +32,17 @@ from distributed.messages import (
     CLIENT,
     SCHEDULER,
     WORKER,
+    AskHolders,
     CancelKeys,
     CancelTasks,
+    CopiesFailed,
+    CopyData,
     DataAdded,
     DataRemoved,
+    DismissWorker,
     ForgetFunctions,
     Heartbeat,
+    HoldersKnown,
     KeysCancelled,
     KeysDone,
     KeysFailed,
@@ -42,13 +50,17 @@ from distributed.messages import (
     Message,
     ReleaseData,
     ReleaseKeys,
+    ReturnTasks,
     RunTasks,
     SubmitTasks,
     TasksDone,
     TasksFailed,
     TasksMissingData,
     TaskSpec,
+    TasksReturned,
     WantKeys,
+    WorkerPaused,
+    WorkerRetiring,
 )
 from distributed.protocol.codec import SENTINEL, Limits, decode, encode, frame_lengths, unescape
 from distributed.scheduler import effects, events
@@ -252,6 +264,46 @@ class Stage:
         metrics = {name: float(value) for name, value in line.options.items()}
         return self.from_worker(line.words[0], Heartbeat([], metrics))
 
+    def _returned(self, line: _Line) -> list[str]:
+        keys, attempts = self._attempts(line.words[1:])
+        kept = line.options["kept"].split(",") if "kept" in line.options else []
+        return self.from_worker(line.words[0], TasksReturned(keys, attempts, kept))
+
+    def _paused(self, line: _Line) -> list[str]:
+        return self.from_worker(line.words[0], WorkerPaused("no" not in line.words[1:]))
+
+    def _retiring(self, line: _Line) -> list[str]:
+        return self.from_worker(line.words[0], WorkerRetiring("asked to"))
+
+    def _alive(self, line: _Line) -> list[str]:
+        return self.handle(events.WorkerAlive(*self._life(line.words[0])))
+
+    def _nocopy(self, line: _Line) -> list[str]:
+        keys = line.words[1:]
+        return self.from_worker(line.words[0], CopiesFailed(keys, [[] for _ in keys]))
+
+    def _ask(self, line: _Line) -> list[str]:
+        return self.from_worker(line.words[0], AskHolders(line.words[1:]))
+
+    # ------------------------------------------------------------ verbs: orders
+
+    def _replicate(self, line: _Line) -> list[str]:
+        copies = int(line.options["copies"]) if "copies" in line.options else None
+        order, *keys = line.words
+        return self.handle(events.Replicate(order, tuple(keys), copies, self._named(line)))
+
+    def _rebalance(self, line: _Line) -> list[str]:
+        order, *keys = line.words
+        return self.handle(events.Rebalance(order, tuple(keys) or None, self._named(line)))
+
+    def _retire(self, line: _Line) -> list[str]:
+        order, *workers = line.words
+        return self.handle(events.Retire(order, tuple(self._addresses(workers)), "scaling down"))
+
+    def _named(self, line: _Line) -> tuple[str, ...] | None:
+        names = line.options.get("workers")
+        return None if names is None else tuple(self._addresses(names.split(",")))
+
     # ------------------------------------------------------------ verbs: time and questions
 
     def _wait(self, line: _Line) -> list[str]:
@@ -280,6 +332,8 @@ class Stage:
 
 _VERBS: dict[str, Callable[[Stage, _Line], list[str]]] = {
     "added": Stage._added,
+    "alive": Stage._alive,
+    "ask": Stage._ask,
     "cancel": Stage._cancel,
     "client": Stage._client,
     "died": Stage._died,
@@ -289,8 +343,15 @@ _VERBS: dict[str, Callable[[Stage, _Line], list[str]]] = {
     "leave": Stage._leave,
     "left": Stage._left,
     "missing": Stage._missing,
+    "nocopy": Stage._nocopy,
+    "paused": Stage._paused,
+    "rebalance": Stage._rebalance,
     "release": Stage._release,
     "removed": Stage._removed,
+    "replicate": Stage._replicate,
+    "retire": Stage._retire,
+    "retiring": Stage._retiring,
+    "returned": Stage._returned,
     "scatter": Stage._scatter,
     "states": Stage._states,
     "story": Stage._story,
@@ -344,6 +405,9 @@ def _describe(effect: effects.Effect) -> str:
     """One effect as one line."""
     if isinstance(effect, effects.ToClient):
         return f"{effect.client} <- {_describe_message(through_codec(effect.message, SCHEDULER))}"
+    if isinstance(effect, effects.OrderDone):
+        error = "" if effect.error is None else f"; {_short(str(effect.error))}"
+        return f"order {effect.order} done: {_short(str(effect.result))}{error}"
     worker = _short(effect.address)
     if isinstance(effect, effects.ToWorker):
         return f"{worker} <- {_describe_message(through_codec(effect.message, SCHEDULER))}"
@@ -369,6 +433,14 @@ def _describe_message(message: Message) -> str:
         return f"lost {' '.join(message.keys)} ({'recomputing' if message.recomputing else 'for good'})"
     if isinstance(message, ForgetFunctions):
         return f"forget {' '.join(digest.decode() for digest in message.digests)}"
+    if isinstance(message, CopyData | HoldersKnown):
+        pairs = zip(message.keys, message.holders, strict=True)
+        verb = "copy" if isinstance(message, CopyData) else "holders"
+        return f"{verb} " + " ".join(f"{key}@{'+'.join(map(_short, holders))}" for key, holders in pairs)
+    if isinstance(message, DismissWorker):
+        return f"dismissed ({message.reason})"
+    if isinstance(message, ReturnTasks):
+        return "return " + " ".join(f"{k}#{a}" for k, a in zip(message.keys, message.attempts, strict=True))
     assert isinstance(message, CancelTasks | ReleaseData)
     return f"{'cancel' if isinstance(message, CancelTasks) else 'drop'} {' '.join(message.keys)}"
 

@@ -47,8 +47,8 @@ def test_the_estimate_follows_the_newest_runs(busy: Stage) -> None:
     busy("submit c f a\ndone w1 a")
     function = busy.machine.state.functions[b"f"]
     for _ in range(30):
-        function.observe(1000.0, 1000)
-    function.observe(0.0, 1_000_000)
+        function.observe(1000.0, 1000, 0, 2.0)
+    function.observe(0.0, 1_000_000, 0, 2.0)
     assert function.estimate_s is not None and function.estimate_s < 0.02
     assert function.duration_count < 1_010_000
 

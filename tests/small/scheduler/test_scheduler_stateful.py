@@ -11,11 +11,16 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from distributed.messages import (
+    AskHolders,
     CancelKeys,
     CancelTasks,
+    CopiesFailed,
+    CopyData,
     DataAdded,
     DataRemoved,
+    DismissWorker,
     ForgetFunctions,
+    HoldersKnown,
     KeysCancelled,
     KeysDone,
     KeysFailed,
@@ -23,22 +28,30 @@ from distributed.messages import (
     Message,
     ReleaseData,
     ReleaseKeys,
+    ReturnTasks,
     RunTasks,
     SubmitTasks,
     TasksDone,
     TasksFailed,
     TasksMissingData,
     TaskSpec,
+    TasksReturned,
     WantKeys,
+    WorkerPaused,
+    WorkerRetiring,
 )
-from distributed.scheduler.effects import AcceptWorker, ToClient, ToWorker
+from distributed.scheduler.effects import AcceptWorker, DropWorker, OrderDone, ToClient, ToWorker
 from distributed.scheduler.events import (
     ClientJoined,
     ClientLeft,
     Event,
     FromClient,
     FromWorker,
+    Rebalance,
+    Replicate,
+    Retire,
     Tick,
+    WorkerAlive,
     WorkerDied,
     WorkerJoined,
     WorkerLeft,
@@ -75,8 +88,10 @@ class Worker:
         self.data: dict[str, None] = {}
         self.functions: set[bytes] = set()
         self.sent: list[Message] = []  # delivered once, so they may come again
+        self.is_dismissed = False
+        self.is_paused = False
 
-    def take_message(self) -> None:
+    def take_message(self, peers: dict[str, Worker]) -> None:
         message = self.inbox.popleft()
         if isinstance(message, RunTasks):
             self.functions.update(message.functions)
@@ -92,6 +107,29 @@ class Worker:
         elif isinstance(message, ReleaseData):
             for key in message.keys:
                 self.data.pop(key, None)
+        elif isinstance(message, ReturnTasks):
+            pairs = [
+                (key, attempt)
+                for key, attempt in zip(message.keys, message.attempts, strict=True)
+                if self.queue.get(key, (0,))[0] == attempt
+            ]
+            for key, _ in pairs:
+                del self.queue[key]
+            given = [key for key, _ in pairs]
+            kept = [key for key in message.keys if key not in given]
+            self.outbox.append(TasksReturned(given, [attempt for _, attempt in pairs], kept))
+        elif isinstance(message, CopyData):
+            for key, holders in zip(message.keys, message.holders, strict=True):
+                assert holders and self.address not in holders, "a copy from nowhere, or from oneself"
+                if any(address in peers and key in peers[address].data for address in holders):
+                    self.data[key] = None
+                    self.outbox.append(DataAdded([key], [1], None))
+                else:
+                    self.outbox.append(CopiesFailed([key], [[[key, address] for address in holders]]))
+        elif isinstance(message, DismissWorker):
+            self.is_dismissed = True
+        elif isinstance(message, HoldersKnown):
+            assert all(self.address not in holders for holders in message.holders)
         else:
             assert isinstance(message, ForgetFunctions)
             self.functions.difference_update(message.digests)
@@ -129,6 +167,8 @@ class Cluster(RuleBasedStateMachine):
         self.workers: dict[str, Worker] = {}  # by address
         self.lives = 0
         self.dead: list[Worker] = []
+        self.orders: list[str] = []  # under way
+        self.orders_given = 0
         self.told: dict[str, dict[str, str]] = {}  # what each client last heard about a key that it holds
 
     # ------------------------------------------------------------ joining the machine to the models
@@ -141,6 +181,12 @@ class Cluster(RuleBasedStateMachine):
                 self.workers[effect.address].inbox.append(effect.message)
             elif isinstance(effect, ToClient):
                 self.tell(self.told[effect.client], effect.message)
+            elif isinstance(effect, OrderDone):
+                self.orders.remove(effect.order)  # each ends once
+            elif isinstance(effect, DropWorker):
+                worker = self.workers.get(effect.address)
+                if worker is not None and worker.incarnation == effect.incarnation:
+                    self.dead.append(self.workers.pop(effect.address))
             else:
                 assert isinstance(effect, AcceptWorker)
 
@@ -277,7 +323,7 @@ class Cluster(RuleBasedStateMachine):
         worker = self.some_worker(number)
         for _ in range(count):
             if worker.inbox:
-                worker.take_message()
+                worker.take_message(self.workers)
             elif worker.queue:
                 worker.run_task(self.workers, is_good)
             elif worker.outbox:
@@ -299,7 +345,7 @@ class Cluster(RuleBasedStateMachine):
     @rule(number=st.integers(0, 9), index=st.integers(0, 50))
     def an_old_answer_comes_again(self, number: int, index: int) -> None:
         worker = self.some_worker(number)
-        answers = [m for m in worker.sent if isinstance(m, TasksDone | TasksFailed | TasksMissingData)]
+        answers = [m for m in worker.sent if isinstance(m, TasksDone | TasksFailed | TasksMissingData | TasksReturned | CopiesFailed)]
         if answers:
             self.handle(FromWorker(worker.address, worker.incarnation, answers[index % len(answers)]))
 
@@ -322,8 +368,6 @@ class Cluster(RuleBasedStateMachine):
     @rule(number=st.integers(0, 9), count=st.integers(0, 3))
     def worker_is_certified_dead(self, number: int, count: int) -> None:
         worker = self.some_worker(number)
-        del self.workers[worker.address]
-        self.dead.append(worker)
         running = list(worker.queue)[:count]
         self.handle(WorkerDied(worker.address, worker.incarnation, {"running": running, "cause": "signal 9"}))
 
@@ -343,6 +387,7 @@ class Cluster(RuleBasedStateMachine):
             worker.inbox.clear()
             worker.outbox.clear()
             worker.functions.clear()
+            worker.is_dismissed = worker.is_paused = False
             self.join(worker)
             worker.outbox.append(DataAdded(list(worker.data), [1] * len(worker.data), None))
 
@@ -360,6 +405,53 @@ class Cluster(RuleBasedStateMachine):
         self.now += seconds
         self.handle(Tick())
 
+    @precondition(lambda self: self.machine.next_wakeup is not None)
+    @rule()
+    def the_next_timer_fires(self) -> None:
+        assert self.machine.next_wakeup is not None
+        self.now = max(self.now, self.machine.next_wakeup)
+        self.handle(Tick())
+
+    # ------------------------------------------------------------ orders, and workers on their way out
+
+    @rule(keys=st.lists(st.sampled_from(KEYS), max_size=4), copies=st.sampled_from([None, 1, 2, 3]))
+    def data_is_replicated(self, keys: list[str], copies: int | None) -> None:
+        self.handle(Replicate(self.new_order(), tuple(keys), copies))
+
+    @rule(keys=st.lists(st.sampled_from(KEYS), max_size=4), names=st.lists(st.sampled_from(NAMES), max_size=3))
+    def data_is_rebalanced(self, keys: list[str], names: list[str]) -> None:
+        self.handle(Rebalance(self.new_order(), tuple(keys) or None, tuple(names) or None))
+
+    @rule(names=st.lists(st.sampled_from(NAMES), max_size=3))
+    def workers_are_retired(self, names: list[str]) -> None:
+        self.handle(Retire(self.new_order(), tuple(names), "test"))
+
+    def new_order(self) -> str:
+        self.orders_given += 1
+        self.orders.append(f"o{self.orders_given}")
+        return self.orders[-1]
+
+    @precondition(lambda self: self.workers)
+    @rule(number=st.integers(0, 9), keys=st.lists(st.sampled_from(KEYS), max_size=2), kind=st.integers(0, 3))
+    def worker_says_something(self, number: int, keys: list[str], kind: int) -> None:
+        worker = self.some_worker(number)
+        if kind == 0:
+            worker.outbox.append(AskHolders(keys))
+        elif kind == 1:
+            worker.is_paused = not worker.is_paused
+            worker.outbox.append(WorkerPaused(worker.is_paused))
+        elif kind == 2:
+            worker.outbox.append(WorkerRetiring("SIGTERM"))
+        else:
+            self.handle(WorkerAlive(worker.address, worker.incarnation))
+
+    @rule()
+    def dismissed_workers_leave(self) -> None:
+        for worker in [worker for worker in self.workers.values() if worker.is_dismissed]:
+            del self.workers[worker.address]
+            self.dead.append(worker)
+            self.handle(WorkerLeft(worker.address, worker.incarnation, "dismissed", True))
+
     # ------------------------------------------------------------ the end
 
     def teardown(self) -> None:
@@ -368,13 +460,19 @@ class Cluster(RuleBasedStateMachine):
             self.worker_joins(name, 1, False)
         self.now += 1.0
         self.handle(Tick())
+        for worker in self.workers.values():
+            if worker.is_paused:
+                worker.outbox.append(WorkerPaused(False))
         for _ in range(10_000):
+            self.dismissed_workers_leave()
+            for name in NAMES:
+                self.worker_joins(name, 1, False)
             busy = [worker for worker in self.workers.values() if worker.inbox or worker.queue or worker.outbox]
             if not busy:
                 break
             for worker in busy:
                 if worker.inbox:
-                    worker.take_message()
+                    worker.take_message(self.workers)
                 elif worker.queue:
                     worker.run_task(self.workers, True)
                 else:
@@ -382,6 +480,7 @@ class Cluster(RuleBasedStateMachine):
                 check(self.machine)
         else:
             raise AssertionError("the cluster does not come to rest")
+        assert not self.orders, "an order does not end"
         for told in self.told.values():
             assert set(told.values()) <= {"done", "failed"}, told
         self.clients_know_what_they_hold()
@@ -392,7 +491,7 @@ class Cluster(RuleBasedStateMachine):
         assert not state.tasks and not state.functions and not state.queues and not state.lost
         for worker in self.workers.values():
             while worker.inbox:
-                worker.take_message()
+                worker.take_message(self.workers)
             assert not worker.functions and not worker.queue and not worker.data, "a worker keeps what nobody needs"
 
 
