@@ -1,13 +1,14 @@
 """Memory limits of single tasks: how they are measured, and what happens to a task that passes its own.
 
 Memory belongs to a process, not to a thread. So a task with a limit runs alone in its worker's process (the gate sees
-to that), and what the process grows by while the call lasts is what the task takes. What arrives meanwhile for others
-(results that are put into the store, copies under way from peers) is taken off, in favour of the task.
+to that), and what the process grows by while the call lasts is what the task takes. What may have been for others
+(copies of results that arrive, results that are pickled for a peer or for the disk) is taken off, in its favour.
 
-    it is over the limit, twice in a row or when the call ends   the call fails with MemoryLimitExceeded: the exception
-                                                                 is raised in the thread, at the next line of Python
-    2 s later it still runs (a long call into C, or code that    the worker's process is ended by its nanny, and the
-    catches everything)                                          certificate names the task and its limit
+    it is over the limit at two looks      MemoryLimitExceeded is raised in its thread, at the next line of Python
+    it ended, and its peak was over        the same error, instead of its result
+    2 s after being interrupted it runs    the worker's process is ended by its nanny, and the certificate names the
+    (a long call into C, or code that      task and its limit
+    catches everything)
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from distributed.errors import MemoryLimitExceeded
 __all__ = ["LOOK_S", "TaskLimits", "Watch"]
 
 LOOK_S = 0.02  # between two looks; 2 GB/s fill 40 MB meanwhile
-LOOKS_OVER = 2  # in a row: what is pickled for a peer is there for an instant only
+LOOKS_OVER = 2  # in a row: what others take is counted an instant too late
 STUBBORN_S = 2.0
 
 
@@ -34,8 +35,8 @@ class TaskLimits:
     """Watches the task that runs alone.
 
     Args:
-        measure: memory of this process.
-        added: bytes that ever came to the results kept here; it never falls.
+        measure: memory of this process now. peak: the most since `reset_peak`.
+        taken: bytes that results kept here ever took, by coming or by being pickled; it never falls.
         incoming: bytes that may be arriving now.
         on_stubborn: told about a task that goes on, for people; the process has to end.
     `begin` is called by executor threads, `look` by the loop.
@@ -44,11 +45,13 @@ class TaskLimits:
     def __init__(
         self,
         measure: Callable[[], int],
-        added: Callable[[], int],
+        peak: Callable[[], int],
+        reset_peak: Callable[[], object],
+        taken: Callable[[], int],
         incoming: Callable[[], int],
         on_stubborn: Callable[[str], object],
     ) -> None:
-        self.measure, self.added, self.incoming = measure, added, incoming
+        self.measure, self.peak, self.reset_peak, self.taken, self.incoming = measure, peak, reset_peak, taken, incoming
         self.on_begin: Callable[[], object] = lambda: None  # called in the executor's thread: now is the time to look
         self._on_stubborn = on_stubborn
         self._watch: Watch | None = None
@@ -90,12 +93,13 @@ class Watch:
         self._has_ended = False
         self._lock = threading.Lock()
         self._thread = threading.get_ident()
-        self._added_before = limits.added()
+        self._taken_before = limits.taken()
+        limits.reset_peak()
         self._nbytes_before = limits.measure()
 
     def look(self, now: float) -> bool:
         """Whether it still runs; if it does and is over its limit, it is interrupted, once."""
-        nbytes = self._measure()
+        nbytes = self._own_part(self._limits.measure())
         with self._lock:
             if self._has_ended:
                 return False
@@ -116,17 +120,17 @@ class Watch:
             if self.raised_at is not None:
                 _raise_in(self._thread, None)  # it may be on its way still
         if not self.is_over:
-            self.used_nbytes = max(self.used_nbytes, nbytes := self._measure())
-            self.is_over = nbytes > self.limit_nbytes
+            self.used_nbytes = self._own_part(self._limits.peak())
+            self.is_over = self.used_nbytes > self.limit_nbytes
 
     def error(self) -> MemoryLimitExceeded:
         """What the task fails with."""
         return MemoryLimitExceeded(self.key, self.limit_nbytes, self.used_nbytes)
 
-    def _measure(self) -> int:
-        limits = self._limits
-        arrived = limits.added() - self._added_before + limits.incoming()
-        return max(0, limits.measure() - self._nbytes_before - arrived)
+    def _own_part(self, nbytes: int) -> int:
+        """Of the memory of the process."""
+        others = self._limits.taken() - self._taken_before + self._limits.incoming()
+        return max(0, nbytes - self._nbytes_before - others)
 
 
 def _raise_in(thread: int, error: type[BaseException] | None) -> None:

@@ -10,7 +10,7 @@ import ctypes
 import gc
 from typing import Any
 
-__all__ = ["process_nbytes", "trim"]
+__all__ = ["peak_nbytes", "process_nbytes", "reset_peak", "trim"]
 
 _processes: dict[int | None, Any] = {}  # of psutil, where there is no /proc
 
@@ -29,6 +29,28 @@ def process_nbytes(pid: int | None = None) -> int:
         return _by_psutil(pid)
     except ProcessLookupError:  # it ended between opening and reading
         return 0
+
+
+def reset_peak() -> None:
+    """From now on `peak_nbytes` tells the peak since now. Where the system cannot, it tells what is used now."""
+    try:
+        with open("/proc/self/clear_refs", "wb") as file:
+            file.write(b"5")  # proc(5): reset the peak resident set size
+    except OSError:  # no Linux, or forbidden in this container: peaks between two looks are not seen
+        return
+
+
+def peak_nbytes() -> int:
+    """The most that this process took since `reset_peak`, about: less what it has of mapped files now.
+
+    Not below `process_nbytes`; the same where there is no ``/proc``.
+    """
+    try:
+        with open("/proc/self/status", "rb") as file:
+            status = file.read()
+    except FileNotFoundError:
+        return _by_psutil(None)
+    return max(_from_status(status), 1024 * (_kilobytes(status, b"\nVmHWM:") - _kilobytes(status, b"\nRssFile:")))
 
 
 def trim() -> None:

@@ -90,6 +90,7 @@ class Store:
     Attributes:
         nbytes: sum of the sizes that `put` was told.
         added_nbytes: sum of all that were ever put; it never falls.
+        taken_nbytes: the same, and all that were ever pickled or lent out to be so.
         away_nbytes: of `nbytes`, what is only on disk.
         spilled_nbytes: sum of the files.
         spilling_nbytes, spillable_nbytes: of what is in memory: lent out, and what `choose` may still choose.
@@ -98,6 +99,7 @@ class Store:
     def __init__(self, remove: Callable[[Spilled], object] = lambda spilled: None) -> None:
         self.nbytes = 0
         self.added_nbytes = 0
+        self.taken_nbytes = 0
         self.away_nbytes = 0
         self.spilled_nbytes = 0
         self.spilling_nbytes = 0
@@ -145,6 +147,8 @@ class Store:
             self.nbytes += size - old
             sizes[key] = size
         self.added_nbytes += added
+        with self._payloads_lock:
+            self.taken_nbytes += added
         self._values.update(zip(keys, values, strict=True))
 
     def drop(self, keys: list[str]) -> None:
@@ -191,6 +195,8 @@ class Store:
                     self.spilling_nbytes += size
                     lent.append(self._lent[key])
         self.forget_payloads(unloaded)
+        with self._payloads_lock:
+            self.taken_nbytes += sum(entry.nbytes for entry in lent)
         return lent
 
     def settle(self, key: str, ticket: int, spilled: Spilled) -> bool:
@@ -269,6 +275,7 @@ class Store:
             if cached is not None and cached[0] is value:
                 self._payloads.move_to_end(key)
                 return cached[1]
+            self.taken_nbytes += self._nbytes.get(key, 0)
         payload = dumps_payload(value, f"the result of {key}")
         self._remember_payload(key, held, value, payload)
         return payload
