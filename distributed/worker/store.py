@@ -21,7 +21,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from distributed.protocol.serialize import Payload, dumps_payload, loads_payload, payload_nbytes
-from distributed.worker.spill import Spilled
+from distributed.worker.spill import Spilled, SpillReadError
 
 __all__ = ["Lent", "Packed", "Store", "payload_of"]
 
@@ -244,7 +244,12 @@ class Store:
         value = self._values[key]
         kind = type(value)
         if kind is Spilled:
-            return self._loaded(key, value)
+            try:
+                return self._loaded(key, value)
+            except SpillReadError:
+                if self._values.get(key) is value:
+                    raise
+                return self.get(key)  # it was replaced, and its file removed, just now
         if key in self._recent:
             with self._lock:
                 if key in self._recent:
@@ -264,7 +269,12 @@ class Store:
         """
         held = value = self._values[key]
         if type(held) is Spilled:
-            return held.payload()
+            try:
+                return held.payload()
+            except SpillReadError:
+                if self._values.get(key) is held:
+                    raise
+                return self.get_payload(key)  # see get
         if type(held) is Packed:
             packed = held.payload
             if packed is not None:

@@ -6,6 +6,7 @@ import os
 import shutil
 import stat
 import tempfile
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -189,7 +190,7 @@ def test_a_value_that_could_not_be_written_stays_and_is_chosen_again_unless_it_n
 
 def test_what_cannot_be_pickled_says_so() -> None:
     with pytest.raises(UnpicklableError, match="the result of a of type lock"):
-        payload_of(Lent("a", __import__("threading").Lock(), 10, 1))
+        payload_of(Lent("a", threading.Lock(), 10, 1))
 
 
 def test_a_result_whose_file_was_lost_is_told_apart_from_one_that_never_was(disk: SpillDisk) -> None:
@@ -287,3 +288,33 @@ class Spilling(RuleBasedStateMachine):
 
 TestSpilling = Spilling.TestCase
 TestSpilling.settings = settings(max_examples=60, stateful_step_count=40)
+
+
+def test_threads_that_ask_while_values_come_and_go_never_see_a_wrong_one(disk: SpillDisk) -> None:
+    store = Store(disk.remove)
+    faults: list[Any] = []
+    is_over = threading.Event()
+
+    def ask() -> None:
+        try:
+            while not is_over.is_set():
+                for key in "abcd":
+                    value = store.get(key)
+                    if value[0] != key or len(value) != BIG:
+                        faults.append(value)
+        except BaseException as error:
+            faults.append(error)
+
+    for key in "abcd":
+        store.put(key, key * BIG, BIG)
+    threads = [threading.Thread(target=ask) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for number in range(200):
+        if number % 3 == 0:
+            store.put("abcd"[number % 4], "abcd"[number % 4] * BIG, BIG)
+        spill(store, disk, 2 * BIG)
+    is_over.set()
+    for thread in threads:
+        thread.join()
+    assert faults == []
