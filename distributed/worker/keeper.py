@@ -13,7 +13,7 @@ from distributed.config import settings
 from distributed.driver import Driver
 from distributed.units import format_nbytes
 from distributed.worker.limits import LOOK_S, TaskLimits
-from distributed.worker.measure import peak_nbytes, process_nbytes, reset_peak, trim
+from distributed.worker.measure import collect_and_trim, peak_nbytes, process_nbytes, reset_peak
 from distributed.worker.memory import Levels, Look, Measure, Measured, MemoryMachine, Pause, Spill, SpillEnded, Trim
 from distributed.worker.spill import Disk, Spilled
 from distributed.worker.store import Lent, Store, payload_of
@@ -187,7 +187,7 @@ class MemoryKeeper:
 
     def _trim(self) -> None:
         self.store.forget_payloads()
-        self._pool.submit(trim)
+        self._pool.submit(collect_and_trim)
 
     def _spill(self, nbytes: int) -> None:
         for lent in self.store.choose(nbytes):

@@ -10,7 +10,7 @@ import ctypes
 import gc
 from typing import Any
 
-__all__ = ["peak_nbytes", "process_nbytes", "reset_peak", "trim"]
+__all__ = ["collect_and_trim", "peak_nbytes", "process_nbytes", "reset_peak", "trim"]
 
 _processes: dict[int | None, Any] = {}  # of psutil, where there is no /proc
 
@@ -32,7 +32,8 @@ def process_nbytes(pid: int | None = None) -> int:
 
 
 def reset_peak() -> None:
-    """From now on `peak_nbytes` tells the peak since now. Where the system cannot, it tells what is used now."""
+    """Give back what is free; from now on `peak_nbytes` tells the peak since now. Takes milliseconds."""
+    trim()  # what is taken again would not be seen
     try:
         with open("/proc/self/clear_refs", "wb") as file:
             file.write(b"5")  # proc(5): reset the peak resident set size
@@ -53,9 +54,14 @@ def peak_nbytes() -> int:
     return max(_from_status(status), 1024 * (_kilobytes(status, b"\nVmHWM:") - _kilobytes(status, b"\nRssFile:")))
 
 
-def trim() -> None:
-    """Collect garbage, and give what was freed back to the system where the C library can. Takes milliseconds."""
+def collect_and_trim() -> None:
+    """Collect garbage, then `trim`. Takes milliseconds, with many objects more."""
     gc.collect()
+    trim()
+
+
+def trim() -> None:
+    """Give what was freed back to the system, where the C library can. Takes milliseconds."""
     try:
         ctypes.CDLL(None).malloc_trim(0)
     except (AttributeError, OSError):  # not the GNU library: freed memory stays with the process

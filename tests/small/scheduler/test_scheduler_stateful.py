@@ -345,7 +345,11 @@ class Cluster(RuleBasedStateMachine):
     @rule(number=st.integers(0, 9), index=st.integers(0, 50))
     def an_old_answer_comes_again(self, number: int, index: int) -> None:
         worker = self.some_worker(number)
-        answers = [m for m in worker.sent if isinstance(m, TasksDone | TasksFailed | TasksMissingData | TasksReturned | CopiesFailed)]
+        answers = [
+            m
+            for m in worker.sent
+            if isinstance(m, TasksDone | TasksFailed | TasksMissingData | TasksReturned | CopiesFailed)
+        ]
         if answers:
             self.handle(FromWorker(worker.address, worker.incarnation, answers[index % len(answers)]))
 
