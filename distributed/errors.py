@@ -23,6 +23,7 @@ __all__ = [
     "KeyFileError",
     "KilledWorker",
     "LostDataError",
+    "MemoryLimitExceeded",
     "MessageTooLargeError",
     "NameTakenError",
     "PeerBusyError",
@@ -295,6 +296,19 @@ class KilledWorker(DistributedError):
             for certificate in self.certificates
             if isinstance(attempt := certificate.get("attempt"), int)
         ]
+
+
+class MemoryLimitExceeded(DistributedError):
+    """A task took more memory than its own limit allows: raise ``memory_limit=``, or let it work on smaller parts."""
+
+    def __init__(self, key: str, limit_nbytes: int, used_nbytes: int) -> None:
+        self.key = key
+        self.limit_nbytes = limit_nbytes
+        self.used_nbytes = used_nbytes
+        super().__init__(
+            f"{key} took {used_nbytes / 1e6:,.0f} MB of memory, more than its limit of {limit_nbytes / 1e6:,.0f} MB; "
+            "raise memory_limit=, or let it work on smaller parts"
+        )
 
 
 class UncopiedDataError(DistributedError):

@@ -96,7 +96,9 @@ def main(
         lifetimes_s = draw_lifetimes(lifetime, lifetime_stagger, nworkers)
         listen = {"port": port, "address": host, "insecure": insecure}
         if not nanny:
-            return run_loop(_serve_worker(scheduler, workers[0], listen, lifetimes_s[0]))
+            return run_loop(
+                _serve_worker(scheduler, {**workers[0], "local_directory": local_directory}, listen, lifetimes_s[0])
+            )
         zygote = Zygote({"worker": run_worker_child})
         try:
             return run_loop(

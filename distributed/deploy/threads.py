@@ -69,7 +69,7 @@ class ThreadedCluster:
     async def _start_workers(self, workers: Sequence[dict[str, Any]]) -> None:
         self._workers = [worker for worker in self._workers if worker.status != "closed"]
         for options in workers:
-            self._workers.append(await Worker(self._scheduler.address, **options).start())
+            self._workers.append(await Worker(self._scheduler.address, owns_process=False, **options).start())
 
     async def _close(self) -> None:
         for worker in self._workers:
