@@ -24,6 +24,7 @@ class Settings:
         key_file: where the user's key lies; None: ``distributed/key`` in the user's configuration folder.
         connect_timeout_s: how long `connect` tries, 3 s as the page Foundations has it.
         handshake_timeout_s: how long a stranger may take to prove that it holds the key.
+        allow_forwarding: let servers without TLS be reached at other addresses than they listen at (ssh -L, containers).
         unauthenticated_max: connections at once that have not proven anything yet; more are closed at once.
         header_nbytes_max, frame_count_max, message_nbytes_max: see `Limits`.
         unsent_nbytes_max: bytes queued for a peer that does not read; then its connection is closed.
@@ -32,6 +33,7 @@ class Settings:
     key_file: str | None = None
     connect_timeout_s: float = 3.0
     handshake_timeout_s: float = 5.0
+    allow_forwarding: bool = False
     unauthenticated_max: int = 512
     header_nbytes_max: int = field(default=Limits().header_nbytes_max)
     frame_count_max: int = field(default=Limits().frame_count_max)
@@ -62,12 +64,20 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
 def _parse(variable: str, name: str, text: str) -> object:
     if name == "key_file":
         return text
+    if name == "allow_forwarding":
+        return _parse_flag(variable, text)
     if name.endswith("_s"):
         return parse_seconds(text, variable)
     number = parse_nbytes(text, variable)
     if number <= 0:
         raise ConfigError(variable, text, "it must be greater than 0")
     return number
+
+
+def _parse_flag(variable: str, text: str) -> bool:
+    if text not in ("0", "1"):
+        raise ConfigError(variable, text, "write 1 or 0")
+    return text == "1"
 
 
 _settings: Settings | None = None
