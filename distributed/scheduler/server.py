@@ -36,6 +36,7 @@ from distributed.scheduler.events import (
 )
 from distributed.scheduler.machine import SchedulerMachine
 from distributed.scheduler.proxy import DataProxy
+from distributed.scheduler.state import Settings
 from distributed.security.keys import Keyring
 from distributed.versions import all_versions, versions_here
 from distributed.wire import from_wire, halves
@@ -51,16 +52,17 @@ STDERR_LINES, STDERR_LENGTH_MAX = 20, 500  # of a death certificate: a screen
 class Scheduler(Server):
     """Takes graphs from clients, gives tasks to workers, tells clients what became of them.
 
-    ``Scheduler().listen()`` inside a running loop; then `finished` is done when it has ended.
+    ``Scheduler().listen()`` inside a running loop; then `finished` is done when it has ended. `settings` are those of
+    the machine.
     """
 
     default_port = SCHEDULER_PORT
 
-    def __init__(self, *, keys: Keyring | None = None) -> None:
+    def __init__(self, *, keys: Keyring | None = None, settings: Settings | None = None) -> None:
         super().__init__(keys=keys)
         self.status = "running"
         self.finished: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self.machine = SchedulerMachine()
+        self.machine = SchedulerMachine(settings)
         self.driver = Driver(self.machine, {
             ToClient: self._to_client,
             ToWorker: self._to_worker,
