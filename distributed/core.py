@@ -152,12 +152,8 @@ class Server:
 
     # ------------------------------------------------------------ listening
 
-    def listen(
-        self, port: Any = None, address: str = "127.0.0.1", insecure: bool = False, tls: bool = False
-    ) -> None:
-        """Accept connections; returns at once, and serves as soon as the loop runs.
-
-        Beyond loopback it is TLS, if this user has a certificate (``python -m distributed key --tls``).
+    def listen(self, port: Any = None, address: str = "127.0.0.1", insecure: bool = False, tls: bool = False) -> None:
+        """Accept connections, beyond loopback with TLS; returns at once, and serves as soon as the loop runs.
 
         Args:
             port: None: the class's `default_port`; 0: any free one; or a whole address (``'unix:///path'``,

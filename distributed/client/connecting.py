@@ -14,7 +14,7 @@ from distributed.client.session import Session
 from distributed.comm.addresses import Address, is_loopback, parse_address
 from distributed.comm.connect import connect_address
 from distributed.config import SCHEDULER_PORT
-from distributed.errors import ConnectTimeoutError, SchedulerFileError
+from distributed.errors import ConfigError, ConnectTimeoutError, SchedulerFileError
 from distributed.versions import versions_here, warn_of_mismatch
 
 __all__ = ["connect_session", "find_by_file", "find_scheduler", "read_scheduler_file"]
@@ -78,18 +78,36 @@ def describe_stale_file(path: str | os.PathLike[str]) -> SchedulerFileError | No
     return None
 
 
+def pinned_fingerprint(address: str, security: bool | str | None, scheduler_file: Any) -> str | None:
+    """The only certificate to accept of the scheduler, as `security` or its file has it; None: see our own file.
+
+    Raises:
+        ConfigError: `security` asks for TLS, and the address is none of TLS.
+    """
+    if security and not address.startswith("tls://"):
+        raise ConfigError("security", security, f"{address} is not encrypted; start the scheduler with --tls")
+    if isinstance(security, str):
+        return security.lower()
+    return None if scheduler_file is None else read_scheduler_file(scheduler_file).get("fingerprint")
+
+
 async def connect_session(
-    client: Any, address: str, timeout_s: float, scheduler_file: str | os.PathLike[str] | None
+    client: Any,
+    address: str,
+    timeout_s: float,
+    scheduler_file: str | os.PathLike[str] | None,
+    security: bool | str | None = None,
 ) -> Session:
     """A session of `client` with the scheduler at `address`.
 
     Raises:
-        ConnectTimeoutError, AuthenticationError, SchedulerFileError.
+        ConnectTimeoutError, AuthenticationError, SchedulerFileError, CertificateError, ConfigError.
     Warns:
         DistributedWarning: Python or a package differs between here, scheduler and workers.
     """
+    pinned = pinned_fingerprint(address, security, scheduler_file)
     try:
-        stream = await connect_address(address, timeout_s)
+        stream = await connect_address(address, timeout_s, pinned=pinned)
     except ConnectTimeoutError:
         stale = None if scheduler_file is None else describe_stale_file(scheduler_file)
         raise stale or ConnectTimeoutError(

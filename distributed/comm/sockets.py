@@ -8,12 +8,11 @@ import os
 import socket
 import stat
 import sys
-
 from collections.abc import Sequence
 from typing import Protocol
 
 from distributed.comm.addresses import Address
-from distributed.errors import AddressError, PortTakenError
+from distributed.errors import PortTakenError
 from distributed.protocol.serialize import Buffer
 
 __all__ = ["Wire", "bind", "bound_address", "channel_at", "open_socket", "tune"]

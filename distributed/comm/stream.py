@@ -56,9 +56,7 @@ class Stream:
         limits: bounds per message; None: the settings'.
     """
 
-    def __init__(
-        self, sock: Wire, peer: Peer, is_stranger: bool = False, limits: Limits | None = None
-    ) -> None:
+    def __init__(self, sock: Wire, peer: Peer, is_stranger: bool = False, limits: Limits | None = None) -> None:
         sock.setblocking(False)
         self.peer = peer
         self.error: DistributedError | None = None  # why it closed

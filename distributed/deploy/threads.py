@@ -22,7 +22,7 @@ class ThreadedCluster:
 
     Args:
         workers: keywords of each `Worker`.
-        listen: keywords of the scheduler's ``listen``.
+        listen: keywords of the scheduler's ``listen``; workers listen on the same host.
     """
 
     def __init__(self, workers: Sequence[dict[str, Any]], listen: dict[str, Any]) -> None:
@@ -61,7 +61,8 @@ class ThreadedCluster:
         self._scheduler = Scheduler()
         self._scheduler.listen(**listen)
         for options in workers:
-            self._workers.append(await Worker(self._scheduler.address, **options).start())
+            worker = Worker(self._scheduler.address, **options)
+            self._workers.append(await worker.start(**{**listen, "port": 0}))
 
     async def _close(self) -> None:
         for worker in self._workers:

@@ -83,14 +83,11 @@ class Certificates:
             AuthenticationError: another one; it names both.
         """
         found = hashlib.sha256(shown).hexdigest() if shown else "none at all"
-        if found not in self.fingerprints or (pinned is not None and found != pinned):
-            raise self.refusal(found, address, pinned)
+        for accepted in (self.fingerprints, (pinned or found,)):
+            if found not in accepted:
+                wanted = " or ".join(map(short, accepted))
+                raise AuthenticationError(address, f"its certificate is {short(found)}, expected was {wanted}", CURE)
         return found
-
-    def refusal(self, found: str, address: str, pinned: str | None = None) -> AuthenticationError:
-        """The error for a peer that shows certificate `found`."""
-        wanted = " or ".join(map(short, (pinned,) if pinned else self.fingerprints))
-        return AuthenticationError(address, f"its certificate is {short(found)}, expected was {wanted}", CURE)
 
     def not_accepted(self, address: str) -> AuthenticationError:
         """The error for a peer that does not accept ours."""
