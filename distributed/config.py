@@ -24,7 +24,7 @@ class Settings:
         key_file: where the user's key lies; None: ``distributed/key`` in the user's configuration folder.
         connect_timeout_s: how long `connect` tries, 3 s as the page Foundations has it.
         handshake_timeout_s: how long a stranger may take to prove that it holds the key.
-        allow_forwarding: let servers without TLS be reached at other addresses than they listen at (ssh -L, containers).
+        allow_forwarding: servers without TLS may be reached at another address than theirs (ssh -L, containers).
         unauthenticated_max: connections at once that have not proven anything yet; more are closed at once.
         header_nbytes_max, frame_count_max, message_nbytes_max: see `Limits`.
         unsent_nbytes_max: bytes queued for a peer that does not read; then its connection is closed.

@@ -32,7 +32,7 @@ CURE = "both sides need TLS 1.3 and the same certificate (`python -m distributed
 
 
 class _Scratch(threading.local):
-    """Where ciphertext is received: always the same memory of a thread, which is fast, and holds nothing between calls."""
+    """Where a thread receives ciphertext: always the same memory, since new memory costs more; empty between calls."""
 
     def __init__(self) -> None:
         self.view = memoryview(bytearray(PIECE_NBYTES))

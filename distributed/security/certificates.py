@@ -30,7 +30,7 @@ HOW_TO_MINT = (
 )
 CURE = (
     "all machines need the same certificate: copy the file that `python -m distributed key --tls` names, "
-    "and start what was running"
+    "and restart what was running"
 )
 _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\n?", re.DOTALL)
 
