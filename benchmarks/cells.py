@@ -110,6 +110,11 @@ def rpc_echo_64MB(side: Side, plan: Plan) -> Sample:
     return _rpc_echo(side, plan, 64 * MB, 20)
 
 
+def tls_echo_64M(side: Side, plan: Plan) -> Sample:
+    """`rpc_echo_64MB`, encrypted for one side, see `catalogue`."""
+    return _rpc_echo(side, plan, 64 * MB, 20)
+
+
 def _with_server(side: Side, plan: Plan, measure: Callable[[Any], Awaitable[Result]]) -> Result:
     async def run(address: str) -> Result:
         async with side.rpc(address) as remote:
@@ -198,6 +203,11 @@ def map_10k(side: Side, plan: Plan) -> Sample:
 
 def map_100k(side: Side, plan: Plan) -> Sample:
     """One map, one gather."""
+    return _map(side, plan, 100_000)
+
+
+def tls_noop_map(side: Side, plan: Plan) -> Sample:
+    """`map_100k`, encrypted for one side, see `catalogue`."""
     return _map(side, plan, 100_000)
 
 
@@ -366,6 +376,8 @@ MEASURES: dict[str, Callable[[Side, Plan], Sample]] = {
         rpc_in_flight,
         rpc_echo_1MB,
         rpc_echo_64MB,
+        tls_echo_64M,
+        tls_noop_map,
         start,
         start_from_nothing,
         import_client,
@@ -390,7 +402,10 @@ def main(side: Side, script: str) -> None:
     parser.add_argument("--box", type=float, default=10.0, help="seconds for the timed runs")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--watch-stdin", action="store_true", help="end this process group when stdin is closed")
+    parser.add_argument("--tls", action="store_true", help="ours only: everything encrypted")
     options = parser.parse_args()
+    if options.tls:
+        os.environ["BENCHMARK_TLS"] = "1"  # for the processes that are started too
     if options.watch_stdin:
         end_with_parent()
     if options.cell == "serve":
