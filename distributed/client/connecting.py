@@ -88,7 +88,8 @@ def pinned_fingerprint(address: str, security: bool | str | None, scheduler_file
         raise ConfigError("security", security, f"{address} is not encrypted; start the scheduler with --tls")
     if isinstance(security, str):
         return security.lower()
-    return None if scheduler_file is None else read_scheduler_file(scheduler_file).get("fingerprint")
+    pinned = None if scheduler_file is None else read_scheduler_file(scheduler_file).get("fingerprint")
+    return pinned if isinstance(pinned, str) else None
 
 
 async def connect_session(
