@@ -1,7 +1,7 @@
 """TLS under a stream: something with the methods of a non-blocking socket that encrypts what passes.
 
 OpenSSL works on memory here (`ssl.MemoryBIO`), and we move ciphertext between that memory and the socket in big pieces:
-on a socket of its own it would make three system calls for every record of 16 KiB (docs/decisions/0015-tls.md has the
+on a socket of its own it would make three system calls for every record of 16 KiB (docs/decisions/0013-tls.md has the
 numbers). What is received is decrypted into the frame where it stays.
 """
 
