@@ -85,7 +85,7 @@ async def connect_address(
 def _reason(error: OSError) -> str:
     if isinstance(error, CommClosedError):
         return error.reason
-    if error.errno and not isinstance(error, socket.gaierror):
+    if error.errno and not isinstance(error, (socket.gaierror, ConnectionAbortedError)):  # these have a good one
         return os.strerror(error.errno)  # asyncio's own text is only that the call failed
     return error.strerror or str(error)
 

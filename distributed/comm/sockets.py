@@ -127,7 +127,7 @@ def channel_at(sock: socket.socket, is_server: bool) -> bytes:
     place = sock.getsockname() if is_server else sock.getpeername()
     if sock.family == socket.AF_UNIX:  # a name in the file system, as the server has bound it; none: of one process
         return b"unix " + (os.fsencode(place) if isinstance(place, str) else bytes(place))
-    host = str(place[0]).partition("%")[0]  # without the interface, which has a name on each side
+    host = str(place[0]).partition("%")[0].removeprefix("::ffff:")  # interface and family are one side's own matter
     return f"tcp {host} {place[1]}".encode()
 
 

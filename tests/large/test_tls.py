@@ -122,7 +122,8 @@ def test_a_worker_that_dies_is_replaced_over_tls_too(tls_processes: Processes) -
         (before,) = client.scheduler_info()["workers"].values()
         client.submit(_die).exception(20)
         wait_until(
-            lambda: [w["pid"] for w in client.scheduler_info()["workers"].values()] not in ([], [before["pid"]]), "another worker"
+            lambda: [w["pid"] for w in client.scheduler_info()["workers"].values()] not in ([], [before["pid"]]),
+            "another worker",
         )
         assert client.submit(pow, 2, 3).result() == 8
 

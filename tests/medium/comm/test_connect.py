@@ -100,6 +100,19 @@ async def test_two_sides_talk_over_every_scheme(scheme: str, tmp_path: Path) -> 
             assert await echoes(str(place))
 
 
+async def test_an_address_written_in_another_family_is_the_same_address() -> None:
+    if not has_ipv6():
+        pytest.skip("no IPv6 here")
+    async with listening() as listener:
+        assert await echoes(f"tcp://[::ffff:127.0.0.1]:{listener.addresses[0].port}")
+
+
+async def test_all_addresses_of_a_machine_are_met_at_each_of_them() -> None:
+    async with listening("tcp://0.0.0.0:0") as listener:
+        for host in ("127.0.0.1", "127.0.0.2", "0.0.0.0"):
+            assert await echoes(f"tcp://{host}:{listener.addresses[0].port}")
+
+
 @pytest.mark.parametrize("role", ["client", "worker", "readonly"])
 async def test_the_listener_learns_the_role(role: str) -> None:
     met: list[Stream] = []

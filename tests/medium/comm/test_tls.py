@@ -333,6 +333,13 @@ async def test_a_handshake_without_end_is_cut(use: Any) -> None:
         assert server._listeners[0].refused == 1
 
 
+async def test_a_server_that_leaves_during_the_handshake_is_told_so(use: Any) -> None:
+    leaving = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
+    with pytest.raises(ConnectTimeoutError, match=r"closed the connection during the TLS handshake|reset by peer"):
+        await connect(f"tls://127.0.0.1:{leaving.sockets[0].getsockname()[1]}", timeout=0.05)
+    leaving.close()
+
+
 async def test_a_server_that_says_nothing_costs_no_more_than_the_time_given() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"tls://127.0.0.1:{silent.getsockname()[1]}"
