@@ -267,7 +267,7 @@ async def test_without_a_certificate_nothing_is_tried_and_the_cure_named() -> No
 
 
 async def test_something_else_that_speaks_tls_is_no_server_of_ours(use: Any, minted: Any) -> None:
-    page = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0, ssl=minted["c"].page_context())
+    page = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0, ssl=minted["c"].page_context())
     port = page.sockets[0].getsockname()[1]
     with pytest.raises(AuthenticationError, match=f"its certificate is {short(minted['c'].fingerprint)}"):
         await connect(f"tls://127.0.0.1:{port}", timeout=20)
