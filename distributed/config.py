@@ -24,6 +24,7 @@ class Settings:
         key_file: where the user's key lies; None: ``distributed/key`` in the user's configuration folder.
         connect_timeout_s: how long `connect` tries, 3 s as the page Foundations has it.
         handshake_timeout_s: how long a stranger may take to prove that it holds the key.
+        allow_forwarding: servers without TLS may be reached at another address than theirs (ssh -L, containers).
         unauthenticated_max: connections at once that have not proven anything yet; more are closed at once.
         header_nbytes_max, frame_count_max, message_nbytes_max: see `Limits`.
         fetch_silence_s: a worker that fetches from another gives up when no byte has come for that long.
@@ -40,6 +41,7 @@ class Settings:
     key_file: str | None = None
     connect_timeout_s: float = 3.0
     handshake_timeout_s: float = 5.0
+    allow_forwarding: bool = False
     unauthenticated_max: int = 512
     fetch_silence_s: float = 30.0
     stopped_timeout_s: float = 30.0
@@ -80,6 +82,8 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
 def _parse(variable: str, name: str, text: str) -> object:
     if name == "key_file":
         return text
+    if name == "allow_forwarding":
+        return _parse_flag(variable, text)
     if name.endswith("_s"):
         return parse_seconds(text, variable)
     if name.endswith("_fraction"):
@@ -107,6 +111,12 @@ def _check_fractions(given: Settings) -> None:
         if value and value < before:
             raise ConfigError(f"DISTRIBUTED_{name.upper()}", value, f"it must not be below the one before it, {before}")
         before = max(before, value)
+
+
+def _parse_flag(variable: str, text: str) -> bool:
+    if text not in ("0", "1"):
+        raise ConfigError(variable, text, "write 1 or 0")
+    return text == "1"
 
 
 _settings: Settings | None = None

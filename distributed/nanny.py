@@ -86,7 +86,7 @@ class Nanny(Server):
         scheduler: address of the scheduler.
         zygote: forks the process; attached to the running loop.
         worker_options: keywords of `Worker`, such as ``nthreads`` and ``name``.
-        worker_port, host, insecure: where the worker listens.
+        worker_port, host, insecure, tls: where and how the worker listens, see `Server.listen`.
         local_directory: where a temporary folder for each life is made; None: the system's.
         policy: when to start a dead worker again; it counts deaths, so give each nanny its own.
     """
@@ -100,6 +100,7 @@ class Nanny(Server):
         worker_port: int = 0,
         host: str = "127.0.0.1",
         insecure: bool = False,
+        tls: bool = False,
         local_directory: str | None = None,
         log_level: str = "WARNING",
         policy: RestartPolicy | None = None,
@@ -114,8 +115,8 @@ class Nanny(Server):
         self.finished: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._zygote = zygote
         self._worker_options = dict(worker_options or {})
-        self._listen = {"port": worker_port, "address": host, "insecure": insecure}
-        self._host, self._insecure = host, insecure
+        tls = tls or self.scheduler_address.startswith("tls://")
+        self._listen = {"port": worker_port, "address": host, "insecure": insecure, "tls": tls}
         self._local_directory = local_directory
         self._log_level = log_level
         self._policy = policy or RestartPolicy()
@@ -141,7 +142,7 @@ class Nanny(Server):
 
     async def start(self, port: Any = 0) -> Nanny:
         """Listen and start the worker; returns when its process runs (it may still wait for the scheduler)."""
-        self.listen(port, self._host, self._insecure)
+        self.listen(**{**self._listen, "port": port})
         self.status = "running"
         threading.Thread(target=remove_leftovers, args=(self._local_directory,), daemon=True).start()
         await self.instantiate()

@@ -62,6 +62,7 @@ LAZY_PACKAGES = {
     "cloudpickle": "20 ms of import; only whoever pickles a function needs it",
     "prometheus_client": "60 ms of import; only a server that is asked for metrics needs it",
     "uvloop": "optional, extra [fast]",
+    "cryptography": "optional, extra [tls]; only minting a certificate needs it",
     "importlib": "importlib.metadata takes 20 ms; only whoever asks for the versions of packages needs it",
     "numpy": "optional; tests and converters of arrays only",
     "tqdm": "only a terminal that shows a bar needs it",

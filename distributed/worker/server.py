@@ -155,13 +155,15 @@ class Worker(Server):
 
     # ------------------------------------------------------------ life
 
-    async def start(self, port: Any = 0, address: str = "127.0.0.1", insecure: bool = False) -> Worker:
-        """Listen, and register with the scheduler; waits until it is there, saying so in the log.
+    async def start(
+        self, port: Any = 0, address: str = "127.0.0.1", insecure: bool = False, tls: bool = False
+    ) -> Worker:
+        """Listen, with TLS if the scheduler does, and register; waits until it is there, saying so in the log.
 
         Raises:
             PortTakenError, AuthenticationError; NameTakenError: another worker has the name.
         """
-        self.listen(port, address, insecure)
+        self.listen(port, address, insecure, tls or self.scheduler_address.startswith("tls://"))
         loop = asyncio.get_running_loop()
         self.machine = WorkerMachine(self.address, self.nthreads)
         self.executor = Executor(

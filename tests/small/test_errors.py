@@ -18,6 +18,7 @@ EXAMPLES: dict[str, Exception] = {
         errors.AuthenticationError("tcp://h:1", "the server has a different key"),
         errors.BadRequestError("bad"),
         errors.CancelledError("cancelled"),
+        errors.CertificateError("/k.tls", "there is none"),
         errors.CommClosedError("tcp://h:1", "reset"),
         errors.ConfigError("memory", "x", "write a size"),
         errors.ConnectTimeoutError("tcp://h:1", 3, "no answer"),
