@@ -14,6 +14,7 @@ __all__ = ["SCHEDULER_PORT", "Settings", "settings"]
 
 SCHEDULER_PORT = 8786
 CENTER_PORT = 8787
+SAME_HOST = ("memory", "socket", "off")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,9 @@ class Settings:
         unauthenticated_max: connections at once that have not proven anything yet; more are closed at once.
         header_nbytes_max, frame_count_max, message_nbytes_max: see `Limits`.
         unsent_nbytes_max: bytes queued for a peer that does not read; then its connection is closed.
+        same_host: how data travels between processes of one machine. ``memory``: unix sockets, and big frames are read
+            straight from the sender's memory where the system allows it; ``socket``: unix sockets alone; ``off``: TCP,
+            as between machines, for example to see all traffic with tools for networks.
     """
 
     key_file: str | None = None
@@ -37,6 +41,7 @@ class Settings:
     frame_count_max: int = field(default=Limits().frame_count_max)
     message_nbytes_max: int = field(default=Limits().message_nbytes_max)
     unsent_nbytes_max: int = 4 * 2**30
+    same_host: str = "memory"
 
     @property
     def limits(self) -> Limits:
@@ -61,6 +66,10 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
 
 def _parse(variable: str, name: str, text: str) -> object:
     if name == "key_file":
+        return text
+    if name == "same_host":
+        if text not in SAME_HOST:
+            raise ConfigError(variable, text, f"it is one of {', '.join(SAME_HOST)}")
         return text
     if name.endswith("_s"):
         return parse_seconds(text, variable)

@@ -8,9 +8,11 @@ import os
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from distributed.comm.addresses import Address, parse_address
+from distributed.comm.same_host import UNIX, agree, bind_beside, open_beside
 from distributed.comm.sockets import bind, bound_address, open_socket, tune
 from distributed.comm.stream import Peer, Stream
 from distributed.config import settings
@@ -58,8 +60,12 @@ async def connect_address(
     while True:
         try:
             async with asyncio.timeout_at(asyncio.get_running_loop().time() + deadline - time.monotonic()):
-                sock = await _open(place)
+                sock = await _open(place, beside=True)
                 reason = "it accepts connections but does not answer; is it a server of distributed?"
+                if place.scheme == "tcp" and sock.family == UNIX:
+                    with suppress(AuthenticationError, CommClosedError):  # whoever it is, TCP has the last word
+                        return await _prove(sock, place, role, keys)
+                    sock = await _open(place)
                 return await _prove(sock, place, role, keys)
         except TimeoutError:
             raise ConnectTimeoutError(str(place), timeout_s, reason) from None
@@ -81,9 +87,9 @@ def _reason(error: OSError) -> str:
     return error.strerror or str(error)
 
 
-async def _open(place: Address) -> socket.socket:
+async def _open(place: Address, beside: bool = False) -> socket.socket:
     if place.scheme != "inproc":
-        return await open_socket(place)
+        return await open_socket(place, open_beside if beside else None)
     listener = _inproc.get(place.host)
     if listener is None:
         raise ConnectionRefusedError(f"nothing in this process listens as {place}")
@@ -104,6 +110,8 @@ async def _prove(sock: socket.socket, place: Address, role: str, keys: Keyring) 
         handshake = ClientHandshake(str(place), role, keys, os.urandom(32))
         stream.write_buffers([handshake.hello()])
         stream.write_buffers([handshake.prove(await stream.read_bytes(CHALLENGE_NBYTES))])
+        if sock.family == UNIX and may_send_objects(role):
+            await agree(stream, sock)
     except BaseException:
         stream.close()
         raise
@@ -143,6 +151,7 @@ class Listener:
             return
         self._sockets = bind(address)
         self.addresses = [bound_address(sock) for sock in self._sockets]
+        self._sockets += [beside for sock in self._sockets if (beside := bind_beside(sock)) is not None]
         for sock in self._sockets:
             loop.add_reader(sock.fileno(), self._accept, sock)
 
@@ -201,7 +210,7 @@ class Listener:
             return
         assert self._loop is not None
         stream = Stream(sock, Peer(address, "unknown"), is_stranger=True, limits=self._limits)
-        task = self._loop.create_task(self._authenticate(stream, address))
+        task = self._loop.create_task(self._authenticate(stream, sock, address))
         self._strangers.add(task)
         task.add_done_callback(lambda done: self._on_met(done, stream))
 
@@ -210,12 +219,14 @@ class Listener:
         if task.cancelled():  # perhaps before its first step
             stream.close()
 
-    async def _authenticate(self, stream: Stream, address: str) -> None:
+    async def _authenticate(self, stream: Stream, sock: socket.socket, address: str) -> None:
         handshake = ServerHandshake(address, self._keys, os.urandom(32))
         try:
             async with asyncio.timeout(settings().handshake_timeout_s):
                 stream.write_buffers([handshake.challenge(await stream.read_bytes(HELLO_NBYTES))])
                 role = handshake.accept(await stream.read_bytes(PROOF_NBYTES))
+                if sock.family == UNIX and may_send_objects(role):
+                    await agree(stream, sock)
         except (AuthenticationError, CommClosedError, TimeoutError):
             self.refused += 1
             if handshake.refusal and not stream.closed():

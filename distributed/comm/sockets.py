@@ -8,6 +8,7 @@ import os
 import socket
 import stat
 import sys
+from collections.abc import Callable
 
 from distributed.comm.addresses import Address
 from distributed.errors import AddressError, PortTakenError
@@ -35,8 +36,13 @@ def tune(sock: socket.socket) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNANSWERED_MS)
 
 
-async def open_socket(address: Address) -> socket.socket:
+async def open_socket(
+    address: Address, open_beside: Callable[[str, int], socket.socket | None] | None = None
+) -> socket.socket:
     """One attempt to connect; the caller bounds it and tries again.
+
+    Args:
+        open_beside: a better way to a numeric TCP address and port, tried first; it may return None.
 
     Raises:
         OSError: refused, unreachable, unknown host; of several addresses of a host the last error.
@@ -48,6 +54,9 @@ async def open_socket(address: Address) -> socket.socket:
         raise AddressError(str(address), f"{address.scheme}:// is not supported by this version")
     error: OSError = OSError(f"{address.host} has no address")
     for family, kind, protocol, _, place in await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM):
+        beside = open_beside(str(place[0]), int(place[1])) if open_beside is not None else None
+        if beside is not None:
+            return beside
         try:
             return await _connected(socket.socket(family, kind, protocol), place)
         except OSError as refused:

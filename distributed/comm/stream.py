@@ -14,9 +14,11 @@ import asyncio
 import socket
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from distributed.comm.loans import LENT_NBYTES_MIN, Borrower, Lender
 from distributed.config import settings
 from distributed.errors import CommClosedError, DistributedError, ProtocolError
 from distributed.protocol.codec import Limits, encode, encode_plain
@@ -79,6 +81,9 @@ class Stream:
         self._writing = False  # the loop watches for room in the socket
         self._drained: asyncio.Future[None] | None = None
         self._reading = True
+        self._lender: Lender | None = None  # these two: see `share_memory`
+        self._borrower: Borrower | None = None
+        self._borrowing: asyncio.Future[list[BaseException | None]] | None = None  # lent frames are being read
         self._loop.add_reader(sock.fileno(), self._on_readable)
 
     # ------------------------------------------------------------ state
@@ -123,8 +128,18 @@ class Stream:
 
     @property
     def nbytes_unsent(self) -> int:
-        """Bytes written and not yet taken by the operating system."""
-        return self._unsent
+        """Bytes written and not yet taken: by the operating system, or by the peer what it is lent."""
+        return self._unsent if self._lender is None else self._unsent + self._lender.nbytes
+
+    def share_memory(self, lender: Lender | None, borrower: Borrower | None) -> None:
+        """From now on big frames are lent to the peer, and borrowed from it; None: not in this direction."""
+        self._lender, self._borrower = lender, borrower
+        if lender is not None:
+            self._loop.add_reader(lender.receipts, self._on_receipts)
+        if borrower is not None:
+            self._decoder.lent_nbytes_min = LENT_NBYTES_MIN
+        if self.closed():
+            self._end_sharing()
 
     # ------------------------------------------------------------ reading
 
@@ -160,14 +175,15 @@ class Stream:
 
         Meanwhile nobody notices that the peer has left, unless something is written to it.
         """
-        if self._reading and not self.closed():
+        if self._reading and not self.closed() and self._borrowing is None:
             self._loop.remove_reader(self._sock.fileno())
         self._reading = False
 
     def resume_reading(self) -> None:
         """Receive again."""
         if not self._reading and not self.closed():
-            self._loop.add_reader(self._sock.fileno(), self._on_readable)
+            if self._borrowing is None:
+                self._loop.add_reader(self._sock.fileno(), self._on_readable)
             self._loop.call_soon(self._deliver)
         self._reading = True
 
@@ -175,10 +191,13 @@ class Stream:
         if isinstance(self.error, ProtocolError):
             raise self.error  # nothing after it can be trusted
         try:
-            return self._decoder.next_message()
+            message = self._decoder.next_message()
         except ProtocolError as error:
             self._close(error)
             raise
+        if message is NOTHING and self._borrow():
+            return self._next_message()
+        return message
 
     async def _wait_readable(self) -> None:
         if self.closed():
@@ -247,6 +266,8 @@ class Stream:
                 self._close(error)
                 return
             if message is NOTHING:
+                if self._borrow():
+                    continue
                 return
             try:
                 self._handler(message)
@@ -254,6 +275,65 @@ class Stream:
                 reason = f"{type(error).__name__} while a message was handled"
                 self._close(CommClosedError(self.peer.address, reason))
                 raise
+
+    # ------------------------------------------------------------ lent frames
+
+    def _borrow(self) -> bool:
+        """Read what the peer has lent for the message in progress; whether the message is complete now."""
+        if self._borrower is None or self._borrowing is not None or not (loans := self._decoder.loans()):
+            return False
+        try:
+            self._borrowing = self._borrower.read_soon(loans, self._loop)
+        except OSError as error:
+            return self._take_loans(error)
+        if self._borrowing is None:
+            return self._take_loans(None)
+        self._loop.remove_reader(self._sock.fileno())  # what comes after it has to wait
+        self._borrowing.add_done_callback(self._on_borrowed)
+        return False
+
+    def _on_borrowed(self, reads: asyncio.Future[list[BaseException | None]]) -> None:
+        self._borrowing = None
+        if self.closed() or reads.cancelled():
+            return
+        if self._take_loans(next((error for error in reads.result() if error is not None), None)):
+            if self._reading:
+                self._loop.add_reader(self._sock.fileno(), self._on_readable)
+            self._deliver()
+
+    def _take_loans(self, error: BaseException | None) -> bool:
+        assert self._borrower is not None
+        fault = self._borrower.fault(self.peer.address, error)
+        try:
+            if fault is None:
+                self._borrower.give_receipt()
+        except ProtocolError as refused:
+            fault = refused
+        if fault is not None:
+            self._close(fault)
+            return False
+        self._decoder.loans_taken()
+        return True
+
+    def _on_receipts(self) -> None:
+        assert self._lender is not None
+        try:
+            if not self._lender.collect():
+                self._loop.remove_reader(self._lender.receipts)  # the peer ends; the socket will tell
+        except ProtocolError as error:
+            self._close(error)
+        self._tell_drained()
+
+    def _end_sharing(self) -> None:
+        if self._borrowing is not None:
+            self._borrowing.cancel()
+        if self._lender is not None:
+            if not self._loop.is_closed():
+                self._loop.remove_reader(self._lender.receipts)
+            self._lender.close()
+        if self._borrower is not None:
+            self._borrower.close()
+        self._lender = self._borrower = None
 
     # ------------------------------------------------------------ writing
 
@@ -266,11 +346,16 @@ class Stream:
 
     def write_message_nowait(self, message: Any) -> None:
         """Queue one message, to leave at the end of this turn of the loop. Errors as `encode`, and CommClosedError."""
-        self.write_buffers(encode(message, self._limits))
+        self._write_message(encode(message, self._limits))
 
     def write_plain_nowait(self, message: Any) -> None:
         """`write_message_nowait` for messages of our own, see `encode_plain`."""
-        self.write_buffers(encode_plain(message, self._limits))
+        self._write_message(encode_plain(message, self._limits))
+
+    def _write_message(self, buffers: list[Buffer]) -> None:
+        if self._lender is not None and len(buffers) > 1:  # header and frames
+            buffers = self._lender.lend(buffers)
+        self.write_buffers(buffers)
 
     def write_buffers(self, buffers: list[Buffer]) -> None:
         """Queue encoded bytes, memoryviews flat; they must not change until sent.
@@ -290,8 +375,8 @@ class Stream:
             self._loop.call_soon(self._flush)
         elif len(self._out) >= FLUSH_COUNT and not self._writing:
             self._flush()
-        elif self._unsent > self._unsent_max:
-            error = CommClosedError(self.peer.address, f"{self._unsent:,} bytes wait and the peer does not read")
+        elif self.nbytes_unsent > self._unsent_max:
+            error = CommClosedError(self.peer.address, f"{self.nbytes_unsent:,} bytes wait and the peer does not read")
             self._close(error)
             raise error
 
@@ -301,18 +386,18 @@ class Stream:
         Raises:
             CommClosedError: the connection ended meanwhile.
         """
-        while self._unsent > UNSENT_NBYTES_HIGH:
+        while self.nbytes_unsent > UNSENT_NBYTES_HIGH:
             await self._wait_sent()
             if self.closed():
                 raise self.why_closed()
 
     async def flush(self) -> None:
-        """Wait until everything is handed to the operating system.
+        """Wait until everything is handed to the operating system, and what was lent is taken.
 
         Raises:
             CommClosedError: the connection ended first.
         """
-        while self._unsent:
+        while self.nbytes_unsent:
             await self._wait_sent()
         if self.closed():
             raise self.why_closed()
@@ -342,7 +427,10 @@ class Stream:
             if self._writing:
                 self._writing = False
                 self._loop.remove_writer(self._sock.fileno())
-        if self._drained is not None and self._unsent <= UNSENT_NBYTES_HIGH and not self._drained.done():
+        self._tell_drained()
+
+    def _tell_drained(self) -> None:
+        if self._drained is not None and self.nbytes_unsent <= UNSENT_NBYTES_HIGH and not self._drained.done():
             self._drained.set_result(None)
 
     def _send_some(self) -> None:
@@ -383,6 +471,10 @@ class Stream:
         if not self._loop.is_closed():
             self._loop.remove_reader(descriptor)
             self._loop.remove_writer(descriptor)
+        if self._lender is not None or self._borrower is not None:
+            with suppress(OSError):  # the peer shut it down first
+                self._sock.shutdown(socket.SHUT_RDWR)  # at once, whoever else has the descriptor: see Borrower.fault
+            self._end_sharing()
         self._sock.close()
         self._handler = None
         self._out.clear()
