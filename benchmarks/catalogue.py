@@ -54,6 +54,9 @@ CELLS = (
     Cell("tree_16k", "tree reduce of 16,384", "tasks/s", 40),
     Cell("scatter_100x1MB", "scatter+gather 100 x 1 MB", "GB/s"),
     Cell("scatter_1x256MB", "scatter+gather 1 x 256 MB", "GB/s", 4),
+    Cell("result_bandwidth", "100 results of 8 MB gathered", "GB/s", 5),
+    Cell("peer_transfer", "256 MB, worker to worker", "GB/s", 5),
+    Cell("many_args", "1,000 tasks sharing 50 MB", "tasks/s", 20),
     # Not time-boxed: both hold the same 20,000, or growth by doubling and logs of fixed size would weigh differently.
     Cell("held_task", "scheduler memory per held task", "bytes", 4, limit_s=400.0),
 )

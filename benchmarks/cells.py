@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -25,13 +25,14 @@ from statistics import median
 from typing import Any, TypeVar
 
 from sides import REPEATS_MAX, Plan, Sample, Side, cluster, end_with_parent, fresh_environment, rates, server, settle
-from workload import inc, same
+from workload import array, ends, inc, nth, same
 
 __all__ = ["main"]
 
 MB = 1_000_000
 GB = 1_000_000_000
 Result = TypeVar("Result")
+WAIT_S_MAX = 60.0
 FIRST = 200  # tasks of a first, small run: about 0.5 s for the slower side
 PACKAGES = ("distributed", "dask", "tornado", "msgpack", "cloudpickle", "numpy", "psutil", "uvloop", "bokeh")
 
@@ -281,6 +282,68 @@ def scatter_1x256MB(side: Side, plan: Plan) -> Sample:
     return _scatter(side, plan, 1, 256 * MB)
 
 
+def result_bandwidth(side: Side, plan: Plan) -> Sample:
+    """A hundred arrays that tasks have made, in one gather; making them is not timed."""
+    count, nbytes = 100, 8 * MB
+    with cluster(side) as client:
+        samples: list[float] = []
+        until = time.perf_counter() + plan.box_s
+        while len(samples) < 3 or (len(samples) < REPEATS_MAX + 1 and time.perf_counter() < until):
+            futures = client.map(array, [nbytes] * count, range(count), pure=False)
+            _wait_done(futures)
+            began = time.perf_counter()
+            results = client.gather(futures)
+            seen = [ends(result) for result in results]  # every page
+            seconds = time.perf_counter() - began
+            _check(seen, [(float(number), float(number)) for number in range(count)])
+            samples.append(count * nbytes / seconds / GB)
+            del futures, results
+            settle(client, same)
+    return Sample(median(samples[1:]), samples[1:], len(samples) - 1, len(samples) - 1)  # the first one warms up
+
+
+def peer_transfer(side: Side, plan: Plan) -> Sample:
+    """From the submit of a task on one worker that takes an array of the other one to its result."""
+    nbytes = 256 * MB
+    with cluster(side) as client:
+        one, other = client.ncores()
+        samples: list[float] = []
+        until = time.perf_counter() + plan.box_s
+        while len(samples) < 3 or (len(samples) < REPEATS_MAX + 1 and time.perf_counter() < until):
+            seed = len(samples)
+            source, target = (one, other) if seed % 2 else (other, one)
+            made = client.submit(array, nbytes, seed, pure=False, workers=[source])
+            _wait_done([made])
+            began = time.perf_counter()
+            seen = client.submit(ends, made, pure=False, workers=[target]).result()
+            seconds = time.perf_counter() - began
+            _check(tuple(seen), (float(seed), float(seed)))
+            samples.append(nbytes / seconds / GB)
+            del made
+            settle(client, same)
+    return Sample(median(samples[1:]), samples[1:], len(samples) - 1, len(samples) - 1)  # the first one warms up
+
+
+def many_args(side: Side, plan: Plan) -> Sample:
+    """From the scatter of one array to the results of tasks that each take all of it."""
+    import numpy  # here only: as in _scatter
+
+    with cluster(side) as client:
+
+        def run(count: int) -> float:
+            data = numpy.random.default_rng(count).random(50 * MB // 8)
+            began = time.perf_counter()
+            shared = client.scatter(data, **side.scatter_keywords)
+            results = client.gather([client.submit(nth, shared, number, pure=False) for number in range(count)])
+            seconds = time.perf_counter() - began
+            _check(results, data[:count].tolist())
+            del shared
+            settle(client, same)
+            return seconds
+
+        return rates(run, 1_000, FIRST, plan)
+
+
 def held_task(side: Side, plan: Plan) -> Sample:
     """Growth of the scheduler's resident memory over finished no-ops whose futures are held, per task.
 
@@ -336,6 +399,9 @@ MEASURES: dict[str, Callable[[Side, Plan], Sample]] = {
         tree_16k,
         scatter_100x1MB,
         scatter_1x256MB,
+        result_bandwidth,
+        peer_transfer,
+        many_args,
         held_task,
     )
 }
@@ -358,6 +424,15 @@ def main(side: Side, script: str) -> None:
     else:
         plan = Plan(options.box, options.quick, os.path.abspath(script))
         print(json.dumps(asdict(MEASURES[options.cell](side, plan))), flush=True)
+
+
+def _wait_done(futures: Sequence[Any]) -> None:
+    """Until all are finished, asking nobody for their results."""
+    until = time.perf_counter() + WAIT_S_MAX
+    while not all(future.done() for future in futures):
+        if time.perf_counter() > until:
+            raise RuntimeError(f"not done within {WAIT_S_MAX:.0f} s")
+        time.sleep(0.01)
 
 
 def _percentiles(times: list[float]) -> list[float]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["inc", "same"]
+from typing import Any
+
+__all__ = ["array", "ends", "inc", "nth", "same"]
 
 
 def same(value: int) -> int:
@@ -13,3 +15,21 @@ def same(value: int) -> int:
 def inc(value: int) -> int:
     """One more."""
     return value + 1
+
+
+def array(nbytes: int, seed: int) -> Any:
+    """A result of `nbytes` bytes, whose memory was written."""
+    import numpy  # here only: most cells want none
+
+    return numpy.full(nbytes // 8, seed, dtype="f8")
+
+
+def ends(data: Any) -> tuple[float, float]:
+    """The first and the last number of an array, after a look at every page of it."""
+    data[::512].sum()
+    return float(data[0]), float(data[-1])
+
+
+def nth(data: Any, number: int) -> float:
+    """One number of a big array that many tasks share."""
+    return float(data[number])

@@ -178,4 +178,3 @@ def _is_here(host: str) -> bool:
         except OSError:
             return False
     return True
-

@@ -319,7 +319,9 @@ class Stream:
         assert self._lender is not None
         try:
             if not self._lender.collect():
-                self._loop.remove_reader(self._lender.receipts)  # the peer ends; the socket will tell
+                self._loop.remove_reader(self._lender.receipts)
+                if self._lender.nbytes:  # nobody will take it; and we may not be reading, so the socket may not tell
+                    self._close(CommClosedError(self.peer.address, "the other side closed it"))
         except ProtocolError as error:
             self._close(error)
         self._tell_drained()

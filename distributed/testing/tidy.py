@@ -59,6 +59,7 @@ LAZY_PACKAGES = {
     "prometheus_client": "60 ms of import; only a server that is asked for metrics needs it",
     "uvloop": "optional, extra [fast]",
     "importlib": "importlib.metadata takes 20 ms; only whoever asks for the versions of packages needs it",
+    "ctypes": "3 ms of import; only who shares memory with a process of this machine needs it",
     "numpy": "optional; tests and converters of arrays only",
     "tqdm": "only a terminal that shows a bar needs it",
     "tornado": "50 ms of import; only with a loop or stream of Tornado's at hand",

@@ -56,6 +56,7 @@ from distributed.worker.events import (
 )
 from distributed.worker.execute import POLL_S, Executor
 from distributed.worker.machine import WorkerMachine
+from distributed.worker.once import Once
 from distributed.worker.running import Running
 from distributed.worker.store import Packed, Store
 
@@ -68,7 +69,8 @@ CONNECT_S = 3.0  # one round of attempts to reach the scheduler
 REGISTER_S = 2 * CONNECT_S  # with the scheduler's answer
 REPEAT_S = 10.0  # how often a worker that waits for its scheduler says so
 CLOSE_TIMEOUT_S = 2.0  # for threads that run a task when the worker ends
-ANSWER_NBYTES_MAX = 32 * MiB  # of one answer with data, unless it is a single result: half of the limit of a header
+ANSWER_NBYTES_MAX = 32 * MiB  # of small results in one answer: they are in its header, and this is half of its limit
+ANSWER_FRAMED_NBYTES_MAX = 256 * MiB  # of big ones, unless it is one alone: some 50 ms on the way, 100 times a call
 ANSWER_FRAMES_MAX = 5_000  # likewise
 
 
@@ -113,6 +115,7 @@ class Worker(Server):
         self.status = "starting"
         self.incarnation = ""
         self.store = Store()
+        self._packing: Once[Serialized | None] = Once()
         self.on_registered: Callable[[], object] = lambda: None  # called at each registration
         self.finished: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._running_path = running_path
@@ -350,8 +353,8 @@ class Worker(Server):
     async def _fetch(self, address: str, keys: list[str]) -> None:
         try:
             answer = await self._ask_peer(address, keys)
-            values = {key: Packed(payload) for key, payload in answer.items() if key in keys}
-            nbytes = {key: payload_nbytes(answer[key]) for key in values}
+            values = {key: Packed(payload) for key, payload in answer.items()}
+            nbytes = {key: payload_nbytes(payload) for key, payload in answer.items()}
         except (CommClosedError, ConnectTimeoutError, AuthenticationError) as error:
             self.driver.handle(FetchFailed(address, keys, str(error)))
         except Exception as error:  # the peer answered nonsense: for the task it is the same as no answer
@@ -361,6 +364,7 @@ class Worker(Server):
             self.driver.handle(DataFetched(address, values, nbytes, [key for key in keys if key not in values]))
 
     async def _ask_peer(self, address: str, keys: list[str]) -> dict[str, Serialized]:
+        """Those of `keys` that the worker at `address` has."""
         if address not in self._peers:
             self._peers[address] = rpc(address, role=WORKER)
         found: dict[str, Serialized] = {}
@@ -412,13 +416,17 @@ class Worker(Server):
     def _payloads(self, keys: list[str]) -> dict[str, Serialized]:
         """In a thread: pickling may run the code of users."""
         found: dict[str, Serialized] = {}
-        nbytes, frames = 0, 0
+        inline, framed, frames = 0, 0, 0
         for key in keys:
-            payload = self._payload(key)
+            payload = self._packing.get(key, self._payload)
             if payload is not None:
-                nbytes += payload.nbytes
-                frames += len(payload.frames)
-                if found and (nbytes > ANSWER_NBYTES_MAX or frames > ANSWER_FRAMES_MAX):
+                if payload.is_inline():
+                    inline += payload.nbytes
+                else:
+                    framed += payload.nbytes
+                    frames += len(payload.frames)
+                is_full = inline > ANSWER_NBYTES_MAX or framed > ANSWER_FRAMED_NBYTES_MAX or frames > ANSWER_FRAMES_MAX
+                if found and is_full:
                     break
                 found[key] = payload
         return found
