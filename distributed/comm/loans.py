@@ -32,7 +32,7 @@ __all__ = ["LENT_NBYTES_MIN", "Borrower", "Lender"]
 
 LENT_NBYTES_MIN = 256 * KiB  # from about here on it is faster; at 1 MiB by 1.6, at 64 MiB by 2 (docs/decisions/0013)
 READ_HERE_NBYTES_MAX = 1 * MiB  # read at once, on the loop: 0.1 ms, less than receiving it would take there
-PIECE_NBYTES = 16 * MiB  # read by one thread at a time; eight huge pages, some 3 ms
+PIECE_NBYTES = 8 * MiB  # read by one thread at a time; four huge pages, some 2 ms
 THREADS_MAX = 4  # two bring twice the bandwidth of one here, three no more
 RECEIPTS_PER_READ = 4096
 _ADDRESS = struct.Struct("<Q")

@@ -294,7 +294,8 @@ class Stream:
 
     def _on_borrowed(self, reads: asyncio.Future[list[BaseException | None]]) -> None:
         self._borrowing = None
-        if self.closed() or reads.cancelled():
+        if self.closed():
+            _ = reads.cancelled() or reads.exception()  # cancelled by closing
             return
         if self._take_loans(next((error for error in reads.result() if error is not None), None)):
             if self._reading:

@@ -48,3 +48,10 @@ def test_a_bound_of_zero_would_let_nothing_through(name: str) -> None:
 def test_every_setting_is_documented() -> None:
     for setting in fields(Settings):
         assert setting.name in (Settings.__doc__ or ""), setting.name
+
+
+def test_how_data_travels_on_one_machine_is_one_of_three_words() -> None:
+    assert Settings().same_host == "memory"
+    assert from_environment({"DISTRIBUTED_SAME_HOST": "off"}).same_host == "off"
+    with pytest.raises(ConfigError, match="one of memory, socket, off"):
+        from_environment({"DISTRIBUTED_SAME_HOST": "on"})
