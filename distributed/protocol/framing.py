@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from distributed.errors import MessageTooLargeError, ProtocolError
 from distributed.protocol.codec import SENTINEL, HeaderReader, Limits, decode, unescape
-from distributed.protocol.serialize import Buffer
+from distributed.protocol.serialize import BUFFER_NBYTES_MIN, Buffer
 from distributed.units import MiB
 
 __all__ = ["LOAN_NBYTES", "NOTHING", "MessageDecoder"]
@@ -22,6 +22,7 @@ __all__ = ["LOAN_NBYTES", "NOTHING", "MessageDecoder"]
 MAPPED_NBYTES_MIN = 4 * MiB  # two huge pages; smaller frames come from malloc's own, used memory
 MAPPED_FLAGS = getattr(mmap, "MAP_PRIVATE", 0) | getattr(mmap, "MAP_ANONYMOUS", 0)  # shared memory gets no huge pages
 
+ALIGNMENT_NBYTES = 64  # of buffers: a line of the cache, and the widest vector instructions; malloc gives 16
 LOAN_NBYTES = 8  # what stands for a frame that is lent: an address
 
 
@@ -183,4 +184,10 @@ def _allocate(nbytes: int) -> Buffer:
         if hasattr(mmap, "MADV_HUGEPAGE"):
             memory.madvise(mmap.MADV_HUGEPAGE)
         return memoryview(memory)
-    return memoryview(bytearray(nbytes)) if nbytes else b""
+    if nbytes < BUFFER_NBYTES_MIN:
+        return memoryview(bytearray(nbytes)) if nbytes else b""
+    import ctypes  # lazy: 3 ms that need not stand before the first task
+
+    memory = bytearray(nbytes + ALIGNMENT_NBYTES)
+    start = -ctypes.addressof(ctypes.c_char.from_buffer(memory)) % ALIGNMENT_NBYTES
+    return memoryview(memory)[start : start + nbytes]
