@@ -4,6 +4,7 @@
 # make check    ruff, mypy --strict, import order, small tests
 # make docs     the manual, into build/docs
 # make bench    the benchmarks beside a rival
+# make chaos    real processes under kill -9, SIGSTOP and cut connections   make chaos ARGS="--seconds 10 --tasks 5000"
 # make clean    remove everything that the commands above made: build/, and what Python and pip leave beside sources
 
 PYTHON ?= python3
@@ -16,7 +17,7 @@ PIP_FLAGS = --quiet --disable-pip-version-check
 METADATA := pyproject.toml setup.py requirements.txt
 SOURCES := $(shell find distributed -name '*.py' -o -name py.typed)
 
-.PHONY: run test test-all check format docs bench clean
+.PHONY: run test test-all check format docs bench chaos clean
 .DELETE_ON_ERROR:
 
 # The folder that is read stays as it is, even when it is the interpreter's own library (no bytecode is written), and what
@@ -50,6 +51,9 @@ docs: build/venv-docs/.installed
 
 bench: build/venv-bench/.installed
 	build/venv-bench/bin/python benchmarks/run.py $(ARGS)
+
+chaos: $(VENV_TEST)/.installed
+	$(VENV_TEST)/bin/python -m distributed.testing.chaos $(ARGS)
 
 clean:
 	rm -rf build distributed.egg-info

@@ -52,6 +52,8 @@ CELLS = (
     Cell("map_100k", "map of 100,000 no-ops", "tasks/s", 60),
     Cell("submit_10k", "separate submit x 10,000", "tasks/s", 25),
     Cell("tree_16k", "tree reduce of 16,384", "tasks/s", 40),
+    Cell("chain", "chain, each step", "us", 8),
+    Cell("fanout", "pipelines of three steps, fanned out and summed", "tasks/s", 30),
     Cell("scatter_100x1MB", "scatter+gather 100 x 1 MB", "GB/s"),
     Cell("scatter_1x256MB", "scatter+gather 1 x 256 MB", "GB/s", 4),
     Cell("result_bandwidth", "100 results of 8 MB gathered", "GB/s", 5),

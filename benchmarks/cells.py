@@ -240,6 +240,46 @@ def tree_16k(side: Side, plan: Plan) -> Sample:
         return rates(run, 2 * 16_384 - 1, 255, plan, fit=_full_tree)
 
 
+def chain(side: Side, plan: Plan) -> Sample:
+    """Tasks each of which needs the one before, all submitted at once; us per step."""
+    with cluster(side) as client:
+
+        def run(count: int) -> float:
+            began = time.perf_counter()
+            links = [client.submit(inc, 0, pure=False)]
+            for _ in range(count - 1):
+                links.append(client.submit(inc, links[-1], pure=False))
+            result = links[-1].result()
+            seconds = time.perf_counter() - began
+            _check(result, count)
+            del links
+            settle(client, inc)
+            return seconds
+
+        sample = rates(run, 2_000, 100, plan)
+    return Sample(1e6 / sample.value, [1e6 / rate for rate in sample.samples], sample.count, sample.nominal)
+
+
+def fanout(side: Side, plan: Plan) -> Sample:
+    """Many pipelines of three steps beside each other, and one sum over all; tasks/s."""
+    with cluster(side) as client:
+
+        def run(count: int) -> float:
+            width = count // 3
+            began = time.perf_counter()
+            first = [client.submit(same, number, pure=False) for number in range(width)]
+            second = [client.submit(inc, future, pure=False) for future in first]
+            third = [client.submit(inc, future, pure=False) for future in second]
+            result = client.submit(sum, third, pure=False).result()
+            seconds = time.perf_counter() - began
+            _check(result, width * (width - 1) // 2 + 2 * width)
+            del first, second, third
+            settle(client, same)
+            return seconds
+
+        return rates(run, 15_000, 300, plan)
+
+
 def _full_tree(count: int) -> int:
     """Tasks of the largest binary tree with all leaves on one level that has at most `count`."""
     return (1 << (count + 1).bit_length() - 1) - 1
@@ -397,6 +437,8 @@ MEASURES: dict[str, Callable[[Side, Plan], Sample]] = {
         map_100k,
         submit_10k,
         tree_16k,
+        chain,
+        fanout,
         scatter_100x1MB,
         scatter_1x256MB,
         result_bandwidth,

@@ -4,31 +4,34 @@ A message travels as a list, ``[op, field, field, ...]``, in the order in which 
 columns: entry *i* of each list belongs to task *i*. Payloads (functions, arguments, results, exceptions) are opaque:
 ``bytes`` (a pickle) or :class:`~distributed.protocol.serialize.Serialized` (a pickle with buffers of its own).
 
-Who may send what is the class attribute ``sender``; `from_wire` checks it together with the type of every field.
+Who may send what is the class attribute ``sender``; `distributed.wire.from_wire` checks it and every field.
 Requests with one answer (``who_has``, ``ncores``, ...) are ordinary ops of `distributed.core` and not listed here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
-from math import isfinite
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar, NamedTuple
 
-from distributed.errors import ProtocolError
-from distributed.protocol.serialize import BUFFER_NBYTES_MIN, Serialized
+from distributed.fields import CHECK_BY_ANNOTATION
 
 __all__ = [
     "CLIENT",
     "MESSAGES",
     "SCHEDULER",
     "WORKER",
+    "AskHolders",
     "CancelKeys",
     "CancelTasks",
+    "CopiesFailed",
+    "CopyData",
     "DataAdded",
     "DataRemoved",
+    "DismissWorker",
     "ForgetFunctions",
     "Heartbeat",
+    "HoldersKnown",
     "KeysCancelled",
     "KeysDone",
     "KeysFailed",
@@ -36,6 +39,7 @@ __all__ = [
     "Message",
     "ReleaseData",
     "ReleaseKeys",
+    "ReturnTasks",
     "RunTasks",
     "ServerClosing",
     "SubmitTasks",
@@ -43,27 +47,27 @@ __all__ = [
     "TasksDone",
     "TasksFailed",
     "TasksMissingData",
+    "TasksReturned",
     "WantKeys",
     "WorkerLeaving",
-    "from_wire",
-    "halves",
+    "WorkerPaused",
+    "WorkerRetiring",
 ]
-
-# What is bigger travels as `Serialized`, in frames: then it can be passed on in the header of any message.
-PAYLOAD_NBYTES_MAX = 8 * BUFFER_NBYTES_MIN
-FAILURE_LENGTH_MAX = 200_000  # characters; `distributed.protocol.failure` cuts at 50,000
 
 CLIENT, SCHEDULER, WORKER = "client", "scheduler", "worker"
 
 Payload = Any  # bytes | Serialized: opaque, so nobody looks inside
 Failure = list[Any]  # [type name, text, traceback text, pickled exception or None]: opaque to the scheduler
+Signed = int  # an integer that may be negative
 
 
 class TaskSpec(NamedTuple):
     """What many tasks of one call share, sent once per message.
 
     ``function`` is a digest; ``wanted`` asks that a small result rides inline to the client; ``workers`` restricts to
-    addresses, names or hosts; ``resources`` are amounts a worker must have free.
+    addresses, names or hosts, and with ``allow_other_workers`` only prefers them; ``resources`` are amounts a worker
+    must have free; ``platform`` is a pattern that one of its tags must match (``linux*``); ``memory_limit_nbytes`` is
+    what the task itself may use.
     """
 
     function: bytes
@@ -72,6 +76,9 @@ class TaskSpec(NamedTuple):
     wanted: bool = True
     workers: tuple[str, ...] | None = None
     resources: tuple[tuple[str, float], ...] | None = None
+    allow_other_workers: bool = False
+    platform: str | None = None
+    memory_limit_nbytes: int | None = None
 
 
 class Message:
@@ -202,7 +209,10 @@ class ServerClosing(Message):
 
 @dataclass(slots=True, repr=False, eq=False, match_args=False)
 class RunTasks(Message):
-    """Run these in this order. ``who_has`` names, for every dependency, where it is; ``nbytes`` how big it is."""
+    """Run these, of higher priority first, of equal priority those with dependencies first, else in this order.
+
+    ``who_has`` names, for every dependency, where it is; ``nbytes`` how big it is. ``memory_limits``: bytes, 0: none.
+    """
 
     op: ClassVar[str] = "run-tasks"
     sender: ClassVar[str] = SCHEDULER
@@ -216,6 +226,8 @@ class RunTasks(Message):
     dependencies: list[list[str] | None] | None  # None: no task has any
     who_has: dict[str, list[str]]
     nbytes: dict[str, int]
+    priorities: list[Signed] | None = None  # None: all 0
+    memory_limits: list[int] | None = None  # None: none has one
 
 
 @dataclass(slots=True, repr=False, eq=False, match_args=False)
@@ -243,6 +255,46 @@ class ForgetFunctions(Message):
     op: ClassVar[str] = "forget-functions"
     sender: ClassVar[str] = SCHEDULER
     digests: list[bytes]
+
+
+@dataclass(slots=True, repr=False, eq=False, match_args=False)
+class ReturnTasks(Message):
+    """Give back these tasks unless they have begun; `TasksReturned` follows, once, whatever is found."""
+
+    op: ClassVar[str] = "return-tasks"
+    sender: ClassVar[str] = SCHEDULER
+    keys: list[str]
+    attempts: list[int]
+
+
+@dataclass(slots=True, repr=False, eq=False, match_args=False)
+class CopyData(Message):
+    """Fetch these from one of their holders and keep them; `DataAdded` or `CopiesFailed` follows for every key."""
+
+    op: ClassVar[str] = "copy-data"
+    sender: ClassVar[str] = SCHEDULER
+    keys: list[str]
+    nbytes: list[int]
+    holders: list[list[str]]
+
+
+@dataclass(slots=True, repr=False, eq=False, match_args=False)
+class HoldersKnown(Message):
+    """Who holds these keys now, none of them twice; empty: nobody. The answer to `AskHolders`."""
+
+    op: ClassVar[str] = "holders-known"
+    sender: ClassVar[str] = SCHEDULER
+    keys: list[str]
+    holders: list[list[str]]
+
+
+@dataclass(slots=True, repr=False, eq=False, match_args=False)
+class DismissWorker(Message):
+    """The worker may end now: nobody needs it or its data. The answer to `WorkerRetiring`, or the scheduler's wish."""
+
+    op: ClassVar[str] = "dismiss-worker"
+    sender: ClassVar[str] = SCHEDULER
+    reason: str
 
 
 # ---------------------------------------------------------------- worker -> scheduler
@@ -319,6 +371,54 @@ class Heartbeat(Message):
 
 
 @dataclass(slots=True, repr=False, eq=False, match_args=False)
+class TasksReturned(Message):
+    """These had not begun and will not run here; ``kept`` were asked for too, but run, have ended, or are not known."""
+
+    op: ClassVar[str] = "tasks-returned"
+    sender: ClassVar[str] = WORKER
+    keys: list[str]
+    attempts: list[int]
+    kept: list[str]
+
+
+@dataclass(slots=True, repr=False, eq=False, match_args=False)
+class CopiesFailed(Message):
+    """`CopyData` did not work for these keys: nobody named had or gave them; ``gone`` as in `TasksMissingData`."""
+
+    op: ClassVar[str] = "copies-failed"
+    sender: ClassVar[str] = WORKER
+    keys: list[str]
+    gone: list[list[list[str]]]
+
+
+@dataclass(slots=True, repr=False, eq=False, match_args=False)
+class AskHolders(Message):
+    """Who holds these keys now? Those that were named are busy or gone."""
+
+    op: ClassVar[str] = "ask-holders"
+    sender: ClassVar[str] = WORKER
+    keys: list[str]
+
+
+@dataclass(slots=True, repr=False, eq=False, match_args=False)
+class WorkerPaused(Message):
+    """Memory is short: begin nothing more here; or, not ``paused``, there is room again."""
+
+    op: ClassVar[str] = "worker-paused"
+    sender: ClassVar[str] = WORKER
+    paused: bool
+
+
+@dataclass(slots=True, repr=False, eq=False, match_args=False)
+class WorkerRetiring(Message):
+    """The worker wants to end: its tasks and data go elsewhere first. `DismissWorker` follows when that is done."""
+
+    op: ClassVar[str] = "worker-retiring"
+    sender: ClassVar[str] = WORKER
+    reason: str
+
+
+@dataclass(slots=True, repr=False, eq=False, match_args=False)
 class WorkerLeaving(Message):
     """The worker ends on purpose, so its next silence is no death. Its connection closes after this."""
 
@@ -327,171 +427,6 @@ class WorkerLeaving(Message):
     reason: str
 
 
-def halves(message: Any) -> list[Message]:
-    """Two messages that say the same, for one that is too large to send; empty: it cannot be cut.
-
-    Functions leave first, in a message of their own if there are tasks too few to cut.
-    """
-    columns = [
-        name for name, _ in message._checks if name not in _NOT_COLUMNS and isinstance(getattr(message, name), list)
-    ]
-    count = len(getattr(message, columns[0])) if columns else 0
-    functions = getattr(message, "functions", {})
-    if count < 2 and not (count and functions):
-        return []
-    middle = count // 2 if count > 1 else 0
-    cut = [{name: getattr(message, name)[part] for name in columns} for part in (slice(middle), slice(middle, None))]
-    if functions:
-        cut[1]["functions"] = {}
-    return [replace(message, **fields) for fields in cut]
-
-
-# ---------------------------------------------------------------- decoding
-
-
-def from_wire(wire: object, sender: str) -> Message:
-    """Decode what a peer of role `sender` sent.
-
-    Raises:
-        ProtocolError: not a list, unknown op, op of another sender, wrong number of fields, or a field or column of
-            the wrong type or length; the text names op and field.
-    Cost: linear in the length of the columns.
-    """
-    if type(wire) is not list or not wire or type(wire[0]) is not str:
-        raise ProtocolError("an engine message is a list that begins with its op")
-    cls = MESSAGES.get(wire[0])
-    if cls is None or cls.sender != sender:
-        raise ProtocolError(f"a {sender} does not send {wire[0]!r}")
-    checks = cls._checks
-    if len(wire) != len(checks) + 1:
-        raise ProtocolError(f"{wire[0]}: {len(checks)} fields expected, {len(wire) - 1} came")
-    for value, (name, is_right) in zip(wire[1:], checks, strict=True):
-        if not is_right(value):
-            raise ProtocolError(f"{wire[0]}: field {name!r} has the wrong type")
-    if cls is TasksFailed and any(type(failure[3]) is dict for failure in wire[3]):
-        raise ProtocolError("tasks-failed: the detail of a failure is a pickle or None")
-    if cls is SubmitTasks:
-        wire[2] = [_spec_from_wire(spec) for spec in wire[2]]
-    message: Message = cls(*wire[1:])
-    _check_columns(message)
-    return message
-
-
-def _spec_from_wire(wire: Any) -> TaskSpec:
-    if not (isinstance(wire, list) and len(wire) == 6 and type(wire[0]) is bytes):
-        raise ProtocolError("submit-tasks: a spec is a list of six fields that begins with a digest")
-    function, priority, retries, wanted, workers, resources = wire
-    if type(priority) is not int or type(retries) is not int or retries < 0 or type(wanted) is not bool:
-        raise ProtocolError("submit-tasks: a spec has the wrong type")
-    if workers is not None and not _strings(workers):
-        raise ProtocolError("submit-tasks: spec.workers is a list of strings")
-    if resources is not None and not (
-        type(resources) is list
-        and all(type(r) is list and len(r) == 2 and type(r[0]) is str and _numbers(r[1:]) for r in resources)
-    ):
-        raise ProtocolError("submit-tasks: spec.resources is a list of [name, amount]")
-    amounts = tuple((name, float(amount)) for name, amount in resources or () if amount)  # 0 asks for nothing
-    return TaskSpec(function, priority, retries, wanted, None if workers is None else tuple(workers), amounts or None)
-
-
-def _check_columns(message: Message) -> None:
-    """Columns of one message have one length, and indexes point into their table."""
-    lengths = {
-        len(column)
-        for name, _ in message._checks
-        if name not in _NOT_COLUMNS and isinstance(column := getattr(message, name), list)
-    }
-    if len(lengths) > 1:
-        raise ProtocolError(f"{message.op}: columns of different lengths: {sorted(lengths)}")
-    if isinstance(message, SubmitTasks):
-        _check_indexes(message.op, message.spec_of, len(message.specs), len(message.keys))
-    elif isinstance(message, RunTasks):
-        _check_indexes(message.op, message.digest_of, len(message.digests), len(message.keys))
-
-
-def _check_indexes(op: str, indexes: list[int] | None, table: int, count: int) -> None:
-    if (count and not table) or (indexes and not 0 <= min(indexes) <= max(indexes) < table):
-        raise ProtocolError(f"{op}: an index points outside its table")
-
-
-_PAYLOAD_KINDS = frozenset({bytes, Serialized, type(None)})
-_NOT_COLUMNS = {"specs", "digests", "running"}  # lists that are tables, not columns
-
-
-def _strings(value: Any) -> bool:
-    return type(value) is list and set(map(type, value)) <= {str}
-
-
-def _integers(value: Any) -> bool:
-    return type(value) is list and set(map(type, value)) <= {int} and (not value or min(value) >= 0)
-
-
-def _digests(value: Any) -> bool:
-    return type(value) is list and set(map(type, value)) <= {bytes}
-
-
-def _numbers(value: Any) -> bool:
-    is_right = type(value) is list and set(map(type, value)) <= {float, int}
-    return is_right and (not value or (min(value) >= 0 and isfinite(sum(value))))  # the sum tells of any NaN
-
-
-def _booleans(value: Any) -> bool:
-    return type(value) is list and set(map(type, value)) <= {bool}
-
-
-def _string_lists(value: Any) -> bool:
-    return type(value) is list and all(entry is None or _strings(entry) for entry in value)
-
-
-def _no_none(value: Any) -> bool:
-    return _string_lists(value) and None not in value
-
-
-def _pair_lists(value: Any) -> bool:
-    return type(value) is list and all(
-        type(entry) is list and all(_strings(pair) and len(pair) == 2 for pair in entry) for entry in value
-    )
-
-
-def _failures(value: Any) -> bool:
-    return type(value) is list and all(
-        type(f) is list and len(f) == 4 and type(f[0]) is type(f[1]) is type(f[2]) is str
-        and sum(map(len, f[:3])) <= FAILURE_LENGTH_MAX
-        and (f[3] is None or type(f[3]) is dict or (type(f[3]) is bytes and len(f[3]) <= PAYLOAD_NBYTES_MAX))
-        for f in value
-    )  # fmt: skip
-
-
-def _payloads(value: Any) -> bool:
-    """Opaque, and of a size and shape that can be passed on in any message."""
-    is_right = type(value) is list and set(map(type, value)) <= _PAYLOAD_KINDS
-    return is_right and all(type(p) is not bytes or len(p) <= PAYLOAD_NBYTES_MAX for p in value)
-
-
-_CHECK_BY_ANNOTATION: dict[str, Callable[[Any], bool]] = {
-    "dict[bytes, Payload]": lambda v: type(v) is dict and _digests(list(v)) and _payloads(list(v.values())),
-    "list[TaskSpec]": lambda v: type(v) is list,
-    "list[int]": _integers,
-    "list[int] | None": lambda v: v is None or _integers(v),
-    "list[str]": _strings,
-    "list[bytes]": _digests,
-    "list[float]": _numbers,
-    "list[bool] | None": lambda v: v is None or _booleans(v),
-    "list[Payload]": _payloads,
-    "list[Failure]": _failures,
-    "list[list[str] | None] | None": lambda v: v is None or _string_lists(v),
-    "list[list[str]]": _no_none,
-    "list[list[list[str]]]": _pair_lists,
-    "dict[str, list[str]]": lambda v: type(v) is dict and set(map(type, v)) <= {str} and all(map(_strings, v.values())),
-    "dict[str, int]": lambda v: type(v) is dict and set(map(type, v)) <= {str} and _integers(list(v.values())),
-    "dict[str, float]": lambda v: (
-        type(v) is dict and set(map(type, v)) <= {str} and set(map(type, v.values())) <= {int, float}
-    ),
-    "bool": lambda v: type(v) is bool,
-    "str": lambda v: type(v) is str,
-    "str | None": lambda v: v is None or type(v) is str,
-}
-
 MESSAGES: dict[str, type[Any]] = {cls.op: cls for cls in Message.__subclasses__() if hasattr(cls, "op")}
 for _cls in MESSAGES.values():
-    _cls._checks = tuple((field.name, _CHECK_BY_ANNOTATION[str(field.type)]) for field in fields(_cls))
+    _cls._checks = tuple((field.name, CHECK_BY_ANNOTATION[str(field.type)]) for field in fields(_cls))

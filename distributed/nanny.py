@@ -46,6 +46,7 @@ class RestartPolicy:
 
     Attributes:
         quick_deaths_max: so many short lives in a row and we give up; the cause is not a task, it is the machine.
+            0: never.
     """
 
     quick_deaths_max: int = 10
@@ -63,7 +64,7 @@ class RestartPolicy:
         if while_busy:
             return 0.0
         self.quick_deaths = 0 if lived_s >= self.healthy_s else self.quick_deaths + 1
-        if self.quick_deaths >= self.quick_deaths_max:
+        if 0 < self.quick_deaths_max <= self.quick_deaths:
             return None
         if self.quick_deaths <= 1:
             return 0.0

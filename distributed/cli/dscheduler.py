@@ -12,6 +12,7 @@ from distributed.log import LEVELS, log_to_stderr
 from distributed.process.running import on_signals, run_loop
 from distributed.scheduler.process import remove_scheduler_file, write_scheduler_file
 from distributed.scheduler.server import Scheduler
+from distributed.scheduler.state import Settings
 from distributed.security.keys import keyring
 
 __all__ = ["main"]
@@ -23,10 +24,17 @@ logger = logging.getLogger("distributed.scheduler")
 @click.option("--port", type=click.IntRange(0, 65535), default=SCHEDULER_PORT, show_default=True, help="0: any free.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Interface to listen on.")
 @click.option("--scheduler-file", type=click.Path(dir_okay=False), help="Write the address to this file, for others.")
+@click.option(
+    "--deaths-max",
+    type=click.IntRange(0),
+    default=Settings().deaths_max,
+    show_default=True,
+    help="Give a task up after so many workers died while it ran; 0: never.",
+)
 @click.option("--insecure", is_flag=True, help="Allow a --host that others can reach, although nothing is encrypted.")
 @click.option("--log-level", type=click.Choice(LEVELS, case_sensitive=False), default="INFO", show_default=True)
 @click.version_option(package_name="distributed")
-def main(port: int, host: str, scheduler_file: str | None, insecure: bool, log_level: str) -> None:
+def main(port: int, host: str, scheduler_file: str | None, deaths_max: int, insecure: bool, log_level: str) -> None:
     """Start a scheduler. Workers join it with `dworker ADDRESS`, programs with `Client(ADDRESS)`.
 
     Exit codes: 0 after SIGINT or SIGTERM, 1 if it cannot start, 3 if the key file cannot be used.
@@ -34,7 +42,7 @@ def main(port: int, host: str, scheduler_file: str | None, insecure: bool, log_l
     log_to_stderr(log_level)
 
     async def serve() -> int:
-        scheduler = Scheduler()
+        scheduler = Scheduler(settings=Settings(deaths_max=deaths_max))
         scheduler.listen(port, host, insecure)
         on_signals(scheduler.close_soon)
         if scheduler_file:

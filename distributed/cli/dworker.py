@@ -17,7 +17,7 @@ from distributed.config import SCHEDULER_PORT
 from distributed.deploy.machine import cores_available, memory_limit_nbytes
 from distributed.errors import ConfigError
 from distributed.log import LEVELS, log_to_stderr
-from distributed.nanny import Nanny
+from distributed.nanny import Nanny, RestartPolicy
 from distributed.process.running import on_signals, run_loop
 from distributed.process.zygote import Zygote
 from distributed.security.keys import keyring
@@ -41,13 +41,20 @@ logger = logging.getLogger("distributed.worker")
 @click.option("--resources", default="", metavar="NAME=AMOUNT,...", help="What tasks may ask for, such as GPU=1.")
 @click.option("--local-directory", type=click.Path(file_okay=False), help="Where temporary folders are made.")
 @click.option("--nanny/--no-nanny", default=True, help="Guard each worker with a process that starts it again.")
+@click.option(
+    "--restarts-max",
+    type=click.IntRange(0),
+    default=RestartPolicy().quick_deaths_max,
+    show_default=True,
+    help="End when a worker has died so often in a row, soon after its start and without a task; 0: never.",
+)
 @click.option("--insecure", is_flag=True, help="Allow a --host that others can reach, although nothing is encrypted.")
 @click.option("--log-level", type=click.Choice(LEVELS, case_sensitive=False), default="INFO", show_default=True)
 @click.version_option(package_name="distributed")
 def main(
     address: str | None, scheduler_file: str | None, nworkers: int, nthreads: int | None, memory_limit: str,
-    name: str | None, host: str, port: int, resources: str, local_directory: str | None, nanny: bool, insecure: bool,
-    log_level: str,
+    name: str | None, host: str, port: int, resources: str, local_directory: str | None, nanny: bool, restarts_max: int,
+    insecure: bool, log_level: str,
 ) -> None:  # fmt: skip
     """Start workers for the scheduler at ADDRESS (host:port), waiting for it if it is not there yet.
 
@@ -78,7 +85,9 @@ def main(
             return run_loop(_serve_worker(scheduler, workers[0], listen))
         zygote = Zygote({"worker": run_worker_child})
         try:
-            return run_loop(_serve_nannies(scheduler, workers, listen, local_directory, log_level, zygote))
+            return run_loop(
+                _serve_nannies(scheduler, workers, listen, local_directory, restarts_max, log_level, zygote)
+            )
         finally:
             zygote.close()
 
@@ -92,13 +101,14 @@ async def _serve_worker(scheduler: str, options: dict[str, Any], listen: dict[st
 
 async def _serve_nannies(
     scheduler: str, workers: Sequence[dict[str, Any]], listen: dict[str, Any], local_directory: str | None,
-    log_level: str, zygote: Zygote,
+    restarts_max: int, log_level: str, zygote: Zygote,
 ) -> int:  # fmt: skip
     zygote.attach()
     nannies = [
         Nanny(
             scheduler, zygote, worker_options=options, worker_port=listen["port"], host=listen["address"],
             insecure=listen["insecure"], local_directory=local_directory, log_level=log_level,
+            policy=RestartPolicy(quick_deaths_max=restarts_max),
         )
         for options in workers
     ]  # fmt: skip

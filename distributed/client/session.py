@@ -41,8 +41,6 @@ from distributed.messages import (
     ReleaseKeys,
     ServerClosing,
     SubmitTasks,
-    from_wire,
-    halves,
 )
 from distributed.protocol.codec import ErrorReply
 from distributed.protocol.failure import exception_from_failure
@@ -50,6 +48,7 @@ from distributed.protocol.serialize import loads_payload
 from distributed.security.keys import keyring
 from distributed.security.permissions import WORKER
 from distributed.versions import all_versions, warn_of_mismatch
+from distributed.wire import from_wire, halves
 
 __all__ = ["Session", "call_on"]
 

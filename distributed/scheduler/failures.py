@@ -153,8 +153,9 @@ def _requeue(
         if task.key in blamed:
             task.deaths += 1
             task.certificates = [*(task.certificates or ()), certificate]
+    deaths_max = state.settings.deaths_max
     for task in tasks:
-        if task.deaths >= state.settings.deaths_max and task.key in blamed:
+        if 0 < deaths_max <= task.deaths and task.key in blamed:
             error = KilledWorker(task.key, task.deaths, task.certificates or [])
             data = {"key": error.key, "deaths": error.deaths, "certificates": error.certificates}
             fail(state, task, failure_of(error, data), because)

@@ -20,7 +20,7 @@ from distributed.core import Server
 from distributed.driver import Driver
 from distributed.errors import BadRequestError, CommClosedError, DistributedError, MessageTooLargeError, ProtocolError
 from distributed.ids import is_key
-from distributed.messages import CLIENT, WORKER, CancelKeys, Message, ServerClosing, WorkerLeaving, from_wire, halves
+from distributed.messages import CLIENT, WORKER, CancelKeys, Message, ServerClosing, WorkerLeaving
 from distributed.protocol.failure import error_reply
 from distributed.scheduler import snapshot
 from distributed.scheduler.effects import AcceptWorker, DropWorker, RefuseWorker, ToClient, ToWorker
@@ -36,8 +36,10 @@ from distributed.scheduler.events import (
 )
 from distributed.scheduler.machine import SchedulerMachine
 from distributed.scheduler.proxy import DataProxy
+from distributed.scheduler.state import Settings
 from distributed.security.keys import Keyring
 from distributed.versions import all_versions, versions_here
+from distributed.wire import from_wire, halves
 
 __all__ = ["Scheduler"]
 
@@ -50,16 +52,17 @@ STDERR_LINES, STDERR_LENGTH_MAX = 20, 500  # of a death certificate: a screen
 class Scheduler(Server):
     """Takes graphs from clients, gives tasks to workers, tells clients what became of them.
 
-    ``Scheduler().listen()`` inside a running loop; then `finished` is done when it has ended.
+    ``Scheduler().listen()`` inside a running loop; then `finished` is done when it has ended. `settings` are those of
+    the machine.
     """
 
     default_port = SCHEDULER_PORT
 
-    def __init__(self, *, keys: Keyring | None = None) -> None:
+    def __init__(self, *, keys: Keyring | None = None, settings: Settings | None = None) -> None:
         super().__init__(keys=keys)
         self.status = "running"
         self.finished: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self.machine = SchedulerMachine()
+        self.machine = SchedulerMachine(settings)
         self.driver = Driver(self.machine, {
             ToClient: self._to_client,
             ToWorker: self._to_worker,

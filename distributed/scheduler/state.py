@@ -40,7 +40,7 @@ class Settings:
     Attributes:
         queue_target_s: seconds of work, per thread, that a worker may have waiting for it, > 0.
         depth_max: tasks, per thread, that a worker may have, > 0; bounds what is lost with it and its messages.
-        deaths_max: a task that ran when so many workers died is given up, > 0.
+        deaths_max: a task that ran when so many workers died is given up, >= 0; 0: never.
         misses_max: a task whose dependencies could not be fetched so many times is given up, > 0.
         certificate_patience_s: how long to wait for a nanny to say what ran when its worker died, >= 0.
     """

@@ -49,7 +49,6 @@ from distributed.messages import (
     TasksMissingData,
     TaskSpec,
     WantKeys,
-    from_wire,
 )
 from distributed.protocol.codec import SENTINEL, Limits, decode, encode, frame_lengths, unescape
 from distributed.scheduler import effects, events
@@ -57,6 +56,7 @@ from distributed.scheduler.explain import why
 from distributed.scheduler.invariants import check
 from distributed.scheduler.machine import SchedulerMachine
 from distributed.scheduler.state import Settings
+from distributed.wire import from_wire
 
 __all__ = ["Stage", "run_scenario", "through_codec"]
 

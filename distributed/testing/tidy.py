@@ -34,7 +34,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("versions",),
     ("protocol",),
     ("config",),
+    ("fields",),
     ("messages",),
+    ("wire",),
     ("security",),
     ("comm",),
     ("driver",),
@@ -74,7 +76,7 @@ LAZY_MODULES: dict[tuple[str, str], str] = {
 
 # Rule 1 of ARCHITECTURE.md: same start, events and times, same effects. Names of modules without "distributed.".
 PURE = re.compile(
-    r"messages|protocol\..*|scheduler\.(?!server$|process$|proxy$).*|worker\.(machine|events|effects|records|copies|invariants)"
+    r"messages|fields|wire|protocol\..*|scheduler\.(?!server$|process$|proxy$).*|worker\.(machine|events|effects|records|copies|invariants)"
 )
 IMPURE_IMPORTS = {
     *("asyncio", "multiprocessing", "os", "pathlib", "random", "secrets", "select", "selectors", "shutil", "signal"),

@@ -29,13 +29,14 @@ from distributed.errors import (
     WorkerStartError,
 )
 from distributed.ids import is_key, unique_id
-from distributed.messages import SCHEDULER, Heartbeat, ServerClosing, WorkerLeaving, from_wire, halves
+from distributed.messages import SCHEDULER, Heartbeat, ServerClosing, WorkerLeaving
 from distributed.protocol.codec import ErrorReply
 from distributed.protocol.serialize import Serialized, payload_nbytes, raiser
 from distributed.security.keys import Keyring
 from distributed.security.permissions import WORKER
 from distributed.units import MiB
 from distributed.versions import all_versions, versions_here
+from distributed.wire import from_wire, halves
 from distributed.worker.direct import DirectOps
 from distributed.worker.effects import (
     DropData,

@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 
 from distributed.errors import ProtocolError
-from distributed.messages import MESSAGES, Message, SubmitTasks, TaskSpec, from_wire
+from distributed.messages import MESSAGES, Message, SubmitTasks, TaskSpec
 from distributed.protocol.codec import Limits, encode, encode_plain
 from distributed.protocol.framing import MessageDecoder
 from distributed.protocol.serialize import Serialized
+from distributed.wire import from_wire
 
 FAILURE = ["KeyError", "'x'", "Traceback", None]
-SPEC = TaskSpec(b"d", 2, 1, False, ("tcp://w:1",), (("GPU", 1.0),))
+SPEC = TaskSpec(b"d", 2, 1, False, ("tcp://w:1",), (("GPU", 1.0),), True, "linux*", 2**30)
 VALUES: dict[str, dict[str, Any]] = {
     "submit-tasks": {
         "functions": {b"d": b"pickle"},
@@ -43,10 +44,21 @@ VALUES: dict[str, dict[str, Any]] = {
         "dependencies": [["a"], None],
         "who_has": {"a": ["tcp://w:1"]},
         "nbytes": {"a": 5},
+        "priorities": [-1, 2],
+        "memory_limits": [0, 2**30],
     },
     "cancel-tasks": {"keys": ["x"]},
     "release-data": {"keys": ["x"]},
     "forget-functions": {"digests": [b"d"]},
+    "return-tasks": {"keys": ["x"], "attempts": [1]},
+    "copy-data": {"keys": ["x"], "nbytes": [5], "holders": [["tcp://w:1", "tcp://w:2"]]},
+    "holders-known": {"keys": ["x"], "holders": [[]]},
+    "dismiss-worker": {"reason": "retired"},
+    "tasks-returned": {"keys": ["x"], "attempts": [1], "kept": ["y", "z"]},
+    "copies-failed": {"keys": ["x"], "gone": [[["x", "tcp://w:1"]]]},
+    "ask-holders": {"keys": ["x"]},
+    "worker-paused": {"paused": True},
+    "worker-retiring": {"reason": "SIGTERM"},
     "tasks-done": {"keys": ["x"], "attempts": [1], "nbytes": [8], "results": [b"r"], "durations_s": [0.5]},
     "tasks-failed": {"keys": ["x"], "attempts": [1], "failures": [FAILURE], "durations_s": [1]},
     "tasks-missing-data": {"keys": ["x"], "attempts": [1], "missing": [["a"]], "gone": [[["a", "tcp://w:1"]]]},
@@ -89,7 +101,7 @@ def test_a_message_that_has_no_entries_comes_back(op: str) -> None:
 def test_optional_columns_may_be_none() -> None:
     for message in (
         message_of("submit-tasks", spec_of=None, dependencies=None),
-        message_of("run-tasks", digest_of=None, wanted=None, dependencies=None),
+        message_of("run-tasks", digest_of=None, wanted=None, dependencies=None, priorities=None, memory_limits=None),
         message_of("data-added", client="client-1"),
     ):
         assert from_wire(crossed(message), message.sender) == message
@@ -136,6 +148,7 @@ WRONG: dict[str, list[Any]] = {
     "list[TaskSpec]": [None, {}],
     "list[int]": [None, 5, [1.0], ["1"], [True], [-1], [None]],
     "list[int] | None": [5, ["1"], [-1], [True]],
+    "list[Signed] | None": [5, ["1"], [True], [1.0]],
     "list[str]": [None, "x", [1], [b"x"], [None], {"x": 1}],
     "list[bytes]": [None, ["x"], b"x"],
     "list[float]": [None, ["x"], [-0.5], [None], 5.0, [1.0, float("nan")], [float("inf")]],
@@ -168,7 +181,7 @@ COLUMNS = [
     (op, field.name)
     for op, values in VALUES.items()
     for field in fields(MESSAGES[op])
-    if isinstance(values[field.name], list) and field.name not in ("specs", "digests", "running", "keys")
+    if isinstance(values[field.name], list) and field.name not in ("specs", "digests", "running", "kept", "keys")
 ]
 
 
@@ -203,21 +216,25 @@ def test_an_index_outside_its_table_is_refused(op: str, changes: dict[str, Any])
         None,
         [],
         [b"d"],
-        ["d", 0, 0, True, None, None],
-        [b"d", "0", 0, True, None, None],
-        [b"d", 0, -1, True, None, None],
-        [b"d", 0, 1.0, True, None, None],
-        [b"d", 0, 0, 1, None, None],
-        [b"d", 0, 0, True, "w", None],
-        [b"d", 0, 0, True, [5], None],
-        [b"d", 0, 0, True, None, {}],
-        [b"d", 0, 0, True, None, [["GPU"]]],
-        [b"d", 0, 0, True, None, [["GPU", "1"]]],
-        [b"d", 0, 0, True, None, [[5, 1]]],
-        [b"d", 0, 0, True, None, [["GPU", -1]]],
-        [b"d", 0, 0, True, None, [["GPU", float("nan")]]],
-        [b"d", 0, 0, True, None, ["GP"]],
-        [b"d", 0, 0, True, None, None, None],
+        ["d", 0, 0, True, None, None, False, None, None],
+        [b"d", "0", 0, True, None, None, False, None, None],
+        [b"d", 0, -1, True, None, None, False, None, None],
+        [b"d", 0, 1.0, True, None, None, False, None, None],
+        [b"d", 0, 0, 1, None, None, False, None, None],
+        [b"d", 0, 0, True, "w", None, False, None, None],
+        [b"d", 0, 0, True, [5], None, False, None, None],
+        [b"d", 0, 0, True, None, {}, False, None, None],
+        [b"d", 0, 0, True, None, [["GPU"]], False, None, None],
+        [b"d", 0, 0, True, None, [["GPU", "1"]], False, None, None],
+        [b"d", 0, 0, True, None, [[5, 1]], False, None, None],
+        [b"d", 0, 0, True, None, [["GPU", -1]], False, None, None],
+        [b"d", 0, 0, True, None, [["GPU", float("nan")]], False, None, None],
+        [b"d", 0, 0, True, None, ["GP"], False, None, None],
+        [b"d", 0, 0, True, None, None, 1, None, None],
+        [b"d", 0, 0, True, None, None, False, 5, None],
+        [b"d", 0, 0, True, None, None, False, None, 0],
+        [b"d", 0, 0, True, None, None, False, None, 1.5],
+        [b"d", 0, 0, True, None, None, False, None, None, None],
     ],
 )
 def test_a_bad_spec_is_refused(spec: Any) -> None:
@@ -245,7 +262,11 @@ def test_a_message_shows_its_fields_and_equals_its_like() -> None:
 
 def test_an_amount_of_zero_asks_for_no_resource() -> None:
     wire = message_of("submit-tasks").to_wire()
-    wire[2] = [[b"d", 0, 0, True, None, [["GPU", 0], ["disk", 2]]], [b"d", 0, 0, True, None, [["GPU", 0]]]]
+    rest = [False, None, None]
+    wire[2] = [
+        [b"d", 0, 0, True, None, [["GPU", 0], ["disk", 2]], *rest],
+        [b"d", 0, 0, True, None, [["GPU", 0]], *rest],
+    ]
     message = from_wire(wire, "client")
     assert isinstance(message, SubmitTasks)
     assert [spec.resources for spec in message.specs] == [(("disk", 2.0),), None]

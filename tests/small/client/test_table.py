@@ -25,11 +25,10 @@ from distributed.messages import (
     ReleaseKeys,
     SubmitTasks,
     TaskSpec,
-    from_wire,
-    halves,
 )
 from distributed.protocol.serialize import Serialized, TaskRef, loads_payload
 from distributed.testing.functions import inc
+from distributed.wire import from_wire, halves
 
 FAILURE = ["ValueError", "text", "", None]
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from distributed.messages import SCHEDULER, WORKER, Message, RunTasks, from_wire
+from distributed.messages import SCHEDULER, WORKER, Message, RunTasks
+from distributed.wire import from_wire
 from distributed.worker import invariants
 from distributed.worker.effects import Effect, Execute, ToScheduler
 from distributed.worker.events import Event, FromScheduler, Outcome, TasksExecuted
