@@ -180,10 +180,10 @@ class MessageDecoder:
 
 def _allocate(nbytes: int) -> Buffer:
     if nbytes >= MAPPED_NBYTES_MIN and MAPPED_FLAGS:
-        memory = mmap.mmap(-1, nbytes, flags=MAPPED_FLAGS)
+        pages = mmap.mmap(-1, nbytes, flags=MAPPED_FLAGS)
         if hasattr(mmap, "MADV_HUGEPAGE"):
-            memory.madvise(mmap.MADV_HUGEPAGE)
-        return memoryview(memory)
+            pages.madvise(mmap.MADV_HUGEPAGE)
+        return memoryview(pages)
     if nbytes < BUFFER_NBYTES_MIN:
         return memoryview(bytearray(nbytes)) if nbytes else b""
     import ctypes  # lazy: 3 ms that need not stand before the first task
