@@ -78,6 +78,7 @@ class Stream:
         self._unsent = 0
         self._flushing = False  # a flush is due, at the end of this turn or when the socket can be written
         self._is_closed = False
+        self._is_deaf = False  # the peer has left; what it said before is still to be read, and its end after that
         self._writing = False  # the loop watches for room in the socket
         self._drained: asyncio.Future[None] | None = None
         self._reading = True
@@ -178,6 +179,8 @@ class Stream:
         if self._reading and not self.closed() and self._borrowing is None:
             self._loop.remove_reader(self._sock.fileno())
         self._reading = False
+        if self._is_deaf:  # nobody would notice its end
+            self._close(CommClosedError(self.peer.address, "the other side closed it"))
 
     def resume_reading(self) -> None:
         """Receive again."""
@@ -304,12 +307,7 @@ class Stream:
 
     def _take_loans(self, error: BaseException | None) -> bool:
         assert self._borrower is not None
-        fault = self._borrower.fault(self.peer.address, error)
-        try:
-            if fault is None:
-                self._borrower.give_receipt()
-        except ProtocolError as refused:
-            fault = refused
+        fault = self._borrower.fault(self.peer.address, error) or self._borrower.give_receipt()
         if fault is not None:
             self._close(fault)
             return False
@@ -423,14 +421,20 @@ class Stream:
                 self._writing = True
                 self._loop.add_writer(self._sock.fileno(), self._flush)
         except OSError as error:
-            self._close(CommClosedError(self.peer.address, error.strerror or str(error)))
+            self._is_deaf = isinstance(error, BrokenPipeError) and self._reading
+            self._stop_writing()
+            if not self._is_deaf:
+                self._close(CommClosedError(self.peer.address, error.strerror or str(error)))
             return
         else:
             self._flushing = False
-            if self._writing:
-                self._writing = False
-                self._loop.remove_writer(self._sock.fileno())
+            self._stop_writing()
         self._tell_drained()
+
+    def _stop_writing(self) -> None:
+        if self._writing:
+            self._writing = False
+            self._loop.remove_writer(self._sock.fileno())
 
     def _tell_drained(self) -> None:
         if self._drained is not None and self.nbytes_unsent <= UNSENT_NBYTES_HIGH and not self._drained.done():

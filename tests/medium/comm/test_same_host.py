@@ -331,9 +331,9 @@ async def test_receipts_for_nothing_end_the_connection() -> None:
 async def test_who_takes_no_receipts_is_cut_off() -> None:
     async with connected() as (a, b):
         asyncio.get_running_loop().remove_reader(a._lender.receipts)
-        with pytest.raises(ProtocolError, match="takes no receipts"):
-            while True:
-                b._borrower.give_receipt()
+        while (fault := b._borrower.give_receipt()) is None:
+            assert not b.closed()
+        assert isinstance(fault, ProtocolError)
 
 
 @pytest.mark.parametrize("fault", ["hash", "address", "descriptor", "no pipe"])
