@@ -1,8 +1,9 @@
 """Frames that stay in their sender's memory until the receiver, a process of the same machine, has read them there.
 
-In place of a frame of `LENT_NBYTES_MIN` and more its address is sent, 8 bytes, little-endian. The receiver allocates as
-for any frame, copies, and writes one byte per message into the sender's pipe of receipts; until then the sender holds
-the frame, and counts it as unsent. The pipe is no part of the stream, since a stream may not be read for a while.
+In place of a frame of `LENT_NBYTES_MIN` and more its address is sent, 8 bytes, little-endian; zero, if only the sender
+can read it, and then the frame. The receiver allocates as for any frame, copies, and writes one byte per message into
+the sender's pipe of receipts; until then the sender holds the frame, and counts it as unsent. The pipe is no part of
+the stream, since a stream may not be read for a while.
 
     sender                                       receiver
     header  C1 00  address* and small frames ──▶ allocate, read the sender's memory, check that it is still there
@@ -36,6 +37,7 @@ PIECE_NBYTES = 8 * MiB  # read by one thread at a time; four huge pages, some 2 
 THREADS_MAX = 4  # two bring twice the bandwidth of one here, three no more
 RECEIPTS_PER_READ = 4096
 _ADDRESS = struct.Struct("<Q")
+NOT_LENT = bytes(_ADDRESS.size)
 
 
 class Lender:
@@ -55,14 +57,21 @@ class Lender:
 
     def lend(self, buffers: list[Buffer]) -> list[Buffer]:
         """The header and frames of a message, with addresses in place of the big frames."""
-        lent = [frame for frame in buffers[1:] if len(frame) >= LENT_NBYTES_MIN]
-        if not lent:
-            return buffers
-        nbytes = sum(map(len, lent))
-        self._messages.append((lent, nbytes))
-        self.nbytes += nbytes
-        frames = (_ADDRESS.pack(address_of(f)) if len(f) >= LENT_NBYTES_MIN else f for f in buffers[1:])
-        return [buffers[0], *frames]
+        lent: list[Buffer] = []
+        sent = [buffers[0]]
+        for frame in buffers[1:]:
+            if len(frame) < LENT_NBYTES_MIN:
+                sent.append(frame)
+            elif can_be_read(address := address_of(frame)):
+                sent.append(_ADDRESS.pack(address))
+                lent.append(frame)
+            else:
+                sent += [NOT_LENT, frame]
+        if lent:
+            nbytes = sum(map(len, lent))
+            self._messages.append((lent, nbytes))
+            self.nbytes += nbytes
+        return sent
 
     def collect(self) -> bool:
         """Let go of what the peer has taken; False: it will give no more receipts.
@@ -155,6 +164,19 @@ class Borrower:
         os.close(self._receipts)
 
 
+def can_be_read(address: int) -> bool:
+    """Whether others could read our memory there: not that of devices (pinned for a GPU, say), which only we can."""
+    try:
+        read_memory(os.getpid(), address, memoryview(bytearray(1)))
+    except OSError:
+        return False
+    return True
+
+
 @functools.cache
 def _readers() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(min(THREADS_MAX, os.cpu_count() or 1), "read-memory")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_readers.cache_clear)  # threads do not cross a fork

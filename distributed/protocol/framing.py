@@ -34,6 +34,12 @@ class _Nothing:
 NOTHING: Final = _Nothing()  # None is a message
 
 
+class _Place(bytearray):
+    """What says where `frame` is."""
+
+    frame: memoryview
+
+
 class MessageDecoder:
     """Turns received bytes into messages.
 
@@ -43,7 +49,8 @@ class MessageDecoder:
 
     Attributes:
         lent_nbytes_min: frames of this size and more are lent: in the place of each stand `LOAN_NBYTES` bytes that say
-            where it is. Whoever reads them there asks `loans`. None: no frame is.
+            where it is. Whoever reads them there asks `loans`. Bytes of zero mean that the frame follows after all.
+            None: no frame is lent.
     """
 
     __slots__ = (
@@ -132,10 +139,16 @@ class MessageDecoder:
     def filled(self, nbytes: int) -> None:
         """`nbytes` were received into the view that `wanted` gave."""
         view = self._views[-1]
-        if nbytes == len(view):
-            self._views.pop()
-        else:
+        if nbytes < len(view):
             self._views[-1] = view[nbytes:]
+            return
+        self._views.pop()
+        place = view.obj
+        if type(place) is _Place:
+            if any(place):
+                self._loans.append((memoryview(place), place.frame))
+            else:
+                self._views.append(place.frame)
 
     def loans(self) -> list[tuple[memoryview, memoryview]]:
         """What has to be read elsewhere before the message is complete: pairs of where it is, and where it has to go.
@@ -152,9 +165,9 @@ class MessageDecoder:
         """Where the bytes go that stand for `frame` on the wire."""
         if self.lent_nbytes_min is None or len(frame) < self.lent_nbytes_min:
             return frame
-        place = memoryview(bytearray(LOAN_NBYTES))
-        self._loans.append((place, frame))
-        return place
+        place = _Place(LOAN_NBYTES)
+        place.frame = frame
+        return memoryview(place)
 
     def _next_header(self) -> bytes | None:
         end = self._data.find(SENTINEL, self._scan)

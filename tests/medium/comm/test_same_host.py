@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from distributed.comm import connect as connect_module
-from distributed.comm import same_host
+from distributed.comm import loans, same_host
 from distributed.comm.addresses import parse_address
 from distributed.comm.connect import Listener, connect_address
 from distributed.comm.loans import LENT_NBYTES_MIN, PIECE_NBYTES, READ_HERE_NBYTES_MAX
@@ -287,6 +287,31 @@ async def test_a_frame_of_a_sender_that_closes_meanwhile_is_not_delivered() -> N
         copy.close()
 
 
+async def test_memory_that_only_the_sender_can_read_goes_through_the_socket(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter([True, False, True])
+    monkeypatch.setattr(loans, "can_be_read", lambda address: next(answers))
+    async with connected() as (a, b):
+        message = [b"x" * SMALL_LOAN, b"y" * BIG_LOAN, b"z" * SMALL_LOAN, "end"]
+        a.write_message_nowait(message)
+        assert await b.read_message() == message
+    assert next(answers, None) is None
+
+
+def test_memory_that_is_not_there_cannot_be_read() -> None:
+    kept = bytes(10)
+    assert loans.can_be_read(address_of(kept))
+    assert not loans.can_be_read(8)
+
+
+@pytest.mark.filterwarnings("ignore:This process")  # that it forks although it has threads: that is the point
+def test_a_forked_child_has_readers_of_its_own() -> None:
+    readers = loans._readers()
+    assert readers.submit(int, "5").result(10) == 5
+    if (child := os.fork()) == 0:
+        os._exit(0 if loans._readers() is not readers else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
 # ---------------------------------------------------------------- liars
 
 
@@ -297,7 +322,7 @@ def lie(stream: Stream, address: int, nbytes: int) -> None:
 
 
 @pytest.mark.parametrize("nbytes", [SMALL_LOAN, BIG_LOAN])
-@pytest.mark.parametrize("address", [0, 8, 2**47, 2**64 - 2**21])
+@pytest.mark.parametrize("address", [8, 2**47, 2**64 - 2**21])
 async def test_an_address_where_nothing_lies_is_a_broken_peer(address: int, nbytes: int) -> None:
     async with connected() as (a, b):
         lie(a, address, nbytes)

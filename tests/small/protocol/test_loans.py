@@ -81,3 +81,17 @@ def test_without_the_agreement_nothing_is_lent() -> None:
     decoder = MessageDecoder(Limits())
     decoder.feed(b"".join(map(bytes, encode(MESSAGE))))
     assert decoder.next_message() == MESSAGE
+
+
+@pytest.mark.parametrize("chunk_nbytes", [1, 7, 1_000_000])
+def test_a_frame_that_cannot_be_lent_follows_the_place_of_its_address(chunk_nbytes: int) -> None:
+    decoder = borrowing()
+    header, small, first, second = encode(MESSAGE)
+    data = b"".join([header, small, struct.pack("<Q", len(first)), bytes(LOAN_NBYTES), second, *encode(["next"])])
+    for start in range(0, len(data), chunk_nbytes):
+        decoder.feed(data[start : start + chunk_nbytes])
+        assert decoder.next_message() is NOTHING
+    assert len(decoder.loans()) == 1
+    take(decoder)
+    assert decoder.next_message() == MESSAGE
+    assert decoder.next_message() == ["next"]
