@@ -151,7 +151,8 @@ class Listener:
             return
         self._sockets = bind(address)
         self.addresses = [bound_address(sock) for sock in self._sockets]
-        self._sockets += [beside for sock in self._sockets if (beside := bind_beside(sock)) is not None]
+        if address.scheme == "tcp":
+            self._sockets += [beside for sock in self._sockets if (beside := bind_beside(sock)) is not None]
         for sock in self._sockets:
             loop.add_reader(sock.fileno(), self._accept, sock)
 

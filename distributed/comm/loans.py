@@ -116,12 +116,8 @@ class Borrower:
 
     def read_soon(
         self, loans: Sequence[tuple[memoryview, memoryview]], loop: asyncio.AbstractEventLoop
-    ) -> asyncio.Future[list[BaseException | None]] | None:
-        """Fill the second of each pair from the address in the first; None: it is done, else the future tells when.
-
-        Raises:
-            OSError: what was read at once cannot be read. The future holds such errors as results.
-        """
+    ) -> asyncio.Future[list[BaseException | None]]:
+        """Fill the second of each pair from the address in the first; the future has the errors, see `fault`."""
         nbytes = sum(len(view) for _, view in loans)
         pieces = [
             (address + start, view[start : start + PIECE_NBYTES])
@@ -129,21 +125,29 @@ class Borrower:
             for start in range(0, len(view), PIECE_NBYTES)
         ]
         if nbytes <= READ_HERE_NBYTES_MAX:
-            for address, view in pieces:
-                read_memory(self._pid, address, view)
-            return None
+            read = loop.create_future()
+            read.set_result([self._read_now(address, view) for address, view in pieces])
+            return read
         readers = _readers()
         reads = [loop.run_in_executor(readers, read_memory, self._pid, address, view) for address, view in pieces]
         return asyncio.gather(*reads, return_exceptions=True)
 
-    def fault(self, address: str, error: BaseException | None) -> DistributedError | None:
-        """Why what was read cannot be used, given the error of reading; None: it can.
+    def _read_now(self, address: int, view: memoryview) -> BaseException | None:
+        try:
+            read_memory(self._pid, address, view)
+        except OSError as error:
+            return error
+        return None
+
+    def fault(self, address: str, errors: Sequence[BaseException | None]) -> DistributedError | None:
+        """Why what was read from the peer at `address` cannot be used; None: it can.
 
         A peer lets go of what it lends only when it has shut down the stream, or has ended. So if neither has happened
         *after* reading, what was read is what it sent.
         """
         if self._poll.poll(0):
             return CommClosedError(address, "the other side closed it")
+        error = next((error for error in errors if error is not None), None)
         if error is not None:
             return ProtocolError(f"{address} lent memory that cannot be read: {error}")
         return None

@@ -15,10 +15,10 @@ import socket
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 from distributed.comm.loans import LENT_NBYTES_MIN, Borrower, Lender
+from distributed.comm.peer import Peer
 from distributed.config import settings
 from distributed.errors import CommClosedError, DistributedError, ProtocolError
 from distributed.protocol.codec import Limits, encode, encode_plain
@@ -38,14 +38,6 @@ READONLY_LIMITS = Limits(64 * KiB, 0, 0)  # of a message of who only looks: no f
 BUFFERS_PER_CALL = 64  # of sendmsg; IOV_MAX is 1024 on Linux, 16 is the least POSIX allows
 FLUSH_COUNT = 24  # messages that wait for the end of the turn; more would keep the peer idle (measured: 10 to 30)
 JOIN_NBYTES_MAX = 64 * KiB  # smaller buffers are copied together, cheaper than an iovec each
-
-
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """Who is at the other end: its address, and the role it has proven (ours, on the connecting side)."""
-
-    address: str
-    role: str
 
 
 class Stream:
@@ -198,8 +190,8 @@ class Stream:
         except ProtocolError as error:
             self._close(error)
             raise
-        if message is NOTHING and self._borrow():
-            return self._next_message()
+        if message is NOTHING:
+            self._borrow()
         return message
 
     async def _wait_readable(self) -> None:
@@ -269,8 +261,7 @@ class Stream:
                 self._close(error)
                 return
             if message is NOTHING:
-                if self._borrow():
-                    continue
+                self._borrow()
                 return
             try:
                 self._handler(message)
@@ -281,38 +272,26 @@ class Stream:
 
     # ------------------------------------------------------------ lent frames
 
-    def _borrow(self) -> bool:
-        """Read what the peer has lent for the message in progress; whether the message is complete now."""
-        if self._borrower is None or self._borrowing is not None or not (loans := self._decoder.loans()):
-            return False
-        try:
+    def _borrow(self) -> None:
+        """Read what the peer has lent for the message in progress; what comes after it has to wait."""
+        if self._borrower is not None and self._borrowing is None and (loans := self._decoder.loans()):
             self._borrowing = self._borrower.read_soon(loans, self._loop)
-        except OSError as error:
-            return self._take_loans(error)
-        if self._borrowing is None:
-            return self._take_loans(None)
-        self._loop.remove_reader(self._sock.fileno())  # what comes after it has to wait
-        self._borrowing.add_done_callback(self._on_borrowed)
-        return False
+            self._borrowing.add_done_callback(self._on_borrowed)
+            self._loop.remove_reader(self._sock.fileno())
 
     def _on_borrowed(self, reads: asyncio.Future[list[BaseException | None]]) -> None:
         self._borrowing = None
-        if self.closed():
+        if self._borrower is None:
             _ = reads.cancelled() or reads.exception()  # cancelled by closing
             return
-        if self._take_loans(next((error for error in reads.result() if error is not None), None)):
-            if self._reading:
-                self._loop.add_reader(self._sock.fileno(), self._on_readable)
-            self._deliver()
-
-    def _take_loans(self, error: BaseException | None) -> bool:
-        assert self._borrower is not None
-        fault = self._borrower.fault(self.peer.address, error) or self._borrower.give_receipt()
+        fault = self._borrower.fault(self.peer.address, reads.result()) or self._borrower.give_receipt()
         if fault is not None:
             self._close(fault)
-            return False
+            return
         self._decoder.loans_taken()
-        return True
+        if self._reading:
+            self._loop.add_reader(self._sock.fileno(), self._on_readable)
+        self._deliver()
 
     def _on_receipts(self) -> None:
         assert self._lender is not None
