@@ -19,7 +19,8 @@ from distributed.units import MiB
 __all__ = ["LOAN_NBYTES", "NOTHING", "MessageDecoder"]
 
 # Touching new memory is what receiving costs most: loopback TCP fills small new pages at 1.2 GB/s, huge ones at 2.7.
-MAPPED_NBYTES_MIN = 4 * MiB  # two huge pages; smaller frames come from malloc's own, used memory
+HUGE_NBYTES = 2 * MiB  # a huge page of x86 and of most ARM; others only lose a little
+MAPPED_NBYTES_MIN = 2 * HUGE_NBYTES  # smaller frames come from malloc's own, used memory
 MAPPED_FLAGS = getattr(mmap, "MAP_PRIVATE", 0) | getattr(mmap, "MAP_ANONYMOUS", 0)  # shared memory gets no huge pages
 
 ALIGNMENT_NBYTES = 64  # of buffers: a line of the cache, and the widest vector instructions; malloc gives 16
@@ -193,10 +194,12 @@ class MessageDecoder:
 
 def _allocate(nbytes: int) -> Buffer:
     if nbytes >= MAPPED_NBYTES_MIN and MAPPED_FLAGS:
-        pages = mmap.mmap(-1, nbytes, flags=MAPPED_FLAGS)
+        # Linux puts only mappings of whole huge pages where huge pages begin: 8 MB arrive 1.5 times faster there. The
+        # last one is used if that wastes less than half of it; what is mapped and never touched costs nothing.
+        pages = mmap.mmap(-1, -(-nbytes // HUGE_NBYTES) * HUGE_NBYTES, flags=MAPPED_FLAGS)
         if hasattr(mmap, "MADV_HUGEPAGE"):
-            pages.madvise(mmap.MADV_HUGEPAGE)
-        return memoryview(pages)
+            pages.madvise(mmap.MADV_HUGEPAGE, 0, (nbytes + HUGE_NBYTES // 2) // HUGE_NBYTES * HUGE_NBYTES)
+        return memoryview(pages)[:nbytes]
     if nbytes < BUFFER_NBYTES_MIN:
         return memoryview(bytearray(nbytes)) if nbytes else b""
     import ctypes  # lazy: 3 ms that need not stand before the first task
