@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
-from sides import REPEATS_MAX, Plan, Sample, Side, check, cluster, settle
+from sides import REPEATS_MAX, Plan, Sample, Side, check, cluster, rates, settle
 from workload import array, ends, nth, same
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
 MB = 1_000_000
 GB = 1_000_000_000
 WAIT_S_MAX = 60.0
+FIRST = 20  # tasks of a first, small run
 
 
 def _scatter(side: Side, plan: Plan, arrays: int, nbytes: int) -> Sample:
