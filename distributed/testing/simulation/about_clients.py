@@ -48,7 +48,7 @@ def failures_are_legitimate(world: Any, client: Any, message: Any) -> str | None
     """It raised, killed workers, or its data is gone for good."""
     if type(message) is KeysFailed:
         for key, failure in zip(message.keys, message.failures, strict=True):
-            why = world.work.why_failure_is_wrong(key, failure)
+            why = world.work.why_failure_is_wrong(key, failure, world.forgotten())
             if why is not None:
                 return f"{client.name}: {key}: {why}"
     return None

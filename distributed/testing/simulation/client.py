@@ -18,6 +18,7 @@ from distributed.messages import (
     Message,
     ReleaseKeys,
     ServerClosing,
+    WantKeys,
 )
 from distributed.testing.simulation.clock import MS, SECOND
 from distributed.testing.simulation.engine import Calls
@@ -273,7 +274,7 @@ class ClientProcess(Process):
                     news.append(key)
                 self._hold(key)
             if news:
-                self.outbox.append(self.world.want_message(news))
+                self.outbox.append(WantKeys(news))
         self._wake()
 
     def release(self, keys: Iterable[str]) -> None:

@@ -95,7 +95,7 @@ class Connection:
         self.bandwidth = rate  # bytes per tick
         self.is_cut = False
         self.hosts = _pair(one.host, other.host)
-        self.stalled: list[tuple[End, bytes | None, int]] = []
+        self.stalled: list[tuple[End, bytes | None]] = []
         first, second = End(self, one), End(self, other)
         first.other, second.other = second, first
         self.ends = (first, second)
@@ -240,7 +240,7 @@ class Network:
         if connection.is_cut:
             return
         if self._partitions and connection.hosts in self._partitions:
-            connection.stalled.append((end, packed, 0))
+            connection.stalled.append((end, packed))
             return
         process = end.process
         if process.is_paused and process.life == end.life:
@@ -353,7 +353,7 @@ class Network:
             for connection in self.connections.values():
                 if connection.hosts == pair:
                     stalled, connection.stalled = connection.stalled, []
-                    for end, packed, _ in stalled:
+                    for end, packed in stalled:
                         end.last_arrival = max(self.clock.now + connection.latency, end.last_arrival + 1)
                         self.clock.at(end.last_arrival, self._deliver, end, packed)
 
