@@ -25,6 +25,7 @@ from distributed.messages import (
 from distributed.scheduler import invariants
 from distributed.scheduler.effects import ToClient, ToWorker
 from distributed.scheduler.events import ClientLeft, FromClient, FromWorker, WorkerDied, WorkerLeft
+from distributed.scheduler.queues import UNRESTRICTED, restriction_of
 from distributed.scheduler.records import TaskState
 from distributed.testing.simulation.rulebook import Moment, invariant
 
@@ -247,6 +248,25 @@ def sent_tasks_know_holders(world: Any, engine: Any, event: Any, effects: list[A
                     return f"{need}: {holders}"
                 if message.nbytes[need] != world.work.nbytes(need):
                     return f"{need}: {message.nbytes[need]} bytes told"
+    return None
+
+
+@invariant(Moment.EVENT, "tasks of higher priority are sent first")
+def priorities_hold(world: Any, engine: Any, event: Any, effects: list[Any]) -> str | None:
+    """Of those that any worker may run: none waits behind one that was sent just now."""
+    if engine is not world.scheduler:
+        return None
+    state = engine.machine.state
+    if not state.ready.live:
+        return None
+    top = state.ready.top()
+    for effect in effects:
+        if type(effect) is ToWorker and type(effect.message) is RunTasks:
+            for key in effect.message.keys:
+                task = state.tasks.get(key)
+                is_plain = task is not None and not task.deaths and restriction_of(task) is UNRESTRICTED
+                if is_plain and task.spec.priority < top:
+                    return f"{key} of {task.spec.priority} before one of {top}"
     return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from typing import Any
 
 from distributed.messages import CopiesFailed, ReleaseData, TasksMissingData
@@ -117,11 +118,13 @@ def attempts_run_once(world: Any, worker: Any, task: Any, attempt: int | None) -
 
 @invariant(Moment.BEGIN, "a restricted task runs only where it may")
 def restrictions_hold(world: Any, worker: Any, task: Any, attempt: int | None) -> str | None:
-    """Named workers, and resources that a worker has at all."""
+    """Named workers, platforms, and resources that a worker has at all."""
     spec = world.work.recipes[task.key].spec
     is_named = bool({worker.host, worker.address, worker.name} & set(spec.workers or ()))
     if spec.workers is not None and not spec.allow_other_workers and not is_named:
         return f"{task.key} on {worker.name}, not on {spec.workers}"
+    if spec.platform is not None and not any(fnmatchcase(tag, spec.platform) for tag in worker.plan.tags):
+        return f"{task.key} on {worker.name}, which is {worker.plan.tags}, not {spec.platform}"
     for name, amount in spec.resources or ():
         if worker.plan.resources.get(name, 0.0) < amount:
             return f"{task.key} on {worker.name}, which has no {name}"
@@ -143,6 +146,18 @@ def resources_suffice(world: Any, worker: Any, task: Any, attempt: int | None) -
         if used > worker.plan.resources.get(name, 0.0):
             return f"{worker.name}: {used:g} {name}"
     return None
+
+
+@invariant(Moment.BEGIN, "tasks with a memory limit never promise more memory than their worker has")
+def memory_suffices(world: Any, worker: Any, task: Any, attempt: int | None) -> str | None:
+    """Counting what runs and is not withdrawn, and what begins now."""
+    recipes, limit = world.work.recipes, worker.plan.memory_limit_nbytes
+    if limit is None or recipes[task.key].spec.memory_limit_nbytes is None:
+        return None
+    tasks = worker.machine.state.tasks
+    running = [t for t, _, _ in worker.executor.running.values() if (r := tasks.get(t.key)) is not None and r.task is t]
+    used = sum(recipes[t.key].spec.memory_limit_nbytes or 0 for t in (task, *running))
+    return f"{worker.name}: {used} of {limit}" if used > limit else None
 
 
 @invariant(Moment.KEPT, "what a worker keeps is right")

@@ -31,6 +31,7 @@ class WorkerPlan:
     is_named: bool  # tells the scheduler its name; else it is called by its address
     keeps_port: bool  # a new life listens where the old one did
     resources: dict[str, float]
+    tags: tuple[str, ...]  # its platform
     speed: int  # multiplies durations
     memory_limit_nbytes: int | None
 
@@ -150,6 +151,7 @@ def _worker(draws: Stream, number: int) -> WorkerPlan:
         is_named=draws.percent(40),
         keeps_port=draws.percent(50),
         resources={"gpu": 1.0} if number == 1 else {"gpu": 2.0, "disk": 1.0} if number == 2 else {},
+        tags=("darwin", "darwin-arm64") if number and draws.percent(25) else ("linux", "linux-x86_64"),
         speed=draws.pick((1, 1, 1, 2, 5)),
         memory_limit_nbytes=draws.pick((None, None, 45_000_000, 80_000_000, 200_000_000)),
     )
@@ -239,8 +241,11 @@ class _Client:
             priority=draws.pick((0, 0, 0, 0, 5, -5)),
             retries=draws.pick((0, 0, 2)),
             wanted=wanted,
-            workers=self._workers_named() if kind < 10 else None,
-            resources=(("gpu", 1.0),) if 10 <= kind < 18 else None,
+            workers=self._workers_named() if kind < 14 else None,
+            resources=(("gpu", 1.0),) if 14 <= kind < 20 else None,
+            allow_other_workers=kind < 5,
+            platform=draws.pick(("linux*", "linux-x86_64")) if 20 <= kind < 25 else None,
+            memory_limit_nbytes=draws.pick((10_000_000, 30_000_000)) if 25 <= kind < 32 else None,
         )
 
     def _workers_named(self) -> tuple[str, ...]:

@@ -128,6 +128,7 @@ class WorkerProcess(Engine):
                 "nanny": self.nanny.name if self.nanny is not None else None,
                 "resources": self.plan.resources,
                 "host": self.host,
+                "tags": self.plan.tags,
                 "process": f"{self.name}-life-{self.life}",
             },
         ])  # fmt: skip
