@@ -78,7 +78,7 @@ build/venv/.installed: $(METADATA) $(SOURCES)
 build/venv-bench/.installed: $(METADATA) $(SOURCES)
 	$(call make_venv,build/venv-bench)
 	rm -rf build/lib
-	build/venv-bench/bin/python -m pip install $(PIP_FLAGS) -r requirements.txt numpy
+	build/venv-bench/bin/python -m pip install $(PIP_FLAGS) -r requirements.txt numpy cryptography
 	build/venv-bench/bin/python -m pip install $(PIP_FLAGS) --force-reinstall --no-deps .
 	touch $@
 

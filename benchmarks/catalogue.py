@@ -19,6 +19,7 @@ class Cell:
         unit: of the values. Units with a slash are rates: more is better. All others: less is better.
         target: least ratio to the rival, better = larger; None: for information.
         rounds_min: rounds even when fewer are asked for, where one sample is cheap and noisy.
+        beside: what stands in the column "rival": the rival, or "plain", this package without TLS.
         limit_s: after so long a worker script is given up.
     """
 
@@ -28,6 +29,7 @@ class Cell:
     target: float | None = None
     rounds_min: int = 1
     limit_s: float = 150.0
+    beside: str = "rival"
 
     @property
     def is_rate(self) -> bool:
@@ -58,6 +60,8 @@ CELLS = (
     Cell("scatter_100x1MB", "scatter+gather 100 x 1 MB", "GB/s"),
     Cell("scatter_1x256MB", "scatter+gather 1 x 256 MB", "GB/s", 4),
     Cell("worker_death", "kill -9 of one worker of two, extra time", "s", 3),
+    Cell("tls_echo_64M", "TLS, beside plain: echo of 64 MB", "GB/s", 1 / 2, beside="plain"),
+    Cell("tls_noop_map", "TLS, beside plain: 100,000 no-ops", "tasks/s", 1 / 1.15, beside="plain"),
     # Not time-boxed: both hold the same 20,000, or growth by doubling and logs of fixed size would weigh differently.
     Cell("held_task", "scheduler memory per held task", "bytes", 4, limit_s=400.0),
 )

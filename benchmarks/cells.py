@@ -111,6 +111,11 @@ def rpc_echo_64MB(side: Side, plan: Plan) -> Sample:
     return _rpc_echo(side, plan, 64 * MB, 20)
 
 
+def tls_echo_64M(side: Side, plan: Plan) -> Sample:
+    """`rpc_echo_64MB`, encrypted for one side, see `catalogue`."""
+    return _rpc_echo(side, plan, 64 * MB, 20)
+
+
 def _with_server(side: Side, plan: Plan, measure: Callable[[Any], Awaitable[Result]]) -> Result:
     async def run(address: str) -> Result:
         async with side.rpc(address) as remote:
@@ -221,6 +226,11 @@ def million(side: Side, plan: Plan) -> Sample:
         count = nominal if nominal < per_second * 60 else int(per_second * plan.box_s)
         seconds = run(count)
     return Sample(count / seconds, [count / seconds], count, nominal)
+
+
+def tls_noop_map(side: Side, plan: Plan) -> Sample:
+    """`map_100k`, encrypted for one side, see `catalogue`."""
+    return _map(side, plan, 100_000)
 
 
 def submit_10k(side: Side, plan: Plan) -> Sample:
@@ -388,6 +398,8 @@ MEASURES: dict[str, Callable[[Side, Plan], Sample]] = {
         rpc_in_flight,
         rpc_echo_1MB,
         rpc_echo_64MB,
+        tls_echo_64M,
+        tls_noop_map,
         start,
         start_from_nothing,
         import_client,
@@ -414,7 +426,10 @@ def main(side: Side, script: str) -> None:
     parser.add_argument("--box", type=float, default=10.0, help="seconds for the timed runs")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--watch-stdin", action="store_true", help="end this process group when stdin is closed")
+    parser.add_argument("--tls", action="store_true", help="ours only: everything encrypted")
     options = parser.parse_args()
+    if options.tls:
+        os.environ["BENCHMARK_TLS"] = "1"  # for the processes that are started too
     if options.watch_stdin:
         end_with_parent()
     if options.cell == "serve":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ import cells
 
 from distributed import Client, LocalCluster
 from distributed.core import Server, rpc, to_serialize
+from distributed.security.certificates import certificate_path, mint
 
 BIN = Path(sys.executable).parent
 
@@ -27,6 +29,8 @@ class Ours:
     def commands(self, scheduler_file: Path) -> tuple[list[str], list[str]]:
         """The command of the scheduler, and of two workers with one thread each."""
         scheduler = [str(BIN / "dscheduler"), "--port", "0", "--scheduler-file", str(scheduler_file)]
+        if _has_tls():
+            scheduler.append("--tls")  # workers and client follow it
         worker = [str(BIN / "dworker"), "--scheduler-file", str(scheduler_file), "--nworkers", "2", "--nthreads", "1"]
         return scheduler, worker
 
@@ -70,9 +74,17 @@ class Ours:
             return {"data": data}
 
         server = Server({"add": add, "echo": echo})
-        server.listen(0)
-        print(f"tcp://127.0.0.1:{server.port}", flush=True)
+        server.listen(0, tls=_has_tls())
+        print(server.address, flush=True)
         await asyncio.Event().wait()
+
+
+def _has_tls() -> bool:
+    """Whether this run encrypts; then there is a certificate."""
+    if "BENCHMARK_TLS" not in os.environ:
+        return False
+    mint(certificate_path())
+    return True
 
 
 if __name__ == "__main__":

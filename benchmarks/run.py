@@ -76,7 +76,8 @@ def _rounds(runner: Runner, rows: list[Row], options: argparse.Namespace, box_s:
                 background = psutil.cpu_percent() / 100
                 began = time.monotonic()
                 try:
-                    sample = runner.run(side, row.cell.name, row.cell.limit_s, *arguments)
+                    script, tls = ("ours", ["--tls"] * (side == "ours")) if row.cell.beside == "plain" else (side, [])
+                    sample = runner.run(script, row.cell.name, row.cell.limit_s, *arguments, *tls)
                 except CellError as error:
                     row.errors.append(f"{side}, round {number + 1}: {error}")
                     continue

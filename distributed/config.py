@@ -24,6 +24,7 @@ class Settings:
         key_file: where the user's key lies; None: ``distributed/key`` in the user's configuration folder.
         connect_timeout_s: how long `connect` tries, 3 s as the page Foundations has it.
         handshake_timeout_s: how long a stranger may take to prove that it holds the key.
+        allow_forwarding: servers without TLS may be reached at another address than theirs (ssh -L, containers).
         unauthenticated_max: connections at once that have not proven anything yet; more are closed at once.
         header_nbytes_max, frame_count_max, message_nbytes_max: see `Limits`.
         fetch_silence_s: a worker that fetches from another gives up when no byte has come for that long.
@@ -33,11 +34,14 @@ class Settings:
         client_patience_s: how long a scheduler keeps what a client holds whose connection broke.
         reconnect_timeout_s: how long a client whose connection broke tries to make it again; a scheduler that is
             started anew needs that long.
+        memory_target_fraction, memory_spill_fraction, memory_pause_fraction, memory_terminate_fraction: of a worker's
+            memory limit, what happens above is in `distributed.worker.memory`; each at most the next one, 0: off.
     """
 
     key_file: str | None = None
     connect_timeout_s: float = 3.0
     handshake_timeout_s: float = 5.0
+    allow_forwarding: bool = False
     unauthenticated_max: int = 512
     fetch_silence_s: float = 30.0
     stopped_timeout_s: float = 30.0
@@ -47,6 +51,10 @@ class Settings:
     unsent_nbytes_max: int = 4 * 2**30
     client_patience_s: float = 30.0
     reconnect_timeout_s: float = 30.0
+    memory_target_fraction: float = 0.6  # room for what tasks need beside results
+    memory_spill_fraction: float = 0.7  # sizes of results are estimates; the process is what counts
+    memory_pause_fraction: float = 0.8
+    memory_terminate_fraction: float = 0.95  # room for the nanny's reaction
 
     @property
     def limits(self) -> Limits:
@@ -66,18 +74,49 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         text = environment.get(variable)
         if text:
             given[setting.name] = _parse(variable, setting.name, text)
-    return Settings(**given)  # type: ignore[arg-type]
+    result = Settings(**given)  # type: ignore[arg-type]
+    _check_fractions(result)
+    return result
 
 
 def _parse(variable: str, name: str, text: str) -> object:
     if name == "key_file":
         return text
+    if name == "allow_forwarding":
+        return _parse_flag(variable, text)
     if name.endswith("_s"):
         return parse_seconds(text, variable)
+    if name.endswith("_fraction"):
+        return _fraction(variable, text)
     number = parse_nbytes(text, variable)
     if number <= 0:
         raise ConfigError(variable, text, "it must be greater than 0")
     return number
+
+
+def _fraction(variable: str, text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= 1:
+        raise ConfigError(variable, text, "it is a fraction, from 0 (off) to 1")
+    return number
+
+
+def _check_fractions(given: Settings) -> None:
+    before = 0.0
+    for name in [setting.name for setting in fields(Settings) if setting.name.endswith("_fraction")]:
+        value: float = getattr(given, name)
+        if value and value < before:
+            raise ConfigError(f"DISTRIBUTED_{name.upper()}", value, f"it must not be below the one before it, {before}")
+        before = max(before, value)
+
+
+def _parse_flag(variable: str, text: str) -> bool:
+    if text not in ("0", "1"):
+        raise ConfigError(variable, text, "write 1 or 0")
+    return text == "1"
 
 
 _settings: Settings | None = None

@@ -52,6 +52,7 @@ from distributed.ids import unique_id
 from distributed.protocol.codec import SENTINEL, ErrorReply, Limits, lift
 from distributed.protocol.failure import error_reply, exception_from_reply
 from distributed.protocol.serialize import Serialized, to_serialize
+from distributed.security.certificates import BEYOND_LOOPBACK, certificates, has_certificates
 from distributed.security.keys import Keyring
 from distributed.security.permissions import may_call
 
@@ -147,30 +148,29 @@ class Server:
 
     # ------------------------------------------------------------ listening
 
-    def listen(self, port: Any = None, address: str = "127.0.0.1", insecure: bool = False) -> None:
-        """Accept connections; returns at once, and serves as soon as the loop runs.
+    def listen(self, port: Any = None, address: str = "127.0.0.1", insecure: bool = False, tls: bool = False) -> None:
+        """Accept connections, beyond loopback with TLS; returns at once, and serves as soon as the loop runs.
 
         Args:
             port: None: the class's `default_port`; 0: any free one; or a whole address (``'unix:///path'``,
-                ``'inproc://name'``, ``'tcp://host:port'``).
+                ``'inproc://name'``, ``'tcp://host:port'``, ``'tls://host:port'``).
             address: host to bind; other machines cannot reach the default.
-            insecure: allow a host that other machines can reach, although nothing is encrypted.
+            insecure: encrypt nothing even if other machines can reach the host.
+            tls: encrypt on loopback too.
         Raises:
             PortTakenError: another process listens there.
             AddressError: no port or address.
-            ConfigError: a host beyond loopback without `insecure`.
+            ConfigError: a host beyond loopback without a certificate or `insecure`.
+            CertificateError: `tls`, but there is no certificate, or it cannot be used.
         """
         if isinstance(port, str) and not port.isdigit():
             place = parse_address(port, self.default_port)
         else:
             place = parse_address((address, self.default_port if port is None else port))
-        if place.scheme == "tcp" and not insecure and not is_loopback(place.host):
-            raise ConfigError(
-                "host",
-                place.host,
-                "beyond this machine connections must be encrypted: install distributed[tls] and mint certificates "
-                "with `python -m distributed key --tls` (a later version), or spell out --insecure",
-            )
+        if place.scheme == "tcp" and (tls or (not insecure and not is_loopback(place.host))):
+            if not tls and not has_certificates():
+                raise ConfigError("host", place.host, BEYOND_LOOPBACK)
+            place = place._replace(scheme="tls")
         listener = Listener(self._on_stream, self._keys, self._limits)
         listener.start(place, _current_loop())
         self._listeners.append(listener)
@@ -194,6 +194,11 @@ class Server:
         if not self._listeners:
             raise OSError("Server has no address.  Please call .listen first")
         return str(self._listeners[0].addresses[0])
+
+    @property
+    def fingerprint(self) -> str | None:
+        """Of the certificate that we show; None: we listen without TLS."""
+        return certificates().fingerprint if self._listeners and self.address.startswith("tls://") else None
 
     def stop(self) -> None:
         """Listen no more and close every connection; handlers still running are cancelled."""

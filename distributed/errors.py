@@ -13,6 +13,7 @@ __all__ = [
     "AuthenticationError",
     "BadRequestError",
     "CancelledError",
+    "CertificateError",
     "CommClosedError",
     "ConfigError",
     "ConnectTimeoutError",
@@ -23,6 +24,7 @@ __all__ = [
     "KeyFileError",
     "KilledWorker",
     "LostDataError",
+    "MemoryLimitExceeded",
     "MessageTooLargeError",
     "NameTakenError",
     "PeerBusyError",
@@ -155,24 +157,33 @@ class ConnectTimeoutError(DistributedError, TimeoutError):
 
 
 class AuthenticationError(DistributedError):
-    """Two sides do not hold the same key: give both the same key file (``DISTRIBUTED_KEY_FILE``)."""
+    """Two sides do not hold the same key or certificate: give both the same files (``DISTRIBUTED_KEY_FILE``)."""
 
-    def __init__(self, address: str, reason: str) -> None:
+    SAME_KEY = (
+        "both sides need the same key file (set DISTRIBUTED_KEY_FILE, or copy what `python -m distributed key` shows)"
+    )
+
+    def __init__(self, address: str, reason: str, cure: str = SAME_KEY) -> None:
         self.address = address
         self.reason = reason
-        super().__init__(
-            f"{address}: {reason}; both sides need the same key file (set DISTRIBUTED_KEY_FILE, "
-            "or copy what `python -m distributed key` shows)"
-        )
+        super().__init__(f"{address}: {reason}; {cure}")
 
 
 class KeyFileError(DistributedError):
     """The operator's fault: the key file is not safe to use or holds no key."""
 
+    WHAT = "key file"
+
     def __init__(self, path: str, reason: str) -> None:
         self.path = path
         self.reason = reason
-        super().__init__(f"key file {path}: {reason}")
+        super().__init__(f"{self.WHAT} {path}: {reason}")
+
+
+class CertificateError(KeyFileError):
+    """The operator's fault: there is no TLS certificate, or its file is not safe to use. The text says what to do."""
+
+    WHAT = "certificate file"
 
 
 class PermissionDeniedError(DistributedError):
@@ -295,6 +306,19 @@ class KilledWorker(DistributedError):
             for certificate in self.certificates
             if isinstance(attempt := certificate.get("attempt"), int)
         ]
+
+
+class MemoryLimitExceeded(DistributedError):
+    """A task took more memory than its own limit allows: raise ``memory_limit=``, or let it work on smaller parts."""
+
+    def __init__(self, key: str, limit_nbytes: int, used_nbytes: int) -> None:
+        self.key = key
+        self.limit_nbytes = limit_nbytes
+        self.used_nbytes = used_nbytes
+        super().__init__(
+            f"{key} took {used_nbytes / 1e6:,.0f} MB of memory, more than its limit of {limit_nbytes / 1e6:,.0f} MB; "
+            "raise memory_limit=, or let it work on smaller parts"
+        )
 
 
 class UncopiedDataError(DistributedError):

@@ -46,7 +46,7 @@ class Ledger:
         self._kept.append((message, nbytes))
         self.nbytes += nbytes
         self._unasked += nbytes
-        if self._unasked < ASK_NBYTES:
+        if self._unasked < ASK_NBYTES and not self.is_full:
             return False
         self._unasked = 0
         return True

@@ -27,7 +27,11 @@ from distributed.process.zygote import Child, Ending, Zygote
 from distributed.protocol.failure import exception_from_failure
 from distributed.security.keys import Keyring
 from distributed.security.permissions import WORKER
+from distributed.units import format_nbytes
+from distributed.worker.keeper import memory_levels
 from distributed.worker.leaving import GRACE_S
+from distributed.worker.measure import process_nbytes
+from distributed.worker.memory import look_after_s
 from distributed.worker.running import read_running
 
 __all__ = ["Nanny", "RestartPolicy"]
@@ -38,6 +42,7 @@ STDERR_LINES = 20  # of a dead worker, kept for its death certificate
 REPORT_TIMEOUT_S = 5.0  # for the scheduler to take a certificate; a worker is started again without it
 STOP_TIMEOUT_S = 5.0  # for a worker that was asked to end, beyond its grace; then it is killed
 LOOK_S = 2.0  # how often we look at the worker's process, and vouch for it
+LOOK_S_MIN = 0.02  # between two looks at a worker's memory when it is near its limit; they cost 20 us
 
 
 @dataclass(slots=True)
@@ -81,7 +86,7 @@ class Nanny(Server):
         scheduler: address of the scheduler.
         zygote: forks the process; attached to the running loop.
         worker_options: keywords of `Worker`, such as ``nthreads`` and ``name``.
-        worker_port, host, insecure: where the worker listens.
+        worker_port, host, insecure, tls: where and how the worker listens, see `Server.listen`.
         local_directory: where a temporary folder for each life is made; None: the system's.
         policy: when to start a dead worker again; it counts deaths, so give each nanny its own.
     """
@@ -95,6 +100,7 @@ class Nanny(Server):
         worker_port: int = 0,
         host: str = "127.0.0.1",
         insecure: bool = False,
+        tls: bool = False,
         local_directory: str | None = None,
         log_level: str = "WARNING",
         policy: RestartPolicy | None = None,
@@ -109,8 +115,8 @@ class Nanny(Server):
         self.finished: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._zygote = zygote
         self._worker_options = dict(worker_options or {})
-        self._listen = {"port": worker_port, "address": host, "insecure": insecure}
-        self._host, self._insecure = host, insecure
+        tls = tls or self.scheduler_address.startswith("tls://")
+        self._listen = {"port": worker_port, "address": host, "insecure": insecure, "tls": tls}
         self._local_directory = local_directory
         self._log_level = log_level
         self._policy = policy or RestartPolicy()
@@ -124,6 +130,7 @@ class Nanny(Server):
         self._wanted = False  # whether a dead worker is to be replaced
         self._is_spawning = False
         self._verdict: str | None = None  # why we end the worker's process ourselves
+        self._levels = memory_levels(self._worker_options.get("memory_limit_nbytes"))
         self.add_handlers({
             "instantiate": self.instantiate,
             "kill": self.kill,
@@ -135,7 +142,7 @@ class Nanny(Server):
 
     async def start(self, port: Any = 0) -> Nanny:
         """Listen and start the worker; returns when its process runs (it may still wait for the scheduler)."""
-        self.listen(port, self._host, self._insecure)
+        self.listen(**{**self._listen, "port": port})
         self.status = "running"
         threading.Thread(target=remove_leftovers, args=(self._local_directory,), daemon=True).start()
         await self.instantiate()
@@ -247,6 +254,7 @@ class Nanny(Server):
                 "scheduler": self.scheduler_address,
                 "nanny": self.address,
                 "running_path": os.path.join(self.worker_dir, "running"),
+                "local_directory": self.worker_dir,
             },
             "listen": self._listen,
             "log_level": self._log_level,
@@ -261,7 +269,11 @@ class Nanny(Server):
         finally:
             os.close(stderr_write)
             os.close(status_write)
-        readers = (read_lines(stderr_read, self._on_stderr), read_lines(status_read, self._on_status))
+        readers = (
+            read_lines(stderr_read, self._on_stderr),
+            read_lines(status_read, self._on_status),
+            self._watch_memory(self.process),
+        )
         self._guard = asyncio.ensure_future(self._watch(self.process, folder, time.monotonic(), readers))
         self._guard.add_done_callback(self._on_guard_done)
         if not self._wanted:  # killed meanwhile
@@ -315,6 +327,20 @@ class Nanny(Server):
             elif verdict is Verdict.WORKING and self._incarnation:
                 await self._vouch()
             await asyncio.sleep(LOOK_S)
+
+    async def _watch_memory(self, process: Child) -> None:
+        """End a process that takes too much before it takes the machine along; returns when it has ended."""
+        levels = self._levels
+        while levels is not None and levels.terminate_nbytes and not process.ended.done():
+            nbytes = process_nbytes(process.pid)
+            if nbytes > levels.terminate_nbytes:
+                part = levels.terminate_nbytes / levels.limit_nbytes
+                limit = format_nbytes(levels.limit_nbytes)
+                self._condemn(
+                    process, f"{format_nbytes(nbytes)} of memory used, over {part:.0%} of its limit of {limit}"
+                )
+                return
+            await asyncio.wait([process.ended], timeout=look_after_s(nbytes, levels.terminate_nbytes, LOOK_S_MIN))
 
     def _condemn(self, process: Child, cause: str) -> None:
         """End the worker's process; its certificate says why."""
@@ -387,6 +413,10 @@ class Nanny(Server):
         content = json.loads(line)
         if "refused" in content:
             self._refusal = exception_from_failure(content["refused"], "the worker", may_unpickle=False)
+            return
+        if "condemned" in content:
+            if self.process is not None:
+                self._condemn(self.process, f"a task that would not end: {content['condemned']}")
             return
         self.worker_address, self._incarnation = content["address"], content["incarnation"]
         self._registered.set()

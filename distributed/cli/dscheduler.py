@@ -38,7 +38,8 @@ logger = logging.getLogger("distributed.scheduler")
     show_default=True,
     help="Give up a worker that was silent for so long, such as 10 s or 2m; 0: never.",
 )
-@click.option("--insecure", is_flag=True, help="Allow a --host that others can reach, although nothing is encrypted.")
+@click.option("--tls", is_flag=True, help="Encrypt on loopback too. [default: if --host is one that others can reach]")
+@click.option("--insecure", is_flag=True, help="Encrypt nothing, even if others can reach --host.")
 @click.option("--log-level", type=click.Choice(LEVELS, case_sensitive=False), default="INFO", show_default=True)
 @click.version_option(package_name="distributed")
 def main(
@@ -47,6 +48,7 @@ def main(
     scheduler_file: str | None,
     deaths_max: int,
     worker_timeout: str,
+    tls: bool,
     insecure: bool,
     log_level: str,
 ) -> None:
@@ -55,14 +57,15 @@ def main(
     Exit codes: 0 after SIGINT or SIGTERM, 1 if it cannot start, 3 if the key file cannot be used.
     """
     log_to_stderr(log_level)
-    timeout_s = parse_seconds(worker_timeout, "--worker-timeout") or None
+    if tls and insecure:
+        raise click.UsageError("--tls and --insecure contradict each other")
 
-    async def serve() -> int:
-        scheduler = Scheduler(settings=Settings(deaths_max=deaths_max, worker_timeout_s=timeout_s))
-        scheduler.listen(port, host, insecure)
+    async def serve(settings: Settings) -> int:
+        scheduler = Scheduler(settings=settings)
+        scheduler.listen(port, host, insecure, tls)
         on_signals(scheduler.close_soon)
         if scheduler_file:
-            write_scheduler_file(scheduler_file, scheduler.id, scheduler.address)
+            write_scheduler_file(scheduler_file, scheduler.id, scheduler.address, scheduler.fingerprint)
         logger.info("scheduler at %s", scheduler.address)
         way = f"--scheduler-file {scheduler_file}" if scheduler_file else scheduler.address
         logger.info("start workers with: dworker %s", way)
@@ -75,7 +78,8 @@ def main(
 
     def run() -> int:
         keyring()  # first, so that a key file that cannot be used is told before a port is taken
-        return run_loop(serve())
+        timeout_s = parse_seconds(worker_timeout, "--worker-timeout")
+        return run_loop(serve(Settings(deaths_max=deaths_max, worker_timeout_s=timeout_s or None)))
 
     guarded(run)
 

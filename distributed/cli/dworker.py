@@ -58,14 +58,15 @@ logger = logging.getLogger("distributed.worker")
     show_default=True,
     help="End when a worker has died so often in a row, soon after its start and without a task; 0: never.",
 )
-@click.option("--insecure", is_flag=True, help="Allow a --host that others can reach, although nothing is encrypted.")
+@click.option("--tls", is_flag=True, help="Encrypt on loopback too. [default: if the scheduler does]")
+@click.option("--insecure", is_flag=True, help="Encrypt nothing, even if others can reach --host.")
 @click.option("--log-level", type=click.Choice(LEVELS, case_sensitive=False), default="INFO", show_default=True)
 @click.version_option(package_name="distributed")
 def main(
     address: str | None, scheduler_file: str | None, nworkers: int, nthreads: int | None, memory_limit: str,
     name: str | None, host: str, port: int, resources: str, tags: str, local_directory: str | None,
-    lifetime: str | None, lifetime_stagger: str, grace: str, nanny: bool, restarts_max: int, insecure: bool,
-    log_level: str,
+    lifetime: str | None, lifetime_stagger: str, grace: str, nanny: bool, restarts_max: int, tls: bool,
+    insecure: bool, log_level: str,
 ) -> None:  # fmt: skip
     """Start workers for the scheduler at ADDRESS (host:port), waiting for it if it is not there yet.
 
@@ -75,6 +76,8 @@ def main(
     log_to_stderr(log_level)
     if (address is None) == (scheduler_file is None):
         raise click.UsageError("name the scheduler: either ADDRESS or --scheduler-file")
+    if tls and insecure:
+        raise click.UsageError("--tls and --insecure contradict each other")
     if nworkers > 1 and (port or not nanny):
         raise click.UsageError("--port and --no-nanny are for a single worker")
 
@@ -94,9 +97,11 @@ def main(
             for number in range(nworkers)
         ]
         lifetimes_s = draw_lifetimes(lifetime, lifetime_stagger, nworkers)
-        listen = {"port": port, "address": host, "insecure": insecure}
+        listen = {"port": port, "address": host, "insecure": insecure, "tls": tls}
         if not nanny:
-            return run_loop(_serve_worker(scheduler, workers[0], listen, lifetimes_s[0]))
+            return run_loop(
+                _serve_worker(scheduler, {**workers[0], "local_directory": local_directory}, listen, lifetimes_s[0])
+            )
         zygote = Zygote({"worker": run_worker_child})
         try:
             return run_loop(
@@ -125,7 +130,7 @@ async def _serve_nannies(
     nannies = [
         Nanny(
             scheduler, zygote, worker_options=options, worker_port=listen["port"], host=listen["address"],
-            insecure=listen["insecure"], local_directory=local_directory, log_level=log_level,
+            insecure=listen["insecure"], tls=listen["tls"], local_directory=local_directory, log_level=log_level,
             policy=RestartPolicy(quick_deaths_max=restarts_max),
         )
         for options in workers

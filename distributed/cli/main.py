@@ -13,6 +13,7 @@ import click
 from distributed.calls import rpc
 from distributed.cli.errors import guarded
 from distributed.recipes.hashing import ALGORITHMS, hash_folder
+from distributed.security.certificates import certificate_path, mint
 from distributed.security.keys import key_path, keyring
 from distributed.security.permissions import ROLES
 
@@ -92,10 +93,23 @@ def call(address: str, op: str, arguments: tuple[str, ...], timeout: float) -> N
 
 @main.command()
 @click.option("--role", type=click.Choice(ROLES), help="Print the key of this role only, to be a key file elsewhere.")
-def key(role: str | None) -> None:
-    """Show where this user's key is and a fingerprint to compare it by; make it if there is none yet."""
+@click.option("--tls", is_flag=True, help="The certificate instead: show it; mint it if there is none yet.")
+@click.option("--force", is_flag=True, help="With --tls: replace the certificate that is there.")
+def key(role: str | None, tls: bool, force: bool) -> None:
+    """Show where this user's key is and a fingerprint to compare it by; make it if there is none yet.
+
+    With --tls it is about the certificate that encrypted connections need. Copy both files to every machine.
+    """
+    if (force and not tls) or (tls and role is not None):
+        raise click.UsageError("--tls goes alone or with --force, --role alone")
 
     def run() -> int:
+        if tls:
+            minted = mint(certificate_path(), replace=force)
+            print(f"file         {minted.path}")
+            for fingerprint in minted.fingerprints:
+                print(f"fingerprint  {fingerprint}")
+            return 0
         keys = keyring()
         if role is not None:
             if role not in keys.key_by_role:

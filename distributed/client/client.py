@@ -46,7 +46,8 @@ class Client(DataMethods):
             that waits then returns an awaitable.
         timeout: seconds for the scheduler to answer; None: the setting ``connect_timeout_s``.
         name: shown to people.
-        security: None; settings for TLS come with a later version.
+        security: None: TLS if the address begins with ``tls://``; True: nothing but TLS; a fingerprint: nothing but TLS
+            with this very certificate. A scheduler file pins its scheduler's certificate by itself.
         cluster_options: keywords for the `LocalCluster`, such as ``n_workers=2, threads_per_worker=1``.
     Raises:
         ConnectTimeoutError: no scheduler answers there.
@@ -62,7 +63,7 @@ class Client(DataMethods):
         asynchronous: bool = False,
         timeout: float | None = None,
         name: str | None = None,
-        security: None = None,
+        security: bool | str | None = None,
         **cluster_options: Any,
     ) -> None:
         self.asynchronous = asynchronous
@@ -72,7 +73,8 @@ class Client(DataMethods):
         self._owns_cluster = False
         self._scheduler_file = scheduler_file
         self._address = find_scheduler(address, scheduler_file)
-        self._cluster_options = cluster_options
+        self._cluster_options = {**cluster_options, "security": True} if security else cluster_options
+        self._security = security
         self._timeout_s = settings().connect_timeout_s if timeout is None else timeout
         self._session: Session | None = None
         self._functions = FunctionCache()
@@ -347,7 +349,9 @@ class Client(DataMethods):
 
     async def _connect(self) -> None:
         assert self._address is not None
-        self._session = await connect_session(self, self._address, self._timeout_s, self._scheduler_file)
+        self._session = await connect_session(
+            self, self._address, self._timeout_s, self._scheduler_file, self._security
+        )
         _open_clients.append(self)
 
     async def _close_async(self) -> None:

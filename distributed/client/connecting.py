@@ -16,7 +16,7 @@ from distributed.comm.addresses import Address, is_loopback, parse_address
 from distributed.comm.connect import connect_address
 from distributed.comm.stream import Stream
 from distributed.config import SCHEDULER_PORT
-from distributed.errors import ConnectTimeoutError, ProtocolError, SchedulerFileError
+from distributed.errors import ConfigError, ConnectTimeoutError, ProtocolError, SchedulerFileError
 from distributed.versions import versions_here, warn_of_mismatch
 
 __all__ = ["connect_session", "find_by_file", "find_scheduler", "read_scheduler_file"]
@@ -80,18 +80,37 @@ def describe_stale_file(path: str | os.PathLike[str]) -> SchedulerFileError | No
     return None
 
 
+def pinned_fingerprint(address: str, security: bool | str | None, scheduler_file: Any) -> str | None:
+    """The only certificate to accept of the scheduler, as `security` or its file has it; None: see our own file.
+
+    Raises:
+        ConfigError: `security` asks for TLS, and the address is none of TLS.
+    """
+    if security and not address.startswith("tls://"):
+        raise ConfigError("security", security, f"{address} is not encrypted; start the scheduler with --tls")
+    if isinstance(security, str):
+        return security.lower()
+    pinned = None if scheduler_file is None else read_scheduler_file(scheduler_file).get("fingerprint")
+    return pinned if isinstance(pinned, str) else None
+
+
 async def connect_session(
-    client: Any, address: str, timeout_s: float, scheduler_file: str | os.PathLike[str] | None
+    client: Any,
+    address: str,
+    timeout_s: float,
+    scheduler_file: str | os.PathLike[str] | None,
+    security: bool | str | None = None,
 ) -> Session:
     """A session of `client` with the scheduler at `address`.
 
     Raises:
-        ConnectTimeoutError, AuthenticationError, SchedulerFileError.
+        ConnectTimeoutError, AuthenticationError, SchedulerFileError, CertificateError, ConfigError.
     Warns:
         DistributedWarning: Python or a package differs between here, scheduler and workers.
     """
+    pinned = pinned_fingerprint(address, security, scheduler_file)
     try:
-        stream, hello = await _introduce(client.id, address, timeout_s, None)
+        stream, hello = await _introduce(client.id, address, timeout_s, None, pinned)
     except ConnectTimeoutError:
         stale = None if scheduler_file is None else describe_stale_file(scheduler_file)
         if stale is None:
@@ -101,7 +120,7 @@ async def connect_session(
     def reconnect(timeout_s: float, told: list[Any]) -> Coroutine[Any, Any, tuple[Stream, dict[str, Any]]]:
         if getattr(client.cluster, "status", "") == "closed":
             raise ProtocolError("the cluster has ended")
-        return _introduce(client.id, address, timeout_s, told)
+        return _introduce(client.id, address, timeout_s, told, pinned)
 
     session = Session(client, asyncio.get_running_loop(), client.asynchronous, reconnect)
     session.start(stream, hello)
@@ -110,11 +129,11 @@ async def connect_session(
 
 
 async def _introduce(
-    client_id: str, address: str, timeout_s: float, told: list[Any] | None
+    client_id: str, address: str, timeout_s: float, told: list[Any] | None, pinned: str | None
 ) -> tuple[Stream, dict[str, Any]]:
     """A stream of the scheduler that knows us now, and its answer; `told` as for `ClientSessions.serve`."""
     try:
-        stream = await connect_address(address, timeout_s)
+        stream = await connect_address(address, timeout_s, pinned=pinned)
     except ConnectTimeoutError:
         reason = "is a scheduler running there? Start one with `dscheduler`"
         raise ConnectTimeoutError(address, timeout_s, reason) from None

@@ -413,14 +413,22 @@ class Session:
         Args:
             pieces_max: of `RELEASE_COUNT` keys, after which others get their turn; None: all.
         """
-        with self._releasing:
+        if not self._releasing.acquire(blocking=pieces_max is None):
+            return False  # a thread that submits is at it, and wakes the loop in the end, which does not wait for it
+        try:
             while self._released and pieces_max != 0:
                 waited_for = self.table.drop(self._next_released(), self._tell_released)
                 if waited_for:
                     call_on(self.loop, self.table.settle, waited_for)
                 if pieces_max is not None:
                     pieces_max -= 1
+                elif not self._released:
+                    self.link.wake()
             return bool(self._released)
+        finally:
+            self._releasing.release()
+            if pieces_max is None and self._released:  # while the loop could not have it
+                self.link.wake()
 
     def _next_released(self) -> list[str]:
         """Up to `RELEASE_COUNT` keys of those that were released, in order."""

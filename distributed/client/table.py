@@ -61,10 +61,13 @@ class KeyTable:
 
         Both under the lock: if somebody submits such a key again meanwhile, the scheduler must hear of that later.
         """
-        self.settle(self.drop(keys, tell))
+        self.settle(self._drop(keys, tell, fades=False))
 
     def drop(self, keys: Sequence[str], tell: Callable[[list[str]], object]) -> list[KeyRecord]:
-        """`let_go` for other threads than the loop's: answers which records are to be settled there."""
+        """`let_go` for who calls `fade` and `confirmed` too, on any thread: the answer is to be settled on the loop."""
+        return self._drop(keys, tell, fades=True)
+
+    def _drop(self, keys: Sequence[str], tell: Callable[[list[str]], object], fades: bool) -> list[KeyRecord]:
         gone: list[str] = []
         waited_for: list[KeyRecord] = []
         data: list[str] = []
@@ -80,7 +83,7 @@ class KeyTable:
                 gone.append(key)
                 if record.data is not None:
                     data += record.data
-                if record.status is Status.PENDING or record.status is Status.FINISHED:
+                if fades and (record.status is Status.PENDING or record.status is Status.FINISHED):
                     self._fading[key] = None  # a finished one may have been lost and computed again meanwhile
                 if record.payload is None and record.failure is None and record.status is not Status.LOST:
                     # Whoever released it by hand and asks for it later must not wait for ever.
@@ -91,7 +94,7 @@ class KeyTable:
                 tell(gone)
         return waited_for
 
-    def begin_cancelling(self, records: Iterable[KeyRecord], reason: str) -> tuple[list[str], list[KeyRecord]]:
+    def begin_cancelling(self, records: Iterable[KeyRecord], reason: str = "") -> tuple[list[str], list[KeyRecord]]:
         """Whatever they were, these are PENDING until the scheduler has answered. The caller has the lock.
 
         Returns:

@@ -11,11 +11,13 @@ from collections.abc import Callable
 from typing import Any
 
 from distributed.comm.addresses import Address, parse_address
-from distributed.comm.sockets import bind, bound_address, open_socket, tune
+from distributed.comm.sockets import Wire, bind, bound_address, channel_at, open_socket, tune
 from distributed.comm.stream import Peer, Stream
+from distributed.comm.tls import TlsSocket, secure
 from distributed.config import settings
 from distributed.errors import AddressError, AuthenticationError, CommClosedError, ConnectTimeoutError
 from distributed.protocol.codec import Limits
+from distributed.security.certificates import Certificates, certificates
 from distributed.security.handshake import (
     CHALLENGE_NBYTES,
     HELLO_NBYTES,
@@ -41,6 +43,7 @@ async def connect_address(
     role: str | None = None,
     keys: Keyring | None = None,
     patient: bool = True,
+    pinned: str | None = None,
 ) -> Stream:
     """An authenticated stream to the server at `address`.
 
@@ -50,12 +53,15 @@ async def connect_address(
         role: what to be there; None: client if our key file allows it, else what it allows.
         keys: None: the key file of this user.
         patient: whether the server may not be up yet, so that a refused connection is tried again.
+        pinned: with tls://, the fingerprint of the only certificate to accept; None: those in our file.
     Raises:
         ConnectTimeoutError: nobody answered in time.
         CommClosedError: the connection was refused, and we are not `patient`: whoever was there is gone.
-        AuthenticationError: somebody answered who has another key, or no key at all. Not tried again.
+        AuthenticationError: somebody answered who has another key or certificate, or none at all. Not tried again.
+        CertificateError: tls://, and we have no certificate.
     """
     place = parse_address(address)
+    own = certificates() if place.scheme == "tls" else None
     timeout_s = settings().connect_timeout_s if timeout_s is None else timeout_s
     keys = keys or keyring()
     role = role or keys.strongest_role(CLIENT, WORKER, READONLY)
@@ -66,7 +72,7 @@ async def connect_address(
             async with asyncio.timeout_at(asyncio.get_running_loop().time() + deadline - time.monotonic()):
                 sock = await _open(place)
                 reason = "it accepts connections but does not answer; is it a server of distributed?"
-                return await _prove(sock, place, role, keys)
+                return await _prove(sock, place, role, keys, own, pinned)
         except TimeoutError:
             raise ConnectTimeoutError(str(place), timeout_s, reason) from None
         except (AuthenticationError, AddressError):
@@ -84,7 +90,7 @@ async def connect_address(
 def _reason(error: OSError) -> str:
     if isinstance(error, CommClosedError):
         return error.reason
-    if error.errno and not isinstance(error, socket.gaierror):
+    if error.errno and not isinstance(error, (socket.gaierror, ConnectionAbortedError)):  # these have a good one
         return os.strerror(error.errno)  # asyncio's own text is only that the call failed
     return error.strerror or str(error)
 
@@ -105,13 +111,29 @@ async def _open(place: Address) -> socket.socket:
     return ours
 
 
-async def _prove(sock: socket.socket, place: Address, role: str, keys: Keyring) -> Stream:
-    stream = Stream(sock, Peer(str(place), role))
+async def _prove(
+    sock: socket.socket, place: Address, role: str, keys: Keyring, own: Certificates | None, pinned: str | None
+) -> Stream:
+    wire: Wire = sock
     try:
         tune(sock)
-        handshake = ClientHandshake(str(place), role, keys, os.urandom(32))
+        channel = channel_at(sock, is_server=False)
+        if own is not None:
+            wire = secured = await secure(sock, own, str(place), False, pinned)
+            channel = secured.channel
+    except BaseException:
+        sock.close()
+        raise
+    stream = Stream(wire, Peer(str(place), role))
+    try:
+        may_be_forwarded = settings().allow_forwarding and own is None
+        handshake = ClientHandshake(str(place), role, keys, os.urandom(32), channel, may_be_forwarded)
         stream.write_buffers([handshake.hello()])
         stream.write_buffers([handshake.prove(await stream.read_bytes(CHALLENGE_NBYTES))])
+    except CommClosedError:
+        if own is not None and isinstance(wire, TlsSocket) and "ALERT" in (wire.failure or ""):
+            raise own.not_accepted(str(place)) from None  # TLS 1.3: it looks at ours when we have begun already
+        raise
     except BaseException:
         stream.close()
         raise
@@ -139,10 +161,14 @@ class Listener:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._strangers: set[asyncio.Task[None]] = set()
         self._stopped = False
+        self._own: Certificates | None = None  # if we listen with TLS
 
     def start(self, address: Address, loop: asyncio.AbstractEventLoop) -> None:
-        """Listen; works before `loop` runs. Errors as `bind`."""
+        """Listen; works before `loop` runs. Errors as `bind`; tls:// without a certificate: CertificateError."""
         self._loop = loop
+        if address.scheme == "tls":
+            self._own = certificates()
+            self._own.context(is_server=True)  # a private key that cannot be used is told here
         if address.scheme == "inproc":
             if address.host in _inproc:
                 raise AddressError(str(address), "somebody in this process listens there already")
@@ -150,7 +176,7 @@ class Listener:
             self.addresses = [address]
             return
         self._sockets = bind(address)
-        self.addresses = [bound_address(sock) for sock in self._sockets]
+        self.addresses = [bound_address(sock)._replace(scheme=address.scheme) for sock in self._sockets]
         for sock in self._sockets:
             loop.add_reader(sock.fileno(), self._accept, sock)
 
@@ -185,7 +211,8 @@ class Listener:
                 if error.errno in _OUT_OF_RESOURCES:
                     self._rest(listening)
                 return
-            self._meet(sock, str(Address("tcp", *place[:2]) if place else self.addresses[0]))
+            scheme = self.addresses[0].scheme
+            self._meet(sock, str(Address(scheme, *place[:2]) if place else self.addresses[0]))
 
     def _rest(self, listening: socket.socket) -> None:
         """Who connects waits in the backlog; without a pause the loop would try for ever and do nothing else."""
@@ -208,28 +235,44 @@ class Listener:
             sock.close()
             return
         assert self._loop is not None
-        stream = Stream(sock, Peer(address, "unknown"), is_stranger=True, limits=self._limits)
-        task = self._loop.create_task(self._authenticate(stream, address))
+        task = self._loop.create_task(self._welcome(sock, address))
         self._strangers.add(task)
-        task.add_done_callback(lambda done: self._on_met(done, stream))
+        task.add_done_callback(lambda done: self._on_met(done, sock))
 
-    def _on_met(self, task: asyncio.Task[None], stream: Stream) -> None:
+    def _on_met(self, task: asyncio.Task[None], sock: socket.socket) -> None:
         self._strangers.discard(task)
         if task.cancelled():  # perhaps before its first step
-            stream.close()
+            sock.close()
 
-    async def _authenticate(self, stream: Stream, address: str) -> None:
-        handshake = ServerHandshake(address, self._keys, os.urandom(32))
+    async def _welcome(self, sock: socket.socket, address: str) -> None:
+        """Let a stranger prove who it is, and hand its stream over or close it."""
+        wire: Wire = sock
         try:
             async with asyncio.timeout(settings().handshake_timeout_s):
-                stream.write_buffers([handshake.challenge(await stream.read_bytes(HELLO_NBYTES))])
-                role = handshake.accept(await stream.read_bytes(PROOF_NBYTES))
-        except (AuthenticationError, CommClosedError, TimeoutError):
+                channel = channel_at(sock, is_server=True)
+                if self._own is not None:
+                    wire = secured = await secure(sock, self._own, address, True)
+                    channel = secured.channel
+                stream = Stream(wire, Peer(address, "unknown"), is_stranger=True, limits=self._limits)
+                role = await self._authenticate(stream, ServerHandshake(address, self._keys, os.urandom(32), channel))
+        except (AuthenticationError, OSError):  # CommClosedError and TimeoutError are among them
             self.refused += 1
-            if handshake.refusal and not stream.closed():
-                stream.write_buffers([handshake.refusal])
-                await stream.close_after_flush()
-            stream.close()
+            wire.close()
             return
         stream.authenticated(Peer(address, role), may_send_objects(role))
         self._on_stream(stream)
+
+    async def _authenticate(self, stream: Stream, handshake: ServerHandshake) -> str:
+        """The role it has proven. Closes the stream on errors."""
+        try:
+            stream.write_buffers([handshake.challenge(await stream.read_bytes(HELLO_NBYTES))])
+            return handshake.accept(await stream.read_bytes(PROOF_NBYTES))
+        except AuthenticationError:
+            if handshake.refusal:
+                stream.write_buffers([handshake.refusal])
+                await stream.close_after_flush()
+            stream.close()
+            raise
+        except BaseException:
+            stream.close()
+            raise

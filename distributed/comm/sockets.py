@@ -8,16 +8,48 @@ import os
 import socket
 import stat
 import sys
+from collections.abc import Sequence
+from typing import Protocol
 
 from distributed.comm.addresses import Address
-from distributed.errors import AddressError, PortTakenError
+from distributed.errors import PortTakenError
+from distributed.protocol.serialize import Buffer
 
-__all__ = ["bind", "bound_address", "open_socket", "tune"]
+__all__ = ["Wire", "bind", "bound_address", "channel_at", "open_socket", "tune"]
 
 BACKLOG = 1024
 _NOT_OURS = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)  # no IPv6 here
 UNANSWERED_MS = 60_000
 KEEPALIVE_IDLE_S, KEEPALIVE_INTERVAL_S, KEEPALIVE_COUNT = 30, 10, 3  # a dead host is noticed within a minute
+
+
+class Wire(Protocol):
+    """What a stream needs of its transport, in the words of `socket.socket`: a socket, or `TlsSocket` over one.
+
+    After BlockingIOError, `send` and `sendmsg` are called with data that begins with the same bytes. One that may hold
+    received bytes back has a method ``pending()``, which tells so.
+    """
+
+    def fileno(self) -> int:
+        """The descriptor to watch."""
+
+    def setblocking(self, flag: bool, /) -> None:
+        """Always False."""
+
+    def recv(self, nbytes: int, /) -> bytes:
+        """What is there, b"" at the end."""
+
+    def recv_into(self, view: memoryview, /) -> int:
+        """How much was received into `view`, 0 at the end."""
+
+    def send(self, data: Buffer, /) -> int:
+        """How much of the beginning of `data` was taken."""
+
+    def sendmsg(self, buffers: Sequence[Buffer], /) -> int:
+        """How much of the beginning of all these was taken."""
+
+    def close(self) -> None:
+        """End it."""
 
 
 def tune(sock: socket.socket) -> None:
@@ -44,8 +76,6 @@ async def open_socket(address: Address) -> socket.socket:
     loop = asyncio.get_running_loop()
     if address.scheme == "unix":
         return await _connected(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM), address.host)
-    if address.scheme != "tcp":
-        raise AddressError(str(address), f"{address.scheme}:// is not supported by this version")
     error: OSError = OSError(f"{address.host} has no address")
     for family, kind, protocol, _, place in await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM):
         try:
@@ -64,8 +94,6 @@ def bind(address: Address) -> list[socket.socket]:
     """
     if address.scheme == "unix":
         return [_bind_unix(address.host)]
-    if address.scheme != "tcp":
-        raise AddressError(str(address), f"{address.scheme}:// is not supported by this version")
     sockets: list[socket.socket] = []
     port = address.port
     places = socket.getaddrinfo(address.host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -92,6 +120,15 @@ def bound_address(sock: socket.socket) -> Address:
     """Where a listening socket can be reached."""
     name = sock.getsockname()
     return Address("unix", name) if sock.family == socket.AF_UNIX else Address("tcp", name[0], name[1])
+
+
+def channel_at(sock: socket.socket, is_server: bool) -> bytes:
+    """What both ends of one plain connection know of it: the address at which the server was reached."""
+    place = sock.getsockname() if is_server else sock.getpeername()
+    if sock.family == socket.AF_UNIX:  # a name in the file system, as the server has bound it; none: of one process
+        return b"unix " + (os.fsencode(place) if isinstance(place, str) else bytes(place))
+    host = str(place[0]).partition("%")[0].removeprefix("::ffff:")  # interface and family are one side's own matter
+    return f"tcp {host} {place[1]}".encode()
 
 
 async def _connected(sock: socket.socket, place: object) -> socket.socket:

@@ -1,4 +1,4 @@
-"""Our stream: bytes and messages over one socket, on the running asyncio (or Tornado) loop.
+"""Our stream: bytes and messages over one socket (or TLS on it), on the running asyncio (or Tornado) loop.
 
 It offers what handlers know from Tornado's IOStream (``closed``, ``close``, ``set_close_callback``, ``write``,
 ``read_bytes``) and, beside it, whole messages: `read_message` for one at a time, or `set_message_handler` to be called
@@ -11,12 +11,12 @@ Not thread-safe: everything is called on the loop it was made on.
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from distributed.comm.sockets import Wire
 from distributed.config import settings
 from distributed.errors import CommClosedError, DistributedError, ProtocolError
 from distributed.protocol.codec import Limits, encode, encode_plain
@@ -50,15 +50,13 @@ class Stream:
     """One connection.
 
     Args:
-        sock: connected; becomes ours and non-blocking.
+        sock: connected, or what is like it; becomes ours and non-blocking.
         peer: whom we talk to.
         is_stranger: the peer has not proven its role yet: little is received at once, no pickles; see `authenticated`.
         limits: bounds per message; None: the settings'.
     """
 
-    def __init__(
-        self, sock: socket.socket, peer: Peer, is_stranger: bool = False, limits: Limits | None = None
-    ) -> None:
+    def __init__(self, sock: Wire, peer: Peer, is_stranger: bool = False, limits: Limits | None = None) -> None:
         sock.setblocking(False)
         self.peer = peer
         self.error: DistributedError | None = None  # why it closed
@@ -67,6 +65,7 @@ class Stream:
         self._chunk_nbytes = STRANGER_CHUNK_NBYTES if is_stranger else CHUNK_NBYTES
         self._unsent_max = settings().unsent_nbytes_max
         self._sock = sock
+        self._pending: Callable[[], bool] | None = getattr(sock, "pending", None)
         self._loop = asyncio.get_running_loop()
         self._decoder = MessageDecoder(self._limits, not is_stranger)
         self._handler: Callable[[Any], object] | None = None
@@ -81,6 +80,7 @@ class Stream:
         self._drained: asyncio.Future[None] | None = None
         self._reading = True
         self._loop.add_reader(sock.fileno(), self._on_readable)
+        self._look_for_pending()
 
     # ------------------------------------------------------------ state
 
@@ -170,6 +170,7 @@ class Stream:
         if not self._reading and not self.closed():
             self._loop.add_reader(self._sock.fileno(), self._on_readable)
             self._loop.call_soon(self._deliver)
+            self._look_for_pending()
         self._reading = True
 
     def _next_message(self) -> Any:
@@ -210,9 +211,19 @@ class Stream:
             return
         if count:
             self.receives += 1
+            self._look_for_pending()
             self._deliver()
         else:
             self._close(CommClosedError(self.peer.address, "the other side closed it"))
+
+    def _look_for_pending(self) -> None:
+        """The loop sees what waits in the socket, not what was taken out of it and not handed to us."""
+        if self._pending is not None and self._pending():
+            self._loop.call_soon(self._on_pending)
+
+    def _on_pending(self) -> None:
+        if self._reading and not self.closed():
+            self._on_readable()
 
     def _receive_frame(self, view: memoryview | None) -> int:
         """Receive into `view` and those after it while bytes are there; the size of the last piece, 0 at the end."""

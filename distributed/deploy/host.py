@@ -153,7 +153,7 @@ async def _start_scheduler(options: dict[str, Any], zygote: Zygote) -> tuple[Chi
 
 
 async def _start_nanny(worker: dict[str, Any], scheduler: str, options: dict[str, Any], zygote: Zygote) -> Nanny:
-    nanny = Nanny(scheduler, zygote, worker_options=worker, log_level=options["log_level"])
+    nanny = Nanny(scheduler, zygote, worker_options=worker, **options["nanny"], log_level=options["log_level"])
     nanny.finished.add_done_callback(lambda done: done.exception())  # it has logged why it gave up; others go on
     return await nanny.start()
 

@@ -11,6 +11,7 @@ from distributed.deploy.host_process import HostProcess
 from distributed.deploy.machine import cores_available, memory_limit_nbytes, split_cores
 from distributed.deploy.scaling import Scaler
 from distributed.errors import CommClosedError, ConfigError
+from distributed.security.certificates import certificates
 from distributed.units import parse_seconds
 
 __all__ = ["LocalCluster"]
@@ -28,11 +29,14 @@ class LocalCluster:
         name: shown to people; workers are called ``<name>-0`` and so on.
         resources: amounts each worker offers, such as ``{'GPU': 1}``.
         scheduler_port: 0: any free one.
+        host: where scheduler and workers listen; beyond loopback with TLS, see `Server.listen`.
+        security: True: TLS on loopback too; None: only where `host` asks for it.
         asynchronous: then ``await`` it, or use ``async with``; `close` returns an awaitable.
         log_level: of the cluster's processes, which write to this program's stderr.
         silence_logs, dashboard_address: accepted for users of dask; the dashboard comes with a later version.
     Raises:
         WorkerStartError: a process did not come up. ConfigError: an argument cannot be used.
+        CertificateError: TLS, and this user has no certificate.
     """
 
     def __init__(
@@ -45,11 +49,17 @@ class LocalCluster:
         *,
         resources: dict[str, float] | None = None,
         scheduler_port: int = 0,
+        host: str = "127.0.0.1",
+        security: bool | None = None,
         asynchronous: bool = False,
         log_level: str = "WARNING",
         silence_logs: Any = None,
         dashboard_address: Any = None,
     ) -> None:
+        if security not in (None, True, False):
+            raise ConfigError("security", security, "a cluster's is True (TLS on loopback too) or None")
+        if security:
+            certificates()  # told here, not by a process that does not come up
         self.name = name or "local"
         self.asynchronous = asynchronous
         self.scheduler_address = ""
@@ -59,7 +69,8 @@ class LocalCluster:
         count, self._worker_options = _worker_options(n_workers, threads_per_worker, memory_limit, resources)
         self._options: dict[str, Any] = {
             "log_level": log_level,
-            "scheduler": {"listen": {"port": scheduler_port}},
+            "scheduler": {"listen": {"port": scheduler_port, "address": host, "tls": bool(security)}},
+            "nanny": {"host": host},
             "workers": [{**self._worker_options, "name": f"{self.name}-{number}"} for number in range(count)],
         }
         self._scaler: Scaler | None = None  # once it is needed

@@ -22,12 +22,13 @@ class ThreadedCluster:
 
     Args:
         workers: keywords of each `Worker`.
-        listen: keywords of the scheduler's ``listen``.
+        listen: keywords of the scheduler's ``listen``; workers listen on the same host.
     """
 
     def __init__(self, workers: Sequence[dict[str, Any]], listen: dict[str, Any]) -> None:
         self._thread = LoopThread("distributed-cluster")
         self._workers: list[Worker] = []
+        self._worker_listen = {**listen, "port": 0}
         try:
             self._thread.run(self._start(workers, listen))
         except BaseException:
@@ -69,7 +70,8 @@ class ThreadedCluster:
     async def _start_workers(self, workers: Sequence[dict[str, Any]]) -> None:
         self._workers = [worker for worker in self._workers if worker.status != "closed"]
         for options in workers:
-            self._workers.append(await Worker(self._scheduler.address, **options).start())
+            worker = Worker(self._scheduler.address, owns_process=False, **options)
+            self._workers.append(await worker.start(**self._worker_listen))
 
     async def _close(self) -> None:
         for worker in self._workers:

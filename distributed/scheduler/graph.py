@@ -130,7 +130,10 @@ def _submit_any(state: SchedulerState, client: ClientRecord, message: SubmitTask
             add_want(task, client)
     for task, failure in faults.items():
         fail(state, task, failure, "a bad request")
-    order = created if message.dependencies is None else depth_first(created)
+    has_roots = (
+        message.dependencies is not None and None in message.dependencies
+    )  # only among them it makes a difference
+    order = depth_first(created) if has_roots else created
     activate(state, [task for task in wanted if task in created], client.client, order=order)
     want(state, client, [task for task in wanted if task not in created])
     state.unneeded.extend(task for task in created if task.wanted_by is None)

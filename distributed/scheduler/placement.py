@@ -178,7 +178,8 @@ def effective(state: SchedulerState, queue: ReadyQueue) -> Restriction:
 
 def open_loose_queues(state: SchedulerState) -> None:
     """Offer the tasks of loose queues whose time has come to all workers."""
-    for queue in list(state.loose):
+    while state.loose:
+        queue = next(iter(state.loose))
         assert queue.open_at is not None
         if queue.open_at > state.now:
             return

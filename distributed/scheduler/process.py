@@ -16,14 +16,16 @@ from distributed.scheduler.server import Scheduler
 __all__ = ["remove_scheduler_file", "run_scheduler_child", "write_scheduler_file"]
 
 
-def write_scheduler_file(path: str | os.PathLike[str], scheduler_id: str, address: str) -> None:
-    """Tell others where the scheduler is: written beside and renamed, 0600, no secret in it."""
+def write_scheduler_file(
+    path: str | os.PathLike[str], scheduler_id: str, address: str, fingerprint: str | None = None
+) -> None:
+    """Tell others where the scheduler is and what certificate it shows: in one step, 0600, no secret in it."""
     content = {
         "format": 1,
         "id": scheduler_id,
         "address": address,
         "http": None,
-        "fingerprint": None,
+        "fingerprint": fingerprint,
         "pid": os.getpid(),
     }
     target = Path(path)

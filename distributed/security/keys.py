@@ -19,7 +19,15 @@ from distributed.config import settings
 from distributed.errors import KeyFileError
 from distributed.security.permissions import ROLES
 
-__all__ = ["Keyring", "key_path", "keyring", "load_keyring", "role_key"]
+__all__ = [
+    "Keyring",
+    "key_path",
+    "keyring",
+    "load_keyring",
+    "read_private_file",
+    "role_key",
+    "write_private_file",
+]
 
 KEY_NBYTES = 32
 
@@ -70,8 +78,8 @@ def load_keyring(path: Path) -> Keyring:
     """
     try:
         if not path.exists():
-            _create(path)
-        return _parse(path, _read(path))
+            write_private_file(path, secrets.token_hex(KEY_NBYTES) + "\n")
+        return _parse(path, read_private_file(path, 1000, KeyFileError))
     except OSError as error:
         reason = f"{error.strerror or error}; set DISTRIBUTED_KEY_FILE to a file that can be used"
         raise KeyFileError(str(path), reason) from error
@@ -88,35 +96,41 @@ def keyring() -> Keyring:
     return _keyrings[path]
 
 
-def _create(path: Path) -> None:
+def write_private_file(path: Path, text: str, replace: bool = False) -> None:
+    """Make a file that only its owner can read, at once and whole; one that is there stays, unless `replace`.
+
+    Raises:
+        OSError: folder or file cannot be made.
+    """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_hex(KEY_NBYTES) + "\n")
+            file.write(text)
         try:
-            os.link(temporary, path)  # fails when somebody was first: then theirs is the key
-        except FileExistsError:
+            (os.replace if replace else os.link)(temporary, path)
+        except FileExistsError:  # somebody was first: then theirs counts
             return
     finally:
-        os.unlink(temporary)
+        temporary.unlink(missing_ok=True)
 
 
-def _read(path: Path) -> str:
+def read_private_file(path: Path, nbytes_max: int, error: type[KeyFileError]) -> str:
+    """The beginning of a file, if only its owner can use it; else raises `error`, which says why; OSError as usual."""
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
         os.close(descriptor)
-        raise KeyFileError(str(path), "it is not a regular file")
+        raise error(str(path), "it is not a regular file")
     with os.fdopen(descriptor, encoding="ascii", errors="replace") as file:
         if hasattr(os, "geteuid"):
             if status.st_uid != os.geteuid():
-                raise KeyFileError(str(path), f"it belongs to user id {status.st_uid}, not to you ({os.geteuid()})")
+                raise error(str(path), f"it belongs to user id {status.st_uid}, not to you ({os.geteuid()})")
             if status.st_mode & 0o077:
                 mode = f"{status.st_mode & 0o777:04o}"
-                raise KeyFileError(str(path), f"its mode is {mode}, others can use it; chmod 600 it")
-        return file.read(1000).strip()
+                raise error(str(path), f"its mode is {mode}, others can use it; chmod 600 it")
+        return file.read(nbytes_max).strip()
 
 
 def _parse(path: Path, text: str) -> Keyring:

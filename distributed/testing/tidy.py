@@ -62,6 +62,7 @@ LAZY_PACKAGES = {
     "cloudpickle": "20 ms of import; only whoever pickles a function needs it",
     "prometheus_client": "60 ms of import; only a server that is asked for metrics needs it",
     "uvloop": "optional, extra [fast]",
+    "cryptography": "optional, extra [tls]; only minting a certificate needs it",
     "importlib": "importlib.metadata takes 20 ms; only whoever asks for the versions of packages needs it",
     "numpy": "optional; tests and converters of arrays only",
     "tqdm": "only a terminal that shows a bar needs it",
@@ -77,7 +78,7 @@ LAZY_MODULES: dict[tuple[str, str], str] = {
 
 # Rule 1 of ARCHITECTURE.md: same start, events and times, same effects. Names of modules without "distributed.".
 PURE = re.compile(
-    r"ledger|messages|fields|wire|protocol\..*|scheduler\.(?!server$|process$|proxy$|sessions$|ops$).*|worker\.(machine|events|effects|records|copies|invariants)"
+    r"ledger|messages|fields|wire|protocol\..*|scheduler\.(?!server$|process$|proxy$|sessions$|ops$).*|worker\.(machine|events|effects|records|copies|invariants|memory)"
 )
 IMPURE_IMPORTS = {
     *("asyncio", "multiprocessing", "os", "pathlib", "random", "secrets", "select", "selectors", "shutil", "signal"),

@@ -31,6 +31,7 @@ class ReadyTask:
         function: the pickled function whose digest is ``digest``.
         wanted: whether a small result rides inline.
         rank: smaller ones run first, of equal rank in the order submitted.
+        memory_limit_nbytes: what the call may take; 0: no limit of its own.
     """
 
     key: str
@@ -41,6 +42,7 @@ class ReadyTask:
     wanted: bool
     dependencies: list[str] | None
     rank: int = 0
+    memory_limit_nbytes: int = 0
 
 
 @dataclass(slots=True)

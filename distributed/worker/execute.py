@@ -6,6 +6,7 @@ Not here: the order of tasks, what becomes of an outcome (the machine), and keep
 from __future__ import annotations
 
 import contextlib
+import logging
 import pickle
 import threading
 import time
@@ -24,13 +25,20 @@ from distributed.protocol.serialize import TaskRef, dumps_payload, loads_payload
 from distributed.worker.effects import ReadyTask
 from distributed.worker.events import Outcome
 from distributed.worker.functions import Functions
+from distributed.worker.gate import Gate
+from distributed.worker.limits import TaskLimits
 from distributed.worker.running import Running
-from distributed.worker.store import Store, nbytes_of
+from distributed.worker.sizes import nbytes_of
+from distributed.worker.spill import SpillReadError
+from distributed.worker.store import Store
 
 __all__ = ["INLINE_NBYTES_MAX", "POLL_S", "Executor", "replace_refs"]
 
+logger = logging.getLogger(__name__)
+
 INLINE_NBYTES_MAX = 16 * 1024  # estimated size up to which a wanted result is pickled to ride inline
 PAYLOAD_NBYTES_MAX = 4 * INLINE_NBYTES_MAX  # its pickle may be bigger than estimated, but not out of all proportion
+BIG_NBYTES = 1024 * 1024  # a result after which it is looked whether there is memory for more
 POLL_S = 0.001  # while tasks end, the loop looks this often; being woken for each would cost it more than the tasks
 
 _rank = attrgetter("rank")
@@ -56,6 +64,8 @@ class Executor:
         store: where dependencies are read.
         address: this worker, for the texts of errors.
         running: told which task each thread runs; slots 0 to nthreads - 1.
+        limits: watches tasks with a memory limit, each of which runs alone; None: limits are ignored.
+        on_big: called in the thread after a result of 1 MiB or more, before it takes another task; must not raise.
     """
 
     def __init__(
@@ -65,8 +75,13 @@ class Executor:
         store: Store,
         address: str = "",
         running: Running | None = None,
+        limits: TaskLimits | None = None,
+        on_big: Callable[[], object] = lambda: None,
     ) -> None:
         self.nthreads = nthreads
+        self.gate = Gate(nthreads)
+        self._limits = limits
+        self._on_big = on_big
         self.running = Running(None, nthreads) if running is None else running
         self._report = report
         self._store = store
@@ -162,6 +177,7 @@ class Executor:
             self._queues.clear()
             self._order = ()
             self._condition.notify_all()
+        self.gate.close()
         deadline = time.monotonic() + timeout_s
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
@@ -172,25 +188,51 @@ class Executor:
     def _main(self, slot: int) -> None:
         add = self._outcomes.append
         begin, end, run = self.running.begin, self.running.end, self._run
+        gate, busy = self.gate, self.gate.busy
         while True:
+            busy[slot] = True
+            if gate.is_shut and not gate.wait(slot):
+                return
             try:
                 for queue in self._order:
                     if queue:
                         task = queue.popleft()
                         break
                 else:
+                    self._leave(slot)
                     if self._wait():
                         continue
                     return
             except IndexError:  # another thread was quicker
                 continue
-            begin(slot, task.key)
-            outcome = run(task)
-            end(slot)
+            if task.memory_limit_nbytes and self._limits is not None:
+                outcome = self._run_alone(slot, task, self._limits)
+            else:
+                begin(slot, task.key)
+                outcome = run(task)
+                end(slot)
             add(outcome)
+            is_big = outcome.nbytes >= BIG_NBYTES
             del task, outcome  # or the last result would live until the next task
+            self._leave(slot)
+            if is_big:
+                self._on_big()
             if self._is_quiet:
                 self._wake()
+
+    def _leave(self, slot: int) -> None:
+        self.gate.busy[slot] = False
+        if self.gate.is_shut:
+            self.gate.notify()
+
+    def _run_alone(self, slot: int, task: ReadyTask, limits: TaskLimits) -> Outcome:
+        """Run a task with a memory limit; the other threads wait."""
+        self.gate.begin_alone(slot)
+        self.running.begin(slot, task.key)
+        outcome = self._run(task, limits)
+        self.running.end(slot)
+        self.gate.end_alone()
+        return outcome
 
     def _wait(self) -> bool:
         """Until there are tasks; False: until the executor is closed."""
@@ -209,7 +251,7 @@ class Executor:
             self._is_quiet = False
         self._report()
 
-    def _run(self, task: ReadyTask) -> Outcome:
+    def _run(self, task: ReadyTask, limits: TaskLimits | None = None) -> Outcome:
         """Never raises, whatever the code of the user does."""
         started = perf_counter()
         try:
@@ -225,7 +267,7 @@ class Executor:
                 raise self._load_error(f"the function or an argument of {task.key}", error) from _users_part(error)
             if values:
                 args, kwargs = replace_refs(args, values), replace_refs(kwargs, values)
-            value = function(*args, **kwargs)
+            value = function(*args, **kwargs) if limits is None else _call_limited(task, limits, function, args, kwargs)
             duration_s = perf_counter() - started
             if type(value) is CoroutineType:
                 value.close()
@@ -248,6 +290,9 @@ class Executor:
                 values[key] = self._store.get(key)
             except UnpicklableError:
                 raise  # a peer could not send it, and says so
+            except SpillReadError:  # it is lost; another worker may have it, or it is computed again
+                logger.exception("the result of %s is lost", key)
+                missing.append(key)
             except Exception as error:
                 if key in self._store:
                     raise self._load_error(f"the argument {key}", error) from _users_part(error)
@@ -257,6 +302,28 @@ class Executor:
     def _load_error(self, name: str, error: Exception) -> FunctionLoadError:
         _, text, _, _ = failure_from_exception(error, with_pickle=False)
         return FunctionLoadError(name, self._address, f"{type(error).__name__}: {text}")
+
+
+def _call_limited(task: ReadyTask, limits: TaskLimits, function: Any, args: Any, kwargs: Any) -> Any:
+    """The result of the call.
+
+    Raises:
+        MemoryLimitExceeded: it took too much, whether it ended by itself or was interrupted.
+    """
+    watch = limits.begin(task.key, task.memory_limit_nbytes)
+    try:
+        try:
+            value = function(*args, **kwargs)
+        finally:
+            watch.end()
+    except BaseException:
+        watch.end()  # the exception may have come in the middle of the first one
+        if watch.is_over:
+            raise watch.error() from None
+        raise
+    if watch.is_over:
+        raise watch.error()
+    return value
 
 
 def replace_refs(value: Any, values: dict[str, Any]) -> Any:

@@ -83,6 +83,10 @@ class WorkerMachine:
         """Monotonic seconds when it wants a `Tick`; None: never."""
         return copies.next_wakeup(self.state)
 
+    def incoming_nbytes(self) -> int:
+        """Bytes of copies that are on their way, or will be; any thread may ask."""
+        return sum([peer.nbytes for peer in list(self.state.peers.values())])
+
     def take_effects(self) -> list[Effect]:
         """What is to be done since the last call, in order."""
         effects, self._effects = self._effects, []
@@ -100,7 +104,7 @@ class WorkerMachine:
         state, tasks, ready, digests = self.state, self.state.tasks, turn.ready, message.digests
         state.functions.update(message.functions)
         functions = [state.functions.get(digest) for digest in digests]
-        columns: Iterable[tuple[str, int, Any, bool, int, list[str] | None, int]] = zip(
+        columns: Iterable[tuple[str, int, Any, bool, int, list[str] | None, int, int]] = zip(
             message.keys,
             message.attempts,
             message.arguments,
@@ -108,9 +112,10 @@ class WorkerMachine:
             repeat(0) if message.digest_of is None else message.digest_of,
             repeat(None) if message.dependencies is None else message.dependencies,
             repeat(0) if message.priorities is None else message.priorities,
+            repeat(0) if message.memory_limits is None else message.memory_limits,
             strict=False,  # a repeat has no end
         )
-        for key, attempt, arguments, wanted, index, dependencies, priority in columns:
+        for key, attempt, arguments, wanted, index, dependencies, priority, limit in columns:
             old = tasks.get(key)
             if old is not None:
                 if attempt <= old.attempt:  # said twice
@@ -119,7 +124,8 @@ class WorkerMachine:
             state.tickets += 1
             function = functions[index]
             rank = -2 * priority - 1 if dependencies else -2 * priority
-            task = ReadyTask(key, state.tickets, digests[index], function, arguments, wanted, dependencies, rank)
+            ticket, digest = state.tickets, digests[index]
+            task = ReadyTask(key, ticket, digest, function, arguments, wanted, dependencies, rank, limit)
             record = TaskRecord(task, attempt)
             if function is None:
                 turn.failed.append((record, self._unknown_function(digests[index]), 0.0))
@@ -227,6 +233,8 @@ class WorkerMachine:
             del tasks[key]
             if outcome.missing is not None:
                 pairs = [[missing, self.address] for missing in outcome.missing]
+                # A file of the store could not be read: it must not be taken for data that is here.
+                turn.dropped += [missing for missing in outcome.missing if memory.pop(missing, None) is not None]
                 turn.unstarted.append((record, outcome.missing, pairs))
             else:
                 assert outcome.failure is not None

@@ -30,7 +30,7 @@ from distributed.errors import (
     WorkerStartError,
 )
 from distributed.ids import is_key, unique_id
-from distributed.messages import SCHEDULER, DismissWorker, Heartbeat, ServerClosing, WorkerLeaving
+from distributed.messages import SCHEDULER, DismissWorker, Heartbeat, ServerClosing, WorkerLeaving, WorkerPaused
 from distributed.process.running import Background
 from distributed.protocol.codec import ErrorReply
 from distributed.protocol.serialize import Serialized, payload_nbytes, raiser
@@ -63,11 +63,13 @@ from distributed.worker.events import (
 )
 from distributed.worker.execute import POLL_S, Executor
 from distributed.worker.joining import join, send
+from distributed.worker.keeper import MemoryKeeper, memory_levels
 from distributed.worker.leaving import GRACE_S, Leaving
 from distributed.worker.machine import WorkerMachine
 from distributed.worker.peers import BigAnswers, unless_silent
 from distributed.worker.running import Running
-from distributed.worker.store import Packed, Store
+from distributed.worker.spill import SpillDisk, SpillReadError
+from distributed.worker.store import Packed
 
 __all__ = ["Worker"]
 
@@ -93,6 +95,8 @@ class Worker(Server):
         nanny: address of the nanny that guards this process, if one does.
         grace_s: seconds that `retire_soon` waits for others to take over tasks and data.
         running_path: file in which the nanny finds what ran when this process died.
+        local_directory: folder in which one for spilled results is made; None: the system's for temporary files.
+        owns_process: whether all memory of this process is the worker's, see `distributed.worker.keeper`.
     """
 
     default_port = 0
@@ -110,6 +114,8 @@ class Worker(Server):
         nanny: str | None = None,
         grace_s: float = GRACE_S,
         running_path: str | None = None,
+        local_directory: str | None = None,
+        owns_process: bool = True,
         keys: Keyring | None = None,
     ) -> None:
         super().__init__(keys=keys)
@@ -126,7 +132,8 @@ class Worker(Server):
         self._leaving = Leaving(grace_s, self._send, self.close_soon)
         self.status = "starting"
         self.incarnation = ""
-        self.store = Store()
+        self.memory = MemoryKeeper(SpillDisk(local_directory), memory_levels(memory_limit_nbytes), owns_process)
+        self.store = self.memory.store
         self.on_registered: Callable[[], object] = lambda: None  # called at each registration
         self.finished: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._running_path = running_path
@@ -148,18 +155,24 @@ class Worker(Server):
 
     # ------------------------------------------------------------ life
 
-    async def start(self, port: Any = 0, address: str = "127.0.0.1", insecure: bool = False) -> Worker:
-        """Listen, and register with the scheduler; waits until it is there, saying so in the log.
+    async def start(
+        self, port: Any = 0, address: str = "127.0.0.1", insecure: bool = False, tls: bool = False
+    ) -> Worker:
+        """Listen, with TLS if the scheduler does, and register; waits until it is there, saying so in the log.
 
         Raises:
             PortTakenError, AuthenticationError; NameTakenError: another worker has the name.
         """
-        self.listen(port, address, insecure)
+        self.listen(port, address, insecure, tls or self.scheduler_address.startswith("tls://"))
         loop = asyncio.get_running_loop()
         self.machine = WorkerMachine(self.address, self.nthreads)
         self.executor = Executor(
             self.nthreads, lambda: _wake(loop, self._look), self.store, self.address,
-            Running(self._running_path, self.nthreads),
+            Running(self._running_path, self.nthreads), self.memory.limits, self.memory.after_big,
+        )  # fmt: skip
+        self.memory.start(
+            self.executor.gate.set_paused, lambda paused: self._send(WorkerPaused(paused)),
+            self.machine.incoming_nbytes, self._fail,
         )  # fmt: skip
         self._direct = DirectOps(self.store, self.executor, self._ask_peer)
         self.add_handlers({
@@ -172,7 +185,7 @@ class Worker(Server):
             Execute: lambda effect: self.executor.submit(effect.tasks),
             Withdraw: lambda effect: self.executor.withdraw(effect.keys),
             GiveBack: self._give_back,
-            Keep: lambda effect: self.store.put_columns(effect.keys, effect.values, effect.nbytes),
+            Keep: lambda effect: self.memory.keep(effect.keys, effect.values, effect.nbytes),
             DropData: lambda effect: self.store.drop(effect.keys),
             DropFunctions: lambda effect: self.executor.forget_functions(effect.digests),
             Fetch: lambda effect: self._spawn(self._fetch(effect.address, effect.keys)),
@@ -214,6 +227,7 @@ class Worker(Server):
             await asyncio.get_running_loop().run_in_executor(None, self.executor.close, THREADS_TIMEOUT_S)
             self.executor.running.close()
         self._background.cancel()
+        await self.memory.close()
         if self._looking is not None:
             self._looking.cancel()
         self._leaving.cancel()
@@ -262,6 +276,8 @@ class Worker(Server):
         self._scheduler = stream
         self.status = "running"
         logger.info("worker %s registered with the scheduler at %s", self.address, self.scheduler_address)
+        if self.memory.is_paused:  # a new scheduler does not know
+            self._send(WorkerPaused(True))
         self.on_registered()
         stream.set_close_callback(lambda: self._on_scheduler_gone(stream))
         stream.set_message_handler(self._on_scheduler_message)
@@ -329,7 +345,7 @@ class Worker(Server):
         while self.status != "closed":
             await asyncio.sleep(HEARTBEAT_S)
             metrics = {
-                "memory_nbytes": float(process.memory_info().rss),
+                **self.memory.metrics(),
                 "cpu_percent": float(process.cpu_percent()),
                 "stored_keys": float(len(self.store)),
                 "queued": float(self.executor.queue_length()),
@@ -434,6 +450,9 @@ class Worker(Server):
             payload = self.store.get_payload(key)
         except UnpicklableError as error:
             return raiser(error)
+        except SpillReadError:
+            logger.exception("the result of %s is lost", key)
+            return None
         except Exception as error:  # the asker is told what is wrong with the value, instead of asking again and again
             return raiser(UnpicklableError(f"the result of {key}", type(error).__name__, str(error)))
         return payload if isinstance(payload, Serialized) else Serialized([payload])

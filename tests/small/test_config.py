@@ -45,6 +45,19 @@ def test_a_bound_of_zero_would_let_nothing_through(name: str) -> None:
         from_environment({f"DISTRIBUTED_{name.upper()}": "0"})
 
 
+@pytest.mark.parametrize("text", ["1.1", "60%", "nan"])
+def test_a_fraction_lies_between_0_and_1(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"^DISTRIBUTED_MEMORY_PAUSE_FRACTION=.*from 0 \(off\) to 1"):
+        from_environment({"DISTRIBUTED_MEMORY_PAUSE_FRACTION": text})
+
+
+def test_fractions_of_memory_grow_and_those_that_are_off_do_not_count() -> None:
+    given = from_environment({"DISTRIBUTED_MEMORY_SPILL_FRACTION": "0", "DISTRIBUTED_MEMORY_TARGET_FRACTION": "0.8"})
+    assert (given.memory_target_fraction, given.memory_spill_fraction, given.memory_pause_fraction) == (0.8, 0, 0.8)
+    with pytest.raises(ConfigError, match=r"^DISTRIBUTED_MEMORY_SPILL_FRACTION=0.5 .* not be below .* 0.6"):
+        from_environment({"DISTRIBUTED_MEMORY_SPILL_FRACTION": "0.5"})
+
+
 def test_every_setting_is_documented() -> None:
     for setting in fields(Settings):
         assert setting.name in (Settings.__doc__ or ""), setting.name

@@ -120,6 +120,8 @@ def test_a_confirmation_is_due_after_many_messages_or_asked_for_after_many_bytes
     assert not ledger.send("a", ASK_NBYTES - 1)
     assert ledger.send("b", 1)
     assert not ledger.send("c", 1)
+    small = Ledger(count_max=2)
+    assert [small.send(number, 1) for number in range(2)] == [False, True], "who may send no more asks"
 
 
 @pytest.mark.parametrize(("count_max", "nbytes_max"), [(3, 1000), (1000, 30)])

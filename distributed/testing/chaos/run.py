@@ -51,8 +51,9 @@ def run_chaos(plan: Plan, folder: Path, tell: Callable[[str], object]) -> Report
     """Run in `folder`, which must be empty. Cost: `plan.seconds` and what is left to compute then."""
     report = Report()
     segments = _shared_segments()
-    with Processes(folder) as processes:
-        os.environ["DISTRIBUTED_KEY_FILE"] = str(processes.key_file)  # before anything here asks for the key
+    through_proxy = {"DISTRIBUTED_ALLOW_FORWARDING": "1"}
+    with Processes(folder, through_proxy) as processes:
+        os.environ.update(through_proxy, DISTRIBUTED_KEY_FILE=str(processes.key_file))  # before anything asks for them
         scheduler = processes.dscheduler("--port 0 --deaths-max 0")
         place = parse_address(processes.address(scheduler))
         proxy = CuttingProxy(place.host, place.port)

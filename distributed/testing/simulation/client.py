@@ -280,7 +280,7 @@ class ClientProcess(Process):
     def release(self, keys: Iterable[str]) -> None:
         """Let go of all futures of these keys."""
         names = [key for key in keys for _ in range(self.held.pop(key))]
-        self.table.let_go(names, lambda gone: self.outbox.append(ReleaseKeys(gone)))
+        self.table.settle(self.table.drop(names, lambda gone: self.outbox.append(ReleaseKeys(gone))))
         self._wake()
 
     def cancel(self, keys: Iterable[str]) -> None:

@@ -134,6 +134,7 @@ def test_a_port_that_is_taken_is_one_readable_line(processes: Processes) -> None
         ("--host nowhere.invalid --port 0", 1, "nowhere.invalid"),
         ("--scheduler-file nofolder/s.json --port 0", 1, "nofolder"),
         ("--log-level LOUD --port 0", 2, "LOUD"),
+        ("--worker-timeout soon --port 0", 1, "--worker-timeout='soon' cannot be used"),
     ],
 )
 def test_an_option_that_cannot_be_used_is_named(processes: Processes, options: str, code: int, text: str) -> None:

@@ -90,8 +90,9 @@ def test_workers_outlive_a_scheduler_that_was_killed_and_rejoin(processes: Proce
     port = free_port()
     scheduler = processes.dscheduler(f"--port {port}")
     processes.address(scheduler)
-    worker = processes.dworker(f"127.0.0.1:{port} --nthreads 1 {guard}")
+    worker = processes.dworker(f"127.0.0.1:{port} --nthreads 1 --local-directory . {guard}")
     worker.wait_said("registered with")
+    folders = list(processes.folder.glob("distributed-worker-*"))
     scheduler.end(signal.SIGKILL)
     worker.wait_said("lost the scheduler")
     scheduler = processes.dscheduler(f"--port {port}")
@@ -99,9 +100,11 @@ def test_workers_outlive_a_scheduler_that_was_killed_and_rejoin(processes: Proce
     with Client(f"127.0.0.1:{port}") as client:
         assert client.submit(pow, 2, 10).result() == 1024
     scheduler.end(signal.SIGKILL)
+    assert list(processes.folder.glob("distributed-worker-*")) == folders
     worker.wait_said(r"(?s)(lost the scheduler.*){2}")
     assert worker.end(timeout_s=3) == 0
     assert "Traceback" not in worker.said()
+    assert list(processes.folder.glob("distributed-worker-*")) == []
     processes.wait_nothing_left()
 
 

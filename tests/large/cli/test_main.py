@@ -118,6 +118,19 @@ def test_key_shows_no_secret(processes: Processes) -> None:
     assert (path.stat().st_mode & 0o777, path.parent.stat().st_mode & 0o777) == (0o600, 0o700)
 
 
+def test_key_tls_mints_once_shows_no_secret_and_replaces_when_forced(processes: Processes) -> None:
+    path = processes.folder / "key"
+    said = key(processes, "--tls", path=path)
+    minted = path.with_name("key.tls")
+    assert minted.stat().st_mode & 0o777 == 0o600
+    assert re.fullmatch(rf"file         {re.escape(str(minted))}\nfingerprint  [0-9a-f]{{64}}\n", said)
+    assert key(processes, "--tls", path=path) == said
+    assert key(processes, "--tls", "--force", path=path) != said
+    wrong = processes.python("-m", "distributed", "key", "--force", env=variable(path))
+    assert wrong.wait() == 2
+    assert "--tls goes alone or with --force" in wrong.said()
+
+
 def test_a_worker_with_the_key_of_its_role_can_join_and_do_no_more(processes: Processes, cluster: Cluster) -> None:
     path = processes.folder / "worker-key"
     path.write_text(key(processes, "--role", "worker"))

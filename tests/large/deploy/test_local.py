@@ -76,7 +76,7 @@ def test_a_port_that_is_taken_is_told() -> None:
 
 def test_a_worker_that_cannot_start_is_told(tmp_path: Path) -> None:
     with (
-        pytest.raises(WorkerStartError, match="the process of the cluster ended at once"),
+        pytest.raises(WorkerStartError, match="the process of the cluster ended, exit code 1"),
         pytest.MonkeyPatch.context() as patch,
     ):
         patch.setattr(sys, "executable", "/bin/false")

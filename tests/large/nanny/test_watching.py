@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import signal
 import time
@@ -91,3 +92,29 @@ def test_the_next_nanny_removes_what_a_killed_one_left(processes: Processes) -> 
     wait_until(lambda: len(folders()) == 1 and folders() != left, folders)
     assert second.end(signal.SIGINT) == 0
     assert folders() == []
+
+
+def hold_the_interpreter() -> bool:
+    """Several seconds in one call of C that lets no other thread run."""
+    import re
+
+    started = time.monotonic()
+    while time.monotonic() - started < 5:
+        if re.match(r"(a+)+$", "a" * 26 + "b"):
+            return False
+    return True
+
+
+def test_a_silent_worker_is_given_up_when_it_is_stopped_and_not_when_it_works(processes: Processes) -> None:
+    address = processes.address(processes.dscheduler("--port 0 --worker-timeout 3s"))
+    processes.dworker(f"{address} --nthreads 1").wait_said("registered with")
+    with Client(address) as client:
+        (before,) = client.scheduler_info()["workers"].values()
+        code = inspect.getsource(hold_the_interpreter).replace("import re", "import re, time")
+        assert client.submit(lambda: exec(code, names := {}) or names["hold_the_interpreter"]()).result(30)
+        (after,) = client.scheduler_info()["workers"].values()
+        assert after["pid"] == before["pid"], "it was taken for dead"
+        os.kill(after["pid"], signal.SIGSTOP)
+        wait_until(lambda: client.ncores() == {}, "it is given up")
+        os.kill(after["pid"], signal.SIGCONT)
+        assert client.submit(pow, 2, 10).result(20) == 1024

@@ -231,6 +231,22 @@ async def test_calls_in_flight_on_one_stream_are_bounded_and_all_end(monkeypatch
         assert await asyncio.gather(*calls[8:]) == [str(number) for number in range(8, 35)]
 
 
+async def test_calls_without_an_answer_are_bounded_and_all_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(core, "CALLS_MAX", 10)
+    log = Log()
+    async with serving(log.handlers) as (_server, remote):
+        await remote.ping()
+        for number in range(35):
+            await remote.wait(name=str(number), reply=False)
+        await until(lambda: log.began == 10)
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert log.began == 10
+        log.gate.set()
+        await until(lambda: log.began == 35)
+        assert await remote.ping() == b"pong"
+
+
 async def test_cancelled_calls_make_room_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(core, "CALLS_MAX", 3)
     log = Log()

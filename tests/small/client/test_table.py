@@ -137,7 +137,7 @@ def test_what_could_not_be_sent_is_cancelled_here(table: KeyTable) -> None:
 
 def test_the_answer_to_a_released_key_does_not_settle_the_next_task_of_that_name(table: KeyTable) -> None:
     table.admit("a")
-    table.let_go(["a"], lambda keys: None)
+    table.drop(["a"], lambda keys: None)
     assert table.fade(["a"], 7)
     again, is_news = table.admit("a")
     assert is_news
@@ -154,7 +154,7 @@ def test_the_answer_to_a_released_key_does_not_settle_the_next_task_of_that_name
 def test_a_key_released_twice_fades_until_the_second_release_is_confirmed(table: KeyTable) -> None:
     for number in (3, 5):
         table.admit("a")
-        table.let_go(["a"], lambda keys: None)
+        table.drop(["a"], lambda keys: None)
         assert table.fade(["a"], number)
     again, _ = table.admit("a")
     table.confirmed(4)
@@ -168,7 +168,7 @@ def test_a_key_released_twice_fades_until_the_second_release_is_confirmed(table:
 def test_a_key_released_when_it_was_finished_fades_since_it_may_have_been_lost_and_done_again(table: KeyTable) -> None:
     table.admit("a")
     table.on_done(done("a"))
-    table.let_go(["a"], lambda keys: None)
+    table.drop(["a"], lambda keys: None)
     assert table.fade(["a"], 1)
     again, _ = table.admit("a")
     table.on_lost(KeysLost(["a"], True))
@@ -179,7 +179,7 @@ def test_a_key_released_when_it_was_finished_fades_since_it_may_have_been_lost_a
 def test_a_key_released_when_it_had_failed_does_not_fade(table: KeyTable) -> None:
     table.admit("a")
     table.on_failed(KeysFailed(["a"], [FAILURE]))
-    table.let_go(["a"], lambda keys: None)
+    table.drop(["a"], lambda keys: None)
     assert not table.fade(["a"], 1)
 
 

@@ -89,14 +89,16 @@ def test_the_key_of_a_role_follows_from_the_master_key(role: str, key: str) -> N
 
 def test_the_handshake_has_exactly_these_bytes() -> None:
     keys = keyring_from_master(MASTER)
-    client, server = ClientHandshake("server", "client", keys, b"C" * 32), ServerHandshake("client", keys, b"S" * 32)
+    client = ClientHandshake("server", "client", keys, b"C" * 32, b"tcp ::1 8786")
+    server = ServerHandshake("client", keys, b"S" * 32, b"tcp ::1 8786")
     hello = client.hello()
-    assert hello == b"dstrbtd1\x01" + b"C" * 32
+    assert hello == b"dstrbtd2\x01" + b"C" * 32
     challenge = server.challenge(hello)
-    proof_s = bytes.fromhex("36dde0b206cd54e5158855e1f81c2f32583ada70b49c42ddc7feab30fba63c52")
-    assert challenge == b"dstrbtd1" + b"S" * 32 + proof_s
+    channel = bytes.fromhex("80ea2a59efb5c7617e38b4e6673a6192391c71bb8106e15216392a975cdcde3b")  # sha256
+    proof_s = bytes.fromhex("fb1052d2482d614db34e17214ea2bea756571b9de19ab1580cbfb465f0f14685")
+    assert challenge == b"dstrbtd2" + b"S" * 32 + channel + proof_s
     proof = client.prove(challenge)
-    assert proof == bytes.fromhex("c5f1e9493272f4b8f06cb410451af7d439e8b607d9bd2f663039d38b22befa97")
+    assert proof == bytes.fromhex("63fec1439f9f96cab619b94ba681064461b9f49eacae96b45d913b7a287a4c09")
     assert server.accept(proof) == "client"
 
 

@@ -326,3 +326,17 @@ def done_of(runs: list[Message]) -> TasksDone:
     """All of `runs` has ended."""
     keys = [key for run in runs if isinstance(run, RunTasks) for key in run.keys]
     return TasksDone(keys, [1] * len(keys), [1] * len(keys), [None] * len(keys), [0.001] * len(keys))
+
+
+def test_loose_queues_open_one_after_the_other(wish: Stage) -> None:
+    wish("wait 0.3\nworker w3\nsubmit c g hold workers=w3\nsubmit c f other workers=w3 others=yes\nworker w4")
+    assert counts(wish("wait 0.2")) == {"w2": 1}
+    assert wish("why other") == ["busy [w3]: other prefers w3; all 1 matching workers are busy."]
+    assert counts(wish("wait 0.3")) == {"w4": 1}
+
+
+def test_a_suspect_need_not_wait_for_a_preferred_worker_that_has_left(stage: Stage) -> None:
+    stage("client c\nworker w1\nworker w2\nsubmit c f s workers=w1,w2 others=yes\nsubmit c f long workers=w2")
+    assert counts(stage("left w1")) == {}  # s waits until w2 is empty
+    stage("worker w3")
+    assert counts(stage("left w2 expected")) == {"w3": 1}

@@ -102,6 +102,21 @@ def test_a_worker_that_dies_while_it_is_asked_leaves_no_trace(stuck: Stage) -> N
     assert stuck("worker w1\nwait 0.1")[0] == "w1 accepted as w1/2"
 
 
+def test_a_task_that_is_asked_for_says_so(stuck: Stage) -> None:
+    stuck(f"wait {PATIENCE_S}")
+    assert stuck("why a4")[0].startswith("asked-back [w1]: a4 waits at w1 and is asked back")
+    stuck("returned w1 a3 kept=a4")
+    assert stuck("why a4")[0].startswith("running [w1]")
+
+
+def test_a_short_queue_is_looked_at_again_soon(stage: Stage) -> None:
+    stage("client c\nworker w1\nsubmit c f warm\ndone w1 warm s=0.001\nsubmit c f a0 a1 a2\nworker w2")
+    stage(f"wait {0.8 * PATIENCE_S}\ndone w1 a0 s=0.001")
+    assert stage(f"wait {0.3 * PATIENCE_S}") == []
+    assert stage.machine.state.steal_pause_s == 0.0
+    assert stage(f"wait {PATIENCE_S}") == ["w1 <- return a2#1"]
+
+
 # ---------------------------------------------------------------- makespan, in virtual time
 
 ROUND_TRIP_S = 2 * 0.0005

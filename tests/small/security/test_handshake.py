@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import pytest
 
 from distributed.errors import AuthenticationError
 from distributed.security.handshake import (
+    BRAND,
     CHALLENGE_NBYTES,
     HELLO_NBYTES,
     PROOF_NBYTES,
     ClientHandshake,
     ServerHandshake,
+    refusal_without_tls,
 )
 from distributed.security.keys import Keyring, keyring_from_master
 
@@ -21,12 +24,18 @@ OTHER_KEYS = keyring_from_master(b"o" * 32)
 CURE = "both sides need the same key file"
 
 
-def client(role: str = "client", keys: Keyring = KEYS, nonce: bytes = b"C" * 32) -> ClientHandshake:
-    return ClientHandshake("tcp://server:1", role, keys, nonce)
+def client(
+    role: str = "client",
+    keys: Keyring = KEYS,
+    nonce: bytes = b"C" * 32,
+    channel: bytes = b"tcp server 1",
+    may_be_forwarded: bool = False,
+) -> ClientHandshake:
+    return ClientHandshake("tcp://server:1", role, keys, nonce, channel, may_be_forwarded)
 
 
-def server(keys: Keyring = KEYS, nonce: bytes = b"S" * 32) -> ServerHandshake:
-    return ServerHandshake("tcp://client:2", keys, nonce)
+def server(keys: Keyring = KEYS, nonce: bytes = b"S" * 32, channel: bytes = b"tcp server 1") -> ServerHandshake:
+    return ServerHandshake("tcp://client:2", keys, nonce, channel)
 
 
 def only(role: str) -> Keyring:
@@ -41,7 +50,7 @@ def test_two_sides_with_the_same_key_agree_on_the_role(role: str, holds_all: boo
     challenge = listener.challenge(hello)
     proof = caller.prove(challenge)
     assert listener.accept(proof) == role
-    assert (len(hello), len(challenge), len(proof)) == (HELLO_NBYTES, CHALLENGE_NBYTES, PROOF_NBYTES) == (41, 72, 32)
+    assert (len(hello), len(challenge), len(proof)) == (HELLO_NBYTES, CHALLENGE_NBYTES, PROOF_NBYTES) == (41, 104, 32)
 
 
 def test_the_client_finds_out_that_the_server_has_another_key_and_tells_it_nothing() -> None:
@@ -110,16 +119,46 @@ def test_what_a_side_said_cannot_be_sent_back_to_it() -> None:
         caller.prove(hello + bytes(CHALLENGE_NBYTES - HELLO_NBYTES))
 
 
+def test_a_client_that_reached_another_server_than_it_called_leaves_without_a_proof() -> None:
+    caller, other = client(channel=b"tcp server 1"), server(channel=b"tcp server 2")
+    with pytest.raises(AuthenticationError, match=r"reached at another address .*forwarded port.*ALLOW_FORWARDING=1"):
+        caller.prove(other.challenge(caller.hello()))
+
+
+def test_a_forwarded_port_works_where_it_is_allowed() -> None:
+    caller, other = client(channel=b"tcp server 1", may_be_forwarded=True), server(channel=b"tcp server 2")
+    assert other.accept(caller.prove(other.challenge(caller.hello()))) == "client"
+
+
+def test_somebody_in_between_cannot_change_what_the_server_says_of_its_channel() -> None:
+    caller, other = client(channel=b"tcp server 1"), server(channel=b"tcp server 2")
+    challenge = other.challenge(caller.hello())
+    forged = challenge[:40] + hashlib.sha256(b"tcp server 1").digest() + challenge[72:]
+    with pytest.raises(AuthenticationError, match="the server has a different key"):
+        caller.prove(forged)
+
+
+def test_each_side_is_told_when_only_one_speaks_tls() -> None:
+    plain = server()
+    with pytest.raises(AuthenticationError, match="speaks TLS"):
+        plain.challenge(b"\x16\x03\x01".ljust(HELLO_NBYTES, b"x"))
+    assert plain.refusal is not None
+    assert plain.refusal.startswith(BRAND)
+    assert len(plain.refusal) == CHALLENGE_NBYTES
+    with pytest.raises(AuthenticationError, match="it listens with TLS; connect with tls:// instead of tcp://"):
+        client().prove(refusal_without_tls())
+
+
 GARBAGE = {
     "http": b"GET / HTTP/1.1\r\nHost: localhost\r\nAccept: */*\r\n\r\n" * 2,
     "zeros": bytes(100),
-    "older version": b"dstrbtd0\x01" + bytes(100),
-    "newer version": b"dstrbtd2\x01" + bytes(100),
-    "no such role": b"dstrbtd1\x09" + bytes(100),
-    "role zero": b"dstrbtd1\x00" + bytes(100),
+    "older version": b"dstrbtd1\x01" + bytes(100),
+    "newer version": b"dstrbtd3\x01" + bytes(100),
+    "no such role": b"dstrbtd2\x09" + bytes(100),
+    "role zero": b"dstrbtd2\x00" + bytes(100),
     "a message": b"\x81\xa2op\xa4ping\xc1\x00" * 10,
     "empty": b"",
-    "short": b"dstrbtd1",
+    "short": b"dstrbtd2",
 }
 
 

@@ -65,6 +65,7 @@ class Harness:
                 who_has=who_has,
                 nbytes=columns.get("nbytes", {}),
                 priorities=columns.get("priorities"),
+                memory_limits=columns.get("memory_limits"),
             )
         )
 

@@ -19,7 +19,7 @@ from distributed.messages import (
     TasksMissingData,
 )
 from distributed.worker.effects import DropData, DropFunctions, Execute, Keep, ReadyTask, ToScheduler, Withdraw
-from distributed.worker.events import DataPut, FromScheduler, SchedulerLost, TasksExecuted
+from distributed.worker.events import DataPut, FromScheduler, Outcome, SchedulerLost, TasksExecuted
 from distributed.worker.machine import WorkerMachine
 from distributed.worker.records import (
     COPY_TRANSITIONS,
@@ -260,3 +260,27 @@ def test_a_copy_only_makes_the_moves_of_its_table(before: CopyState, after: Copy
     else:
         with pytest.raises(InvariantError, match=f"a: {before.name} -> {after.name}"):
             move_copy(record, after)
+
+
+def test_a_result_that_could_not_be_read_is_here_no_more(worker: Any) -> None:
+    worker.handle(DataPut("c", {"x": "X"}, {"x": 5}))
+    worker.run("a", dependencies=[["x"]])
+    worker.take()
+    worker.handle(TasksExecuted([Outcome("a", worker.tickets["a"], None, 0, None, 0.0, None, ["x"])]))
+    dropped, missing = worker.take()
+    assert dropped == DropData(["x"])
+    assert missing.message.gone == [[["x", "tcp://me:1"]]]
+    assert worker.machine.state.memory == {}
+
+
+def test_a_tasks_own_memory_limit_goes_to_the_executor(worker: Any) -> None:
+    worker.run("a", "b", memory_limits=[0, 7])
+    (execute,) = worker.take()
+    assert [task.memory_limit_nbytes for task in execute.tasks] == [0, 7]
+
+
+def test_what_arrives_can_be_asked_for(worker: Any) -> None:
+    assert worker.machine.incoming_nbytes() == 0
+    worker.run("a", dependencies=[["x"]], who_has={"x": ["tcp://p:1"]}, nbytes={"x": 50})
+    worker.take()
+    assert worker.machine.incoming_nbytes() == 50

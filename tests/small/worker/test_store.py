@@ -1,18 +1,17 @@
-"""Results by key, their sizes, and payloads that are loaded when first asked for."""
+"""Results by key, and payloads that are loaded when first asked for. Spilling: test_store_spilling.py."""
 
 from __future__ import annotations
 
 import pickle
-import sys
 import threading
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
 from distributed.errors import UnpicklableError
 from distributed.protocol.serialize import dumps_payload, loads_payload
 from distributed.worker import store as store_module
-from distributed.worker.store import Packed, Store, nbytes_of
+from distributed.worker.store import Packed, Store
 
 
 def test_what_is_put_is_there_until_it_is_dropped() -> None:
@@ -126,73 +125,3 @@ def test_what_cannot_be_pickled_is_named_by_key_and_type() -> None:
     store.put("a", threading.Lock(), 10)
     with pytest.raises(UnpicklableError, match=r"the result of a of type lock"):
         store.get_payload("a")
-
-
-class Point(NamedTuple):
-    x: bytes
-    y: bytes
-
-
-class Plain:
-    def __init__(self) -> None:
-        self.data = bytes(5_000)
-
-
-class Slots:
-    __slots__ = ()
-
-
-class WithSize:
-    nbytes = 12_345
-
-
-class WrongSize:
-    nbytes = "many"
-
-
-class Broken:
-    @property
-    def nbytes(self) -> int:
-        raise RuntimeError("not now")
-
-
-class Text(str):
-    __slots__ = ()
-
-
-@pytest.mark.parametrize(
-    ("value", "low", "high"),
-    [
-        (b"x" * 1000, 1000, 1000),
-        ("x" * 1000, 1000, 1000),
-        (bytearray(1000), 1000, 1000),
-        (Text("x" * 1000), 1000, 2000),
-        (5, 28, 28),
-        (None, 16, 16),
-        (memoryview(b"x" * 1000), 1000, 1000),
-        (WithSize(), 12_345, 12_345),
-        (WrongSize(), 1, 1000),
-        (Broken(), store_module.NBYTES_UNKNOWN, store_module.NBYTES_UNKNOWN),
-        (Plain(), 5_000, 6_000),
-        (Slots(), 1, 100),
-        ([], 50, 100),
-        ([bytes(1000)] * 5, 5_000, 5_500),
-        ([bytes(1000)] * 500, 500_000, 510_000),
-        (tuple(bytes(number) for number in range(2000)), 1_500_000, 2_500_000),
-        ({str(number).zfill(100) for number in range(100)}, 10_000, 30_000),
-        ({number: bytes(1000) for number in range(100)}, 100_000, 120_000),
-        (Point(bytes(1000), bytes(1000)), 2_000, 2_200),
-        ([[[[bytes(1000)]]]], 100, 1_000),
-        (object(), 1, 100),
-        (sys, 100, 10_000_000),
-    ],
-    ids=lambda value: type(value).__name__,
-)
-def test_sizes_are_about_right(value: Any, low: int, high: int) -> None:
-    assert low <= nbytes_of(value) <= high
-
-
-def test_a_list_that_holds_itself_has_a_size() -> None:
-    value: list[Any] = []
-    value.append(value)
-    assert nbytes_of(value) < 1000
