@@ -10,6 +10,7 @@ from distributed.testing.simulation.executor import is_right
 from distributed.testing.simulation.rulebook import Moment, invariant
 from distributed.worker import invariants
 from distributed.worker.effects import ToScheduler
+from distributed.worker.store import SPILL_NBYTES_MIN
 
 
 def _living(world: Any) -> list[Any]:
@@ -261,7 +262,7 @@ def workers_are_empty(world: Any) -> str | None:
             for name in ("tasks", "memory", "copies", "peers", "functions", "waiting_peers")
             if getattr(state, name)
         }
-        if len(worker.memory.store) or worker.executor.queue or len(worker.calls):
+        if len(worker.memory.store) or worker.disk.files or worker.executor.queue or len(worker.calls):
             left["process"] = [
                 *sorted(worker.memory.store.nbytes_by_key())[:5],
                 *(task.key for task in worker.executor.queue),
@@ -279,6 +280,23 @@ def workers_are_registered(world: Any) -> str | None:
             return f"{worker.name} is dead"
         if worker.scheduler is None:
             return f"{worker.name} has no scheduler"
+    return None
+
+
+@invariant(Moment.CLUSTER, "the accounts of a store add up, and its files are those on the disk")
+def store_adds_up(world: Any) -> str | None:
+    """Bytes in memory, away, lent out and free to go; no file without a value."""
+    for worker in _living(world):
+        store = worker.memory.store
+        away = 0 <= store.away_nbytes <= store.nbytes
+        lent = 0 <= store.spilling_nbytes + store.spillable_nbytes <= store.managed_nbytes
+        if store.nbytes != sum(worker.machine.state.memory.values()) or not away or not lent:
+            return f"{worker.name}: {store.nbytes} bytes, {store.away_nbytes} away, {store.spillable_nbytes} spillable"
+        big = sum(size for size in store.nbytes_by_key().values() if size >= SPILL_NBYTES_MIN)
+        if big != store.spillable_nbytes + store.spilling_nbytes + store.away_nbytes:
+            return f"{worker.name}: of {big} bytes {store.spillable_nbytes} are spillable, {store.away_nbytes} away"
+        if store.spilled_nbytes != sum(f.nbytes for f in worker.memory.files()):
+            return f"{worker.name}: {store.spilled_nbytes} bytes in files"
     return None
 
 

@@ -79,6 +79,15 @@ def _order(world: Any, fault: Fault) -> None:
         scheduler.order(Replicate(fault.name, keys, None if fault.kind == "broadcast" else 2))
 
 
+def _disk(world: Any, fault: Fault) -> None:
+    worker = _one_of(world.workers, fault.one)
+    if worker is not None:
+        world.note_fault(fault.kind, worker.name)
+        name = "is_full" if fault.kind == "full disk" else "is_broken"
+        setattr(worker.disk, name, True)
+        world.clock.after(fault.lasts, setattr, worker.disk, name, False)
+
+
 def _close_scheduler(world: Any, fault: Fault) -> None:
     if world.scheduler.is_alive and not world.scheduler.is_paused:
         world.note_fault(fault.kind, "scheduler")
@@ -198,6 +207,8 @@ _KINDS: dict[str, Callable[[Any, Fault], None]] = {
     "rebalance": _order,
     "replicate": _order,
     "broadcast": _order,
+    "full disk": _disk,
+    "broken disk": _disk,
     "break": _break,
     "half-open": _break,
     "partition": _partition,

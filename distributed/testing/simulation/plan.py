@@ -162,7 +162,7 @@ _FAULTS = (
     *("pause", "slow", "slow", "lose", "lose", "duplicate", "duplicate", "duplicate", "reorder"),
     *("split workers", "split workers", "split workers", "ghost", "ghost", "echo", "echo"),
     *("crash scheduler", "close scheduler", "crash client", "crash nanny", "leave", "retire"),
-    *("retire", "retire order", "rebalance", "replicate", "broadcast"),
+    *("retire", "full disk", "full disk", "broken disk", "retire order", "rebalance", "replicate", "broadcast"),
 )
 
 

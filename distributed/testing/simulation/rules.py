@@ -90,4 +90,4 @@ RULES: dict[str, Rule] = {
 }
 
 # Ops of the contract that no machine sends yet, so that nothing can happen to them.
-UNSENT = frozenset({"data-removed", "worker-paused"})
+UNSENT = frozenset({"data-removed"})

@@ -18,7 +18,7 @@ from distributed.messages import (
 from distributed.testing.simulation.clock import MS, SECOND
 from distributed.testing.simulation.engine import Calls, Engine
 from distributed.testing.simulation.executor import Executor
-from distributed.testing.simulation.memory import Memory
+from distributed.testing.simulation.memory import Disk, Memory
 from distributed.testing.simulation.network import End
 from distributed.testing.simulation.plan import WorkerPlan
 from distributed.testing.simulation.scheduler import SCHEDULER_ADDRESS
@@ -67,6 +67,7 @@ class WorkerProcess(Engine):
         self.plan = plan
         self.number = number
         self.nanny: Any = None
+        self.disk = Disk()
         self.address = ""
         self.incarnation = ""
         self.registrations = 0

@@ -136,6 +136,7 @@ class World(Checker):
                 process.resume()
         for worker in self.workers:
             worker.slowness = 1
+            worker.disk.is_full = worker.disk.is_broken = False
 
     def _explain_stuck(self) -> NoReturn:
         waiting = []
