@@ -59,6 +59,7 @@ class Endpoint:
         stream.set_message_handler(self._on_wire)
         for buffers in missing:
             self._write(buffers)
+            self.ask()  # what was asked before is lost; who waits for it must hear before the answers to what follows
 
     def detach(self) -> None:
         """Close the stream; nobody is told."""

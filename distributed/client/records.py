@@ -31,7 +31,8 @@ class KeyRecord:
         failure: only when ERROR.
         reason: only when CANCELLED, and when LOST because the scheduler has forgotten us.
         is_cancelling: only when PENDING: somebody here asked to cancel it, so only the answer to that decides it.
-        is_unsent: only when ERROR: it could not be sent, so the scheduler has never heard of it.
+        is_unsent: only when FINISHED or ERROR: the scheduler does not know it; it could not be sent, or
+            was sent to another scheduler.
         data: keys of big arguments that this call holds until it is released, see `client.moving`; None: none.
         waiters: called with the record, once, on the loop, when it is no longer PENDING; None: nobody waits.
     """

@@ -83,8 +83,8 @@ class KeyTable:
                 gone.append(key)
                 if record.data is not None:
                     data += record.data
-                if fades and record.status is Status.PENDING:
-                    self._fading[key] = None
+                if fades and (record.status is Status.PENDING or record.status is Status.FINISHED):
+                    self._fading[key] = None  # a finished one may have been lost and computed again meanwhile
                 if record.payload is None and record.failure is None and record.status is not Status.LOST:
                     # Whoever released it by hand and asks for it later must not wait for ever.
                     record.status, record.reason = Status.CANCELLED, "it was released here"
@@ -244,6 +244,8 @@ class KeyTable:
             if record.status is Status.PENDING or (record.status is Status.FINISHED and record.payload is None):
                 record.status, record.reason, record.is_cancelling = Status.LOST, reason, False
                 lost.append(record)
+            else:
+                record.is_unsent = True  # a new scheduler knows nothing of it, and would not answer a cancel
         return lost
 
     def _decide(

@@ -185,7 +185,7 @@ class Store:
                 self.spillable_nbytes -= size
                 nbytes -= size
                 value = self._values[key]
-                if type(value) is Spilled:
+                if isinstance(value, Spilled):
                     value.box = None
                     self.away_nbytes += size
                     unloaded.append(key)
@@ -243,7 +243,7 @@ class Store:
         """
         value = self._values[key]
         kind = type(value)
-        if kind is Spilled:
+        if isinstance(value, Spilled):
             try:
                 return self._loaded(key, value)
             except SpillReadError:
@@ -268,7 +268,7 @@ class Store:
             Exception: whatever loading a `Packed` raises.
         """
         held = value = self._values[key]
-        if type(held) is Spilled:
+        if isinstance(held, Spilled):
             try:
                 return held.payload()
             except SpillReadError:
@@ -328,7 +328,7 @@ class Store:
         if lent is not None:
             self.spilling_nbytes -= lent.nbytes
         value = self._values.get(key)
-        if type(value) is Spilled:
+        if isinstance(value, Spilled):
             self.spilled_nbytes -= value.nbytes
             self.away_nbytes -= nbytes - (free or 0)
             self._remove(value)

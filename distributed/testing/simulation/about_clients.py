@@ -48,7 +48,7 @@ def failures_are_legitimate(world: Any, client: Any, message: Any) -> str | None
     """It raised, killed workers, or its data is gone for good."""
     if type(message) is KeysFailed:
         for key, failure in zip(message.keys, message.failures, strict=True):
-            why = world.work.why_failure_is_wrong(key, failure)
+            why = world.work.why_failure_is_wrong(key, failure, world.forgotten())
             if why is not None:
                 return f"{client.name}: {key}: {why}"
     return None
@@ -120,10 +120,12 @@ def outcomes_agree(world: Any) -> str | None:
         if record is None:
             continue
         for key, known in client.table.records.items():
-            if known.payload is not None or key in client.held_again:
+            if known.payload is not None:
                 continue  # it came along: what becomes of the worker's copy does not matter
             state = states.get(known.status)
             task = record.wanted.get(key)
+            if known.failure is not None and task is None:
+                continue  # a scheduler that was started anew knows nothing of it
             if state is not None and (task is None or task.state is not state):
                 return f"{client.name}: {key} is {known.status.value}, the scheduler: {task}"
     return None

@@ -7,20 +7,29 @@ from itertools import islice
 from typing import Any
 
 from distributed.messages import (
+    CopyData,
     DataAdded,
+    DismissWorker,
     KeysDone,
     KeysFailed,
     KeysLost,
     RunTasks,
     SubmitTasks,
+    TasksDone,
+    TasksFailed,
+    TasksMissingData,
+    TasksReturned,
     WantKeys,
+    WorkerPaused,
 )
 from distributed.scheduler import invariants
 from distributed.scheduler.effects import ToClient, ToWorker
 from distributed.scheduler.events import ClientLeft, FromClient, FromWorker, WorkerDied, WorkerLeft
+from distributed.scheduler.queues import UNRESTRICTED, restriction_of
 from distributed.scheduler.records import TaskState
 from distributed.testing.simulation.rulebook import Moment, invariant
 
+_ANSWERS = (TasksDone, TasksFailed, TasksMissingData, TasksReturned)
 KEYS_MAX = 5_000  # of one message; a client's batch holds 2,000
 
 
@@ -81,19 +90,133 @@ def attempts_grow(world: Any, key: str) -> str | None:
     return None
 
 
-@invariant(Moment.EVENT, "no attempt of a task is sent twice")
-def attempts_are_sent_once(world: Any, engine: Any, event: Any, effects: list[Any]) -> str | None:
-    """Not even to the same worker."""
-    sent, times = world.memory.setdefault("sent", {}), world.memory.setdefault("times sent", Counter())
+@invariant(Moment.EVENT, "no attempt of a task is sent while an answer to one of that number may be on the way")
+def attempts_are_told_apart(world: Any, engine: Any, event: Any, effects: list[Any]) -> str | None:
+    """Not even when the task was forgotten and submitted again meanwhile."""
+    if engine is not world.scheduler:
+        return None
+    open_runs = world.memory.setdefault(("open runs", engine.life), {})
+    times = world.memory.setdefault("times sent", Counter())
+    if type(event) is FromWorker and isinstance(event.message, _ANSWERS):
+        for key, attempt in zip(event.message.keys, event.message.attempts, strict=True):
+            open_runs.pop((key, attempt, event.incarnation), None)
+    elif type(event) in (WorkerLeft, WorkerDied):
+        for run in [run for run in open_runs if run[2] == event.incarnation]:
+            del open_runs[run]
     for effect in effects:
         if type(effect) is ToWorker and type(effect.message) is RunTasks:
-            tasks = engine.machine.state.tasks
+            worker = engine.machine.state.workers[effect.address]
             for key, attempt in zip(effect.message.keys, effect.message.attempts, strict=True):
-                task = tasks.get(key)
-                if sent.get(key) == (task, attempt):
-                    return f"{key}, attempt {attempt}, to {effect.address}"
-                sent[key] = (task, attempt)
                 times[key] += 1
+                run = (key, attempt, worker.incarnation)
+                if run in open_runs:
+                    return f"{key}, attempt {attempt}, to {effect.address}"
+                open_runs[run] = None
+    return None
+
+
+@invariant(Moment.BEFORE, "what a worker answers is compared with what it was asked")
+def note_answers(world: Any, engine: Any, event: Any) -> str | None:
+    """Only remembers; the next rules judge."""
+    if type(event) is FromWorker and isinstance(event.message, _ANSWERS):
+        tasks = engine.machine.state.tasks
+        world.memory["asked"] = [
+            (task, task.processing_on, task.attempt, task.misses, task.retries_left, task.state)
+            for key in event.message.keys
+            if (task := tasks.get(key)) is not None
+        ]
+    return None
+
+
+@invariant(Moment.EVENT, "only the answer to the newest attempt, from the worker that has it, counts")
+def late_answers_change_nothing(world: Any, engine: Any, event: Any, effects: list[Any]) -> str | None:
+    """A task leaves PROCESSING by an answer only if it is the one that is waited for."""
+    if type(event) is not FromWorker or not isinstance(event.message, _ANSWERS):
+        return None
+    answered = dict(zip(event.message.keys, event.message.attempts, strict=True))
+    for task, worker, attempt, _, _, state in world.memory["asked"]:
+        if state is not TaskState.PROCESSING:
+            continue
+        is_awaited = worker.incarnation == event.incarnation and answered[task.key] == attempt
+        if not is_awaited and (task.processing_on is not worker or task.attempt != attempt):
+            return (
+                f"{task.key}: attempt {answered[task.key]} of {event.incarnation} ended {attempt} on {worker.address}"
+            )
+    return None
+
+
+@invariant(Moment.EVENT, "every failed attempt costs a retry, and every one without data is counted")
+def failures_are_counted(world: Any, engine: Any, event: Any, effects: list[Any]) -> str | None:
+    """So that no task is tried for ever."""
+    if type(event) is not FromWorker or not isinstance(event.message, (TasksFailed, TasksMissingData)):
+        return None
+    answered = dict(zip(event.message.keys, event.message.attempts, strict=True))
+    for task, worker, attempt, misses, retries, state in world.memory["asked"]:
+        if state is not TaskState.PROCESSING or worker.incarnation != event.incarnation:
+            continue
+        if answered[task.key] != attempt or task.state in (TaskState.ERRED, TaskState.FORGOTTEN):
+            continue
+        if type(event.message) is TasksFailed and task.retries_left != retries - 1:
+            return f"{task.key} has {retries} retries, then {task.retries_left}"
+        if type(event.message) is TasksMissingData and task.misses != misses + 1:
+            return f"{task.key} has {misses} misses, then {task.misses}"
+    return None
+
+
+@invariant(Moment.EVENT, "a worker that cannot give data is no holder of it any more")
+def missing_data_is_believed(world: Any, engine: Any, event: Any, effects: list[Any]) -> str | None:
+    """Unless it is the last copy of what cannot be computed again, or the answer was late."""
+    if type(event) is not FromWorker or type(event.message) is not TasksMissingData:
+        return None
+    state = engine.machine.state
+    told = {key: (n, pairs) for key, n, pairs in zip(
+        event.message.keys, event.message.attempts, event.message.gone, strict=True
+    )}  # fmt: skip
+    for task, worker, attempt, _, _, before in world.memory["asked"]:
+        if before is not TaskState.PROCESSING or worker.incarnation != event.incarnation:
+            continue
+        number, pairs = told[task.key]
+        for key, address in pairs if number == attempt else ():
+            dependency, holder = state.tasks.get(key), state.workers.get(address)
+            if dependency is None or holder is None or dependency not in (task.dependencies or ()):
+                continue
+            if key in holder.holds and dependency.function is not None:
+                return f"{key} at {address}"
+    return None
+
+
+@invariant(Moment.EVENT, "a worker that has paused is sent nothing to run")
+def paused_workers_get_nothing(world: Any, engine: Any, event: Any, effects: list[Any]) -> str | None:
+    """As far as the scheduler has heard of it."""
+    if engine is not world.scheduler:
+        return None
+    paused = world.memory.setdefault(("paused", engine.life), {})
+    if type(event) is FromWorker and type(event.message) is WorkerPaused:
+        paused[event.incarnation] = event.message.paused
+    for effect in effects:
+        if type(effect) is ToWorker and type(effect.message) is RunTasks:
+            worker = engine.machine.state.workers[effect.address]
+            if paused.get(worker.incarnation):
+                return f"{effect.address}: {effect.message.keys[:5]}"
+    return None
+
+
+@invariant(Moment.EVENT, "a worker is let go only when others hold what it holds, or could not get it")
+def dismissed_workers_are_expendable(world: Any, engine: Any, event: Any, effects: list[Any]) -> str | None:
+    """Whatever it alone holds was ordered to be copied, as long as somebody stays who could take it."""
+    if engine is not world.scheduler:
+        return None
+    ordered = world.memory.setdefault(("ordered", engine.life), {})
+    state = engine.machine.state
+    for effect in effects:
+        if type(effect) is not ToWorker:
+            continue
+        if type(effect.message) is CopyData:
+            ordered.update(dict.fromkeys(effect.message.keys))
+        elif type(effect.message) is DismissWorker and any(not w.is_retiring for w in state.workers.values()):
+            for key, task in state.workers[effect.address].holds.items():
+                if key not in ordered and all(holder.is_retiring for holder in task.who_has):
+                    return f"{key} at {effect.address}"
     return None
 
 
@@ -125,6 +248,25 @@ def sent_tasks_know_holders(world: Any, engine: Any, event: Any, effects: list[A
                     return f"{need}: {holders}"
                 if message.nbytes[need] != world.work.nbytes(need):
                     return f"{need}: {message.nbytes[need]} bytes told"
+    return None
+
+
+@invariant(Moment.EVENT, "tasks of higher priority are sent first")
+def priorities_hold(world: Any, engine: Any, event: Any, effects: list[Any]) -> str | None:
+    """Of those that any worker may run: none waits behind one that was sent just now."""
+    if engine is not world.scheduler:
+        return None
+    state = engine.machine.state
+    if not state.ready.live:
+        return None
+    top = state.ready.top()
+    for effect in effects:
+        if type(effect) is ToWorker and type(effect.message) is RunTasks:
+            for key in effect.message.keys:
+                task = state.tasks.get(key)
+                is_plain = task is not None and not task.deaths and restriction_of(task) is UNRESTRICTED
+                if is_plain and task.spec.priority < top:
+                    return f"{key} of {task.spec.priority} before one of {top}"
     return None
 
 
@@ -220,6 +362,9 @@ def deaths_count_against_what_ran(world: Any, engine: Any, event: Any, effects: 
     """By certificate if there is one; else against no more tasks than the worker had threads."""
     if engine is not world.scheduler or type(event) in (FromWorker, FromClient):
         return None
+    certified = world.memory.setdefault("certified", {})
+    if type(event) is WorkerDied:
+        certified[event.address, event.incarnation] = None
     grown: dict[Any, list[str]] = {}
     for task, (deaths, worker) in world.memory["deaths"].items():
         if task.deaths != deaths:
@@ -231,6 +376,8 @@ def deaths_count_against_what_ran(world: Any, engine: Any, event: Any, effects: 
             return f"{keys}, but {event.certificate['running']} ran"
         if type(event) is WorkerLeft and event.expected:
             return f"{keys}, though {worker.address} left on purpose"
+        if type(event) is not WorkerDied and (worker.address, worker.incarnation) in certified:
+            return f"{keys}, though a certificate said what ran on {worker.address}"
         if len(keys) > worker.nthreads:
             return f"{keys} on {worker.nthreads} threads"
     return None
@@ -288,3 +435,9 @@ def workers_are_known(world: Any) -> str | None:
     known = {worker.incarnation for worker in world.scheduler.machine.state.workers.values()}
     living = {worker.incarnation for worker in world.workers if worker.is_alive}
     return None if known == living else f"known {sorted(known)}, living {sorted(living)}"
+
+
+@invariant(Moment.REST, "every order has ended")
+def orders_have_ended(world: Any) -> str | None:
+    """Replicating, rebalancing and retiring are bounded."""
+    return " ".join(world.scheduler.orders) or None

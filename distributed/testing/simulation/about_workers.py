@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from typing import Any
 
+from distributed.messages import CopiesFailed, ReleaseData, TasksMissingData
 from distributed.testing.simulation.executor import is_right
 from distributed.testing.simulation.rulebook import Moment, invariant
 from distributed.worker import invariants
+from distributed.worker.effects import ToScheduler
+from distributed.worker.store import SPILL_NBYTES_MIN
 
 
 def _living(world: Any) -> list[Any]:
@@ -16,6 +20,8 @@ def _living(world: Any) -> list[Any]:
 def _record_of(world: Any, worker: Any) -> Any:
     """What the scheduler knows of this life of `worker`, if neither has anything to tell the other; else None."""
     if worker.scheduler is None or not worker.scheduler.is_quiet() or not world.scheduler.is_alive:
+        return None
+    if worker.is_busy:
         return None
     record = world.scheduler.machine.state.workers.get(worker.address)
     return record if record is not None and record.incarnation == worker.incarnation else None
@@ -31,9 +37,9 @@ def worker_is_sound(world: Any, worker: Any, keys: list[str]) -> str | None:
 @invariant(Moment.WORKER, "a worker's machine knows what is in its store")
 def store_is_known(world: Any, worker: Any, keys: list[str]) -> str | None:
     """Same keys, same sizes."""
-    memory, store = worker.machine.state.memory, worker.store
+    memory, store = worker.machine.state.memory, worker.memory.store
     if len(memory) != len(store) or any((key in memory) != (key in store) for key in keys):
-        return f"{worker.name}: {sorted(memory.keys() ^ store.keys())[:5]}"
+        return f"{worker.name}: {sorted(memory.keys() ^ store.nbytes_by_key().keys())[:5]}"
     return None
 
 
@@ -42,9 +48,8 @@ def store_sizes_agree(world: Any) -> str | None:
     """In full."""
     for worker in _living(world):
         memory = worker.machine.state.memory
-        for key, (_, nbytes) in worker.store.items():
-            if memory.get(key) != nbytes:
-                return f"{worker.name}: {key}"
+        if worker.memory.store.nbytes_by_key() != memory:
+            return f"{worker.name}"
     return None
 
 
@@ -99,6 +104,9 @@ def functions_are_right(world: Any, worker: Any, task: Any, attempt: int | None)
 @invariant(Moment.BEGIN, "no two living workers run the same attempt of a task")
 def attempts_run_once(world: Any, worker: Any, task: Any, attempt: int | None) -> str | None:
     """Of one life of the scheduler; a worker whose machine has forgotten the task does not count."""
+    for running, life, other_attempt in worker.executor.running.values():
+        if running.key == task.key and life == worker.scheduler_life and other_attempt == attempt:
+            return f"{task.key}, attempt {attempt}: twice on {worker.name}"
     for other in _living(world):
         if other is worker or other.scheduler_life != worker.scheduler_life or other.scheduler is None:
             continue
@@ -111,11 +119,13 @@ def attempts_run_once(world: Any, worker: Any, task: Any, attempt: int | None) -
 
 @invariant(Moment.BEGIN, "a restricted task runs only where it may")
 def restrictions_hold(world: Any, worker: Any, task: Any, attempt: int | None) -> str | None:
-    """Named workers, and resources that a worker has at all."""
+    """Named workers, platforms, and resources that a worker has at all."""
     spec = world.work.recipes[task.key].spec
     is_named = bool({worker.host, worker.address, worker.name} & set(spec.workers or ()))
     if spec.workers is not None and not spec.allow_other_workers and not is_named:
         return f"{task.key} on {worker.name}, not on {spec.workers}"
+    if spec.platform is not None and not any(fnmatchcase(tag, spec.platform) for tag in worker.plan.tags):
+        return f"{task.key} on {worker.name}, which is {worker.plan.tags}, not {spec.platform}"
     for name, amount in spec.resources or ():
         if worker.plan.resources.get(name, 0.0) < amount:
             return f"{task.key} on {worker.name}, which has no {name}"
@@ -137,6 +147,18 @@ def resources_suffice(world: Any, worker: Any, task: Any, attempt: int | None) -
         if used > worker.plan.resources.get(name, 0.0):
             return f"{worker.name}: {used:g} {name}"
     return None
+
+
+@invariant(Moment.BEGIN, "tasks with a memory limit never promise more memory than their worker has")
+def memory_suffices(world: Any, worker: Any, task: Any, attempt: int | None) -> str | None:
+    """Counting what runs and is not withdrawn, and what begins now."""
+    recipes, limit = world.work.recipes, worker.plan.memory_limit_nbytes
+    if limit is None or recipes[task.key].spec.memory_limit_nbytes is None:
+        return None
+    tasks = worker.machine.state.tasks
+    running = [t for t, _, _ in worker.executor.running.values() if (r := tasks.get(t.key)) is not None and r.task is t]
+    used = sum(recipes[t.key].spec.memory_limit_nbytes or 0 for t in (task, *running))
+    return f"{worker.name}: {used} of {limit}" if used > limit else None
 
 
 @invariant(Moment.KEPT, "what a worker keeps is right")
@@ -195,7 +217,7 @@ def touched_data_is_there(world: Any, record: Any, touched: dict[str, None]) -> 
     if worker is None or _record_of(world, worker) is not record:
         return None
     for key in touched:
-        if (key in record.holds) != (key in worker.store) and key not in record.processing:
+        if (key in record.holds) != (key in worker.memory.store) and key not in record.processing:
             return f"{worker.name}: {key} {'is missing' if key in record.holds else 'is left over'}"
     return None
 
@@ -240,8 +262,11 @@ def workers_are_empty(world: Any) -> str | None:
             for name in ("tasks", "memory", "copies", "peers", "functions", "waiting_peers")
             if getattr(state, name)
         }
-        if worker.store or worker.executor.queue or len(worker.calls):
-            left["process"] = [*sorted(worker.store)[:5], *(task.key for task in worker.executor.queue)][:5]
+        if len(worker.memory.store) or worker.disk.files or worker.executor.queue or len(worker.calls):
+            left["process"] = [
+                *sorted(worker.memory.store.nbytes_by_key())[:5],
+                *(task.key for task in worker.executor.queue),
+            ][:5]
         if left:
             return f"{worker.name}: {left}"
     return None
@@ -255,4 +280,50 @@ def workers_are_registered(world: Any) -> str | None:
             return f"{worker.name} is dead"
         if worker.scheduler is None:
             return f"{worker.name} has no scheduler"
+    return None
+
+
+@invariant(Moment.CLUSTER, "the accounts of a store add up, and its files are those on the disk")
+def store_adds_up(world: Any) -> str | None:
+    """Bytes in memory, away, lent out and free to go; no file without a value."""
+    for worker in _living(world):
+        store = worker.memory.store
+        away = 0 <= store.away_nbytes <= store.nbytes
+        lent = 0 <= store.spilling_nbytes + store.spillable_nbytes <= store.managed_nbytes
+        if store.nbytes != sum(worker.machine.state.memory.values()) or not away or not lent:
+            return f"{worker.name}: {store.nbytes} bytes, {store.away_nbytes} away, {store.spillable_nbytes} spillable"
+        big = sum(size for size in store.nbytes_by_key().values() if size >= SPILL_NBYTES_MIN)
+        if big != store.spillable_nbytes + store.spilling_nbytes + store.away_nbytes:
+            return f"{worker.name}: of {big} bytes {store.spillable_nbytes} are spillable, {store.away_nbytes} away"
+        if store.spilled_nbytes != sum(f.nbytes for f in worker.memory.files()):
+            return f"{worker.name}: {store.spilled_nbytes} bytes in files"
+    return None
+
+
+@invariant(Moment.BEGIN, "no task begins while memory is short")
+def paused_workers_begin_nothing(world: Any, worker: Any, task: Any, attempt: int | None) -> str | None:
+    """The executor asks before each."""
+    return f"{worker.name}: {task.key}" if worker.memory.is_paused else None
+
+
+@invariant(Moment.EVENT, "a worker that misses data says who did not give it")
+def missing_data_is_explained(world: Any, engine: Any, event: Any, effects: list[Any]) -> str | None:
+    """At least one holder for every key that nobody gave, or the scheduler would send it there again and again.
+
+    Ordered copies of what was released meanwhile fail without anybody to blame.
+    """
+    for effect in effects:
+        if type(effect) is not ToScheduler:
+            continue
+        message = effect.message
+        if type(message) is TasksMissingData:
+            named = zip(message.missing, message.gone, strict=True)
+        elif type(message) is CopiesFailed and type(getattr(event, "message", None)) is not ReleaseData:
+            named = zip([[key] for key in message.keys], message.gone, strict=True)
+        else:
+            continue
+        for missing, gone in named:
+            told = {key for key, _ in gone}
+            if not told.issuperset(missing):
+                return f"{engine.name}: {missing}, told {gone}"
     return None

@@ -30,6 +30,7 @@ class Checker:
         self.checks = 0
         self.memory: dict[Any, Any] = {}
         self.logged = 0
+        self._next_all = ALL_EVERY
 
     def fail(self, rule: str, where: str) -> Any:
         """A rule does not hold."""
@@ -70,7 +71,11 @@ class Checker:
             worker = engine.machine.state.workers.get(getattr(event, "address", ""))
             if worker is not None:
                 self._ask(_SCHEDULED, worker, touched)
-        if self.events % ALL_EVERY == 0:
+
+    def after_all(self) -> None:
+        """A machine has handled what there was, with all that followed at once."""
+        if self.events >= self._next_all:
+            self._next_all = self.events + ALL_EVERY
             self.check_all()
 
     def after_told(self, client: Any, message: Any) -> None:

@@ -18,19 +18,22 @@ from distributed.messages import (
     Message,
     ReleaseKeys,
     ServerClosing,
+    WantKeys,
 )
-from distributed.testing.simulation.clock import MS
+from distributed.testing.simulation.clock import MS, SECOND
 from distributed.testing.simulation.engine import Calls
 from distributed.testing.simulation.gathering import Gathering
 from distributed.testing.simulation.network import End
 from distributed.testing.simulation.processes import Process
 from distributed.testing.simulation.scheduler import SCHEDULER_ADDRESS
+from distributed.testing.simulation.sessions import ASK, BYE, Endpoint
 from distributed.testing.simulation.work import Recipe, argument_of, code_of
 from distributed.wire import from_wire
 
 __all__ = ["ClientProcess"]
 
 RETRY = 100 * MS
+PATIENCE = 8 * SECOND  # for a scheduler to come back; sessions are kept for less, so both ends are seen
 
 
 class ClientProcess(Process):
@@ -40,16 +43,15 @@ class ClientProcess(Process):
         client: id of this session.
         held: futures of the user by key.
         table, outbox: of this session.
-        scheduler: the connection; None while there is none.
+        endpoint: our end of the session; scheduler_life: the scheduler it is with, 0: none yet.
         gatherings: those under way.
-        held_again: keys submitted again after they were let go; the answer to the first may settle the second.
     """
 
     def __init__(self, world: Any, name: str, host: str) -> None:
         super().__init__(world, name, host)
         self.sessions = 0
         self.client = ""
-        self.scheduler: End | None = None
+        self.scheduler_life = 0
         self.held: dict[str, int] = {}
         self.table = KeyTable()
         self.outbox = Outbox()
@@ -60,8 +62,9 @@ class ClientProcess(Process):
             KeysFailed: lambda message: self.table.on_failed(message),
             KeysCancelled: lambda message: self.table.on_cancelled(message),
             KeysLost: lambda message: self.table.on_lost(message),
-            ServerClosing: lambda message: None,
         }
+        self._cut_at = 0
+        self.endpoint = self._new_endpoint()
         self.on_ready: Callable[[], None] = lambda: None
 
     # ------------------------------------------------------------ the session
@@ -70,66 +73,124 @@ class ClientProcess(Process):
         """A program that starts holds nothing."""
         self.held = {}
         self.calls = Calls(self)
-        self._new_session()
+        self._new_client()
 
-    def _new_session(self) -> None:
+    def _new_client(self) -> None:
         self.sessions += 1
         self.client = f"{self.name}.{self.sessions}"
         self.table = KeyTable()
         self.outbox = Outbox()
         self.gatherings = {}
-        self.held_again: dict[str, None] = {}
-        self.scheduler = None
+        self.scheduler_life = 0
+        self.endpoint = self._new_endpoint()
         self._is_awake = False
+        self._cut_at = self.world.clock.now
         self._connect()
 
+    def _new_endpoint(self) -> Endpoint:
+        endpoint = Endpoint(self, self._on_message, self._on_cut, self._on_confirmed)
+        return endpoint
+
+    @property
+    def scheduler(self) -> End | None:
+        """The connection; None while there is none."""
+        return self.endpoint.end
+
     def _connect(self) -> None:
+        """Again and again; a client that was connected once gives up after a while, and its user makes a new one."""
+        if self.scheduler_life and self.world.clock.now - self._cut_at > PATIENCE:
+            self._finish()
+            return
+        client = self.client
         self.world.network.connect(
-            self, SCHEDULER_ADDRESS, self._introduce, lambda reason: self.later(RETRY, self._connect)
+            self,
+            SCHEDULER_ADDRESS,
+            lambda end: self._introduce(end, client),
+            lambda reason: self._connect_later(client),
         )
 
-    def _introduce(self, end: End) -> None:
+    def _connect_later(self, client: str) -> None:
+        self.later(RETRY, self._connect_again, client)
+
+    def _connect_again(self, client: str) -> None:
+        if client == self.client and self.scheduler is None:
+            self._connect()
+
+    def _introduce(self, end: End, client: str) -> None:
+        if client != self.client or self.scheduler is not None:
+            end.close()
+            return
         end.on_message = lambda wire: self._registered(end, wire)
-        end.on_closed = lambda reason: self.later(RETRY, self._connect)
-        end.send(["register-client", self.client])
+        end.on_closed = lambda reason: self._connect_later(client)
+        told = [self.scheduler_life, self.endpoint.ledger.received] if self.scheduler_life else None
+        end.send(["register-client", self.client, told])
 
     def _registered(self, end: End, wire: list[Any]) -> None:
         if wire[0] == "error":  # our old connection is not known to be gone
             end.close()
-            self.later(RETRY, self._connect)
+            self._connect_later(self.client)
             return
-        self.scheduler = end
-        end.on_message = self._on_message
-        end.on_closed = self._on_closed
+        _, life, received = wire
+        lost: list[str] = []
+        if received is not None and self.endpoint.ledger.can_resume(received):
+            self.endpoint.attach(end, received)
+            self.table.confirmed(received)
+        else:
+            if self.scheduler_life:
+                lost = self._begin_anew()
+            self.endpoint.attach(end)
+        self.scheduler_life = life
         self._flush()
+        if lost:
+            self.release(lost)
+            self.submit_again(lost)
         self.on_ready()
+
+    def _begin_anew(self) -> list[str]:
+        """The scheduler knows nothing of us: what it was told is void."""
+        self.endpoint = self._new_endpoint()
+        with self.table.lock:
+            self.outbox.clear()
+            lost = self.table.lose_session("was started anew")
+        self.table.settle(lost)
+        return [record.key for record in lost]
 
     def _on_message(self, wire: list[Any]) -> None:
         message = from_wire(wire, SCHEDULER)
         self.world.check_told(self, message)
-        self._handlers[type(message)](message)
+        if isinstance(message, ServerClosing):
+            self._finish()
+        else:
+            self._handlers[type(message)](message)
         self.world.after_told(self, message)
 
-    def _on_closed(self, reason: str) -> None:
-        """The session ends: what is pending is lost, and its user begins anew with what he held."""
+    def _on_cut(self, reason: str) -> None:
+        self._cut_at = self.world.clock.now
+        self._connect()
+
+    def _on_confirmed(self) -> None:
+        self.table.confirmed(self.endpoint.ledger.confirmed_count)
+        self._flush()
+
+    def _finish(self) -> None:
+        """The session ends: what is pending is lost, and its user makes a new client and submits again what he held."""
+        self.endpoint.detach()
         self.table.lose_pending()
         keys = list(self.held)
         self.held = {}
-        self._new_session()
+        self._new_client()
         self.submit_again(keys)
 
     def leave(self) -> None:
         """Close the client politely."""
-        if self.scheduler is not None:
-            self._flush()
-            self.scheduler.close()
-            self.scheduler = None
+        self._flush()
+        self.endpoint.tell([BYE])
         self.crash()
 
     def died(self) -> None:
         """Nobody holds anything any more."""
         self.held = {}
-        self.scheduler = None
+        self.endpoint.end = None
         self.world.restart_later(self)
 
     def accept(self, end: End) -> None:
@@ -213,15 +274,13 @@ class ClientProcess(Process):
                     news.append(key)
                 self._hold(key)
             if news:
-                self.outbox.append(self.world.want_message(news))
+                self.outbox.append(WantKeys(news))
         self._wake()
 
     def release(self, keys: Iterable[str]) -> None:
         """Let go of all futures of these keys."""
-        for key in keys:
-            self.held_again[key] = None
-            for _ in range(self.held.pop(key)):
-                self.table.let_go([key], lambda gone: self.outbox.append(ReleaseKeys(gone)))
+        names = [key for key in keys for _ in range(self.held.pop(key))]
+        self.table.settle(self.table.drop(names, lambda gone: self.outbox.append(ReleaseKeys(gone))))
         self._wake()
 
     def cancel(self, keys: Iterable[str]) -> None:
@@ -292,8 +351,14 @@ class ClientProcess(Process):
 
     def _flush(self) -> None:
         self._is_awake = False
-        while self.scheduler is not None and (message := self.outbox.next_message()) is not None:
-            self.scheduler.send(message.to_wire())
+        endpoint = self.endpoint
+        while endpoint.end is not None and not endpoint.ledger.is_full:
+            message = self.outbox.next_message()
+            if message is None:
+                return
+            endpoint.send(message.to_wire())
+            if type(message) is ReleaseKeys and self.table.fade(message.keys, endpoint.ledger.sent):
+                endpoint.tell([ASK])
 
     def has_news(self) -> bool:
         """Whether something waits to be sent."""

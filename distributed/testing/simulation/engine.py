@@ -64,6 +64,12 @@ class Engine(Process):
             world.after_event(self, event, effects)
         self._is_busy = False
         self._arm()
+        world.after_all()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether events wait that performers have caused."""
+        return self._is_busy
 
     def _arm(self) -> None:
         wakeup = self.machine.next_wakeup

@@ -38,7 +38,7 @@ class Executor:
     def submit(self, tasks: list[ReadyTask]) -> None:
         """Run these after those submitted before."""
         self.queue.extend(tasks)
-        self.worker.later(0, self._begin)
+        self.worker.later(0, self.begin)
 
     def withdraw(self, keys: list[str]) -> list[str]:
         """Take the tasks of these keys out of the queue."""
@@ -47,19 +47,21 @@ class Executor:
         self.queue = deque(task for task in self.queue if task.key not in unwanted)
         return taken
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
+        """Give tasks to free threads."""
         worker, world = self.worker, self.world
-        while self.queue and len(self.running) < worker.plan.nthreads:
-            task = self.queue.popleft()
+        while self.queue and len(self.running) < worker.plan.nthreads and not worker.memory.is_paused:
+            task = self._next()
             record = worker.machine.state.tasks.get(task.key)
             attempt = record.attempt if record is not None and record.task is task else None
             recipe = world.work.recipes[task.key]
             world.check_begin(worker, task, attempt)
-            if any(key not in worker.store for key in task.dependencies or ()):
-                missing = [key for key in task.dependencies or () if key not in worker.store]
+            found = {key: worker.memory.value(key) for key in task.dependencies or ()}
+            missing = [key for key, value in found.items() if value is None]
+            if missing:
                 self._report(Outcome(task.key, task.ticket, None, 0, None, 0.0, None, missing))
                 continue
-            values = [worker.store[key][0] for key in task.dependencies or ()]
+            values = [value for value in found.values() if value is not None]
             run = world.work.runs[task.key] = world.work.runs.get(task.key, 0) + 1
             self.running[task.ticket] = (task, worker.scheduler_life, attempt)
             duration = recipe.duration * worker.plan.speed * worker.slowness
@@ -67,6 +69,12 @@ class Executor:
                 worker.later(duration // 2, self._kill, task)
             else:
                 worker.later(duration, self._end, task, run <= recipe.raises, values, duration)
+
+    def _next(self) -> ReadyTask:
+        """The first of the lowest rank."""
+        task = min(self.queue, key=_rank)
+        self.queue.remove(task)
+        return task
 
     def _kill(self, task: ReadyTask) -> None:
         self.world.trace.note(self.worker.name, f"dies of {task.key}")
@@ -82,7 +90,7 @@ class Executor:
             value, nbytes = self.world.work.value_from(key, values), self.world.work.nbytes(key)
             payload = value if task.wanted and nbytes <= INLINE_MAX else None
             self._report(Outcome(key, task.ticket, value, nbytes, payload, seconds(duration)))
-        self._begin()
+        self.begin()
 
     def _report(self, outcome: Outcome) -> None:
         self._outcomes.append(outcome)
@@ -98,6 +106,10 @@ class Executor:
     def ended_tickets(self) -> set[int]:
         """Of what has ended and the machine has not heard of."""
         return {outcome.ticket for outcome in self._outcomes}
+
+
+def _rank(task: ReadyTask) -> int:
+    return task.rank
 
 
 def is_right(task: ReadyTask) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from distributed.scheduler.events import FromWorker, Rebalance, Replicate, Retire
+from distributed.testing.simulation.clock import MS
 from distributed.testing.simulation.network import Connection, Tamper
 from distributed.testing.simulation.plan import Fault
 from distributed.testing.simulation.processes import Process
@@ -49,6 +51,41 @@ def _leave(world: Any, fault: Fault) -> None:
     if worker is not None:
         world.note_fault(fault.kind, worker.name)
         worker.leave("asked to end")
+
+
+def _retire(world: Any, fault: Fault) -> None:
+    worker = _one_of([worker for worker in world.workers if worker.is_alive and not worker.is_paused], fault.one)
+    if worker is not None:
+        world.note_fault(fault.kind, worker.name)
+        worker.retire("asked to retire")
+
+
+def _order(world: Any, fault: Fault) -> None:
+    """An operator moves data or lets workers go; keys are what some worker holds now."""
+    scheduler = world.scheduler
+    if not scheduler.is_alive or scheduler.is_paused:
+        return
+    state = scheduler.machine.state
+    held = [key for worker in state.workers.values() for key in worker.holds]
+    keys = tuple(dict.fromkeys(held[fault.other % (len(held) + 1) :][:5]))
+    workers = list(state.workers)
+    world.note_fault(fault.kind, " ".join(keys))
+    if fault.kind == "retire order":
+        if workers:
+            scheduler.order(Retire(fault.name, (workers[fault.one % len(workers)],), "an operator said so"))
+    elif fault.kind == "rebalance":
+        scheduler.order(Rebalance(fault.name))
+    elif keys:
+        scheduler.order(Replicate(fault.name, keys, None if fault.kind == "broadcast" else 2))
+
+
+def _disk(world: Any, fault: Fault) -> None:
+    worker = _one_of(world.workers, fault.one)
+    if worker is not None:
+        world.note_fault(fault.kind, worker.name)
+        name = "is_full" if fault.kind == "full disk" else "is_broken"
+        setattr(worker.disk, name, True)
+        world.clock.after(fault.lasts, setattr, worker.disk, name, False)
 
 
 def _close_scheduler(world: Any, fault: Fault) -> None:
@@ -108,7 +145,53 @@ def _slow_no_more(world: Any, worker: Any) -> None:
 
 
 def _tamper(world: Any, fault: Fault) -> None:
-    world.network.tampers.append(Tamper(fault.kind, skip=fault.one % 5))
+    times = 4 if fault.kind == "duplicate" else 1
+    world.network.tampers += [Tamper(fault.kind, skip=fault.one % 5 + number) for number in range(times)]
+
+
+def _split_workers(world: Any, fault: Fault) -> None:
+    """Workers do not reach each other, but both reach the scheduler."""
+    hosts = list(dict.fromkeys(worker.host for worker in world.workers if worker.host != world.scheduler.host))
+    one, other = _one_of(hosts, fault.one), _one_of(hosts, fault.other)
+    if one != other:
+        world.note_fault(fault.kind, f"{one} - {other}")
+        world.network.partition(one, other)
+        for connection in list(world.network.connections.values()):
+            if connection.hosts in ((one, other), (other, one)):
+                world.network.break_connection(connection, "it broke")
+        world.clock.after(fault.lasts, world.network.heal, one, other)
+
+
+def _echo(world: Any, fault: Fault) -> None:
+    """An answer of an earlier attempt comes again while its worker is at a newer one; waits for the occasion."""
+    scheduler = world.scheduler
+    if scheduler.is_alive and not scheduler.is_paused:
+        workers = scheduler.machine.state.workers
+        for address, incarnation, message in scheduler.said:
+            worker = workers.get(address)
+            if worker is None or worker.incarnation != incarnation or not hasattr(message, "attempts"):
+                continue
+            for key, attempt in zip(message.keys, message.attempts, strict=True):
+                task = worker.processing.get(key)
+                if task is not None and task.attempt != attempt:
+                    world.note_fault(fault.kind, f"{incarnation} says {message.op} of {key} again")
+                    scheduler.handle(FromWorker(address, incarnation, message))
+                    return
+    if not world.is_healed:
+        world.clock.after(10 * MS, _echo, world, fault)
+
+
+def _ghost(world: Any, fault: Fault) -> None:
+    """What an ended life of a worker once said comes again."""
+    scheduler = world.scheduler
+    if not scheduler.is_alive or scheduler.is_paused:
+        return
+    living = {record.incarnation for record in scheduler.machine.state.workers.values()}
+    said = [entry for entry in scheduler.said if entry[1] not in living]
+    entry = _one_of(said, fault.one)
+    if entry is not None:
+        world.note_fault(fault.kind, f"{entry[1]} says {entry[2].op}")
+        scheduler.handle(FromWorker(*entry))
 
 
 _KINDS: dict[str, Callable[[Any, Fault], None]] = {
@@ -119,9 +202,19 @@ _KINDS: dict[str, Callable[[Any, Fault], None]] = {
     "crash client": _crash,
     "crash nanny": _crash,
     "leave": _leave,
+    "retire": _retire,
+    "retire order": _order,
+    "rebalance": _order,
+    "replicate": _order,
+    "broadcast": _order,
+    "full disk": _disk,
+    "broken disk": _disk,
     "break": _break,
     "half-open": _break,
     "partition": _partition,
+    "split workers": _split_workers,
+    "ghost": _ghost,
+    "echo": _echo,
     "pause": _pause,
     "slow": _slow,
     "lose": _tamper,

@@ -70,7 +70,7 @@ class Gathering:
         self._found = {}
         self._left = 1 + len(by_worker)
         for worker, keys in by_worker.items():
-            self.client.calls.call(worker, "get_data", keys, self._answered, lambda reason: self._answered({}))
+            self.client.calls.call(worker, "get_data", [keys, False], self._answered, lambda reason: self._answered({}))
         self._answered({})
 
     def _answered(self, answer: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ __all__ = ["NannyProcess"]
 
 REPORT_TIMEOUT = 5 * SECOND
 FORK = 20 * MS
+VOUCH = 2 * SECOND
 
 
 class NannyProcess(Process):
@@ -35,6 +36,15 @@ class NannyProcess(Process):
         self.given_up = ""
         self._known: tuple[str, str] | None = None
         self.later(FORK, self._spawn)
+        self.later(VOUCH, self._vouch)
+
+    def _vouch(self) -> None:
+        """While the process lives and is not stopped, say so for it: it may be too busy to speak."""
+        if self._known is not None and self.worker.is_alive and not self.worker.is_paused:
+            address, incarnation = self._known
+            about = {"address": address, "incarnation": incarnation}
+            self.calls.call(SCHEDULER_ADDRESS, "worker_alive", about, _ignore, _ignore, REPORT_TIMEOUT)
+        self.later(VOUCH, self._vouch)
 
     def _spawn(self) -> None:
         self._started = self.world.clock.now
@@ -87,3 +97,7 @@ class NannyProcess(Process):
     def accept(self, end: Any) -> None:
         """Nobody calls it here."""
         end.close()
+
+
+def _ignore(_: Any) -> None:
+    """Nothing depends on it: it is said again soon."""

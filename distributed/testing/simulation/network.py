@@ -17,14 +17,15 @@ from msgpack import packb, unpackb
 from distributed.testing.simulation.chance import Stream
 from distributed.testing.simulation.clock import MS, SECOND, US
 from distributed.testing.simulation.processes import Process
-from distributed.testing.simulation.rules import BREAKS, LATE, RULES
+from distributed.testing.simulation.rules import BREAKS, LATE, RULES, UNCOUNTED
 
-__all__ = ["CONNECT", "KEEPALIVE", "Connection", "End", "Network", "Tamper"]
+__all__ = ["CONNECT", "KEEPALIVE", "TWICE", "Connection", "End", "Network", "Tamper"]
 
 KEEPALIVE = 10 * SECOND  # until an end notices that nobody is there
 CONNECT = 3 * SECOND  # until an attempt to connect to a host out of reach is given up
 LATENCY_MIN = 100 * US
 LATENCY_MAX = 4 * MS
+TWICE = "twice"  # before a message of a session that comes again
 FLIGHT_MAX = 2_000  # messages under way in one direction; more is a storm
 
 
@@ -94,7 +95,7 @@ class Connection:
         self.bandwidth = rate  # bytes per tick
         self.is_cut = False
         self.hosts = _pair(one.host, other.host)
-        self.stalled: list[tuple[End, bytes | None, int]] = []
+        self.stalled: list[tuple[End, bytes | None]] = []
         first, second = End(self, one), End(self, other)
         first.other, second.other = second, first
         self.ends = (first, second)
@@ -205,8 +206,10 @@ class Network:
             self.clock.after(self._draws.between(1, 20) * MS, self._send_copy, end, packed)
         else:
             self._put(end, packed, nbytes)
-            if RULES[wire[0]].duplicated is LATE:
-                self.clock.after(self._draws.between(1, 50) * MS, self._send_copy, end, packed)
+            if RULES[wire[0]].duplicated is UNCOUNTED:
+                self._put(end, packb([TWICE, wire]), nbytes)
+            elif RULES[wire[0]].duplicated is LATE:
+                self.clock.after(self._draws.skewed(1, 2_000) * MS, self._send_copy, end, packed)
             else:
                 self._put(end, packed, nbytes)
 
@@ -237,7 +240,7 @@ class Network:
         if connection.is_cut:
             return
         if self._partitions and connection.hosts in self._partitions:
-            connection.stalled.append((end, packed, 0))
+            connection.stalled.append((end, packed))
             return
         process = end.process
         if process.is_paused and process.life == end.life:
@@ -350,7 +353,7 @@ class Network:
             for connection in self.connections.values():
                 if connection.hosts == pair:
                     stalled, connection.stalled = connection.stalled, []
-                    for end, packed, _ in stalled:
+                    for end, packed in stalled:
                         end.last_arrival = max(self.clock.now + connection.latency, end.last_arrival + 1)
                         self.clock.at(end.last_arrival, self._deliver, end, packed)
 

@@ -31,7 +31,9 @@ class WorkerPlan:
     is_named: bool  # tells the scheduler its name; else it is called by its address
     keeps_port: bool  # a new life listens where the old one did
     resources: dict[str, float]
+    tags: tuple[str, ...]  # its platform
     speed: int  # multiplies durations
+    memory_limit_nbytes: int | None
 
 
 @dataclass(slots=True)
@@ -135,7 +137,7 @@ def draw_plan(chance: Chance) -> Plan:
     clients = [
         _client(chance.stream(f"client-{number}"), number, workers, shared) for number in range(draws.between(1, 3))
     ]
-    count = {"calm": 0, "usual": 3, "rough": 7, "wild": 14}[mood]
+    count = {"calm": 0, "usual": 4, "rough": 9, "wild": 18}[mood]
     faults = [_fault(chance.stream(f"fault-{number}"), number) for number in range(draws.between(count // 2, count))]
     return Plan(workers, clients, faults)
 
@@ -149,14 +151,18 @@ def _worker(draws: Stream, number: int) -> WorkerPlan:
         is_named=draws.percent(40),
         keeps_port=draws.percent(50),
         resources={"gpu": 1.0} if number == 1 else {"gpu": 2.0, "disk": 1.0} if number == 2 else {},
+        tags=("darwin", "darwin-arm64") if number and draws.percent(25) else ("linux", "linux-x86_64"),
         speed=draws.pick((1, 1, 1, 2, 5)),
+        memory_limit_nbytes=draws.pick((None, None, 45_000_000, 80_000_000, 200_000_000)),
     )
 
 
 _FAULTS = (
     *("crash", "crash", "crash", "crash silent", "break", "break", "half-open", "partition", "partition", "pause"),
-    *("pause", "slow", "lose", "lose", "duplicate", "duplicate", "duplicate", "duplicate", "reorder"),
-    *("crash scheduler", "close scheduler", "crash client", "crash nanny", "leave", "leave"),
+    *("pause", "slow", "slow", "lose", "lose", "duplicate", "duplicate", "duplicate", "reorder"),
+    *("split workers", "split workers", "split workers", "ghost", "ghost", "echo", "echo"),
+    *("crash scheduler", "close scheduler", "crash client", "crash nanny", "leave", "retire"),
+    *("retire", "full disk", "full disk", "broken disk", "retire order", "rebalance", "replicate", "broadcast"),
 )
 
 
@@ -182,7 +188,7 @@ class _Client:
 
     def steps(self) -> Iterator[Step]:
         """All steps: work first, then a mixture."""
-        total = self.draws.between(7, 14)
+        total = self.draws.between(8, 20)
         for index in range(total):
             kind = self.draws.pick(("graph", "graph", "map")) if index < 2 else self.draws.pick(_KINDS)
             pause = self.draws.skewed(0, 600) * MS
@@ -235,8 +241,11 @@ class _Client:
             priority=draws.pick((0, 0, 0, 0, 5, -5)),
             retries=draws.pick((0, 0, 2)),
             wanted=wanted,
-            workers=self._workers_named() if kind < 10 else None,
-            resources=(("gpu", 1.0),) if 10 <= kind < 18 else None,
+            workers=self._workers_named() if kind < 14 else None,
+            resources=(("gpu", 1.0),) if 14 <= kind < 20 else None,
+            allow_other_workers=kind < 5,
+            platform=draws.pick(("linux*", "linux-x86_64")) if 20 <= kind < 25 else None,
+            memory_limit_nbytes=draws.pick((10_000_000, 30_000_000)) if 25 <= kind < 32 else None,
         )
 
     def _workers_named(self) -> tuple[str, ...]:
@@ -281,7 +290,7 @@ class _Client:
 
 _KINDS = (
     *("graph", "graph", "map", "map", "submit", "submit", "want", "release", "release", "cancel", "gather", "gather"),
-    *("scatter", "scatter", "again", "leave"),
+    *("scatter", "scatter", "again", "again", "again", "leave"),
 )
 
 

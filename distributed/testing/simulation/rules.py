@@ -10,13 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-__all__ = ["AT_ONCE", "BREAKS", "HARMLESS", "LATE", "RULES", "UNSENT", "Rule"]
+__all__ = ["AT_ONCE", "BREAKS", "HARMLESS", "LATE", "RULES", "UNCOUNTED", "UNSENT", "Rule"]
 
 
 class Loss(Enum):
     """What a lost message means."""
 
-    BREAKS = "TCP: a lost message is a broken connection"
+    BREAKS = "TCP: a lost message is a broken connection; a session goes on over the next one and sends it again"
     HARMLESS = "the next one says the same"
 
 
@@ -25,10 +25,11 @@ class Duplicate(Enum):
 
     AT_ONCE = "right behind the first"
     LATE = "at any time on the same connection"
+    UNCOUNTED = "right behind the first, past the account of the session, which would know it"
 
 
 BREAKS, HARMLESS = Loss
-AT_ONCE, LATE = Duplicate
+AT_ONCE, LATE, UNCOUNTED = Duplicate
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +55,15 @@ _TASK_ENDS = ("tasks-done", "tasks-failed", "tasks-missing-data")
 
 RULES: dict[str, Rule] = {
     # client -> scheduler
-    "submit-tasks": Rule(BREAKS, AT_ONCE, False, _KEYS_TOLD, "a key that exists keeps its recipe and its holder"),
-    "want-keys": Rule(BREAKS, AT_ONCE, False, _KEYS_TOLD, "a client holds a key once"),
-    "release-keys": Rule(BREAKS, AT_ONCE, False, (), "what is not held is no error"),
-    "cancel-keys": Rule(BREAKS, AT_ONCE, False, ("keys-cancelled",), "unknown keys are no error"),
+    "submit-tasks": Rule(BREAKS, UNCOUNTED, False, _KEYS_TOLD, "a key that exists keeps its recipe and its holder"),
+    "want-keys": Rule(BREAKS, UNCOUNTED, False, _KEYS_TOLD, "a client holds a key once"),
+    "release-keys": Rule(BREAKS, UNCOUNTED, False, (), "what is not held is no error"),
+    "cancel-keys": Rule(BREAKS, UNCOUNTED, False, ("keys-cancelled",), "unknown keys are no error"),
     # scheduler -> client
-    "keys-done": Rule(BREAKS, AT_ONCE, False, (), "the same status again; keys that are not held are ignored"),
-    "keys-failed": Rule(BREAKS, AT_ONCE, False, (), "as keys-done"),
-    "keys-cancelled": Rule(BREAKS, AT_ONCE, False, (), "as keys-done"),
-    "keys-lost": Rule(BREAKS, AT_ONCE, False, (), "pending is pending"),
+    "keys-done": Rule(BREAKS, UNCOUNTED, False, (), "the same status again; keys that are not held are ignored"),
+    "keys-failed": Rule(BREAKS, UNCOUNTED, False, (), "as keys-done"),
+    "keys-cancelled": Rule(BREAKS, UNCOUNTED, False, (), "as keys-done"),
+    "keys-lost": Rule(BREAKS, UNCOUNTED, False, (), "pending is pending"),
     "server-closing": Rule(BREAKS, AT_ONCE, False, (), "the end of the connection says the same"),
     # scheduler -> worker
     "run-tasks": Rule(BREAKS, AT_ONCE, False, _TASK_ENDS, "attempts tell what was said twice"),
@@ -89,7 +90,4 @@ RULES: dict[str, Rule] = {
 }
 
 # Ops of the contract that no machine sends yet, so that nothing can happen to them.
-UNSENT = frozenset({
-    *("return-tasks", "copy-data", "holders-known", "dismiss-worker", "tasks-returned", "copies-failed"),
-    *("ask-holders", "worker-paused", "worker-retiring", "data-removed"),
-})  # fmt: skip
+UNSENT = frozenset({"data-removed"})

@@ -6,41 +6,53 @@ from typing import Any
 
 from distributed.messages import CLIENT, WORKER, Message, ServerClosing, WorkerLeaving
 from distributed.scheduler import snapshot
-from distributed.scheduler.effects import AcceptWorker, DropWorker, RefuseWorker, ToClient, ToWorker
+from distributed.scheduler.effects import AcceptWorker, DropWorker, OrderDone, RefuseWorker, ToClient, ToWorker
 from distributed.scheduler.events import (
     ClientJoined,
     ClientLeft,
     FromClient,
     FromWorker,
     Tick,
+    WorkerAlive,
     WorkerDied,
     WorkerJoined,
     WorkerLeft,
 )
 from distributed.scheduler.machine import SchedulerMachine
+from distributed.scheduler.state import Settings
+from distributed.testing.simulation.clock import SECOND
 from distributed.testing.simulation.engine import Engine
 from distributed.testing.simulation.network import End
+from distributed.testing.simulation.sessions import Endpoint
 from distributed.wire import from_wire
 
 __all__ = ["SCHEDULER_ADDRESS", "SchedulerProcess"]
 
 SCHEDULER_ADDRESS = "tcp://10.0.0.1:8786"
+WORKER_TIMEOUT_S = 4.0  # shorter than some pauses, longer than others
+SAID_MAX = 200
+CLIENT_PATIENCE = 5 * SECOND  # likewise
 
 
 class SchedulerProcess(Engine):
     """Takes connections of clients, workers and nannies.
 
     Attributes:
-        clients, workers: the connection of each, by id and address, as the server keeps them.
+        sessions: of clients by id, also of those that are cut off for a while.
+        workers: the connection of each by address, as the server keeps them.
+        orders: those that have not ended.
+        said: what workers said at first, for ghosts.
     """
 
     machine: SchedulerMachine
 
     def begin(self) -> None:
         """A new life knows nothing of the one before."""
-        self.install(SchedulerMachine())
+        self.install(SchedulerMachine(Settings(worker_timeout_s=WORKER_TIMEOUT_S)))
         self.make_tick = Tick
-        self.clients: dict[str, End] = {}
+        self.sessions: dict[str, Endpoint] = {}
+        self.orders: dict[str, None] = {}
+        self.said: list[tuple[str, str, Message]] = []
         self.workers: dict[str, End] = {}
         self._joining: dict[str, End] = {}
         self.perform = {
@@ -49,13 +61,17 @@ class SchedulerProcess(Engine):
             AcceptWorker: self._accept_worker,
             RefuseWorker: self._refuse_worker,
             DropWorker: self._drop_worker,
+            OrderDone: self._order_done,
         }
         self.world.network.listen(SCHEDULER_ADDRESS, self)
 
     def close(self, reason: str) -> None:
         """End on purpose: everybody is told."""
-        for end in (*self.clients.values(), *self.workers.values()):
-            end.send(ServerClosing(reason).to_wire())
+        wire = ServerClosing(reason).to_wire()
+        for session in self.sessions.values():
+            session.send(wire)
+        for end in self.workers.values():
+            end.send(wire)
         self.crash()
 
     def died(self) -> None:
@@ -69,7 +85,7 @@ class SchedulerProcess(Engine):
 
     def _introduced(self, end: End, wire: list[Any]) -> None:
         if wire[0] == "register-client":
-            self._register_client(end, wire[1])
+            self._register_client(end, wire[1], wire[2])
         elif wire[0] == "register-worker":
             self._register_worker(end, wire[1])
         else:
@@ -77,24 +93,47 @@ class SchedulerProcess(Engine):
 
     # ------------------------------------------------------------ clients
 
-    def _register_client(self, end: End, client: str) -> None:
-        if client in self.clients:
+    def _register_client(self, end: End, client: str, told: list[Any] | None) -> None:
+        session = self.sessions.get(client)
+        count = told[1] if told is not None and told[0] == self.life else None
+        if session is not None and told is None and session.end is not None:
             end.send(["error", f"client {client!r} is connected already"])
             return
-        self.clients[client] = end
-        end.send(["registered", self.life])
-        end.on_message = lambda wire: self.handle(FromClient(client, self._checked(wire, CLIENT, end)))
-        end.on_closed = lambda reason: self._client_gone(client)
-        self.handle(ClientJoined(client))
+        if session is not None and (count is None or not session.ledger.can_resume(count)):
+            self._forget_client(client, session)
+            session = None
+        if session is None:
+            self.sessions[client] = session = self._new_session(client)
+            end.send(["registered", self.life, None])
+            self.handle(ClientJoined(client))
+            session.attach(end)
+        else:
+            end.send(["registered", self.life, session.ledger.received])
+            session.attach(end, count or 0)
 
-    def _client_gone(self, client: str) -> None:
-        del self.clients[client]
-        self.handle(ClientLeft(client))
+    def _new_session(self, client: str) -> Endpoint:
+        session = Endpoint(
+            self,
+            on_message=lambda wire: self.handle(FromClient(client, from_wire(wire, CLIENT))),
+            on_cut=lambda reason: self.later(CLIENT_PATIENCE, self._lose_client, client, session, session.cuts),
+            on_bye=lambda: self._forget_client(client, session),
+        )
+        return session
+
+    def _lose_client(self, client: str, session: Endpoint, cuts: int) -> None:
+        if session.end is None and session.cuts == cuts:
+            self._forget_client(client, session)
+
+    def _forget_client(self, client: str, session: Endpoint) -> None:
+        if self.sessions.get(client) is session:
+            del self.sessions[client]
+            session.detach()
+            self.handle(ClientLeft(client))
 
     def _to_client(self, effect: ToClient) -> None:
-        end = self.clients.get(effect.client)
-        if end is not None:
-            end.send(effect.message.to_wire())
+        session = self.sessions.get(effect.client)
+        if session is not None:
+            session.send(effect.message.to_wire())
 
     # ------------------------------------------------------------ workers
 
@@ -103,10 +142,12 @@ class SchedulerProcess(Engine):
         goodbye: list[str] = []
 
         def on_message(wire: list[Any]) -> None:
-            message = self._checked(wire, WORKER, end)
+            message = from_wire(wire, WORKER)
             if isinstance(message, WorkerLeaving):
                 goodbye.append(message.reason)
             else:
+                if len(self.said) < SAID_MAX and message.op != "heartbeat":
+                    self.said.append((address, incarnation, message))
                 self.handle(FromWorker(address, incarnation, message))
 
         def on_closed(reason: str) -> None:
@@ -142,10 +183,23 @@ class SchedulerProcess(Engine):
 
     # ------------------------------------------------------------ ops
 
+    def order(self, event: Any) -> None:
+        """An operator orders data or workers to be moved."""
+        self.orders[event.order] = None
+        self.handle(event)
+
+    def _order_done(self, effect: OrderDone) -> None:
+        if effect.order not in self.orders:
+            self.world.fail("an order ends once", effect.order)
+        del self.orders[effect.order]
+
     def _answer(self, end: End, wire: list[Any]) -> None:
         _, serial, op, content = wire
         if op == "worker_died":
             self.handle(WorkerDied(content["address"], content["incarnation"], content["certificate"]))
+            end.send(["answer", serial, "OK"])
+        elif op == "worker_alive":
+            self.handle(WorkerAlive(content["address"], content["incarnation"]))
             end.send(["answer", serial, "OK"])
         elif op == "who_has":
             end.send(["answer", serial, snapshot.who_has(self.machine.state, content)])
@@ -153,6 +207,3 @@ class SchedulerProcess(Engine):
             end.send(["answer", serial, snapshot.ncores(self.machine.state, None)])
         else:
             self.world.fail("every call has an op that is known", op)
-
-    def _checked(self, wire: list[Any], sender: str, end: End) -> Message:
-        return from_wire(wire, sender)

@@ -107,12 +107,13 @@ class User:
     def _finish(self) -> None:
         """Look again until all is healed; then ask for something new, and for everything that is held."""
         client = self.client
-        if self.world.is_healed and self._final_session != client.client and client.scheduler is not None:
-            self._final_session = client.client
+        session = f"{client.client} with {client.scheduler_life}"
+        if self.world.is_healed and self._final_session != session and client.scheduler is not None:
+            self._final_session = session
             self._finals += 1
             client.submit_graph(self._last_graph())
             keys = [key for key in client.held if key not in self.world.work.scattered]
-            client.gather(keys, lambda missing: self._gathered(client.client, missing))
+            client.gather(keys, lambda missing: self._gathered(session, missing))
         client.later(LOOK, self._finish)
 
     def _last_graph(self) -> list[Recipe]:
@@ -124,7 +125,7 @@ class User:
         return [*roots, Recipe(f"{name}sum", TaskSpec(FUNCTIONS[1]), needs, 5 * MS)]
 
     def _gathered(self, session: str, missing: list[str]) -> None:
-        if session != self.client.client:
+        if session != self._final_session:
             return
         for key in missing:
             record = self.client.table.records.get(key)

@@ -7,6 +7,7 @@ right without running anything. A task may raise, always or a few times, and may
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Container
 from dataclasses import dataclass, field
 
 from distributed.messages import TaskSpec
@@ -102,8 +103,12 @@ class Work:
             if (recipe := self.recipes.get(name)) is not None
         )
 
-    def why_failure_is_wrong(self, key: str, failure: list[object]) -> str | None:
-        """Why a task must not have failed like this; None: it may."""
+    def why_failure_is_wrong(self, key: str, failure: list[object], forgotten: Container[str]) -> str | None:
+        """Why a task must not have failed like this; None: it may.
+
+        Args:
+            forgotten: keys that the scheduler may not know any more though somebody held them.
+        """
         kind = str(failure[0]).rpartition(".")[2]
         family = self.ancestors(key)
         if kind == "SimulatedError":
@@ -118,14 +123,10 @@ class Work:
                 return f"killed by {origin!r}, which it does not need"
             return None  # whether deaths were counted right is an invariant of its own
         if kind == "LostDataError":
-            return None if self.is_losable(family) else "nothing that it needs can be lost for good"
+            return None if any(name in self.scattered or name in forgotten for name in family) else "nothing is lost"
         if kind == "UnreachableDataError":
             return None
         return f"nothing here fails with {failure[0]}: {failure[1]}"
-
-    def is_losable(self, family: dict[str, None]) -> bool:
-        """Whether what it needs may be gone for good: scattered, or named by a client that had lost it."""
-        return any(name in self.scattered or self.dependencies(name) for name in family)
 
 
 def scattered_value(key: str) -> bytes:

@@ -5,16 +5,36 @@ from __future__ import annotations
 from typing import Any
 
 from distributed.errors import InvariantError
-from distributed.messages import SCHEDULER, Heartbeat, ServerClosing, WorkerLeaving
+from distributed.messages import (
+    SCHEDULER,
+    DismissWorker,
+    Heartbeat,
+    Message,
+    ServerClosing,
+    WorkerLeaving,
+    WorkerPaused,
+    WorkerRetiring,
+)
 from distributed.testing.simulation.clock import MS, SECOND
 from distributed.testing.simulation.engine import Calls, Engine
 from distributed.testing.simulation.executor import Executor
+from distributed.testing.simulation.memory import Disk, Memory
 from distributed.testing.simulation.network import End
 from distributed.testing.simulation.plan import WorkerPlan
 from distributed.testing.simulation.scheduler import SCHEDULER_ADDRESS
 from distributed.wire import from_wire
-from distributed.worker.effects import DropData, DropFunctions, Execute, Fetch, Keep, ToScheduler, Withdraw
-from distributed.worker.events import DataFetched, DataPut, FetchFailed, FromScheduler, SchedulerLost, TasksExecuted
+from distributed.worker.effects import DropData, DropFunctions, Execute, Fetch, GiveBack, Keep, ToScheduler, Withdraw
+from distributed.worker.events import (
+    DataFetched,
+    DataPut,
+    FetchBusy,
+    FetchFailed,
+    FromScheduler,
+    SchedulerLost,
+    TasksExecuted,
+    TasksWithdrawn,
+    Tick,
+)
 from distributed.worker.machine import WorkerMachine
 
 __all__ = ["WorkerProcess"]
@@ -22,6 +42,10 @@ __all__ = ["WorkerProcess"]
 HEARTBEAT = SECOND
 RETRY = 100 * MS  # between attempts to reach the scheduler
 PICKLING = MS // 4
+GRACE = 6 * SECOND  # for others to take over what a retiring worker has
+FETCH_SILENCE = 15 * SECOND  # longer than the keep-alive, as with real workers it is shorter than for ever
+GIVEN_MAX = 2  # big answers given at once
+BIG_NBYTES = 1_000_000
 
 
 class WorkerProcess(Engine):
@@ -32,7 +56,7 @@ class WorkerProcess(Engine):
         incarnation: of this registration.
         scheduler: the connection with the scheduler, once it has accepted us; None: we have none.
         scheduler_life: which life of the scheduler accepted us.
-        store: ``{key: (value, nbytes)}``.
+        memory: its store, with what does not fit in it on its disk.
         is_wanted: whether somebody would start it again.
     """
 
@@ -43,15 +67,16 @@ class WorkerProcess(Engine):
         self.plan = plan
         self.number = number
         self.nanny: Any = None
+        self.disk = Disk()
         self.address = ""
         self.incarnation = ""
         self.registrations = 0
         self.refusal = ""
         self.scheduler: End | None = None
         self.scheduler_life = 0
-        self.store: dict[str, tuple[bytes, int]] = {}
         self.slowness = 1
         self.is_leaving = False
+        self.retiring = ""
 
     def begin(self) -> None:
         """Listen and register."""
@@ -60,13 +85,17 @@ class WorkerProcess(Engine):
         self.refusal = ""
         self.is_leaving = False
         self.scheduler = None
-        self.store = {}
+        self.retiring = ""
+        self.given = 0
         self.calls = Calls(self)
         self.install(WorkerMachine(self.address, self.plan.nthreads))
+        self.make_tick = Tick
         self.executor = Executor(self)
+        self.memory = Memory(self, self.plan.memory_limit_nbytes)
         self.perform = {
             Execute: lambda effect: self.executor.submit(effect.tasks),
             Withdraw: self._withdraw,
+            GiveBack: self._give_back,
             Keep: self._keep,
             DropData: self._drop,
             DropFunctions: lambda effect: None,
@@ -96,10 +125,11 @@ class WorkerProcess(Engine):
                 "incarnation": self.incarnation,
                 "name": self.name if self.plan.is_named else self.address,
                 "nthreads": self.plan.nthreads,
-                "memory_limit_nbytes": None,
+                "memory_limit_nbytes": self.plan.memory_limit_nbytes,
                 "nanny": self.nanny.name if self.nanny is not None else None,
                 "resources": self.plan.resources,
                 "host": self.host,
+                "tags": self.plan.tags,
                 "process": f"{self.name}-life-{self.life}",
             },
         ])  # fmt: skip
@@ -117,26 +147,37 @@ class WorkerProcess(Engine):
         end.on_closed = self._on_scheduler_gone
         if self.nanny is not None:
             self.nanny.registered(self.address, self.incarnation)
+        if self.memory.is_paused:  # a new scheduler does not know
+            self.tell(WorkerPaused(True))
 
     def _on_message(self, wire: list[Any]) -> None:
         message = from_wire(wire, SCHEDULER)
         if isinstance(message, ServerClosing):
             self.leave(message.reason)
+        elif isinstance(message, DismissWorker):
+            self.leave(self.retiring or message.reason)
         else:
             self.handle(FromScheduler(message))
 
     def _on_scheduler_gone(self, reason: str) -> None:
         self.scheduler = None
+        if self.retiring:  # nobody is left who could let others take over
+            self.leave(self.retiring)
+            return
         self.handle(SchedulerLost())
         self._register()
 
     def _send(self, effect: ToScheduler) -> None:
+        self.tell(effect.message)
+
+    def tell(self, message: Message) -> None:
+        """Tell the scheduler, if there is one."""
         if self.scheduler is not None:
-            self.scheduler.send(effect.message.to_wire())
+            self.scheduler.send(message.to_wire())
 
     def _beat(self) -> None:
         if self.scheduler is not None:
-            metrics = {"memory_nbytes": float(sum(nbytes for _, nbytes in self.store.values()))}
+            metrics = {"memory_nbytes": float(self.memory.store.managed_nbytes)}
             self.scheduler.send(Heartbeat(self.executor.running_keys(), metrics).to_wire())
         self.later(HEARTBEAT, self._beat)
 
@@ -145,6 +186,17 @@ class WorkerProcess(Engine):
         return self.scheduler is None or self.scheduler.connection.is_cut
 
     # ------------------------------------------------------------ the end
+
+    def retire(self, reason: str) -> None:
+        """SIGTERM: let others take over tasks and data, then leave; at once if there is no scheduler."""
+        if self.retiring:
+            return
+        if self.scheduler is None:
+            self.leave(reason)
+            return
+        self.retiring = reason
+        self.tell(WorkerRetiring(reason))
+        self.later(GRACE, self.leave, reason)
 
     def leave(self, reason: str) -> None:
         """End on purpose: say goodbye, then end."""
@@ -179,26 +231,32 @@ class WorkerProcess(Engine):
     def _withdraw(self, effect: Withdraw) -> None:
         self.executor.withdraw(effect.keys)
 
+    def _give_back(self, effect: GiveBack) -> None:
+        self.handle(TasksWithdrawn(effect.tickets, self.executor.withdraw(list(effect.tickets))))
+
     def _keep(self, effect: Keep) -> None:
         for key, value, nbytes in zip(effect.keys, effect.values, effect.nbytes, strict=True):
             self.world.check_value(self, key, value, nbytes)
-            self.store[key] = (value, nbytes)
+        self.memory.keep(effect.keys, effect.values, effect.nbytes)
 
     def _drop(self, effect: DropData) -> None:
-        for key in effect.keys:
-            self.store.pop(key, None)
+        self.memory.store.drop(effect.keys)
 
     def _fetch(self, effect: Fetch) -> None:
         address, keys = effect.address, effect.keys
         self.calls.call(
             address,
             "get_data",
-            keys,
+            [keys, True],
             lambda answer: self._fetched(address, keys, answer),
             lambda reason: self.handle(FetchFailed(address, keys, reason)),
+            FETCH_SILENCE,
         )
 
-    def _fetched(self, address: str, keys: list[str], answer: dict[str, Any]) -> None:
+    def _fetched(self, address: str, keys: list[str], answer: dict[str, Any] | None) -> None:
+        if answer is None:
+            self.handle(FetchBusy(address))
+            return
         values = {key: answer[key][0] for key in keys if key in answer}
         nbytes = {key: answer[key][1] for key in values}
         self.handle(DataFetched(address, values, nbytes, [key for key in keys if key not in values]))
@@ -213,7 +271,7 @@ class WorkerProcess(Engine):
     def _asked(self, end: End, wire: list[Any]) -> None:
         _, serial, op, content = wire
         if op == "get_data":
-            self.later(PICKLING, self._give, end, serial, content)
+            self._asked_for(end, serial, *content)
         elif op == "put_data":
             if self.scheduler is None:
                 end.send(["answer", serial, {}])  # refused: nobody would hear of it
@@ -225,6 +283,23 @@ class WorkerProcess(Engine):
         else:
             raise InvariantError(f"{self.name} was asked for {op!r}")
 
-    def _give(self, end: End, serial: int, keys: list[str]) -> None:
-        found = {key: list(self.store[key]) for key in keys if key in self.store}
-        end.send(["answer", serial, found], sum(self.store[key][1] for key in found))
+    def _asked_for(self, end: End, serial: int, keys: list[str], or_busy: bool) -> None:
+        """A few are given big data at once; others may come again, or ask somebody else."""
+        sizes = self.machine.state.memory
+        is_big = sum(sizes.get(key, 0) for key in keys) >= BIG_NBYTES
+        if is_big and or_busy and self.given >= GIVEN_MAX:
+            end.send(["answer", serial, None])
+            return
+        self.given += is_big
+        self.later(PICKLING, self._give, end, serial, keys, is_big)
+
+    def _give(self, end: End, serial: int, keys: list[str], is_big: bool) -> None:
+        sizes = self.machine.state.memory
+        found = {key: [value, sizes[key]] for key in keys if (value := self.memory.payload(key)) is not None}
+        nbytes = sum(sizes[key] for key in found)
+        end.send(["answer", serial, found], nbytes)
+        if is_big:
+            self.later(nbytes // end.connection.bandwidth, self._given)
+
+    def _given(self) -> None:
+        self.given -= 1

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Container
 from typing import Any, NoReturn
 
 from distributed.errors import DistributedError
-from distributed.messages import WantKeys
 from distributed.testing.simulation.chance import Chance
 from distributed.testing.simulation.checker import Checker
 from distributed.testing.simulation.client import ClientProcess
@@ -136,6 +136,7 @@ class World(Checker):
                 process.resume()
         for worker in self.workers:
             worker.slowness = 1
+            worker.disk.is_full = worker.disk.is_broken = False
 
     def _explain_stuck(self) -> NoReturn:
         waiting = []
@@ -159,6 +160,10 @@ class World(Checker):
         """`recipe` is submitted for the first time."""
         self.work.recipes[recipe.key] = recipe
         self.order[recipe.key] = len(self.order)
+
+    def forgotten(self) -> Container[str]:
+        """Keys that the scheduler may not know though somebody held them: cancelled, or of its earlier lives."""
+        return self.work.recipes if self.scheduler.life > 1 else self.cancelled
 
     def worker_at(self, address: str) -> WorkerProcess | None:
         """The living worker that listens there."""
@@ -185,10 +190,6 @@ class World(Checker):
         """A fault was injected."""
         self.faults[kind] += 1
         self.trace.note("fault", f"{kind}: {where}")
-
-    def want_message(self, keys: list[str]) -> WantKeys:
-        """The message by which a client holds keys of others."""
-        return WantKeys(keys)
 
     def fail(self, rule: str, where: str) -> NoReturn:
         """A rule does not hold."""

@@ -165,11 +165,32 @@ def test_a_key_released_twice_fades_until_the_second_release_is_confirmed(table:
     assert again.status is Status.FINISHED
 
 
-def test_a_key_released_when_it_was_decided_does_not_fade(table: KeyTable) -> None:
+def test_a_key_released_when_it_was_finished_fades_since_it_may_have_been_lost_and_done_again(table: KeyTable) -> None:
     table.admit("a")
     table.on_done(done("a"))
     table.drop(["a"], lambda keys: None)
+    assert table.fade(["a"], 1)
+    again, _ = table.admit("a")
+    table.on_lost(KeysLost(["a"], True))
+    table.on_done(done("a"))
+    assert again.status is Status.PENDING, "these were about the first one"
+
+
+def test_a_key_released_when_it_had_failed_does_not_fade(table: KeyTable) -> None:
+    table.admit("a")
+    table.on_failed(KeysFailed(["a"], [FAILURE]))
+    table.drop(["a"], lambda keys: None)
     assert not table.fade(["a"], 1)
+
+
+def test_what_a_new_scheduler_does_not_know_is_cancelled_here(table: KeyTable) -> None:
+    here, failed = [table.admit(key)[0] for key in "ab"]
+    table.on_done(done("a"))
+    table.on_failed(KeysFailed(["b"], [FAILURE]))
+    with table.lock:
+        table.lose_session("why")
+        assert table.begin_cancelling([here, failed], "enough") == ([], [here, failed])
+    assert here.status is failed.status is Status.CANCELLED
 
 
 def test_a_scheduler_that_has_forgotten_us_takes_what_is_not_here(table: KeyTable) -> None:
