@@ -22,7 +22,7 @@ __all__ = [
 MB = 1_000_000
 GB = 1_000_000_000
 WAIT_S_MAX = 60.0
-FIRST = 20  # tasks of a first, small run
+FIRST = 200  # tasks of a first, small run
 
 
 def _scatter(side: Side, plan: Plan, arrays: int, nbytes: int) -> Sample:
