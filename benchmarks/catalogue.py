@@ -62,6 +62,9 @@ CELLS = (
     Cell("worker_death", "kill -9 of one worker of two, extra time", "s", 3),
     Cell("tls_echo_64M", "TLS, beside plain: echo of 64 MB", "GB/s", 1 / 2, beside="plain"),
     Cell("tls_noop_map", "TLS, beside plain: 100,000 no-ops", "tasks/s", 1 / 1.15, beside="plain"),
+    Cell("result_bandwidth", "100 results of 8 MB gathered", "GB/s", 5),
+    Cell("peer_transfer", "256 MB, worker to worker", "GB/s", 5),
+    Cell("many_args", "1,000 tasks sharing 50 MB", "tasks/s", 20),
     # Not time-boxed: both hold the same 20,000, or growth by doubling and logs of fixed size would weigh differently.
     Cell("held_task", "scheduler memory per held task", "bytes", 4, limit_s=400.0),
 )

@@ -24,8 +24,20 @@ from pathlib import Path
 from statistics import median
 from typing import Any, TypeVar
 
+from data_cells import held_task, many_args, peer_transfer, result_bandwidth, scatter_1x256MB, scatter_100x1MB
 from deaths import worker_death
-from sides import REPEATS_MAX, Plan, Sample, Side, cluster, end_with_parent, fresh_environment, rates, server, settle
+from sides import (
+    Plan,
+    Sample,
+    Side,
+    check,
+    cluster,
+    end_with_parent,
+    fresh_environment,
+    rates,
+    server,
+    settle,
+)
 from workload import inc, same
 
 __all__ = ["main"]
@@ -50,7 +62,7 @@ def rpc_latency(side: Side, plan: Plan) -> Sample:
             began = time.perf_counter()
             result = await remote.add(x=len(times), y=1)
             times.append(time.perf_counter() - began)
-            _check(result, len(times))
+            check(result, len(times))
         return times
 
     times = _with_server(side, plan, measure)[100:]  # the first hundred warm up
@@ -63,7 +75,7 @@ def rpc_in_flight(side: Side, plan: Plan) -> Sample:
     async def measure(remote: Any) -> Sample:
         async def caller(count: int) -> None:
             for number in range(count):
-                _check(await remote.add(x=number, y=1), number + 1)
+                check(await remote.add(x=number, y=1), number + 1)
 
         async def run(count: int) -> float:
             began = time.perf_counter()
@@ -91,8 +103,8 @@ def _rpc_echo(side: Side, plan: Plan, nbytes: int, passes_max: int) -> Sample:
             began = time.perf_counter()
             reply = side.unwrap((await remote.echo(data=side.wrap(payload)))["data"])
             times.append(time.perf_counter() - began)
-            _check(reply[-64:].tobytes() == payload[-64:].tobytes() and len(reply) == nbytes, True)
-        _check(bool((reply == payload).all()), True)
+            check(reply[-64:].tobytes() == payload[-64:].tobytes() and len(reply) == nbytes, True)
+        check(bool((reply == payload).all()), True)
         return times[2:]
 
     times = _with_server(side, plan, measure)
@@ -132,7 +144,7 @@ def start(side: Side, plan: Plan) -> Sample:
     """LocalCluster, Client and one result, once, in a process that has imported the package."""
     began = time.perf_counter()
     with side.local_client() as client:
-        _check(client.submit(inc, 1, pure=False).result(), 2)
+        check(client.submit(inc, 1, pure=False).result(), 2)
         seconds = time.perf_counter() - began
     return Sample(seconds, [seconds], 1, 1)
 
@@ -147,7 +159,7 @@ def start_from_nothing(side: Side, plan: Plan) -> Sample:
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, cwd=folder, env=fresh_environment()
         ) as process:
             assert process.stdout is not None
-            _check(process.stdout.readline().strip(), b"2")
+            check(process.stdout.readline().strip(), b"2")
             seconds = time.perf_counter() - began
     return Sample(seconds, [seconds], 1, 1)
 
@@ -176,7 +188,7 @@ def latency(side: Side, plan: Plan) -> Sample:
             began = time.perf_counter()
             result = client.submit(same, number, pure=False).result()
             times.append(time.perf_counter() - began)
-            _check(result, number)
+            check(result, number)
     times = times[50:]
     return Sample(median(times) * 1e6, [second * 1e6 for second in _percentiles(times)], len(times), 1_000)
 
@@ -189,7 +201,7 @@ def _map(side: Side, plan: Plan, nominal: int) -> Sample:
             futures = client.map(same, range(count), pure=False)
             results = client.gather(futures)
             seconds = time.perf_counter() - began
-            _check(results == list(range(count)), True)
+            check(results == list(range(count)), True)
             del futures
             settle(client, same)
             return seconds
@@ -216,7 +228,7 @@ def million(side: Side, plan: Plan) -> Sample:
             futures = client.map(same, range(count), pure=False)
             results = client.gather(futures)
             seconds = time.perf_counter() - began
-            _check(results == list(range(count)), True)
+            check(results == list(range(count)), True)
             return seconds
 
         run(FIRST)
@@ -242,7 +254,7 @@ def submit_10k(side: Side, plan: Plan) -> Sample:
             futures = [client.submit(same, number, pure=False) for number in range(count)]
             results = client.gather(futures)
             seconds = time.perf_counter() - began
-            _check(results == list(range(count)), True)
+            check(results == list(range(count)), True)
             del futures
             settle(client, same)
             return seconds
@@ -263,7 +275,7 @@ def tree_16k(side: Side, plan: Plan) -> Sample:
                 level = [client.submit(operator.add, left, right, pure=False) for left, right in pairs]
             result = level[0].result()
             seconds = time.perf_counter() - began
-            _check(result, leaves * (leaves - 1) // 2)
+            check(result, leaves * (leaves - 1) // 2)
             del level
             settle(client, same)
             return seconds
@@ -282,7 +294,7 @@ def chain(side: Side, plan: Plan) -> Sample:
                 links.append(client.submit(inc, links[-1], pure=False))
             result = links[-1].result()
             seconds = time.perf_counter() - began
-            _check(result, count)
+            check(result, count)
             del links
             settle(client, inc)
             return seconds
@@ -303,7 +315,7 @@ def fanout(side: Side, plan: Plan) -> Sample:
             third = [client.submit(inc, future, pure=False) for future in second]
             result = client.submit(sum, third, pure=False).result()
             seconds = time.perf_counter() - began
-            _check(result, width * (width - 1) // 2 + 2 * width)
+            check(result, width * (width - 1) // 2 + 2 * width)
             del first, second, third
             settle(client, same)
             return seconds
@@ -314,66 +326,6 @@ def fanout(side: Side, plan: Plan) -> Sample:
 def _full_tree(count: int) -> int:
     """Tasks of the largest binary tree with all leaves on one level that has at most `count`."""
     return (1 << (count + 1).bit_length() - 1) - 1
-
-
-# ---------------------------------------------------------------- data and memory
-
-
-def _scatter(side: Side, plan: Plan, arrays: int, nbytes: int) -> Sample:
-    import numpy  # here only: every process that a cluster spawns from this script would import it too
-
-    with cluster(side) as client:
-        data = [numpy.random.default_rng(number).random(nbytes // 8) for number in range(arrays)]
-        warm = client.gather(client.scatter([numpy.ones(MB // 8)] * 4, **side.scatter_keywords))
-        _check(len(warm), 4)
-        samples: list[float] = []
-        until = time.perf_counter() + plan.box_s
-        while len(samples) < 2 or (len(samples) < REPEATS_MAX and time.perf_counter() < until):
-            began = time.perf_counter()
-            futures = client.scatter(data, **side.scatter_keywords)
-            results = client.gather(futures)
-            # One number of every page: what was only mapped is not here yet.
-            sums = [float(array[::512].sum()) for array in results]
-            seconds = time.perf_counter() - began
-            _check(sums, [float(array[::512].sum()) for array in data])
-            _check(any(result is array for result, array in zip(results, data, strict=True)), False)
-            samples.append(2 * arrays * nbytes / seconds / GB)
-            del futures, results
-            settle(client, same)
-    return Sample(median(samples), samples, len(samples), len(samples))
-
-
-def scatter_100x1MB(side: Side, plan: Plan) -> Sample:
-    """A hundred numpy arrays in one scatter and one gather."""
-    return _scatter(side, plan, 100, 1 * MB)
-
-
-def scatter_1x256MB(side: Side, plan: Plan) -> Sample:
-    """One numpy array."""
-    return _scatter(side, plan, 1, 256 * MB)
-
-
-def held_task(side: Side, plan: Plan) -> Sample:
-    """Growth of the scheduler's resident memory over finished no-ops whose futures are held, per task.
-
-    It holds what the scheduler keeps beside, such as logs of fixed size, as far as 20,000 tasks fill them.
-    """
-    import psutil  # in both virtual environments, but no part of the standard library
-
-    count = 4_000 if plan.is_quick else 20_000
-    with cluster(side) as client:
-        process = psutil.Process(side.scheduler_pid(client))
-        _check(len(client.gather(client.map(same, range(1_000), pure=False))), 1_000)
-        settle(client, same)
-        time.sleep(1)
-        before = process.memory_info().rss
-        futures = client.map(same, range(count), pure=False)
-        _check(client.gather(futures) == list(range(count)), True)
-        time.sleep(2)
-        after = process.memory_info().rss
-        _check(len(futures), count)
-    value = (after - before) / count
-    return Sample(value, [value], count, count)
 
 
 # ---------------------------------------------------------------- the script
@@ -414,6 +366,9 @@ MEASURES: dict[str, Callable[[Side, Plan], Sample]] = {
         scatter_100x1MB,
         scatter_1x256MB,
         worker_death,
+        result_bandwidth,
+        peer_transfer,
+        many_args,
         held_task,
     )
 }
@@ -445,8 +400,3 @@ def _percentiles(times: list[float]) -> list[float]:
     """Five of many, from the least to the greatest: enough for the record."""
     ordered = sorted(times)
     return [ordered[round(part * (len(ordered) - 1))] for part in (0.0, 0.25, 0.5, 0.75, 1.0)]
-
-
-def _check(found: object, wanted: object) -> None:
-    if found != wanted:
-        raise RuntimeError(f"wrong result: {str(found)[:200]} instead of {str(wanted)[:200]}")

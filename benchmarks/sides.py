@@ -26,6 +26,7 @@ __all__ = [
     "Plan",
     "Sample",
     "Side",
+    "check",
     "cluster",
     "end_with_parent",
     "fresh_environment",
@@ -205,3 +206,9 @@ def _is_json(path: Path) -> bool:
     except (FileNotFoundError, ValueError):  # not there, or half written
         return False
     return True
+
+
+def check(found: object, wanted: object) -> None:
+    """Refuse a wrong result: it has no speed."""
+    if found != wanted:
+        raise RuntimeError(f"wrong result: {str(found)[:200]} instead of {str(wanted)[:200]}")

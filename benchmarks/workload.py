@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
-__all__ = ["inc", "nap", "same"]
+__all__ = ["array", "ends", "inc", "nap", "nth", "same"]
 
 
 def same(value: int) -> int:
@@ -21,3 +22,21 @@ def nap(value: int, seconds: float) -> int:
     """Work that takes its time and no processor."""
     time.sleep(seconds)
     return value
+
+
+def array(nbytes: int, seed: int) -> Any:
+    """A result of `nbytes` bytes, whose memory was written."""
+    import numpy  # here only: most cells want none
+
+    return numpy.full(nbytes // 8, seed, dtype="f8")
+
+
+def ends(data: Any) -> tuple[float, float]:
+    """The first and the last number of an array, after a look at every page of it."""
+    data[::512].sum()
+    return float(data[0]), float(data[-1])
+
+
+def nth(data: Any, number: int) -> float:
+    """One number of a big array that many tasks share."""
+    return float(data[number])

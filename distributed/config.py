@@ -14,6 +14,7 @@ __all__ = ["SCHEDULER_PORT", "Settings", "settings"]
 
 SCHEDULER_PORT = 8786
 CENTER_PORT = 8787
+SAME_HOST = ("memory", "socket", "off")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,9 @@ class Settings:
             started anew needs that long.
         memory_target_fraction, memory_spill_fraction, memory_pause_fraction, memory_terminate_fraction: of a worker's
             memory limit, what happens above is in `distributed.worker.memory`; each at most the next one, 0: off.
+        same_host: how data travels between processes of one machine. ``memory``: unix sockets, and big frames are read
+            straight from the sender's memory where the system allows it; ``socket``: unix sockets alone; ``off``: TCP,
+            as between machines, for example to see all traffic with tools for networks.
     """
 
     key_file: str | None = None
@@ -55,6 +59,7 @@ class Settings:
     memory_spill_fraction: float = 0.7  # sizes of results are estimates; the process is what counts
     memory_pause_fraction: float = 0.8
     memory_terminate_fraction: float = 0.95  # room for the nanny's reaction
+    same_host: str = "memory"
 
     @property
     def limits(self) -> Limits:
@@ -84,6 +89,10 @@ def _parse(variable: str, name: str, text: str) -> object:
         return text
     if name == "allow_forwarding":
         return _parse_flag(variable, text)
+    if name == "same_host":
+        if text not in SAME_HOST:
+            raise ConfigError(variable, text, f"it is one of {', '.join(SAME_HOST)}")
+        return text
     if name.endswith("_s"):
         return parse_seconds(text, variable)
     if name.endswith("_fraction"):

@@ -76,10 +76,18 @@ async def _fetch_once(session: Any, keys: list[str], turn: int) -> dict[str, Any
 
 
 async def _fetch_from(session: Any, worker: str, keys: list[str]) -> dict[str, Any]:
-    try:
-        answer = await session.worker(worker).get_data(keys=keys)
-    except (CommClosedError, ConnectTimeoutError, AuthenticationError):
-        # Gone, or out of our reach: the scheduler may reach it. If not, the next attempt asks who else has them.
-        session.forget_worker(worker)
-        answer = await session.ask("gather", keys=keys)
-    return dict(answer)
+    """Asks until all of `keys` are here, or the worker has no more of them: an answer holds what fits in a message."""
+    found: dict[str, Any] = {}
+    left = keys
+    while left:
+        try:
+            answer = await session.worker(worker).get_data(keys=left)
+        except (CommClosedError, ConnectTimeoutError, AuthenticationError):
+            # Gone, or out of our reach: the scheduler may reach it. If not, the next attempt asks who else has them.
+            session.forget_worker(worker)
+            return {**found, **await session.ask("gather", keys=left)}
+        if not answer:
+            break
+        found.update(answer)
+        left = [key for key in left if key not in answer]
+    return found

@@ -8,9 +8,11 @@ import os
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from distributed.comm.addresses import Address, parse_address
+from distributed.comm.same_host import UNIX, agree, bind_beside, open_beside
 from distributed.comm.sockets import Wire, bind, bound_address, channel_at, open_socket, tune
 from distributed.comm.stream import Peer, Stream
 from distributed.comm.tls import TlsSocket, secure
@@ -70,8 +72,12 @@ async def connect_address(
     while True:
         try:
             async with asyncio.timeout_at(asyncio.get_running_loop().time() + deadline - time.monotonic()):
-                sock = await _open(place)
+                sock = await _open(place, beside=True)
                 reason = "it accepts connections but does not answer; is it a server of distributed?"
+                if place.scheme == "tcp" and sock.family == UNIX:
+                    with suppress(AuthenticationError, CommClosedError):  # whoever it is, TCP has the last word
+                        return await _prove(sock, place, role, keys, None, None)
+                    sock = await _open(place)
                 return await _prove(sock, place, role, keys, own, pinned)
         except TimeoutError:
             raise ConnectTimeoutError(str(place), timeout_s, reason) from None
@@ -95,9 +101,9 @@ def _reason(error: OSError) -> str:
     return error.strerror or str(error)
 
 
-async def _open(place: Address) -> socket.socket:
+async def _open(place: Address, beside: bool = False) -> socket.socket:
     if place.scheme != "inproc":
-        return await open_socket(place)
+        return await open_socket(place, open_beside if beside else None)
     listener = _inproc.get(place.host)
     if listener is None:
         raise ConnectionRefusedError(f"nothing in this process listens as {place}")
@@ -130,6 +136,8 @@ async def _prove(
         handshake = ClientHandshake(str(place), role, keys, os.urandom(32), channel, may_be_forwarded)
         stream.write_buffers([handshake.hello()])
         stream.write_buffers([handshake.prove(await stream.read_bytes(CHALLENGE_NBYTES))])
+        if sock.family == UNIX and may_send_objects(role):
+            await agree(stream, sock)
     except CommClosedError:
         if own is not None and isinstance(wire, TlsSocket) and "ALERT" in (wire.failure or ""):
             raise own.not_accepted(str(place)) from None  # TLS 1.3: it looks at ours when we have begun already
@@ -177,6 +185,8 @@ class Listener:
             return
         self._sockets = bind(address)
         self.addresses = [bound_address(sock)._replace(scheme=address.scheme) for sock in self._sockets]
+        if address.scheme == "tcp":
+            self._sockets += [beside for sock in self._sockets if (beside := bind_beside(sock)) is not None]
         for sock in self._sockets:
             loop.add_reader(sock.fileno(), self._accept, sock)
 
@@ -255,6 +265,8 @@ class Listener:
                     channel = secured.channel
                 stream = Stream(wire, Peer(address, "unknown"), is_stranger=True, limits=self._limits)
                 role = await self._authenticate(stream, ServerHandshake(address, self._keys, os.urandom(32), channel))
+                if sock.family == UNIX and may_send_objects(role):
+                    await agree(stream, sock)
         except (AuthenticationError, OSError):  # CommClosedError and TimeoutError are among them
             self.refused += 1
             wire.close()

@@ -8,7 +8,7 @@ import os
 import socket
 import stat
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from distributed.comm.addresses import Address
@@ -48,6 +48,9 @@ class Wire(Protocol):
     def sendmsg(self, buffers: Sequence[Buffer], /) -> int:
         """How much of the beginning of all these was taken."""
 
+    def shutdown(self, how: int, /) -> None:
+        """End it both ways, whoever else has the descriptor."""
+
     def close(self) -> None:
         """End it."""
 
@@ -67,8 +70,13 @@ def tune(sock: socket.socket) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNANSWERED_MS)
 
 
-async def open_socket(address: Address) -> socket.socket:
+async def open_socket(
+    address: Address, open_beside: Callable[[str, int], socket.socket | None] | None = None
+) -> socket.socket:
     """One attempt to connect; the caller bounds it and tries again.
+
+    Args:
+        open_beside: a better way to a numeric TCP address and port, tried first; it may return None.
 
     Raises:
         OSError: refused, unreachable, unknown host; of several addresses of a host the last error.
@@ -78,6 +86,9 @@ async def open_socket(address: Address) -> socket.socket:
         return await _connected(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM), address.host)
     error: OSError = OSError(f"{address.host} has no address")
     for family, kind, protocol, _, place in await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM):
+        beside = open_beside(str(place[0]), int(place[1])) if open_beside is not None else None
+        if beside is not None:
+            return beside
         try:
             return await _connected(socket.socket(family, kind, protocol), place)
         except OSError as refused:

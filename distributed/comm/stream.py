@@ -11,11 +11,14 @@ Not thread-safe: everything is called on the loop it was made on.
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
 from typing import Any
 
+from distributed.comm.loans import LENT_NBYTES_MIN, Borrower, Lender
+from distributed.comm.peer import Peer
 from distributed.comm.sockets import Wire
 from distributed.config import settings
 from distributed.errors import CommClosedError, DistributedError, ProtocolError
@@ -36,14 +39,6 @@ READONLY_LIMITS = Limits(64 * KiB, 0, 0)  # of a message of who only looks: no f
 BUFFERS_PER_CALL = 64  # of sendmsg; IOV_MAX is 1024 on Linux, 16 is the least POSIX allows
 FLUSH_COUNT = 24  # messages that wait for the end of the turn; more would keep the peer idle (measured: 10 to 30)
 JOIN_NBYTES_MAX = 64 * KiB  # smaller buffers are copied together, cheaper than an iovec each
-
-
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """Who is at the other end: its address, and the role it has proven (ours, on the connecting side)."""
-
-    address: str
-    role: str
 
 
 class Stream:
@@ -76,9 +71,13 @@ class Stream:
         self._unsent = 0
         self._flushing = False  # a flush is due, at the end of this turn or when the socket can be written
         self._is_closed = False
+        self._is_deaf = False  # the peer has left; what it said before is still to be read, and its end after that
         self._writing = False  # the loop watches for room in the socket
         self._drained: asyncio.Future[None] | None = None
         self._reading = True
+        self._lender: Lender | None = None  # these two: see `share_memory`
+        self._borrower: Borrower | None = None
+        self._borrowing: asyncio.Future[list[BaseException | None]] | None = None  # lent frames are being read
         self._loop.add_reader(sock.fileno(), self._on_readable)
         self._look_for_pending()
 
@@ -124,8 +123,18 @@ class Stream:
 
     @property
     def nbytes_unsent(self) -> int:
-        """Bytes written and not yet taken by the operating system."""
-        return self._unsent
+        """Bytes written and not yet taken: by the operating system, or by the peer what it is lent."""
+        return self._unsent if self._lender is None else self._unsent + self._lender.nbytes
+
+    def share_memory(self, lender: Lender | None, borrower: Borrower | None) -> None:
+        """From now on big frames are lent to the peer, and borrowed from it; None: not in this direction."""
+        self._lender, self._borrower = lender, borrower
+        if lender is not None:
+            self._loop.add_reader(lender.receipts, self._on_receipts)
+        if borrower is not None:
+            self._decoder.lent_nbytes_min = LENT_NBYTES_MIN
+        if self.closed():
+            self._end_sharing()
 
     # ------------------------------------------------------------ reading
 
@@ -161,14 +170,17 @@ class Stream:
 
         Meanwhile nobody notices that the peer has left, unless something is written to it.
         """
-        if self._reading and not self.closed():
+        if self._reading and not self.closed() and self._borrowing is None:
             self._loop.remove_reader(self._sock.fileno())
         self._reading = False
+        if self._is_deaf:  # nobody would notice its end
+            self._close(CommClosedError(self.peer.address, "the other side closed it"))
 
     def resume_reading(self) -> None:
         """Receive again."""
         if not self._reading and not self.closed():
-            self._loop.add_reader(self._sock.fileno(), self._on_readable)
+            if self._borrowing is None:
+                self._loop.add_reader(self._sock.fileno(), self._on_readable)
             self._loop.call_soon(self._deliver)
             self._look_for_pending()
         self._reading = True
@@ -177,10 +189,13 @@ class Stream:
         if isinstance(self.error, ProtocolError):
             raise self.error  # nothing after it can be trusted
         try:
-            return self._decoder.next_message()
+            message = self._decoder.next_message()
         except ProtocolError as error:
             self._close(error)
             raise
+        if message is NOTHING:
+            self._borrow()
+        return message
 
     async def _wait_readable(self) -> None:
         if self.closed():
@@ -260,6 +275,7 @@ class Stream:
                 self._close(error)
                 return
             if message is NOTHING:
+                self._borrow()
                 return
             try:
                 self._handler(message)
@@ -267,6 +283,51 @@ class Stream:
                 reason = f"{type(error).__name__} while a message was handled"
                 self._close(CommClosedError(self.peer.address, reason))
                 raise
+
+    # ------------------------------------------------------------ lent frames
+
+    def _borrow(self) -> None:
+        """Read what the peer has lent for the message in progress; what comes after it has to wait."""
+        if self._borrower is not None and self._borrowing is None and (loans := self._decoder.loans()):
+            self._borrowing = self._borrower.read_soon(loans, self._loop)
+            self._borrowing.add_done_callback(self._on_borrowed)
+            self._loop.remove_reader(self._sock.fileno())
+
+    def _on_borrowed(self, reads: asyncio.Future[list[BaseException | None]]) -> None:
+        self._borrowing = None
+        if self._borrower is None:
+            _ = reads.cancelled() or reads.exception()  # cancelled by closing
+            return
+        fault = self._borrower.fault(self.peer.address, reads.result()) or self._borrower.give_receipt()
+        if fault is not None:
+            self._close(fault)
+            return
+        self._decoder.loans_taken()
+        if self._reading:
+            self._loop.add_reader(self._sock.fileno(), self._on_readable)
+        self._deliver()
+
+    def _on_receipts(self) -> None:
+        assert self._lender is not None
+        try:
+            if not self._lender.collect():
+                self._loop.remove_reader(self._lender.receipts)
+                if self._lender.nbytes:  # nobody will take it; and we may not be reading, so the socket may not tell
+                    self._close(CommClosedError(self.peer.address, "the other side closed it"))
+        except ProtocolError as error:
+            self._close(error)
+        self._tell_drained()
+
+    def _end_sharing(self) -> None:
+        if self._borrowing is not None:
+            self._borrowing.cancel()
+        if self._lender is not None:
+            if not self._loop.is_closed():
+                self._loop.remove_reader(self._lender.receipts)
+            self._lender.close()
+        if self._borrower is not None:
+            self._borrower.close()
+        self._lender = self._borrower = None
 
     # ------------------------------------------------------------ writing
 
@@ -279,11 +340,16 @@ class Stream:
 
     def write_message_nowait(self, message: Any) -> None:
         """Queue one message, to leave at the end of this turn of the loop. Errors as `encode`, and CommClosedError."""
-        self.write_buffers(encode(message, self._limits))
+        self._write_message(encode(message, self._limits))
 
     def write_plain_nowait(self, message: Any) -> None:
         """`write_message_nowait` for messages of our own, see `encode_plain`."""
-        self.write_buffers(encode_plain(message, self._limits))
+        self._write_message(encode_plain(message, self._limits))
+
+    def _write_message(self, buffers: list[Buffer]) -> None:
+        if self._lender is not None and len(buffers) > 1:  # header and frames
+            buffers = self._lender.lend(buffers)
+        self.write_buffers(buffers)
 
     def write_buffers(self, buffers: list[Buffer]) -> None:
         """Queue encoded bytes, memoryviews flat; they must not change until sent.
@@ -303,8 +369,8 @@ class Stream:
             self._loop.call_soon(self._flush)
         elif len(self._out) >= FLUSH_COUNT and not self._writing:
             self._flush()
-        elif self._unsent > self._unsent_max:
-            error = CommClosedError(self.peer.address, f"{self._unsent:,} bytes wait and the peer does not read")
+        elif self.nbytes_unsent > self._unsent_max:
+            error = CommClosedError(self.peer.address, f"{self.nbytes_unsent:,} bytes wait and the peer does not read")
             self._close(error)
             raise error
 
@@ -314,18 +380,18 @@ class Stream:
         Raises:
             CommClosedError: the connection ended meanwhile.
         """
-        while self._unsent > UNSENT_NBYTES_HIGH:
+        while self.nbytes_unsent > UNSENT_NBYTES_HIGH:
             await self._wait_sent()
             if self.closed():
                 raise self.why_closed()
 
     async def flush(self) -> None:
-        """Wait until everything is handed to the operating system.
+        """Wait until everything is handed to the operating system, and what was lent is taken.
 
         Raises:
             CommClosedError: the connection ended first.
         """
-        while self._unsent:
+        while self.nbytes_unsent:
             await self._wait_sent()
         if self.closed():
             raise self.why_closed()
@@ -348,14 +414,23 @@ class Stream:
                 self._writing = True
                 self._loop.add_writer(self._sock.fileno(), self._flush)
         except OSError as error:
-            self._close(CommClosedError(self.peer.address, error.strerror or str(error)))
+            self._is_deaf = isinstance(error, BrokenPipeError) and self._reading
+            self._stop_writing()
+            if not self._is_deaf:
+                self._close(CommClosedError(self.peer.address, error.strerror or str(error)))
             return
         else:
             self._flushing = False
-            if self._writing:
-                self._writing = False
-                self._loop.remove_writer(self._sock.fileno())
-        if self._drained is not None and self._unsent <= UNSENT_NBYTES_HIGH and not self._drained.done():
+            self._stop_writing()
+        self._tell_drained()
+
+    def _stop_writing(self) -> None:
+        if self._writing:
+            self._writing = False
+            self._loop.remove_writer(self._sock.fileno())
+
+    def _tell_drained(self) -> None:
+        if self._drained is not None and self.nbytes_unsent <= UNSENT_NBYTES_HIGH and not self._drained.done():
             self._drained.set_result(None)
 
     def _send_some(self) -> None:
@@ -396,6 +471,10 @@ class Stream:
         if not self._loop.is_closed():
             self._loop.remove_reader(descriptor)
             self._loop.remove_writer(descriptor)
+        if self._lender is not None or self._borrower is not None:
+            with suppress(OSError):  # the peer shut it down first
+                self._sock.shutdown(socket.SHUT_RDWR)  # at once, whoever else has the descriptor: see Borrower.fault
+            self._end_sharing()
         self._sock.close()
         self._handler = None
         self._out.clear()

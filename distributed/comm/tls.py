@@ -181,6 +181,10 @@ class TlsSocket:
         self._turn_nbytes += sent
         return sent
 
+    def shutdown(self, how: int) -> None:
+        """As `socket.socket.shutdown`, without a goodbye."""
+        self._sock.shutdown(how)
+
     def close(self) -> None:
         """Say goodbye if the socket takes it, and close."""
         if self._sock.fileno() >= 0 and not self._sealed:

@@ -199,7 +199,7 @@ class _Default:
     def __call__(self, value: Any) -> msgpack.ExtType:
         kind = type(value)
         if kind is Serialized:
-            if len(value.frames) == 1 and _nbytes(value.frames[0]) < BUFFER_NBYTES_MIN:
+            if value.is_inline():
                 return msgpack.ExtType(EXT_OBJECT, bytes(value.frames[0]))
             self.frames.extend(value.frames)
             return msgpack.ExtType(EXT_OBJECT_FRAMES, msgpack.packb([_nbytes(frame) for frame in value.frames]))

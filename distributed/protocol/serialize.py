@@ -49,6 +49,10 @@ class Serialized:
         """Size of all frames."""
         return sum(map(_nbytes, self.frames))
 
+    def is_inline(self) -> bool:
+        """Whether it travels in the header of its message, because it is small, and not in frames."""
+        return len(self.frames) == 1 and _nbytes(self.frames[0]) < BUFFER_NBYTES_MIN
+
     def load(self) -> Any:
         """The object. Runs code chosen by whoever made it, so only call this for peers that may send code.
 

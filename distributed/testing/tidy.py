@@ -64,6 +64,7 @@ LAZY_PACKAGES = {
     "uvloop": "optional, extra [fast]",
     "cryptography": "optional, extra [tls]; only minting a certificate needs it",
     "importlib": "importlib.metadata takes 20 ms; only whoever asks for the versions of packages needs it",
+    "ctypes": "3 ms of import; only who shares memory with a process of this machine needs it",
     "numpy": "optional; tests and converters of arrays only",
     "tqdm": "only a terminal that shows a bar needs it",
     "tornado": "50 ms of import; only with a loop or stream of Tornado's at hand",

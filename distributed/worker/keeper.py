@@ -23,7 +23,6 @@ __all__ = ["MemoryKeeper", "memory_levels"]
 logger = logging.getLogger(__name__)
 
 KEPT_SHARE = 0.01  # of the limit: so much more kept since the last look, and it is time for the next
-QUIET_S = 60.0  # a worker that pauses again so soon does not warn again: disks are slower than tasks
 CLOSE_TIMEOUT_S = 5.0  # for a write that is under way, and for the files to be removed
 
 
@@ -77,7 +76,6 @@ class MemoryKeeper:
         self._disk_works = True
         self._added_before = 0
         self._is_closed = False
-        self._quiet_until = 0.0
         self._driver: Driver | None = None
         self._limit_timer: asyncio.TimerHandle | None = None
 
@@ -174,10 +172,7 @@ class MemoryKeeper:
     def _pause(self, effect: Pause) -> None:
         size = format_nbytes(effect.process_nbytes)
         if effect.paused:
-            now = self._loop.time()
-            level = logging.INFO if now < self._quiet_until else logging.WARNING
-            self._quiet_until = now + QUIET_S
-            logger.log(level, "paused: %s of memory used; no task begins until some is free", size)
+            logger.info("paused: %s of memory used; no task begins until some is free", size)
         elif effect.is_stuck:
             logger.warning("going on with %s of memory used: nothing more can be written to disk or freed", size)
         else:

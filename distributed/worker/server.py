@@ -26,17 +26,15 @@ from distributed.errors import (
     DistributedError,
     PeerBusyError,
     ProtocolError,
-    UnpicklableError,
     WorkerStartError,
 )
 from distributed.ids import is_key, unique_id
 from distributed.messages import SCHEDULER, DismissWorker, Heartbeat, ServerClosing, WorkerLeaving, WorkerPaused
 from distributed.process.running import Background
 from distributed.protocol.codec import ErrorReply
-from distributed.protocol.serialize import Serialized, payload_nbytes, raiser
+from distributed.protocol.serialize import Serialized, payload_nbytes
 from distributed.security.keys import Keyring
 from distributed.security.permissions import WORKER
-from distributed.units import MiB
 from distributed.versions import all_versions, versions_here
 from distributed.wire import from_wire
 from distributed.worker.direct import DirectOps
@@ -62,13 +60,14 @@ from distributed.worker.events import (
     Tick,
 )
 from distributed.worker.execute import POLL_S, Executor
+from distributed.worker.giving import Answers
 from distributed.worker.joining import join, send
 from distributed.worker.keeper import MemoryKeeper, memory_levels
 from distributed.worker.leaving import GRACE_S, Leaving
 from distributed.worker.machine import WorkerMachine
 from distributed.worker.peers import BigAnswers, unless_silent
 from distributed.worker.running import Running
-from distributed.worker.spill import SpillDisk, SpillReadError
+from distributed.worker.spill import SpillDisk
 from distributed.worker.store import Packed
 
 __all__ = ["Worker"]
@@ -78,8 +77,6 @@ logger = logging.getLogger(__name__)
 HEARTBEAT_S = 1.0
 FLUSH_TIMEOUT_S = 2.0  # for the scheduler to take our last message
 THREADS_TIMEOUT_S = 0.1  # for the executor's threads; idle ones end at once, those that run a task end with the process
-ANSWER_NBYTES_MAX = 32 * MiB  # of one answer with data, unless it is a single result: half of the limit of a header
-ANSWER_FRAMES_MAX = 5_000  # likewise
 
 
 class Worker(Server):
@@ -134,6 +131,7 @@ class Worker(Server):
         self.incarnation = ""
         self.memory = MemoryKeeper(SpillDisk(local_directory), memory_levels(memory_limit_nbytes), owns_process)
         self.store = self.memory.store
+        self._answers = Answers(self.store)
         self.on_registered: Callable[[], object] = lambda: None  # called at each registration
         self.finished: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._running_path = running_path
@@ -427,35 +425,7 @@ class Worker(Server):
         """
         nbytes = sum(self.machine.state.memory.get(key, 0) for key in keys)
         with self._big_answers.place(stream, nbytes, or_busy):
-            return await asyncio.get_running_loop().run_in_executor(None, self._payloads, keys)
-
-    def _payloads(self, keys: list[str]) -> dict[str, Serialized]:
-        """In a thread: pickling may run the code of users."""
-        found: dict[str, Serialized] = {}
-        nbytes, frames = 0, 0
-        for key in keys:
-            payload = self._payload(key)
-            if payload is not None:
-                nbytes += payload.nbytes
-                frames += len(payload.frames)
-                if found and (nbytes > ANSWER_NBYTES_MAX or frames > ANSWER_FRAMES_MAX):
-                    break
-                found[key] = payload
-        return found
-
-    def _payload(self, key: str) -> Serialized | None:
-        if key not in self.store:
-            return None
-        try:
-            payload = self.store.get_payload(key)
-        except UnpicklableError as error:
-            return raiser(error)
-        except SpillReadError:
-            logger.exception("the result of %s is lost", key)
-            return None
-        except Exception as error:  # the asker is told what is wrong with the value, instead of asking again and again
-            return raiser(UnpicklableError(f"the result of {key}", type(error).__name__, str(error)))
-        return payload if isinstance(payload, Serialized) else Serialized([payload])
+            return await asyncio.get_running_loop().run_in_executor(None, self._answers.payloads, keys)
 
     def put_data(self, stream: Any, client: str, data: dict[str, Serialized]) -> dict[str, int]:
         """Keep what a client scatters; sizes by key. The scheduler hears of it from us."""

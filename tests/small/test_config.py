@@ -61,3 +61,10 @@ def test_fractions_of_memory_grow_and_those_that_are_off_do_not_count() -> None:
 def test_every_setting_is_documented() -> None:
     for setting in fields(Settings):
         assert setting.name in (Settings.__doc__ or ""), setting.name
+
+
+def test_how_data_travels_on_one_machine_is_one_of_three_words() -> None:
+    assert Settings().same_host == "memory"
+    assert from_environment({"DISTRIBUTED_SAME_HOST": "off"}).same_host == "off"
+    with pytest.raises(ConfigError, match="one of memory, socket, off"):
+        from_environment({"DISTRIBUTED_SAME_HOST": "on"})

@@ -165,7 +165,7 @@ def test_a_key_file_that_others_can_read_is_refused_by_name(processes: Processes
 
 
 def test_a_program_that_ends_badly_takes_nothing_with_it(processes: Processes) -> None:
-    scheduler = processes.dscheduler()
+    scheduler = processes.dscheduler(env={"DISTRIBUTED_CLIENT_PATIENCE_S": "200ms"})  # it might have been cut off
     address = processes.address(scheduler)
     worker = processes.dworker(f"{address} --nthreads 1")
     worker.wait_said("registered")

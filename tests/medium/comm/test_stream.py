@@ -402,3 +402,32 @@ async def test_a_paused_stream_notices_that_its_peer_has_left_when_it_writes() -
     await until(a.closed)
     with pytest.raises(CommClosedError, match="Broken pipe"):
         await a.flush()
+
+
+async def test_what_a_peer_said_before_it_left_is_read_although_it_takes_nothing_any_more() -> None:
+    theirs, stream = half()
+    for buffer in encode(["last words"]):
+        theirs.send(buffer)
+    theirs.close()
+    stream.write_message_nowait(["nobody reads this"])
+    stream._flush()
+    assert not stream.closed()
+    assert await stream.read_message() == ["last words"]
+    with pytest.raises(CommClosedError, match="the other side closed it"):
+        await stream.read_message()
+    with pytest.raises(CommClosedError):
+        await stream.flush()
+
+
+async def test_a_peer_that_left_is_noticed_by_writing_although_nothing_is_read() -> None:
+    theirs, stream = half()
+    stream.pause_reading()
+    theirs.close()
+    stream.write_message_nowait(["nobody reads this"])
+    await until(stream.closed)
+    theirs, stream = half()
+    theirs.close()
+    stream.write_message_nowait(["nobody reads this"])
+    stream._flush()
+    stream.pause_reading()
+    assert stream.closed()

@@ -231,9 +231,13 @@ async def test_what_does_not_fit_into_one_answer_is_asked_for_again(
         await link.update_data(data={**data, "big": to_serialize(bytes(10_000))})
         assert list(await link.get_data(keys=["unknown", *"abcde"])) == ["a", "b"]
         assert list(await link.get_data(keys=["big", "a"])) == ["big"]
-        monkeypatch.setattr(server, "ANSWER_FRAMES_MAX", 1)
-        assert list(await link.get_data(keys=["a", "b"])) == ["a"]
-    assert list(await a._ask_peer(a.address, ["unknown", *"abcde", "big"])) == [*"abcde", "big"]
+        await link.update_data(data={key: to_serialize(bytes(20_000)) for key in "xyz"})
+        with monkeypatch.context() as patch:
+            patch.setattr(server, "ANSWER_FRAMES_MAX", 2)
+            assert list(await link.get_data(keys=["x", "y", "z"])) == ["x"]
+        monkeypatch.setattr(server, "ANSWER_FRAMED_NBYTES_MAX", 50_000)
+        assert list(await link.get_data(keys=["x", "y", "a", "z"])) == ["x", "y", "a"]
+    assert list(await a._ask_peer(a.address, ["unknown", *"abxyzcde", "big"])) == [*"abxyzcde", "big"]
 
 
 @gen_cluster([("127.0.0.1", 1)] * 2, client=True)

@@ -460,3 +460,10 @@ def test_the_two_looks_are_for_frames_only() -> None:
 def test_an_error_reply_beside_frames_keeps_its_kind() -> None:
     reply = ErrorReply(status="e", type="t", text="x", traceback="", exception=None)
     assert type(decoded(encode([reply, b"x" * BIG]))[0]) is ErrorReply
+
+
+@pytest.mark.parametrize("nbytes", [BIG, 100_003, 4 * 2**20 - 1, 4 * 2**20, 5 * 2**20])
+def test_buffers_are_received_at_addresses_that_suit_vector_instructions(nbytes: int) -> None:
+    array = np.frombuffer(bytes(range(256)) * (nbytes // 256 + 1), "u1")[:nbytes]
+    received = decoded(encode(to_serialize(array))).load()
+    assert received.ctypes.data % 64 == 0 and (received == array).all()

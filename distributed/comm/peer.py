@@ -1,0 +1,15 @@
+"""Who is at the other end of a stream."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Peer"]
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who is at the other end: its address, and the role it has proven (ours, on the connecting side)."""
+
+    address: str
+    role: str
