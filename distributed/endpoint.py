@@ -104,7 +104,7 @@ class Endpoint:
         if self.stream is None or self.stream.closed():
             return
         try:
-            self.stream.write_buffers(buffers)
+            self.stream.write_encoded(buffers)
         except CommClosedError:
             return  # its close callback follows; what is counted is kept
 

@@ -264,9 +264,8 @@ class Listener:
                     wire = secured = await secure(sock, self._own, address, True)
                     channel = secured.channel
                 stream = Stream(wire, Peer(address, "unknown"), is_stranger=True, limits=self._limits)
-                role = await self._authenticate(stream, ServerHandshake(address, self._keys, os.urandom(32), channel))
-                if sock.family == UNIX and may_send_objects(role):
-                    await agree(stream, sock)
+                handshake = ServerHandshake(address, self._keys, os.urandom(32), channel)
+                role = await self._authenticate(stream, sock, handshake)
         except (AuthenticationError, OSError):  # CommClosedError and TimeoutError are among them
             self.refused += 1
             wire.close()
@@ -274,11 +273,14 @@ class Listener:
         stream.authenticated(Peer(address, role), may_send_objects(role))
         self._on_stream(stream)
 
-    async def _authenticate(self, stream: Stream, handshake: ServerHandshake) -> str:
+    async def _authenticate(self, stream: Stream, sock: socket.socket, handshake: ServerHandshake) -> str:
         """The role it has proven. Closes the stream on errors."""
         try:
             stream.write_buffers([handshake.challenge(await stream.read_bytes(HELLO_NBYTES))])
-            return handshake.accept(await stream.read_bytes(PROOF_NBYTES))
+            role = handshake.accept(await stream.read_bytes(PROOF_NBYTES))
+            if sock.family == UNIX and may_send_objects(role):
+                await agree(stream, sock)
+            return role
         except AuthenticationError:
             if handshake.refusal:
                 stream.write_buffers([handshake.refusal])

@@ -340,13 +340,14 @@ class Stream:
 
     def write_message_nowait(self, message: Any) -> None:
         """Queue one message, to leave at the end of this turn of the loop. Errors as `encode`, and CommClosedError."""
-        self._write_message(encode(message, self._limits))
+        self.write_encoded(encode(message, self._limits))
 
     def write_plain_nowait(self, message: Any) -> None:
         """`write_message_nowait` for messages of our own, see `encode_plain`."""
-        self._write_message(encode_plain(message, self._limits))
+        self.write_encoded(encode_plain(message, self._limits))
 
-    def _write_message(self, buffers: list[Buffer]) -> None:
+    def write_encoded(self, buffers: list[Buffer]) -> None:
+        """Queue one message that is encoded already: its header, then its frames. Errors as `write_buffers`."""
         if self._lender is not None and len(buffers) > 1:  # header and frames
             buffers = self._lender.lend(buffers)
         self.write_buffers(buffers)

@@ -39,6 +39,13 @@ def change_settings(monkeypatch: pytest.MonkeyPatch) -> Any:
     return change
 
 
+@pytest.fixture
+def forwarded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Servers of this test may be reached through a proxy."""
+    monkeypatch.setenv("DISTRIBUTED_ALLOW_FORWARDING", "1")
+    monkeypatch.setattr(config, "_settings", config.from_environment(os.environ))
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     """Run an ``async def`` test on a fresh loop; what is logged by the loop, or left running on it, fails the test."""

@@ -105,6 +105,7 @@ async def test_data_goes_with_calls_that_are_cancelled(client: Client, scheduler
     await until(lambda: not scheduler.machine.state.tasks)
 
 
+@pytest.mark.usefixtures("forwarded")
 @gen_cluster(ONE)
 async def test_data_is_sent_again_to_a_scheduler_that_has_forgotten(scheduler: Scheduler, a: Worker) -> None:
     scheduler._clients._patience_s = 0.01

@@ -27,7 +27,7 @@ class Written:
     def close(self) -> None:
         self.messages.append("closed")
 
-    def write_buffers(self, buffers: list[Any]) -> None:
+    def write_encoded(self, buffers: list[Any]) -> None:
         self.messages.append(b"".join(map(bytes, buffers)))
 
 

@@ -27,6 +27,8 @@ from distributed.testing.cutting import CuttingProxy
 from distributed.testing.functions import inc, slowinc
 from distributed.worker.server import Worker
 
+pytestmark = pytest.mark.usefixtures("forwarded")
+
 BIG = 100_000  # bytes of a result that stays on its worker
 RUNS: list[int] = []
 

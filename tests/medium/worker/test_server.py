@@ -29,7 +29,7 @@ from distributed.scheduler.server import Scheduler
 from distributed.security.keys import keyring_from_master
 from distributed.testing.clusters import gen_cluster, gen_test, until
 from distributed.testing.functions import inc
-from distributed.worker import joining, server
+from distributed.worker import giving, joining, server
 from distributed.worker.server import Worker
 
 GATES: dict[str, threading.Event] = {}
@@ -225,7 +225,7 @@ async def test_data_is_given_to_whoever_may_ask(client: Client, scheduler: Sched
 async def test_what_does_not_fit_into_one_answer_is_asked_for_again(
     scheduler: Scheduler, a: Worker, *, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "ANSWER_NBYTES_MAX", 2_500)
+    monkeypatch.setattr(giving, "ANSWER_NBYTES_MAX", 2_500)
     async with rpc(a.address) as link:
         data = {key: to_serialize(bytes(1_000)) for key in "abcde"}
         await link.update_data(data={**data, "big": to_serialize(bytes(10_000))})
@@ -233,9 +233,9 @@ async def test_what_does_not_fit_into_one_answer_is_asked_for_again(
         assert list(await link.get_data(keys=["big", "a"])) == ["big"]
         await link.update_data(data={key: to_serialize(bytes(20_000)) for key in "xyz"})
         with monkeypatch.context() as patch:
-            patch.setattr(server, "ANSWER_FRAMES_MAX", 2)
+            patch.setattr(giving, "ANSWER_FRAMES_MAX", 2)
             assert list(await link.get_data(keys=["x", "y", "z"])) == ["x"]
-        monkeypatch.setattr(server, "ANSWER_FRAMED_NBYTES_MAX", 50_000)
+        monkeypatch.setattr(giving, "ANSWER_FRAMED_NBYTES_MAX", 50_000)
         assert list(await link.get_data(keys=["x", "y", "a", "z"])) == ["x", "y", "a"]
     assert list(await a._ask_peer(a.address, ["unknown", *"abxyzcde", "big"])) == [*"abxyzcde", "big"]
 
@@ -244,7 +244,7 @@ async def test_what_does_not_fit_into_one_answer_is_asked_for_again(
 async def test_many_dependencies_come_in_as_many_answers_as_it_takes(
     client: Client, scheduler: Scheduler, a: Worker, b: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "ANSWER_NBYTES_MAX", 2_500)
+    monkeypatch.setattr(giving, "ANSWER_NBYTES_MAX", 2_500)
     parts = client.map(bytes, [1_000] * 9, pure=False, workers="0")
     await wait(parts)
     assert await client.submit(lambda parts: sum(map(len, parts)), parts, workers="1") == 9_000
