@@ -167,7 +167,9 @@ def tasks_missing_data(state: SchedulerState, worker: WorkerRecord, message: Tas
         own = {dependency.key: dependency for dependency in task.dependencies or ()}
         for key, address in message.gone[index]:
             dependency, holder = own.get(key), state.workers.get(address)
-            if dependency is None or holder is None or _is_last_copy(dependency, holder):
+            if dependency is None or holder is None:
+                continue
+            if holder is not worker and _is_last_copy(dependency, holder):  # of its own data a worker knows better
                 continue
             if not remove_replica(dependency, holder):
                 continue

@@ -273,6 +273,7 @@ class ClientProcess(Process):
                 if self.table.admit(key)[1]:
                     news.append(key)
                 self._hold(key)
+                self.world.wanted[key] = None
             if news:
                 self.outbox.append(WantKeys(news))
         self._wake()

@@ -186,9 +186,10 @@ def _ghost(world: Any, fault: Fault) -> None:
     scheduler = world.scheduler
     if not scheduler.is_alive or scheduler.is_paused:
         return
-    living = {record.incarnation for record in scheduler.machine.state.workers.values()}
+    workers = scheduler.machine.state.workers
+    living = {record.incarnation for record in workers.values()}
     said = [entry for entry in scheduler.said if entry[1] not in living]
-    entry = _one_of(said, fault.one)
+    entry = _one_of([entry for entry in said if entry[0] in workers] or said, fault.one)  # best of a life followed on
     if entry is not None:
         world.note_fault(fault.kind, f"{entry[1]} says {entry[2].op}")
         scheduler.handle(FromWorker(*entry))

@@ -107,7 +107,7 @@ class User:
     def _finish(self) -> None:
         """Look again until all is healed; then ask for something new, and for everything that is held."""
         client = self.client
-        session = f"{client.client} with {client.scheduler_life}"
+        session = self._session()
         if self.world.is_healed and self._final_session != session and client.scheduler is not None:
             self._final_session = session
             self._finals += 1
@@ -115,6 +115,9 @@ class User:
             keys = [key for key in client.held if key not in self.world.work.scattered]
             client.gather(keys, lambda missing: self._gathered(session, missing))
         client.later(LOOK, self._finish)
+
+    def _session(self) -> str:
+        return f"{self.client.client} with {self.client.scheduler_life}"
 
     def _last_graph(self) -> list[Recipe]:
         name = f"{self.plan.name[-1]}last{self._finals}."
@@ -125,8 +128,8 @@ class User:
         return [*roots, Recipe(f"{name}sum", TaskSpec(FUNCTIONS[1]), needs, 5 * MS)]
 
     def _gathered(self, session: str, missing: list[str]) -> None:
-        if session != self._final_session:
-            return
+        if session != self._session():
+            return  # it was lost meanwhile, so `_finish` asks again
         for key in missing:
             record = self.client.table.records.get(key)
             if record is not None and record.status in (Status.FINISHED, Status.PENDING):

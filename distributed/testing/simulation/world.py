@@ -47,7 +47,7 @@ class World(Checker):
     Attributes:
         scheduler, workers, nannies, clients, users: of all lives.
         work: what tasks do; order: when each key was first submitted.
-        cancelled: keys that somebody cancelled.
+        cancelled: keys that somebody cancelled; wanted: those that somebody wanted who had not submitted them.
         is_healed: no fault happens any more.
     """
 
@@ -61,6 +61,7 @@ class World(Checker):
         self.work = Work()
         self.order: dict[str, int] = {}
         self.cancelled: dict[str, None] = {}
+        self.wanted: dict[str, None] = {}
         self.is_healed = False
         self.is_over = False
         self.faults: Counter[str] = Counter()
@@ -162,8 +163,11 @@ class World(Checker):
         self.order[recipe.key] = len(self.order)
 
     def forgotten(self) -> Container[str]:
-        """Keys that the scheduler may not know though somebody held them: cancelled, or of its earlier lives."""
-        return self.work.recipes if self.scheduler.life > 1 else self.cancelled
+        """Keys that the scheduler may not know though somebody held them.
+
+        They were cancelled, or wanted when their last holder had just let go; or the scheduler had an earlier life.
+        """
+        return self.work.recipes if self.scheduler.life > 1 else {**self.cancelled, **self.wanted}
 
     def worker_at(self, address: str) -> WorkerProcess | None:
         """The living worker that listens there."""

@@ -230,6 +230,13 @@ def test_of_two_clients_that_scatter_under_one_key_the_first_value_counts(busy: 
     assert busy("scatter w2 d x") == ["w2 <- drop x", "d <- done x"]
 
 
+def test_scattered_data_that_its_only_holder_misses_itself_is_lost(busy: Stage) -> None:
+    busy("scatter w1 c x\nsubmit c f b(x) workers=w1")
+    told = busy("missing w1 b x@w1")
+    assert "c <- lost x (for good)" in told, told
+    assert "x ERRED" in busy("states")
+
+
 def test_the_only_copy_of_scattered_data_is_kept_when_one_worker_cannot_reach_it(busy: Stage) -> None:
     busy("scatter w1 c x\nsubmit c f b(x) workers=w2")
     assert busy("missing w2 b x@w1") == ["w2 <- run b#2(x@w1)"]
