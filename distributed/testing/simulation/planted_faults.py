@@ -1,0 +1,13 @@
+"""All faults that are planted, one at a time, to see whether the simulation finds them."""
+
+from __future__ import annotations
+
+from distributed.testing.simulation.planted_client import CLIENT_FAULTS
+from distributed.testing.simulation.planted_fault import Fault
+from distributed.testing.simulation.planted_life import LIFE_FAULTS
+from distributed.testing.simulation.planted_place import PLACE_FAULTS
+from distributed.testing.simulation.planted_worker import WORKER_FAULTS
+
+__all__ = ["FAULTS", "Fault"]
+
+FAULTS: tuple[Fault, ...] = (*LIFE_FAULTS, *PLACE_FAULTS, *WORKER_FAULTS, *CLIENT_FAULTS)

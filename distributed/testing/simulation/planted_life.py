@@ -1,0 +1,178 @@
+"""Faults to plant in the scheduler, first part: answers, lives of tasks, deaths of workers."""
+
+from __future__ import annotations
+
+from distributed.testing.simulation.planted_fault import Fault
+
+__all__ = ["LIFE_FAULTS"]
+
+LIFE_FAULTS: tuple[Fault, ...] = (
+    Fault(
+        "done-of-any-attempt",
+        "A result counts although it is of an earlier attempt.",
+        "distributed.scheduler.answers",
+        "tasks_done",
+        (("if task is None or task.attempt != attempt:", "if task is None:"),),
+    ),
+    Fault(
+        "failure-of-any-attempt",
+        "A failure counts although it is of an earlier attempt.",
+        "distributed.scheduler.answers",
+        "_take_back",
+        (("if task is not None and task.attempt == attempt:", "if task is not None:"),),
+    ),
+    Fault(
+        "last-retry-skipped",
+        "A task that may be retried once is not.",
+        "distributed.scheduler.answers",
+        "tasks_failed",
+        (("if task.retries_left:", "if task.retries_left > 1:"),),
+    ),
+    Fault(
+        "one-miss-too-many",
+        "A task misses its data once more than allowed before it fails.",
+        "distributed.scheduler.answers",
+        "tasks_missing_data",
+        (("task.misses < state", "task.misses <= state"),),
+    ),
+    Fault(
+        "rejected-while-held",
+        "A holder that reports a copy again is told to drop it.",
+        "distributed.scheduler.answers",
+        "_reject",
+        (("elif key not in worker.holds:", "else:"),),
+    ),
+    Fault(
+        "data-of-left-client-kept",
+        "What a client that has left scattered stays on its worker.",
+        "distributed.scheduler.answers",
+        "data_added",
+        (("_reject(state, worker, message.keys)\n        return", "return"),),
+    ),
+    Fault(
+        "last-copy-out-of-reach",
+        "Scattered data that one worker cannot reach counts as lost.",
+        "distributed.scheduler.answers",
+        "_is_last_copy",
+        (("return task.function is None and task", "return task.function is None and not task.key and task"),),
+    ),
+    Fault(
+        "late-copy-accepted",
+        "A copy that comes when its task is no longer in memory counts.",
+        "distributed.scheduler.answers",
+        "data_added",
+        (("task is not None and task.state is _MEMORY:", "task is not None:"),),
+    ),
+    Fault(
+        "lost-twice-counted-once",
+        "A task two of whose dependencies are lost waits for one only.",
+        "distributed.scheduler.lifecycle",
+        "lose_replicas",
+        (("dependent.waiting_on += 1", "dependent.waiting_on = 1"),),
+    ),
+    Fault(
+        "waiting-left-out",
+        "A stopped task that was waiting still needs its dependencies.",
+        "distributed.scheduler.lifecycle",
+        "_stop",
+        (("if origin in _ACTIVE:", "if origin in (_READY, _PROCESSING):"),),
+    ),
+    Fault(
+        "dropped-while-needed",
+        "Data that nobody wants is dropped although a dependent waits for it.",
+        "distributed.scheduler.lifecycle",
+        "sweep",
+        (("if task.wanted_by is not None or task.needed_by or", "if task.wanted_by is not None or"),),
+    ),
+    Fault(
+        "withdrawn-attempt-lower",
+        "The highest attempt withdrawn is overwritten by a lower one.",
+        "distributed.scheduler.lifecycle",
+        "withdraw",
+        (("max(state.attempts_withdrawn, task.attempt)", "task.attempt"),),
+    ),
+    Fault(
+        "withdrawn-not-touched",
+        "The room that a cancelled task leaves is not noticed.",
+        "distributed.scheduler.lifecycle",
+        "withdraw",
+        (("    touch(state, worker)\n", ""),),
+    ),
+    Fault(
+        "rejected-not-pruned",
+        "A cancelled task stays among those with rejected data.",
+        "distributed.scheduler.lifecycle",
+        "withdraw",
+        (("    worker.rejected.pop(task.key, None)  # cancelling drops data too\n", ""),),
+    ),
+    Fault(
+        "cancel-not-sent",
+        "The worker of a withdrawn task is told to drop data, not to stop.",
+        "distributed.scheduler.lifecycle",
+        "withdraw",
+        (("state.outbox.cancel.setdefault", "state.outbox.release.setdefault"),),
+    ),
+    Fault(
+        "lost-root-not-told",
+        "Who wants data without recipe is not told that it failed again.",
+        "distributed.scheduler.lifecycle",
+        "activate",
+        (("_tell_failed(state, task)", "continue"),),
+    ),
+    Fault(
+        "erred-dependency-waited-for",
+        "A task that is run again waits for a dependency that has failed.",
+        "distributed.scheduler.lifecycle",
+        "enter_queue_or_wait",
+        (("if dependency.state is _ERRED:", "if dependency.state is _ERRED and task.state is _WAITING:"),),
+    ),
+    Fault(
+        "certificate-of-another-life",
+        "A certificate of an ended life buries the present one.",
+        "distributed.scheduler.failures",
+        "worker_died",
+        (("if worker is not None and worker.incarnation == event.incarnation:", "if worker is not None:"),),
+    ),
+    Fault(
+        "leaving-of-another-life",
+        "The end of an old connection ends the present life.",
+        "distributed.scheduler.failures",
+        "worker_left",
+        (("if worker is not None and worker.incarnation == event.incarnation:", "if worker is not None:"),),
+    ),
+    Fault(
+        "all-blamed",
+        "A death without certificate counts against every task that was there.",
+        "distributed.scheduler.failures",
+        "_bury",
+        (("list(worker.processing)[: worker.nthreads]", "list(worker.processing)"),),
+    ),
+    Fault(
+        "one-death-too-many",
+        "A task kills one worker more than allowed.",
+        "distributed.scheduler.failures",
+        "_requeue",
+        (("0 < deaths_max <= task.deaths", "0 < deaths_max < task.deaths"),),
+    ),
+    Fault(
+        "host-not-unfiled",
+        "A dead worker stays in the index by host.",
+        "distributed.scheduler.failures",
+        "_remove",
+        (("    _unfile(state.by_host, worker.host, worker)\n", ""),),
+    ),
+    Fault(
+        "functions-of-the-dead",
+        "A function still counts a dead worker among those that have it.",
+        "distributed.scheduler.failures",
+        "_remove",
+        (("        del function.workers[worker]\n", "        function.workers.get(worker)\n"),),
+    ),
+    Fault(
+        "taker-not-dropped",
+        "Copies to a dead worker stay ordered.",
+        "distributed.scheduler.failures",
+        "_remove",
+        (("    drop_taker(state, worker)\n", ""),),
+    ),
+)
