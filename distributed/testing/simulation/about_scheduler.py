@@ -24,11 +24,12 @@ from distributed.messages import (
 )
 from distributed.scheduler import invariants
 from distributed.scheduler.effects import ToClient, ToWorker
-from distributed.scheduler.events import ClientLeft, FromClient, FromWorker, WorkerDied, WorkerLeft
+from distributed.scheduler.events import ClientLeft, FromClient, FromWorker, WorkerAlive, WorkerDied, WorkerLeft
 from distributed.scheduler.queues import UNRESTRICTED, restriction_of
 from distributed.scheduler.records import TaskState
 from distributed.testing.simulation.rulebook import Moment, invariant
 
+_OF_A_LIFE = (FromWorker, WorkerLeft, WorkerDied, WorkerAlive)
 _ANSWERS = (TasksDone, TasksFailed, TasksMissingData, TasksReturned)
 KEYS_MAX = 5_000  # of one message; a client's batch holds 2,000
 
@@ -296,19 +297,23 @@ def keys_differ(world: Any, engine: Any, event: Any, effects: list[Any]) -> str 
 def note_stale_events(world: Any, engine: Any, event: Any) -> str | None:
     """Only remembers; the next rule judges."""
     is_stale = False
-    if type(event) is FromWorker or type(event) is WorkerLeft:
-        worker = engine.machine.state.workers.get(event.address)
+    if type(event) in _OF_A_LIFE:
+        state = engine.machine.state
+        worker = state.workers.get(event.address)
         is_stale = worker is None or worker.incarnation != event.incarnation
+        if type(event) is WorkerDied and (event.address, event.incarnation) in state.lost:
+            is_stale = False  # this is what it is waited for
+        world.memory["heard"] = dict(state.heard) if is_stale else {}
     world.memory["is stale"] = is_stale
     return None
 
 
 @invariant(Moment.EVENT, "what an ended life of a worker says changes nothing")
 def stale_events_are_ignored(world: Any, engine: Any, event: Any, effects: list[Any]) -> str | None:
-    """No effect, no transition."""
-    if world.memory["is stale"] and type(event) in (FromWorker, WorkerLeft):
+    """No effect, no transition, no sign of life."""
+    if world.memory["is stale"] and type(event) in _OF_A_LIFE:
         log = engine.machine.state.log
-        if effects or len(log) != world.logged:
+        if effects or len(log) != world.logged or world.memory["heard"] != engine.machine.state.heard:
             return f"{event.address} {event.incarnation}: {effects[:1]} {list(islice(log, world.logged, None))[:2]}"
     return None
 

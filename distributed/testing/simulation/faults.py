@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from distributed.scheduler.events import FromWorker, Rebalance, Replicate, Retire
+from distributed.scheduler.events import FromWorker, Rebalance, Replicate, Retire, WorkerAlive, WorkerDied
 from distributed.testing.simulation.clock import MS
 from distributed.testing.simulation.network import Connection, Tamper
 from distributed.testing.simulation.plan import Fault
@@ -182,7 +182,7 @@ def _echo(world: Any, fault: Fault) -> None:
 
 
 def _ghost(world: Any, fault: Fault) -> None:
-    """What an ended life of a worker once said comes again."""
+    """What an ended life of a worker once said comes again, and its nanny's word, last of all that it died."""
     scheduler = world.scheduler
     if not scheduler.is_alive or scheduler.is_paused:
         return
@@ -193,6 +193,10 @@ def _ghost(world: Any, fault: Fault) -> None:
     if entry is not None:
         world.note_fault(fault.kind, f"{entry[1]} says {entry[2].op}")
         scheduler.handle(FromWorker(*entry))
+        address, incarnation, _ = entry
+        scheduler.handle(WorkerAlive(address, incarnation))
+        if (address, incarnation) not in scheduler.machine.state.lost:  # there the certificate would count
+            scheduler.handle(WorkerDied(address, incarnation, {"cause": "signal 9", "running": []}))
 
 
 _KINDS: dict[str, Callable[[Any, Fault], None]] = {
