@@ -49,7 +49,9 @@ def orders_agree(world: Any) -> str | None:
     return None
 
 
-@invariant(Moment.CLUSTER, "what one side of a session has counted, the other has sent, and keeps what is not confirmed")
+@invariant(
+    Moment.CLUSTER, "what one side of a session has counted, the other has sent, and keeps what is not confirmed"
+)
 def ledgers_agree(world: Any) -> str | None:
     """Exactly when nothing is under way; never more than was sent, nor less than was confirmed."""
     scheduler = world.scheduler

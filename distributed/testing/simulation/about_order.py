@@ -1,4 +1,4 @@
-"""Invariants of the order in which the effects of one event leave: whoever performs them does so one after the other."""
+"""Invariants of the order in which the effects of one event leave: they are performed one after the other."""
 
 from __future__ import annotations
 

@@ -132,10 +132,10 @@ PLACE_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.outbox",
         "Outbox.flush",
         (
-            ("        if self.release:\n            self._flush_keys(effects, self.release, ReleaseData)\n", ""),
+            (("        if self.release:\n            self._flush_keys(effects, self.release, ReleaseData)\n"), ""),
             (
                 "            self.run = {}\n",
-                "            self.run = {}\n        self._flush_keys(effects, self.release, ReleaseData)\n",
+                ("            self.run = {}\n        self._flush_keys(effects, self.release, ReleaseData)\n"),
             ),
         ),
     ),
@@ -153,8 +153,8 @@ PLACE_FAULTS: tuple[Fault, ...] = (
         "leave_client",
         (
             (
-                "        del function.clients[client]\n        forget_function_if_unused(state, digest)\n",
-                "        forget_function_if_unused(state, digest)\n        del function.clients[client]\n",
+                ("        del function.clients[client]\n        forget_function_if_unused(state, digest)\n"),
+                ("        forget_function_if_unused(state, digest)\n        del function.clients[client]\n"),
             ),
         ),
     ),

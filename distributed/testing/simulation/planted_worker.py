@@ -84,7 +84,7 @@ WORKER_FAULTS: tuple[Fault, ...] = (
         "peer_is_busy",
         (
             (
-                "(copy.holders if peer.refusals < REFUSALS_MAX else copy.refused).append(address)",
+                ("(copy.holders if peer.refusals < REFUSALS_MAX else copy.refused).append(address)"),
                 "copy.gone.append([copy.key, address])",
             ),
         ),
@@ -124,8 +124,18 @@ WORKER_FAULTS: tuple[Fault, ...] = (
         "Turn.messages",
         (
             (
-                "        if self.done is not None:\n            yield self.done\n        if self.added is not None:\n            yield self.added\n",
-                "        if self.added is not None:\n            yield self.added\n        if self.done is not None:\n            yield self.done\n",
+                (
+                    "        if self.done is not None:\n"
+                    "            yield self.done\n"
+                    "        if self.added is not None:\n"
+                    "            yield self.added\n"
+                ),
+                (
+                    "        if self.added is not None:\n"
+                    "            yield self.added\n"
+                    "        if self.done is not None:\n"
+                    "            yield self.done\n"
+                ),
             ),
         ),
     ),
@@ -136,8 +146,18 @@ WORKER_FAULTS: tuple[Fault, ...] = (
         "Turn.effects",
         (
             (
-                "        if self.keep is not None:  # before Execute, which may hold tasks that need the data\n            yield self.keep\n        if self.ready:\n            yield Execute(self.ready)\n",
-                "        if self.ready:\n            yield Execute(self.ready)\n        if self.keep is not None:\n            yield self.keep\n",
+                (
+                    "        if self.keep is not None:  # before Execute, which may hold tasks that need the data\n"
+                    "            yield self.keep\n"
+                    "        if self.ready:\n"
+                    "            yield Execute(self.ready)\n"
+                ),
+                (
+                    "        if self.ready:\n"
+                    "            yield Execute(self.ready)\n"
+                    "        if self.keep is not None:\n"
+                    "            yield self.keep\n"
+                ),
             ),
         ),
     ),
@@ -148,12 +168,19 @@ WORKER_FAULTS: tuple[Fault, ...] = (
         "Turn.effects",
         (
             (
-                "        if self.withdrawn:  # before Execute, which may hold a newer attempt of the same key\n            yield Withdraw(self.withdrawn)\n",
+                (
+                    "        if self.withdrawn:  # before Execute, which may hold a newer attempt of the same key\n"
+                    "            yield Withdraw(self.withdrawn)\n"
+                ),
                 "",
             ),
             (
                 "            yield Execute(self.ready)\n",
-                "            yield Execute(self.ready)\n        if self.withdrawn:\n            yield Withdraw(self.withdrawn)\n",
+                (
+                    "            yield Execute(self.ready)\n"
+                    "        if self.withdrawn:\n"
+                    "            yield Withdraw(self.withdrawn)\n"
+                ),
             ),
         ),
     ),
@@ -186,7 +213,7 @@ WORKER_FAULTS: tuple[Fault, ...] = (
         (
             (
                 "        level = levels.target_nbytes",
-                "        if self.is_paused:\n            return\n        level = levels.target_nbytes",
+                ("        if self.is_paused:\n            return\n        level = levels.target_nbytes"),
             ),
         ),
     ),
