@@ -181,3 +181,13 @@ def nothing_is_under_way(world: Any) -> str | None:
             if end.flight > 2 and end.is_open and not connection.is_cut:
                 return f"{connection}: {end.flight}"
     return None
+
+
+@invariant(Moment.TOLD, "no late answer decides a key that is being cancelled, or that was submitted again")
+def late_answers_decide_nothing(world: Any, client: Any, message: Any) -> str | None:
+    """Until the scheduler has answered the cancel, or has confirmed that it heard of the release."""
+    fading = client.table._fading
+    for key, record in client.table.records.items():
+        if record.status in (Status.FINISHED, Status.ERROR) and (record.is_cancelling or key in fading):
+            return f"{client.name}: {key} is {record.status.value}"
+    return None

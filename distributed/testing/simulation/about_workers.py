@@ -9,7 +9,9 @@ from distributed.messages import CopiesFailed, ReleaseData, TasksMissingData
 from distributed.testing.simulation.executor import is_right
 from distributed.testing.simulation.rulebook import Moment, invariant
 from distributed.worker import invariants
+from distributed.worker.copies import REFUSALS_MAX
 from distributed.worker.effects import ToScheduler
+from distributed.worker.events import FetchBusy
 from distributed.worker.store import SPILL_NBYTES_MIN
 
 
@@ -326,4 +328,27 @@ def missing_data_is_explained(world: Any, engine: Any, event: Any, effects: list
             told = {key for key, _ in gone}
             if not told.issuperset(missing):
                 return f"{engine.name}: {missing}, told {gone}"
+    return None
+
+
+@invariant(Moment.BEFORE, "what a busy peer was asked for is remembered")
+def note_refused(world: Any, engine: Any, event: Any) -> str | None:
+    """Only remembers; the next rule judges."""
+    if type(event) is FetchBusy:
+        copies, peer = engine.machine.state.copies, engine.machine.state.peers.get(event.address)
+        asked = {} if peer is None or peer.refusals + 1 >= REFUSALS_MAX else peer.fetching
+        world.memory["refused"] = {
+            key: len(copy.gone) for key, copy in asked.items() if copies.get(key) is copy and copy.is_wanted
+        }
+    return None
+
+
+@invariant(Moment.EVENT, "a busy peer is not reported as one that does not have the data")
+def busy_peers_are_holders(world: Any, engine: Any, event: Any, effects: list[Any]) -> str | None:
+    """It is asked again, or others are."""
+    if type(event) is FetchBusy:
+        copies = engine.machine.state.copies
+        for key, count in world.memory["refused"].items():
+            if key not in copies or len(copies[key].gone) > count:
+                return f"{engine.name}: {key} at {event.address}"
     return None
