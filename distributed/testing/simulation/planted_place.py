@@ -13,6 +13,7 @@ PLACE_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.failures",
         "join_worker",
         (("            del state.lost[life]\n            _requeue(", "            _requeue("),),
+        note="Harmless: the second time nothing is left to be settled.",
     ),
     Fault(
         "silence-not-set-again",
@@ -20,6 +21,7 @@ PLACE_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.silence",
         "take_silent",
         (("            state.silence_at = last + timeout_s\n", ""),),
+        seeds=(1,),
     ),
     Fault(
         "sign-of-another-life",
@@ -27,6 +29,7 @@ PLACE_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.silence",
         "worker_alive",
         (("if worker is not None and worker.incarnation == event.incarnation:", "if worker is not None:"),),
+        seeds=(14,),
     ),
     Fault(
         "reserved-for-ever",
@@ -34,6 +37,7 @@ PLACE_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.placement",
         "_drop_queue",
         (("        queue.reserved.is_reserved = False\n", ""),),
+        seeds=(3, 5, 6),
     ),
     Fault(
         "attempt-not-counted",
@@ -41,6 +45,7 @@ PLACE_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.placement",
         "_start",
         (("    task.attempt += 1\n", ""),),
+        seeds=(0, 19),
     ),
     Fault(
         "room-of-a-suspect",
@@ -48,6 +53,7 @@ PLACE_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.placement",
         "refresh_room",
         (("or worker.has_suspect or", "or"),),
+        seeds=(3, 5, 0),
     ),
     Fault(
         "exact-fit-refused",
@@ -55,6 +61,7 @@ PLACE_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.placement",
         "has_room_for",
         ((">= need - EPSILON", "> need + EPSILON"),),
+        seeds=(28,),
     ),
     Fault(
         "resources-not-given-back",
@@ -62,6 +69,7 @@ PLACE_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.records",
         "give_back_extras",
         (("worker.resources_free[name] += amount", "worker.resources_free.get(name)"),),
+        seeds=(3, 5, 1),
     ),
     Fault(
         "suspect-in-plain-queue",
@@ -69,6 +77,7 @@ PLACE_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.queues",
         "ReadyQueue.has",
         (("task.state is _READY and (task.deaths > 0) is self.restriction.is_suspect", "task.state is _READY"),),
+        note="Missed in 300 seeds; we do not know whether it does harm.",
     ),
     Fault(
         "returned-of-any-attempt",
@@ -76,6 +85,7 @@ PLACE_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.stealing",
         "tasks_returned",
         (("if task is not None and task.attempt == attempt:", "if task is not None:"),),
+        seeds=(33, 22),
     ),
     Fault(
         "relieved-for-ever",
@@ -83,6 +93,7 @@ PLACE_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.answers",
         "tasks_done",
         (("    worker.is_relieved = False\n", ""),),
+        note="Harmless for results: only slower, nothing is queued ahead at such a worker.",
     ),
     Fault(
         "copy-outlives-task",
@@ -90,6 +101,7 @@ PLACE_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.copying",
         "end_left",
         (("state.outbox.release.setdefault(taker, []).append(task.key)", "continue"),),
+        seeds=(18, 20),
     ),
     Fault(
         "dropped-source-asked",
@@ -97,6 +109,7 @@ PLACE_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.copying",
         "_source_for",
         (("if spread.task.key not in source.holds:", "if not source.is_alive:"),),
+        note="Missed in 300 seeds; we do not know whether it does harm.",
     ),
     Fault(
         "order-not-closed",
@@ -104,6 +117,7 @@ PLACE_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.copying",
         "_end",
         (("        order.open -= 1\n", "        order.open -= reason is None\n"),),
+        seeds=(22, 18, 20),
     ),
     Fault(
         "two-leave-with-both-copies",
@@ -111,6 +125,7 @@ PLACE_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.retirement",
         "_copy_data",
         (("all(holder.is_retiring for holder in task.who_has or ())", "len(task.who_has or ()) == 1"),),
+        note="Missed in 300 seeds; we do not know whether it does harm.",
     ),
     Fault(
         "dismissed-while-copying",
@@ -118,6 +133,7 @@ PLACE_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.retirement",
         "advance",
         (("(worker.processing or retirement.copying.open)", "worker.processing"),),
+        note="Harmless: whether copies are under way is asked again before it is let go.",
     ),
     Fault(
         "resumed-not-touched",
@@ -125,6 +141,7 @@ PLACE_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.retirement",
         "worker_paused",
         (("    touch(state, worker)\n", ""),),
+        seeds=(6,),
     ),
     Fault(
         "run-overtakes-release",
@@ -138,6 +155,7 @@ PLACE_FAULTS: tuple[Fault, ...] = (
                 ("            self.run = {}\n        self._flush_keys(effects, self.release, ReleaseData)\n"),
             ),
         ),
+        seeds=(47,),
     ),
     Fault(
         "function-without-worker",
@@ -145,6 +163,7 @@ PLACE_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.outbox",
         "run_message",
         (("            function.workers[worker] = None\n", ""),),
+        seeds=(2, 3, 1),
     ),
     Fault(
         "function-looked-at-too-soon",
@@ -157,6 +176,7 @@ PLACE_FAULTS: tuple[Fault, ...] = (
                 ("        forget_function_if_unused(state, digest)\n        del function.clients[client]\n"),
             ),
         ),
+        seeds=(1, 3, 0),
     ),
     Fault(
         "forgotten-for-another",
@@ -164,6 +184,7 @@ PLACE_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.graph",
         "_release",
         (("            if task.wanted_by is not None:\n                continue\n", ""),),
+        seeds=(6, 5, 1),
     ),
     Fault(
         "failure-not-told-again",
@@ -171,6 +192,7 @@ PLACE_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.graph",
         "want",
         (("state.outbox.tell_failed(client, task.key, task.failure)", "continue"),),
+        seeds=(26,),
     ),
     Fault(
         "attempt-starts-at-zero",
@@ -178,6 +200,7 @@ PLACE_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.graph",
         "_submit_plain",
         (("attempt = state.attempts_withdrawn", "attempt = 0"),),
+        seeds=(17, 12, 23),
     ),
     Fault(
         "unknown-not-cancelled",
@@ -185,5 +208,6 @@ PLACE_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.graph",
         "cancel_keys",
         (("state.outbox.cancelled[client, reason] = unknown", "unknown.clear()"),),
+        note="Missed in 160 seeds; we do not know whether it does harm.",
     ),
 )
