@@ -141,6 +141,11 @@ def test_who_misses_data_does_not_hold_it_whatever_a_late_word_said(busy: Stage)
     assert busy("added w2 x\nmissing w2 b x@w1") == ["w2 <- drop x", "w2 <- run b#2(x@w1)"]
 
 
+def test_data_that_goes_with_the_task_that_uses_it_is_dropped_once(busy: Stage) -> None:
+    busy("submit c f a workers=w1\ndone w1 a\nsubmit c f b(a) workers=w1")
+    assert busy("cancel c a")[:2] == ["w1 <- cancel b", "w1 <- drop a"]
+
+
 def test_a_late_report_of_missing_data_changes_nothing(busy: Stage) -> None:
     busy("submit c f a\ndone w1 a\nsubmit c f b(a)")
     assert busy("missing w1 b#7 a@w1") == []
