@@ -121,7 +121,8 @@ async def test_a_client_waits_until_enough_workers_are_there(
 ) -> None:
     await client.wait_for_workers(1)
     waiting = asyncio.ensure_future(client.wait_for_workers(2, timeout="10s"))
-    second = await Worker(scheduler.address, nthreads=1)
+    second = Worker(scheduler.address, nthreads=1)
+    await second.start()
     await waiting
     await second.close()
     for count in (-1, None, True):
