@@ -13,7 +13,6 @@ to that), and what the process grows by while the call lasts is what the task ta
 
 from __future__ import annotations
 
-import ctypes
 import threading
 from collections.abc import Callable
 
@@ -138,6 +137,8 @@ class Watch:
 
 def _raise_in(thread: int, error: type[BaseException]) -> None:
     """Raise `error` in a thread at its next line of Python."""
+    import ctypes  # lazy: 3 ms that need not stand before the first task
+
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(error))
 
 
