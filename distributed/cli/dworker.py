@@ -13,7 +13,7 @@ import click
 
 from distributed.cli.errors import guarded
 from distributed.client.connecting import find_by_file
-from distributed.comm.addresses import parse_address
+from distributed.comm.addresses import is_loopback, parse_address
 from distributed.config import SCHEDULER_PORT
 from distributed.deploy.machine import cores_available, memory_limit_nbytes
 from distributed.errors import ConfigError
@@ -83,7 +83,10 @@ def main(
 
     def run() -> int:
         keyring()
-        scheduler = str(parse_address(_scheduler(address, scheduler_file), SCHEDULER_PORT))
+        place = parse_address(_scheduler(address, scheduler_file), SCHEDULER_PORT)
+        if is_loopback(host) and not is_loopback(place.host):
+            logger.warning("listens on %s: others reach it only if they run on this machine; see --host", host)
+        scheduler = str(place)
         threads = nthreads or max(1, cores_available() // nworkers)
         workers = [
             {

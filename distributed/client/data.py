@@ -13,10 +13,12 @@ from distributed.client.records import KeyRecord
 from distributed.client.session import Session
 from distributed.client.structures import filled, listed, records_in
 from distributed.ids import counter
+from distributed.units import parse_seconds
 
 __all__ = ["DataMethods", "fire_and_forget"]
 
 SETTLE_S = 10.0  # for the scheduler to hear of data that a worker has taken
+WORKERS_POLL_S = 0.05  # between two questions how many workers there are
 
 
 class DataMethods:
@@ -59,7 +61,14 @@ class DataMethods:
         session.wait_settled(records, None)
         return filled(futures, session.values_now(records, errors == "skip"))
 
-    def scatter(self, data: Any, workers: str | Iterable[str] | None = None, broadcast: bool = False) -> Any:
+    def scatter(
+        self,
+        data: Any,
+        workers: str | Iterable[str] | None = None,
+        broadcast: bool = False,
+        direct: bool | None = None,
+        hash: bool = True,
+    ) -> Any:
         """Put data on the workers, spread by their threads; futures in the same shape.
 
         Args:
@@ -67,6 +76,8 @@ class DataMethods:
                 the data, and a key that this client holds already keeps its value), or any one object (a future).
             workers: only these addresses.
             broadcast: every worker (of these) gets all of it, from each other.
+            direct, hash: accepted for users of dask: data always goes straight to workers, and what has no key of yours
+                gets one of its own, however equal it is to other data.
         Raises:
             UnpicklableError: an object cannot be sent. WorkerStartError: no worker is there.
         Scattered data has no recipe: if its workers die it is lost.
@@ -74,13 +85,20 @@ class DataMethods:
         given = list(data) if isinstance(data, (range, Iterator)) else data
         return self._finish(self._scatter(given, named_workers(workers), broadcast))
 
-    def replicate(self, futures: Any, n: int | None = None, workers: str | Iterable[str] | None = None) -> Any:
+    def replicate(
+        self,
+        futures: Any,
+        n: int | None = None,
+        workers: str | Iterable[str] | None = None,
+        branching_factor: int | None = None,
+    ) -> Any:
         """Copy results, so that losing a worker does not lose them, or so that many workers have them at hand.
 
         Args:
             futures: a future, or any structure of futures; waits until they are done.
             n: copies of each in all, >= 1; None: one on every worker.
             workers: only on these: addresses or names.
+            branching_factor: accepted for users of dask: how many copies one holder gives at once is our choice.
         Returns:
             ``{'copied': count, 'nbytes': bytes}``: what had to be moved.
         Raises:
@@ -102,17 +120,25 @@ class DataMethods:
         """
         return self._finish(self._rebalance(futures, named_workers(workers)))
 
-    def retire_workers(self, workers: str | Iterable[str], reason: str | None = None) -> Any:
+    def retire_workers(
+        self, workers: str | Iterable[str] | None = None, reason: str | None = None, *, close_workers: bool = True
+    ) -> Any:
         """End workers without losing anything: their results go to others first, their waiting tasks too.
 
         Args:
-            workers: addresses or names.
+            workers: addresses or names. They must be given: who may go without is what `LocalCluster.scale` decides.
             reason: for people.
+            close_workers: accepted for users of dask, True only: workers that are retired end.
         Returns:
             The addresses of those that were retired, when they have left. Running tasks end first, however long.
         Raises:
-            BadRequestError: no such worker. CommClosedError: the connection broke; they are retired all the same.
+            ValueError: None of them. BadRequestError: no such worker.
+            CommClosedError: the connection broke; they are retired all the same.
         """
+        if workers is None:
+            raise ValueError("workers=None: name those to retire; `scale` or `adapt` of a cluster choose by themselves")
+        if not close_workers:
+            raise ValueError("close_workers=False: workers that are retired always end here")
         return self._finish(self._retire(named_workers(workers), reason))
 
     # ------------------------------------------------------------ looking
@@ -122,6 +148,19 @@ class DataMethods:
         return self._finish(self._live().ask("ncores", workers=named_workers(workers)))
 
     nthreads = ncores
+
+    def wait_for_workers(self, n_workers: int, timeout: str | float | None = None) -> Any:
+        """Wait until at least so many workers are there.
+
+        Args:
+            n_workers: >= 0.
+            timeout: seconds, or such as ``"10s"``; None: as long as it takes.
+        Raises:
+            TimeoutError: there were fewer all the time.
+        """
+        if not isinstance(n_workers, int) or isinstance(n_workers, bool) or n_workers < 0:
+            raise ValueError(f"n_workers={n_workers!r}: a number of workers, 0 or more")
+        return self._finish(self._wait_for_workers(n_workers, timeout))
 
     def who_has(self, futures: Any = None) -> Any:
         """``{key: [addresses]}`` of these futures' results, or of all."""
@@ -152,6 +191,19 @@ class DataMethods:
         # Asked once: those that have left by the time of a second question would be unknown.
         answer = await self._live().ask("retire_workers", attempts_max=1, workers=workers, reason=reason)
         return list(answer["retired"])
+
+    async def _wait_for_workers(self, count: int, timeout: str | float | None) -> None:
+        timeout_s = None if timeout is None else parse_seconds(timeout, "timeout")
+        present: int | None = None
+        try:
+            async with asyncio.timeout(timeout_s) as bound:
+                while (present := len(await self._live().ask("ncores"))) < count:
+                    await asyncio.sleep(WORKERS_POLL_S)
+        except TimeoutError:
+            if not bound.expired():  # another wait, such as for a connection
+                raise
+            seen = "the scheduler did not answer" if present is None else f"{present:,} of {count:,} workers are there"
+            raise TimeoutError(f"{seen} after {timeout_s:g} s") from None
 
     async def _rebalance(self, futures: Any, workers: list[str] | None) -> Any:
         keys = None if futures is None else await self._settled_keys(futures)

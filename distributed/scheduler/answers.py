@@ -12,7 +12,15 @@ from collections.abc import Container, Iterable, Sequence
 from distributed.errors import UnreachableDataError
 from distributed.messages import DataAdded, DataRemoved, Heartbeat, TasksDone, TasksFailed, TasksMissingData
 from distributed.scheduler.copying import arrived
-from distributed.scheduler.lifecycle import drop_rejected, fail, failure_of, lose_replicas, run_again, settle_done
+from distributed.scheduler.lifecycle import (
+    awaits_copy,
+    drop_rejected,
+    fail,
+    failure_of,
+    lose_replicas,
+    run_again,
+    settle_done,
+)
 from distributed.scheduler.placement import touch
 from distributed.scheduler.records import (
     ClientRecord,
@@ -165,7 +173,8 @@ def tasks_missing_data(state: SchedulerState, worker: WorkerRecord, message: Tas
     lost: dict[TaskRecord, None] = {}
     for index, task in taken.items():
         own = {dependency.key: dependency for dependency in task.dependencies or ()}
-        for key, address in message.gone[index]:
+        denied = [(key, worker.address) for key in message.missing[index]]  # first: then we know who has the last copy
+        for key, address in [*denied, *message.gone[index]]:
             dependency, holder = own.get(key), state.workers.get(address)
             if dependency is None or holder is None:
                 continue
@@ -199,7 +208,7 @@ def data_added(state: SchedulerState, worker: WorkerRecord, message: DataAdded) 
     if message.client is None:
         for key in message.keys:
             task = state.tasks.get(key)
-            if task is not None and task.state is _MEMORY:
+            if task is not None and task.state is _MEMORY and _is_expected(state, task, worker):
                 add_replica(task, worker)
                 arrived(state, task, worker)
             else:
@@ -217,6 +226,13 @@ def data_added(state: SchedulerState, worker: WorkerRecord, message: DataAdded) 
         is_copy = key in client.wanted  # of what this client holds: it knows that the value is the same
         add_want(task, client)
         _scattered(state, worker, client, task, nbytes, is_copy)
+
+
+def _is_expected(state: SchedulerState, task: TaskRecord, worker: WorkerRecord) -> bool:
+    """Whether `worker` was told to fetch `task`, or holds it: else its copy is of another task that had this key."""
+    return (
+        worker.holds.get(task.key) is task or awaits_copy(task, worker) or task in state.moving.taking.get(worker, ())
+    )
 
 
 def _scattered(

@@ -26,6 +26,7 @@ from distributed.scheduler.state import SchedulerState, transition
 
 __all__ = [
     "activate",
+    "awaits_copy",
     "cancel",
     "drop_rejected",
     "drop_replicas",
@@ -192,6 +193,18 @@ def withdraw(state: SchedulerState, task: TaskRecord) -> None:
     worker.rejected.pop(task.key, None)  # cancelling drops data too
     touch(state, worker)
     state.outbox.cancel.setdefault(worker, []).append(task.key)
+    for dependency in task.dependencies or ():
+        # It may have a copy that we have not heard of, or fetch one: later on, a task of that key may be another one.
+        if worker.holds.get(dependency.key) is not dependency and not awaits_copy(dependency, worker):
+            state.outbox.release.setdefault(worker, []).append(dependency.key)
+
+
+def awaits_copy(task: TaskRecord, worker: WorkerRecord) -> bool:
+    """Whether `worker` has a task that needs `task`, so that it fetches a copy. Cost: O(fewer of the two's tasks)."""
+    dependents, processing = task.dependents or (), worker.processing
+    if len(dependents) < len(processing):
+        return any(dependent.processing_on is worker for dependent in dependents)
+    return any(task in (other.dependencies or ()) for other in processing.values())
 
 
 def drop_rejected(state: SchedulerState, worker: WorkerRecord, key: str) -> None:

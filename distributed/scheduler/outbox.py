@@ -109,8 +109,8 @@ class Outbox:
         kind: type[CancelTasks] | type[ReleaseData],
     ) -> None:
         for worker, keys in keys_by_worker.items():
-            if worker.is_alive:
-                effects.append(ToWorker(worker.address, kind(keys)))
+            if worker.is_alive:  # a replica of what a cancelled task was to fetch too is dropped for both reasons
+                effects.append(ToWorker(worker.address, kind(list(dict.fromkeys(keys)))))
         keys_by_worker.clear()
 
 

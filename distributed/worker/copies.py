@@ -40,7 +40,6 @@ __all__ = [
     "finish_fetch",
     "forget_copies",
     "hold_copy",
-    "ignore_copy",
     "next_wakeup",
     "order_copy",
     "peer_is_busy",
@@ -139,7 +138,7 @@ def finish_fetch(state: WorkerState, address: str) -> list[CopyRecord]:
     if peer.resume_at is None:
         peer.refusals = 0
     update_peer(state, peer)
-    # Others arrived another way, or the scheduler was lost: what comes now does not concern them.
+    # Others arrived another way, or nobody waits for them any more: what comes now does not concern them.
     copies = [copy for copy in asked.values() if copy.state is CopyState.FETCHING]
     for copy in copies:
         copy.peer = None
@@ -159,9 +158,6 @@ def peer_is_busy(state: WorkerState, address: str, now: float) -> tuple[list[Cop
     rest_peer(state, peer, now + _pause_s(state, peer))
     lost, all_busy = [], []
     for copy in finish_fetch(state, address):
-        if not copy.is_wanted:
-            ignore_copy(state, copy)
-            continue
         (copy.holders if peer.refusals < REFUSALS_MAX else copy.refused).append(address)
         if not _ask_next(state, copy):
             lost.append(copy)
@@ -200,13 +196,6 @@ def hold_copy(state: WorkerState, copy: CopyRecord) -> list[TaskRecord]:
     for record in waiters:
         remove_waiter(record, copy)
     return [record for record in waiters if record.missing is None]
-
-
-def ignore_copy(state: WorkerState, copy: CopyRecord) -> None:
-    """Forget a copy that was FETCHING and that nobody waits for."""
-    assert not copy.is_wanted
-    move_copy(copy, CopyState.FORGOTTEN)
-    del state.copies[copy.key]
 
 
 def copy_failed(state: WorkerState, copy: CopyRecord, address: str) -> bool:
@@ -282,11 +271,17 @@ def _name_holders(state: WorkerState, copy: CopyRecord, holders: Iterable[str]) 
 
 
 def _forget_unwanted(state: WorkerState, copy: CopyRecord) -> None:
-    """What is queued and nobody waits for leaves its queue; what is under way is ignored when it comes."""
-    if copy.state is CopyState.WANTED and not copy.is_wanted:
+    """What nobody waits for leaves its queue; if it is under way it is ignored when it comes.
+
+    Whoever wants its key later asks anew: by then it may name other data.
+    """
+    if copy.is_wanted or copy.state not in (CopyState.WANTED, CopyState.FETCHING):
+        return
+    if copy.state is CopyState.WANTED:
         unqueue_copy(state, copy)
-        move_copy(copy, CopyState.FORGOTTEN)
-        del state.copies[copy.key]
+    copy.peer = None
+    move_copy(copy, CopyState.FORGOTTEN)
+    del state.copies[copy.key]
 
 
 def _ask_next(state: WorkerState, copy: CopyRecord) -> bool:

@@ -60,7 +60,7 @@ def _copy_rules(state: WorkerState) -> Iterator[tuple[str, str, bool]]:
         assert peer is not None
         place = peer.queue if copy.state is CopyState.WANTED else peer.fetching
         yield "a copy is queued or under way at its peer", key, place.get(key) is copy
-        yield "somebody waits for a queued copy", key, copy.is_wanted or copy.state is CopyState.FETCHING
+        yield "somebody waits for a copy", key, copy.is_wanted
         for ticket, record in copy.waiters.items():
             yield "a waiter is a known task", key, state.tasks.get(record.task.key) is record
             yield (

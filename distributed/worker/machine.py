@@ -263,9 +263,7 @@ class WorkerMachine:
     def _data_fetched(self, turn: Turn, event: DataFetched) -> None:
         keys = []
         for copy in copies.finish_fetch(self.state, event.address):
-            if not copy.is_wanted:
-                copies.ignore_copy(self.state, copy)
-            elif copy.key in event.values:
+            if copy.key in event.values:
                 keys.append(copy.key)
             elif not copies.copy_failed(self.state, copy, event.address):
                 turn.lost[copy.key] = copy

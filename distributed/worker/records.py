@@ -103,8 +103,7 @@ class CopyRecord:
         refused: holders that were too busy so often that they are not asked again.
         peer: in WANTED and FETCHING the address it is queued at or asked from; else None.
         ordered: whether the scheduler waits for it.
-        waiters: ``{ticket: task}``; empty only if it is ordered, in FETCHING (nobody waits any more, the answer will
-            be ignored), HELD and FORGOTTEN.
+        waiters: ``{ticket: task}``; empty only if it is ordered, in HELD and in FORGOTTEN.
     """
 
     key: str

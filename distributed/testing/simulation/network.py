@@ -8,7 +8,7 @@ breaks them. Messages are packed and unpacked, so nothing is shared by reference
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any
 
@@ -35,12 +35,12 @@ class End:
     Attributes:
         on_message: called with what the other end sent, unpacked.
         on_closed: called once with a reason, when this end notices that the connection is gone; not after `close`.
-        flight: messages under way to this end.
+        arriving: packed messages under way to this end, in order; None: the other end was closed.
     """
 
     __slots__ = (
+        "arriving",
         "connection",
-        "flight",
         "is_open",
         "last_arrival",
         "life",
@@ -57,9 +57,14 @@ class End:
         self.other: End = self
         self.is_open = True
         self.last_arrival = 0
-        self.flight = 0
+        self.arriving: deque[bytes | None] = deque()
         self.on_message: Callable[[Any], None] = _unheard
         self.on_closed: Callable[[str], None] = _unheard
+
+    @property
+    def flight(self) -> int:
+        """Messages under way to this end."""
+        return len(self.arriving)
 
     def send(self, wire: list[Any], nbytes: int = 0) -> None:
         """Send a message, which takes longer for `nbytes` of data beside it. Nothing happens if this end is closed."""
@@ -95,7 +100,7 @@ class Connection:
         self.bandwidth = rate  # bytes per tick
         self.is_cut = False
         self.hosts = _pair(one.host, other.host)
-        self.stalled: list[tuple[End, bytes | None]] = []
+        self.stalled: list[End] = []  # where something would have arrived, once for each message
         first, second = End(self, one), End(self, other)
         first.other, second.other = second, first
         self.ends = (first, second)
@@ -230,23 +235,24 @@ class Network:
             slowness = max(self.slow_hosts.get(host, 1) for host in connection.hosts)
         delay = (connection.latency + nbytes // connection.bandwidth) * slowness
         there.last_arrival = arrival = max(self.clock.now + delay, there.last_arrival + 1)
-        there.flight += 1
+        there.arriving.append(packed)
         if there.flight > FLIGHT_MAX:
             self.world.fail("messages under way are bounded", f"{connection}: {there.flight}")
-        self.clock.at(arrival, self._deliver, there, packed)
+        self.clock.at(arrival, self._deliver, there)
 
-    def _deliver(self, end: End, packed: bytes | None) -> None:
+    def _deliver(self, end: End) -> None:
+        """The oldest message under way to `end` arrives: what had stalled before what was sent after it."""
         connection = end.connection
         if connection.is_cut:
             return
         if self._partitions and connection.hosts in self._partitions:
-            connection.stalled.append((end, packed))
+            connection.stalled.append(end)
             return
         process = end.process
         if process.is_paused and process.life == end.life:
-            process.backlog.append((self._deliver, (end, packed)))
+            process.backlog.append((self._deliver, (end,)))
             return
-        end.flight -= 1
+        packed = end.arriving.popleft()
         if not end.is_open:
             return
         if packed is None:
@@ -353,9 +359,9 @@ class Network:
             for connection in self.connections.values():
                 if connection.hosts == pair:
                     stalled, connection.stalled = connection.stalled, []
-                    for end, packed in stalled:
+                    for end in stalled:
                         end.last_arrival = max(self.clock.now + connection.latency, end.last_arrival + 1)
-                        self.clock.at(end.last_arrival, self._deliver, end, packed)
+                        self.clock.at(end.last_arrival, self._deliver, end)
 
 
 def _pair(one: str, other: str) -> tuple[str, str]:

@@ -85,6 +85,12 @@ def test_a_signal_ends_a_worker_that_waits_for_its_scheduler(processes: Processe
     processes.wait_nothing_left()
 
 
+def test_a_worker_that_others_may_not_reach_says_so(processes: Processes) -> None:
+    worker = processes.dworker("tcp://nobody.invalid:1 --nthreads 1 --no-nanny")
+    worker.wait_said(r"WARNING .*listens on 127\.0\.0\.1: others reach it only if they run on this machine; see --host")
+    worker.end(signal.SIGTERM)
+
+
 @pytest.mark.parametrize("guard", ["--nanny", "--no-nanny"])
 def test_workers_outlive_a_scheduler_that_was_killed_and_rejoin(processes: Processes, guard: str) -> None:
     port = free_port()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -112,3 +113,34 @@ async def test_tasks_choose_a_platform(client: Client, scheduler: Scheduler, a: 
     other = client.submit(inc, 3, platform="plan9")
     assert await client.submit(inc, 4) == 5
     assert not other.done()
+
+
+@gen_cluster(FOUR[:1], client=True)
+async def test_a_client_waits_until_enough_workers_are_there(
+    client: Client, scheduler: Scheduler, *workers: Worker
+) -> None:
+    await client.wait_for_workers(1)
+    waiting = asyncio.ensure_future(client.wait_for_workers(2, timeout="10s"))
+    second = Worker(scheduler.address, nthreads=1)
+    await second.start()
+    await waiting
+    await second.close()
+    for count in (-1, None, True):
+        with pytest.raises(ValueError, match="number of workers"):
+            await client.wait_for_workers(count)
+    with pytest.raises(TimeoutError, match=r"of 9 workers are there after 0\.01 s"):
+        await client.wait_for_workers(9, timeout=0.01)
+
+
+@gen_cluster(FOUR[:2], client=True)
+async def test_keywords_that_users_of_dask_know_are_taken_or_explained(
+    client: Client, scheduler: Scheduler, *workers: Worker
+) -> None:
+    (future,) = await client.scatter([5], direct=True, hash=False)
+    await client.replicate(future, n=2, branching_factor=3)
+    with pytest.raises(ValueError, match="always end"):
+        await client.retire_workers([workers[0].address], close_workers=False)
+    with pytest.raises(ValueError, match="name those"):
+        await client.retire_workers()
+    assert await client.retire_workers(workers=[workers[0].address], close_workers=True) == [workers[0].address]
+    assert await future == 5

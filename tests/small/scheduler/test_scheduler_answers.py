@@ -93,7 +93,7 @@ def test_a_dependent_that_runs_goes_on_when_its_dependency_fails_later(busy: Sta
 
 
 def test_a_copy_is_one_more_holder(busy: Stage) -> None:
-    busy("submit c f a\ndone w1 a\nadded w2 a\nadded w2 a\nremoved w1 a")
+    busy("submit c f a\ndone w1 a\nreplicate o a\nadded w2 a\nadded w2 a\nremoved w1 a")
     assert busy("why a") == ["done [w2]: a is done; 1 worker(s) hold it."]
 
 
@@ -125,7 +125,7 @@ def test_a_ready_task_waits_again_when_its_dependencies_are_lost(busy: Stage) ->
 
 
 def test_missing_data_is_fetched_from_other_holders(busy: Stage) -> None:
-    busy("submit c f a\ndone w1 a\nadded w2 a\nsubmit c f b(a)")
+    busy("submit c f a\ndone w1 a\nreplicate o a\nadded w2 a\nsubmit c f b(a)")
     assert busy("missing w1 b a@w1") == ["w1 <- drop a", "w2 <- run b#2(a@w2) +f"]
 
 
@@ -134,6 +134,16 @@ def test_missing_data_without_holders_is_computed_again(busy: Stage) -> None:
     told = busy("missing w1 b a@w1 a@w2 a@w9 other@w1")
     assert told == ["w1 <- drop a", "w2 <- run ~a#2 +f"]
     assert busy("done w2 a\nwhy b")[-1].startswith("running [w2]")
+
+
+def test_who_misses_data_does_not_hold_it_whatever_a_late_word_said(busy: Stage) -> None:
+    busy("scatter w1 c x\nsubmit c f b(x) workers=w2")
+    assert busy("added w2 x\nmissing w2 b x@w1") == ["w2 <- drop x", "w2 <- run b#2(x@w1)"]
+
+
+def test_data_that_goes_with_the_task_that_uses_it_is_dropped_once(busy: Stage) -> None:
+    busy("submit c f a workers=w1\ndone w1 a\nsubmit c f b(a) workers=w1")
+    assert busy("cancel c a")[:2] == ["w1 <- cancel b", "w1 <- drop a"]
 
 
 def test_a_late_report_of_missing_data_changes_nothing(busy: Stage) -> None:

@@ -123,7 +123,7 @@ def test_an_empty_submit_is_no_error(busy: Stage) -> None:
 
 
 def test_a_released_result_is_dropped_and_forgotten(busy: Stage) -> None:
-    busy("submit c f a\ndone w1 a\nadded w2 a")
+    busy("submit c f a\ndone w1 a\nreplicate o a\nadded w2 a")
     assert busy("release c a") == ["w1 <- drop a", "w2 <- drop a"]
     assert busy("states") == ["nothing"]
 

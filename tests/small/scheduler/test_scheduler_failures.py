@@ -105,7 +105,7 @@ def test_what_a_lost_worker_held_is_computed_again_in_order(stage: Stage) -> Non
 
 
 def test_what_another_worker_holds_too_is_not_lost(stage: Stage) -> None:
-    stage("client c\nworker w1\nworker w2\nsubmit c f a\ndone w1 a\nadded w2 a")
+    stage("client c\nworker w1\nworker w2\nsubmit c f a\ndone w1 a\nreplicate o a\nadded w2 a")
     assert stage("left w1") == []
 
 

@@ -37,3 +37,7 @@ def test_invariants_are_many_and_named():
 
 def test_one_seed_gives_one_trace():
     assert simulate(11).trace == simulate(11).trace != simulate(12).trace
+
+
+def test_what_stalled_in_a_partition_does_not_come_after_what_was_sent_later():
+    assert run_some([900140])[1] == []  # an old ack came after a newer one

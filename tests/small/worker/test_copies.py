@@ -222,11 +222,25 @@ def test_a_copy_under_way_is_dropped_when_nobody_waits_any_more(worker: Any) -> 
 def test_a_copy_under_way_serves_a_task_that_comes_meanwhile(worker: Any) -> None:
     worker.run("t", who_has={"x": [P]})
     worker.take()
-    worker.receive(CancelTasks(["t"]))
     worker.run("u", who_has={"x": [P]})
+    worker.receive(CancelTasks(["t"]))
     assert worker.take() == []
     worker.handle(fetched(P, "x"))
     assert worker.take()[1].tasks[0].key == "u"
+
+
+@pytest.mark.parametrize("peer", [P, Q])
+def test_a_copy_under_way_that_nobody_waits_for_is_not_taken_for_newer_data_of_that_key(worker: Any, peer: str) -> None:
+    worker.run("t", who_has={"x": [P]})
+    worker.take()
+    worker.receive(CancelTasks(["t"]))
+    worker.run("u", who_has={"x": [peer]})
+    asked = worker.take()
+    worker.handle(DataFetched(P, {"x": "old"}, {"x": 5}))
+    asked += worker.take()
+    assert asked == [Fetch(peer, ["x"])]  # from the same peer: after its first answer
+    worker.handle(DataFetched(peer, {"x": "new"}, {"x": 5}))
+    assert worker.take()[0] == Keep(["x"], ["new"], [5])
 
 
 def test_a_waiting_task_is_replaced_by_a_newer_attempt(worker: Any) -> None:
