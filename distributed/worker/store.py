@@ -247,7 +247,7 @@ class Store:
             try:
                 return self._loaded(key, value)
             except SpillReadError:
-                if self._values.get(key) is value:
+                if self._is_held(key, value):
                     raise
                 return self.get(key)  # it was replaced, and its file removed, just now
         if key in self._recent:
@@ -272,7 +272,7 @@ class Store:
             try:
                 return held.payload()
             except SpillReadError:
-                if self._values.get(key) is held:
+                if self._is_held(key, held):
                     raise
                 return self.get_payload(key)  # see get
         if type(held) is Packed:
@@ -304,6 +304,11 @@ class Store:
                 self.away_nbytes -= max(0, size)
                 self._use(key, max(0, size))
         return value
+
+    def _is_held(self, key: str, spilled: Spilled) -> bool:
+        """Whether this is still the value; with the lock, because a file goes before another value takes its place."""
+        with self._lock:
+            return self._values.get(key) is spilled
 
     def _use(self, key: str, nbytes: int) -> None:
         """A value that may be chosen from now on, the last one in turn. With the lock."""
