@@ -41,6 +41,7 @@ logger = logging.getLogger(__name__)
 STDERR_LINES = 20  # of a dead worker, kept for its death certificate
 REPORT_TIMEOUT_S = 5.0  # for the scheduler to take a certificate; a worker is started again without it
 STOP_TIMEOUT_S = 5.0  # for a worker that was asked to end, beyond its grace; then it is killed
+CLEAN_UP_AFTER_S = 1.0  # until then a cluster has started
 LOOK_S = 2.0  # how often we look at the worker's process, and vouch for it
 LOOK_S_MIN = 0.02  # between two looks at a worker's memory when it is near its limit; they cost 20 us
 
@@ -144,9 +145,14 @@ class Nanny(Server):
         """Listen and start the worker; returns when its process runs (it may still wait for the scheduler)."""
         self.listen(**{**self._listen, "port": port})
         self.status = "running"
-        threading.Thread(target=remove_leftovers, args=(self._local_directory,), daemon=True).start()
         await self.instantiate()
+        threading.Thread(target=self._clean_up, daemon=True).start()
         return self
+
+    def _clean_up(self) -> None:
+        """Remove what others have left; later, since reading a big folder would delay the first task."""
+        time.sleep(CLEAN_UP_AFTER_S)
+        remove_leftovers(self._local_directory)
 
     async def close(self, reason: str = "closed", graceful: bool = False) -> None:
         """End the worker politely, then the nanny. May be called again, to end the wait of a `graceful` one.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ import msgpack
 
 from distributed.errors import DistributedWarning
 
-__all__ = ["VERSION", "all_versions", "versions_here", "warn_of_mismatch"]
+__all__ = ["VERSION", "all_versions", "platform_tags", "versions_here", "warn_of_mismatch"]
 
 VERSION = "2026.11.0"  # pyproject.toml says the same; a test compares them
 
@@ -58,3 +59,14 @@ def warn_of_mismatch(versions: Mapping[str, Mapping[str, str]]) -> None:
             said = ", ".join(f"{version} ({who})" for version, who in by_version.items())
             text = f"versions of {name} differ: {said}; functions and data may not load there"
             warnings.warn(text, DistributedWarning, stacklevel=2)
+
+
+def platform_tags() -> tuple[str, str]:
+    """What this machine is, coarse and fine: ``linux`` and ``linux-x86_64``."""
+    if hasattr(os, "uname"):
+        machine = os.uname().machine
+    else:
+        import platform  # lazy: it takes 2 ms, and Windows alone needs it
+
+        machine = platform.machine()
+    return sys.platform, f"{sys.platform}-{machine}"

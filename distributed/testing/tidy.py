@@ -68,6 +68,7 @@ LAZY_PACKAGES = {
     "numpy": "optional; tests and converters of arrays only",
     "tqdm": "only a terminal that shows a bar needs it",
     "tornado": "50 ms of import; only with a loop or stream of Tornado's at hand",
+    "platform": "2 ms of import; only systems without uname need it",
     "psutil": "10 ms of import; only servers need it",
 }
 # Modules of ours that a function of the named file may import although the layer list or speed speaks against it.

@@ -6,7 +6,6 @@ when it needs room: results that were loaded from disk by mapping would count as
 
 from __future__ import annotations
 
-import ctypes
 import gc
 from typing import Any
 
@@ -62,6 +61,8 @@ def collect_and_trim() -> None:
 
 def trim() -> None:
     """Give what was freed back to the system, where the C library can. Takes milliseconds."""
+    import ctypes  # lazy: 3 ms that need not stand before the first task
+
     try:
         ctypes.CDLL(None).malloc_trim(0)
     except (AttributeError, OSError):  # not the GNU library: freed memory stays with the process

@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import platform
 import socket
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -35,7 +33,7 @@ from distributed.protocol.codec import ErrorReply
 from distributed.protocol.serialize import Serialized, payload_nbytes
 from distributed.security.keys import Keyring
 from distributed.security.permissions import WORKER
-from distributed.versions import all_versions, versions_here
+from distributed.versions import all_versions, platform_tags, versions_here
 from distributed.wire import from_wire
 from distributed.worker.direct import DirectOps
 from distributed.worker.effects import (
@@ -124,7 +122,7 @@ class Worker(Server):
         self.name = name
         self.memory_limit_nbytes = memory_limit_nbytes
         self.resources = dict(resources or {})
-        self.tags = [sys.platform, f"{sys.platform}-{platform.machine()}", *tags]
+        self.tags = [*platform_tags(), *tags]
         self.nanny = nanny
         self._leaving = Leaving(grace_s, self._send, self.close_soon)
         self.status = "starting"

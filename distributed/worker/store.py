@@ -247,7 +247,7 @@ class Store:
             try:
                 return self._loaded(key, value)
             except SpillReadError:
-                if self._is_held(key, value):
+                if self._is_kept(key, value):
                     raise
                 return self.get(key)  # it was replaced, and its file removed, just now
         if key in self._recent:
@@ -272,7 +272,7 @@ class Store:
             try:
                 return held.payload()
             except SpillReadError:
-                if self._is_held(key, held):
+                if self._is_kept(key, held):
                     raise
                 return self.get_payload(key)  # see get
         if type(held) is Packed:
@@ -305,10 +305,10 @@ class Store:
                 self._use(key, max(0, size))
         return value
 
-    def _is_held(self, key: str, spilled: Spilled) -> bool:
-        """Whether this is still the value; with the lock, because a file goes before another value takes its place."""
+    def _is_kept(self, key: str, value: Any) -> bool:
+        """Whether `value` is still the one of `key`: a file is removed with the lock, just before its value."""
         with self._lock:
-            return self._values.get(key) is spilled
+            return self._values.get(key) is value
 
     def _use(self, key: str, nbytes: int) -> None:
         """A value that may be chosen from now on, the last one in turn. With the lock."""

@@ -102,7 +102,7 @@ def look_until_raised(meter: Meter, now: float) -> None:
         time.monotonic()
 
 
-def test_an_interruption_that_comes_too_late_is_taken_back(meter: Meter) -> None:
+def test_an_interruption_that_comes_too_late_harms_nothing_after_the_call(meter: Meter) -> None:
     began, looked, ended = threading.Event(), threading.Event(), threading.Event()
     faults: list[BaseException] = []
 
