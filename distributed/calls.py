@@ -306,7 +306,8 @@ class rpc:
         try:
             return await asyncio.shield(connecting)
         except asyncio.CancelledError:
-            if connecting.cancelled():  # not we were cancelled
+            task = asyncio.current_task()
+            if connecting.cancelled() and not (task and task.cancelling()):  # not we were cancelled
                 raise CommClosedError(self.address, "closed here") from None
             raise
 

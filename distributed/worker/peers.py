@@ -74,12 +74,15 @@ async def unless_silent(peer: rpc, call: asyncio.Future[Any], silence_s: float) 
         What the call raises.
     """
     received = peer.receives
-    while True:
-        done, _ = await asyncio.wait([call], timeout=silence_s)
-        if done:
-            return call.result()
-        if peer.receives == received:
-            call.cancel()
-            peer.close_streams()
-            raise CommClosedError(peer.address, f"nothing came for {silence_s:g} s")
-        received = peer.receives
+    try:
+        while True:
+            done, _ = await asyncio.wait([call], timeout=silence_s)
+            if done:
+                return call.result()
+            if peer.receives == received:
+                call.cancel()  # first, so that it does not fail of what we do next
+                peer.close_streams()
+                raise CommClosedError(peer.address, f"nothing came for {silence_s:g} s")
+            received = peer.receives
+    finally:
+        call.cancel()  # when who waits here is cancelled, nobody is left to see how it ends

@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from random import Random
@@ -27,17 +28,19 @@ class Faults:
     Args:
         worker_pids: the worker processes that live now.
         kill_every_s: between two kills.
+        seconds: how long things go wrong; then there is peace, whatever the rest of the run is doing.
     Attributes:
         counts: faults so far, by kind.
     """
 
     def __init__(
-        self, worker_pids: Callable[[], list[int]], proxy: CuttingProxy, kill_every_s: float, seed: int
+        self, worker_pids: Callable[[], list[int]], proxy: CuttingProxy, kill_every_s: float, seconds: float, seed: int
     ) -> None:
         self.counts: Counter[str] = Counter()
         self._worker_pids = worker_pids
         self._proxy = proxy
         self._kill_every_s = kill_every_s
+        self._seconds = seconds
         self._random = Random(seed)
         self._stopped: list[tuple[float, int]] = []  # (seconds left, pid)
         self._over = threading.Event()
@@ -52,17 +55,17 @@ class Faults:
         """End, and let every stopped process go on. Raises what went wrong in the thread."""
         self._over.set()
         self._thread.join()
-        for _, pid in self._stopped:
-            self._send(pid, signal.SIGCONT)
+        self._end()
         if self._error is not None:
             raise self._error
 
     def _main(self) -> None:
-        step = 0
+        step, end = 0, time.monotonic() + self._seconds
         try:
-            while not self._over.wait(self._kill_every_s):
+            while not self._over.wait(self._kill_every_s) and time.monotonic() < end:
                 step += 1
                 self._step(step)
+            self._end()
         except BaseException as error:
             self._error = error
 
@@ -80,6 +83,11 @@ class Faults:
             self.counts["cut connection"] += 1
         if self._is_time(step, SILENCE_EVERY_S) and self._proxy.silence(self._random, SILENT_S):
             self.counts["silent connection"] += 1
+
+    def _end(self) -> None:
+        for _, pid in self._stopped:
+            self._send(pid, signal.SIGCONT)
+        self._stopped.clear()
 
     def _is_time(self, step: int, every_s: float) -> bool:
         return step % max(1, round(every_s / self._kill_every_s)) == 0

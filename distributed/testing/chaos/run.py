@@ -54,7 +54,7 @@ def run_chaos(plan: Plan, folder: Path, tell: Callable[[str], object]) -> Report
     through_proxy = {"DISTRIBUTED_ALLOW_FORWARDING": "1"}
     with Processes(folder, through_proxy) as processes:
         os.environ.update(through_proxy, DISTRIBUTED_KEY_FILE=str(processes.key_file))  # before anything asks for them
-        scheduler = processes.dscheduler("--port 0 --deaths-max 0")
+        scheduler = processes.dscheduler(f"--port 0 --deaths-max 0 --worker-timeout {WORKER_TIMEOUT}")
         place = parse_address(processes.address(scheduler))
         proxy = CuttingProxy(place.host, place.port)
         address = f"tcp://127.0.0.1:{proxy.port}"
@@ -69,7 +69,7 @@ def run_chaos(plan: Plan, folder: Path, tell: Callable[[str], object]) -> Report
                 _compute(
                     plan,
                     client,
-                    Faults(lambda: worker_pids(workers), proxy, plan.kill_every_s, plan.seed),
+                    Faults(lambda: worker_pids(workers), proxy, plan.kill_every_s, plan.seconds, plan.seed),
                     report,
                     tell,
                 )

@@ -125,6 +125,17 @@ async def test_closing_while_connecting_fails_the_calls_that_wait() -> None:
                 await call()
 
 
+async def test_a_call_given_up_while_its_connection_is_closed_is_cancelled() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        remote = rpc(silent.getsockname())
+        call = asyncio.ensure_future(remote.ping())
+        await asyncio.sleep(0.01)
+        remote.close_streams()
+        call.cancel()
+        await asyncio.wait([call], timeout=5)
+        assert call.cancelled()  # an error would be one that nobody asks for, and the log would say so
+
+
 async def test_when_the_server_goes_calls_in_flight_fail_and_the_next_connects_again() -> None:
     log = Log()
     async with serving(log.handlers) as (server, remote):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from contextlib import ExitStack
 from typing import Any
 
@@ -135,3 +136,15 @@ async def test_a_peer_that_sends_slowly_is_not_silent() -> None:
     answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     slow: Any = Slow()
     assert await unless_silent(slow, answer, 0.01) == "all of it"
+
+
+@gen_test()
+async def test_a_call_is_cancelled_with_who_waits_for_it_unless_its_peer_is_silent() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        async with rpc(silent.getsockname()) as peer:
+            call = peer.call("get_data", keys=["a"])
+            waiting = asyncio.ensure_future(unless_silent(peer, call, 10.0))
+            await asyncio.sleep(0)
+            waiting.cancel()
+            await asyncio.wait([waiting, call], timeout=5)
+            assert waiting.cancelled() and call.cancelled()

@@ -318,3 +318,27 @@ def test_threads_that_ask_while_values_come_and_go_never_see_a_wrong_one(disk: S
     for thread in threads:
         thread.join()
     assert faults == []
+
+
+@pytest.mark.parametrize("ask", [Store.get, Store.get_payload])
+def test_who_asks_while_a_file_goes_gets_the_value_that_takes_its_place(disk: SpillDisk, ask: Any) -> None:
+    answers: list[Any] = []
+
+    def answer() -> None:
+        try:
+            answers.append(ask(store, "a"))
+        except BaseException as error:
+            answers.append(error)
+
+    def remove(spilled: Spilled) -> None:
+        disk.remove(spilled)
+        asking.start()
+        asking.join(0.1)  # time enough to take the missing file for a lost one
+
+    asking = threading.Thread(target=answer)
+    store = Store(remove)
+    store.put("a", b"a" * BIG, BIG)
+    spill(store, disk)
+    store.put("a", b"b" * BIG, BIG)
+    asking.join(10)
+    assert [answer if ask is Store.get else loads_payload(answer) for answer in answers] == [b"b" * BIG]
