@@ -68,7 +68,7 @@ LIFE_FAULTS: tuple[Fault, ...] = (
         "A copy that comes when its task is no longer in memory counts.",
         "distributed.scheduler.answers",
         "data_added",
-        (("task is not None and task.state is _MEMORY:", "task is not None:"),),
+        (("task is not None and task.state is _MEMORY and _is_expected", "task is not None and _is_expected"),),
         seeds=(17, 27, 24),
     ),
     Fault(
