@@ -10,6 +10,7 @@ Minting needs the package ``cryptography`` (extra ``[tls]``); everything else is
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import re
 import ssl
@@ -152,7 +153,7 @@ def load(path: Path) -> Certificates:
         raise CertificateError(str(path), f"cannot be read: {error.strerror or error}") from None
     found = _CERTIFICATE.findall(text)
     try:
-        prints = [hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest() for pem in found]
+        prints = [hashlib.sha256(_der(pem)).hexdigest() for pem in found]
     except ValueError:
         prints = []
     if not prints or "PRIVATE KEY" not in text:
@@ -202,3 +203,8 @@ def _minted(path: Path) -> str:
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     return (secret + made.public_bytes(serialization.Encoding.PEM)).decode()
+
+
+def _der(pem: str) -> bytes:
+    """The certificate itself. ValueError: not base64, every character of it, unlike what `ssl` lets pass."""
+    return base64.b64decode("".join(pem.split("\n")[1:]).partition("-----END")[0], validate=True)

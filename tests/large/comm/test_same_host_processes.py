@@ -166,8 +166,8 @@ def test_workers_in_different_network_namespaces_use_tcp(processes: Processes, n
     far = processes.start("ip", "netns", "exec", namespace, *command)
     places = {name: registered(worker) for name, worker in (("near", near[0]), ("next", near[1]), ("far", far))}
     with Client(address) as client:
-        made = client.submit(np.ones, 1_000_000, workers=["near"])
         for name, family in (("next", socket.AF_UNIX), ("far", socket.AF_INET)):
+            made = client.submit(np.ones, 1_000_000, workers=["near"], pure=False)  # which nobody else holds
             assert client.submit(np.sum, made, workers=[name], pure=False).result() == 1_000_000
             found = client.submit(families, places["near"], workers=[name], pure=False).result()
             assert set(found) == {int(family)}, name
