@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,9 +31,11 @@ def total(left: Any, right: Any) -> int:
 
 
 def eat() -> None:
+    """Takes more and more, slowly enough to be seen before the whole worker is over its limit."""
     parts = []
     while True:
-        parts.append(bytearray(b"x" * 10 * MB))
+        parts.append(bytearray(b"x" * MB))
+        time.sleep(0.002)
 
 
 def hold_on(nbytes: int) -> int:
