@@ -29,10 +29,6 @@ def _integers(value: Any) -> bool:
     return type(value) is list and set(map(type, value)) <= {int} and (not value or min(value) >= 0)
 
 
-def _signed(value: Any) -> bool:
-    return type(value) is list and set(map(type, value)) <= {int}
-
-
 def _digests(value: Any) -> bool:
     return type(value) is list and set(map(type, value)) <= {bytes}
 
@@ -79,9 +75,9 @@ def _payloads(value: Any) -> bool:
 CHECK_BY_ANNOTATION: dict[str, Callable[[Any], bool]] = {
     "dict[bytes, Payload]": lambda v: type(v) is dict and _digests(list(v)) and _payloads(list(v.values())),
     "list[TaskSpec]": lambda v: type(v) is list,
+    "list[RunOptions] | None": lambda v: v is None or type(v) is list,
     "list[int]": _integers,
     "list[int] | None": lambda v: v is None or _integers(v),
-    "list[Signed] | None": lambda v: v is None or _signed(v),
     "list[str]": are_strings,
     "list[bytes]": _digests,
     "list[float]": are_numbers,

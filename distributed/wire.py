@@ -7,11 +7,11 @@ from typing import Any
 
 from distributed.errors import ProtocolError
 from distributed.fields import are_numbers, are_strings
-from distributed.messages import MESSAGES, Message, RunTasks, SubmitTasks, TasksFailed, TaskSpec
+from distributed.messages import MESSAGES, Message, RunOptions, RunTasks, SubmitTasks, TasksFailed, TaskSpec
 
 __all__ = ["from_wire", "halves"]
 
-_NOT_COLUMNS = {"specs", "digests", "running", "kept"}  # lists that are tables, not columns
+_NOT_COLUMNS = {"specs", "digests", "options", "running", "kept"}  # lists that are tables, not columns
 
 
 def halves(message: Any) -> list[Message]:
@@ -56,6 +56,8 @@ def from_wire(wire: object, sender: str) -> Message:
         raise ProtocolError("tasks-failed: the detail of a failure is a pickle or None")
     if cls is SubmitTasks:
         wire[2] = [_spec_from_wire(spec) for spec in wire[2]]
+    elif cls is RunTasks and wire[11] is not None:
+        wire[11] = [_options_from_wire(options) for options in wire[11]]
     message: Message = cls(*wire[1:])
     _check_columns(message)
     return message
@@ -64,13 +66,18 @@ def from_wire(wire: object, sender: str) -> Message:
 def _spec_from_wire(wire: Any) -> TaskSpec:
     if not (isinstance(wire, list) and len(wire) == len(TaskSpec._fields) and type(wire[0]) is bytes):
         raise ProtocolError(f"submit-tasks: a spec is a list of {len(TaskSpec._fields)} fields, first a digest")
-    function, priority, retries, wanted, workers, resources, others, platform, memory_limit_nbytes = wire
+    function, priority, retries, wanted, workers, resources, others, platform, memory_limit_nbytes, *rest = wire
+    timeout_s, actor, parent, depth = rest
     if type(priority) is not int or type(retries) is not int or retries < 0:
         raise ProtocolError("submit-tasks: a spec has the wrong type")
     if type(wanted) is not bool or type(others) is not bool or not (platform is None or type(platform) is str):
         raise ProtocolError("submit-tasks: a spec has the wrong type")
     if memory_limit_nbytes is not None and (type(memory_limit_nbytes) is not int or memory_limit_nbytes <= 0):
         raise ProtocolError("submit-tasks: spec.memory_limit_nbytes is a number of bytes > 0")
+    if timeout_s is not None and (not are_numbers([timeout_s]) or timeout_s == 0):
+        raise ProtocolError("submit-tasks: spec.timeout_s is a number of seconds > 0")
+    if type(actor) is not bool or not (parent is None or type(parent) is str) or type(depth) is not int or depth < 0:
+        raise ProtocolError("submit-tasks: a spec has the wrong type")
     if workers is not None and not are_strings(workers):
         raise ProtocolError("submit-tasks: spec.workers is a list of strings")
     if resources is not None and not (
@@ -81,8 +88,19 @@ def _spec_from_wire(wire: Any) -> TaskSpec:
     amounts = tuple((name, float(amount)) for name, amount in resources or () if amount)  # 0 asks for nothing
     names = None if workers is None else tuple(workers)
     return TaskSpec(
-        function, priority, retries, wanted, names, amounts or None, others, platform, memory_limit_nbytes
+        function, priority, retries, wanted, names, amounts or None, others, platform, memory_limit_nbytes,
+        timeout_s, actor, parent, depth,
     )  # fmt: skip
+
+
+def _options_from_wire(wire: Any) -> RunOptions:
+    if not (isinstance(wire, (list, tuple)) and len(wire) == len(RunOptions._fields)):
+        raise ProtocolError(f"run-tasks: options are a list of {len(RunOptions._fields)} fields")
+    priority, memory_limit_nbytes, timeout_s, depth, actor = wire
+    is_right = type(priority) is int and type(actor) is bool and type(memory_limit_nbytes) is type(depth) is int
+    if not is_right or memory_limit_nbytes < 0 or depth < 0 or not are_numbers([timeout_s]):
+        raise ProtocolError("run-tasks: options have the wrong type")
+    return RunOptions(*wire)
 
 
 def _check_columns(message: Message) -> None:
@@ -98,6 +116,10 @@ def _check_columns(message: Message) -> None:
         _check_indexes(message.op, message.spec_of, len(message.specs), len(message.keys))
     elif isinstance(message, RunTasks):
         _check_indexes(message.op, message.digest_of, len(message.digests), len(message.keys))
+        if message.options is not None:
+            _check_indexes(message.op, message.option_of, len(message.options), len(message.keys))
+        elif message.option_of is not None:
+            raise ProtocolError("run-tasks: option_of without options")
 
 
 def _check_indexes(op: str, indexes: list[int] | None, table: int, count: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from distributed.messages import (
+    DEFAULT_OPTIONS,
     CancelTasks,
     CopyData,
     Failure,
@@ -15,6 +16,7 @@ from distributed.messages import (
     Payload,
     ReleaseData,
     ReturnTasks,
+    RunOptions,
     RunTasks,
     TaskSpec,
 )
@@ -152,22 +154,30 @@ def run_message(worker: WorkerRecord, tasks: list[TaskRecord]) -> RunTasks:
     keys = [task.key for task in tasks]
     attempts = [task.attempt for task in tasks]
     arguments = [task.arguments for task in tasks]
-    priorities, memory_limits = _columns_of_specs([task.spec for task in tasks])
+    options, option_of = _options_of([task.spec for task in tasks])
     return RunTasks(
-        fresh, digests, digest_of, keys, attempts, arguments, wanted, dependencies, who_has, nbytes, priorities,
-        memory_limits,
+        fresh, digests, digest_of, keys, attempts, arguments, wanted, dependencies, who_has, nbytes, options,
+        option_of,
     )  # fmt: skip
 
 
-def _columns_of_specs(specs: list[TaskSpec]) -> tuple[list[int] | None, list[int] | None]:
-    """Priorities and memory limits, None for a column of zeros."""
-    first, count = specs[0], len(specs)
-    if specs.count(first) == count:  # most often, and by identity: 10 ns each
-        limit = first.memory_limit_nbytes
-        return [first.priority] * count if first.priority else None, [limit] * count if limit else None
-    priorities = [spec.priority for spec in specs]
-    memory_limits = [spec.memory_limit_nbytes or 0 for spec in specs]
-    return priorities if any(priorities) else None, memory_limits if any(memory_limits) else None
+def _options_of(specs: list[TaskSpec]) -> tuple[list[RunOptions] | None, list[int] | None]:
+    """The table of options and the index of every task in it; None as `RunTasks` says."""
+    first = specs[0]
+    if specs.count(first) == len(specs):  # most often, and by identity: 10 ns each
+        options = run_options(first)
+        return None if options == DEFAULT_OPTIONS else [options], None
+    index_of: dict[RunOptions, int] = {}
+    option_of = [index_of.setdefault(run_options(spec), len(index_of)) for spec in specs]
+    table = list(index_of)
+    if len(table) > 1:
+        return table, option_of
+    return None if table[0] == DEFAULT_OPTIONS else table, None
+
+
+def run_options(spec: TaskSpec) -> RunOptions:
+    """What a worker has to know of `spec`."""
+    return RunOptions(spec.priority, spec.memory_limit_nbytes or 0, spec.timeout_s or 0.0, spec.depth, spec.actor)
 
 
 def _name_dependencies(

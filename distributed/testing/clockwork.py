@@ -232,7 +232,8 @@ class Clockwork:
     def _queue(self, worker: ModelWorker, message: RunTasks, index: int) -> None:
         key, attempt = message.keys[index], message.attempts[index]
         needs = (message.dependencies[index] if message.dependencies is not None else None) or []
-        priority = 0 if message.priorities is None else message.priorities[index]
+        options = message.options
+        priority = 0 if options is None else options[message.option_of[index] if message.option_of else 0].priority
         worker.waiting[key] = attempt
         self._count += 1
         entry = (-priority, not needs, self._count, key, attempt)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from distributed.messages import Message, Payload
+from distributed.messages import DEFAULT_OPTIONS, Message, Payload, RunOptions
 
 __all__ = [
     "DropData",
@@ -31,7 +31,7 @@ class ReadyTask:
         function: the pickled function whose digest is ``digest``.
         wanted: whether a small result rides inline.
         rank: smaller ones run first, of equal rank in the order submitted.
-        memory_limit_nbytes: what the call may take; 0: no limit of its own.
+        options: limits of the call, and how deep it lies among tasks that submit tasks.
     """
 
     key: str
@@ -42,7 +42,7 @@ class ReadyTask:
     wanted: bool
     dependencies: list[str] | None
     rank: int = 0
-    memory_limit_nbytes: int = 0
+    options: RunOptions = DEFAULT_OPTIONS
 
 
 @dataclass(slots=True)

@@ -205,7 +205,7 @@ class Executor:
                     return
             except IndexError:  # another thread was quicker
                 continue
-            if task.memory_limit_nbytes and self._limits is not None:
+            if task.options.memory_limit_nbytes and self._limits is not None:
                 outcome = self._run_alone(slot, task, self._limits)
             else:
                 begin(slot, task.key)
@@ -310,7 +310,7 @@ def _call_limited(task: ReadyTask, limits: TaskLimits, function: Any, args: Any,
     Raises:
         MemoryLimitExceeded: it took too much, whether it ended by itself or was interrupted.
     """
-    watch = limits.begin(task.key, task.memory_limit_nbytes)
+    watch = limits.begin(task.key, task.options.memory_limit_nbytes)
     try:
         try:
             value = function(*args, **kwargs)

@@ -13,6 +13,7 @@ from typing import Any
 
 from distributed.errors import FunctionLoadError, ProtocolError
 from distributed.messages import (
+    DEFAULT_OPTIONS,
     CancelTasks,
     CopyData,
     DataAdded,
@@ -104,18 +105,19 @@ class WorkerMachine:
         state, tasks, ready, digests = self.state, self.state.tasks, turn.ready, message.digests
         state.functions.update(message.functions)
         functions = [state.functions.get(digest) for digest in digests]
-        columns: Iterable[tuple[str, int, Any, bool, int, list[str] | None, int, int]] = zip(
+        columns: Iterable[tuple[str, int, Any, bool, int, list[str] | None, int]] = zip(
             message.keys,
             message.attempts,
             message.arguments,
             repeat(True) if message.wanted is None else message.wanted,
             repeat(0) if message.digest_of is None else message.digest_of,
             repeat(None) if message.dependencies is None else message.dependencies,
-            repeat(0) if message.priorities is None else message.priorities,
-            repeat(0) if message.memory_limits is None else message.memory_limits,
+            repeat(0) if message.option_of is None else message.option_of,
             strict=False,  # a repeat has no end
         )
-        for key, attempt, arguments, wanted, index, dependencies, priority, limit in columns:
+        table = [DEFAULT_OPTIONS] if message.options is None else message.options
+        ranks = [-2 * options.priority for options in table]
+        for key, attempt, arguments, wanted, index, dependencies, option in columns:
             old = tasks.get(key)
             if old is not None:
                 if attempt <= old.attempt:  # said twice
@@ -123,9 +125,9 @@ class WorkerMachine:
                 self._forget_task(turn, old)
             state.tickets += 1
             function = functions[index]
-            rank = -2 * priority - 1 if dependencies else -2 * priority
+            rank = ranks[option] - 1 if dependencies else ranks[option]
             ticket, digest = state.tickets, digests[index]
-            task = ReadyTask(key, ticket, digest, function, arguments, wanted, dependencies, rank, limit)
+            task = ReadyTask(key, ticket, digest, function, arguments, wanted, dependencies, rank, table[option])
             record = TaskRecord(task, attempt)
             if function is None:
                 turn.failed.append((record, self._unknown_function(digests[index]), 0.0))

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from distributed.errors import ProtocolError
-from distributed.messages import MESSAGES, Message, SubmitTasks, TaskSpec
+from distributed.messages import MESSAGES, Message, RunOptions, SubmitTasks, TaskSpec
 from distributed.protocol.codec import Limits, encode, encode_plain
 from distributed.protocol.framing import MessageDecoder
 from distributed.protocol.serialize import Serialized
 from distributed.wire import from_wire
 
 FAILURE = ["KeyError", "'x'", "Traceback", None]
-SPEC = TaskSpec(b"d", 2, 1, False, ("tcp://w:1",), (("GPU", 1.0),), True, "linux*", 2**30)
+SPEC = TaskSpec(b"d", 2, 1, False, ("tcp://w:1",), (("GPU", 1.0),), True, "linux*", 2**30, 1.5, True, "p", 3)
 VALUES: dict[str, dict[str, Any]] = {
     "submit-tasks": {
         "functions": {b"d": b"pickle"},
@@ -44,10 +44,10 @@ VALUES: dict[str, dict[str, Any]] = {
         "dependencies": [["a"], None],
         "who_has": {"a": ["tcp://w:1"]},
         "nbytes": {"a": 5},
-        "priorities": [-1, 2],
-        "memory_limits": [0, 2**30],
+        "options": [RunOptions(-1), RunOptions(2, 2**30, 0.5, 3, True)],
+        "option_of": [1, 0],
     },
-    "cancel-tasks": {"keys": ["x"]},
+    "cancel-tasks": {"keys": ["x"], "interrupt": True},
     "release-data": {"keys": ["x"]},
     "forget-functions": {"digests": [b"d"]},
     "return-tasks": {"keys": ["x"], "attempts": [1]},
@@ -101,7 +101,7 @@ def test_a_message_that_has_no_entries_comes_back(op: str) -> None:
 def test_optional_columns_may_be_none() -> None:
     for message in (
         message_of("submit-tasks", spec_of=None, dependencies=None),
-        message_of("run-tasks", digest_of=None, wanted=None, dependencies=None, priorities=None, memory_limits=None),
+        message_of("run-tasks", digest_of=None, wanted=None, dependencies=None, options=None, option_of=None),
         message_of("data-added", client="client-1"),
     ):
         assert from_wire(crossed(message), message.sender) == message
@@ -148,7 +148,7 @@ WRONG: dict[str, list[Any]] = {
     "list[TaskSpec]": [None, {}],
     "list[int]": [None, 5, [1.0], ["1"], [True], [-1], [None]],
     "list[int] | None": [5, ["1"], [-1], [True]],
-    "list[Signed] | None": [5, ["1"], [True], [1.0]],
+    "list[RunOptions] | None": [{}, "x", 5],
     "list[str]": [None, "x", [1], [b"x"], [None], {"x": 1}],
     "list[bytes]": [None, ["x"], b"x"],
     "list[float]": [None, ["x"], [-0.5], [None], 5.0, [1.0, float("nan")], [float("inf")]],
@@ -181,7 +181,8 @@ COLUMNS = [
     (op, field.name)
     for op, values in VALUES.items()
     for field in fields(MESSAGES[op])
-    if isinstance(values[field.name], list) and field.name not in ("specs", "digests", "running", "kept", "keys")
+    if isinstance(values[field.name], list)
+    and field.name not in ("specs", "digests", "options", "running", "kept", "keys")
 ]
 
 
@@ -202,6 +203,8 @@ def test_columns_of_different_lengths_are_refused(op: str, name: str) -> None:
         ("submit-tasks", {"specs": []}),
         ("run-tasks", {"digest_of": [2, 0]}),
         ("run-tasks", {"digests": [], "digest_of": None}),
+        ("run-tasks", {"option_of": [0, 2]}),
+        ("run-tasks", {"options": []}),
     ],
 )
 def test_an_index_outside_its_table_is_refused(op: str, changes: dict[str, Any]) -> None:
@@ -216,25 +219,30 @@ def test_an_index_outside_its_table_is_refused(op: str, changes: dict[str, Any])
         None,
         [],
         [b"d"],
-        ["d", 0, 0, True, None, None, False, None, None],
-        [b"d", "0", 0, True, None, None, False, None, None],
-        [b"d", 0, -1, True, None, None, False, None, None],
-        [b"d", 0, 1.0, True, None, None, False, None, None],
-        [b"d", 0, 0, 1, None, None, False, None, None],
-        [b"d", 0, 0, True, "w", None, False, None, None],
-        [b"d", 0, 0, True, [5], None, False, None, None],
-        [b"d", 0, 0, True, None, {}, False, None, None],
-        [b"d", 0, 0, True, None, [["GPU"]], False, None, None],
-        [b"d", 0, 0, True, None, [["GPU", "1"]], False, None, None],
-        [b"d", 0, 0, True, None, [[5, 1]], False, None, None],
-        [b"d", 0, 0, True, None, [["GPU", -1]], False, None, None],
-        [b"d", 0, 0, True, None, [["GPU", float("nan")]], False, None, None],
-        [b"d", 0, 0, True, None, ["GP"], False, None, None],
-        [b"d", 0, 0, True, None, None, 1, None, None],
-        [b"d", 0, 0, True, None, None, False, 5, None],
-        [b"d", 0, 0, True, None, None, False, None, 0],
-        [b"d", 0, 0, True, None, None, False, None, 1.5],
-        [b"d", 0, 0, True, None, None, False, None, None, None],
+        ["d", 0, 0, True, None, None, False, None, None, None, False, None, 0],
+        [b"d", "0", 0, True, None, None, False, None, None, None, False, None, 0],
+        [b"d", 0, -1, True, None, None, False, None, None, None, False, None, 0],
+        [b"d", 0, 1.0, True, None, None, False, None, None, None, False, None, 0],
+        [b"d", 0, 0, 1, None, None, False, None, None, None, False, None, 0],
+        [b"d", 0, 0, True, "w", None, False, None, None, None, False, None, 0],
+        [b"d", 0, 0, True, [5], None, False, None, None, None, False, None, 0],
+        [b"d", 0, 0, True, None, {}, False, None, None, None, False, None, 0],
+        [b"d", 0, 0, True, None, [["GPU"]], False, None, None, None, False, None, 0],
+        [b"d", 0, 0, True, None, [["GPU", "1"]], False, None, None, None, False, None, 0],
+        [b"d", 0, 0, True, None, [[5, 1]], False, None, None, None, False, None, 0],
+        [b"d", 0, 0, True, None, [["GPU", -1]], False, None, None, None, False, None, 0],
+        [b"d", 0, 0, True, None, [["GPU", float("nan")]], False, None, None, None, False, None, 0],
+        [b"d", 0, 0, True, None, ["GP"], False, None, None, None, False, None, 0],
+        [b"d", 0, 0, True, None, None, 1, None, None, None, False, None, 0],
+        [b"d", 0, 0, True, None, None, False, 5, None, None, False, None, 0],
+        [b"d", 0, 0, True, None, None, False, None, 0, None, False, None, 0],
+        [b"d", 0, 0, True, None, None, False, None, 1.5, None, False, None, 0],
+        [b"d", 0, 0, True, None, None, False, None, None, None, None, False, None, 0],
+        [b"d", 0, 0, True, None, None, False, None, None, 0, False, None, 0],
+        [b"d", 0, 0, True, None, None, False, None, None, "1", False, None, 0],
+        [b"d", 0, 0, True, None, None, False, None, None, None, 1, None, 0],
+        [b"d", 0, 0, True, None, None, False, None, None, None, False, 5, 0],
+        [b"d", 0, 0, True, None, None, False, None, None, None, False, None, -1],
     ],
 )
 def test_a_bad_spec_is_refused(spec: Any) -> None:
@@ -242,6 +250,18 @@ def test_a_bad_spec_is_refused(spec: Any) -> None:
     wire[2] = [list(TaskSpec(b"d")), spec]
     with pytest.raises(ProtocolError, match=r"submit-tasks: (a spec|spec\.)"):
         from_wire(wire, "client")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [None, [], [0, 0, 0, 0], ["0", 0, 0, 0, False], [0, -1, 0, 0, False], [0, 0, "1", 0, False], [0, 0, -1.0, 0, False],
+     [0, 0, 0, 1.0, False], [0, 0, 0, -1, False], [0, 0, 0, 0, 1], [0, 0, 0, 0, False, None]],
+)  # fmt: skip
+def test_bad_options_are_refused(options: Any) -> None:
+    wire = message_of("run-tasks").to_wire()
+    wire[11] = [list(RunOptions()), options]
+    with pytest.raises(ProtocolError, match=r"run-tasks: options"):
+        from_wire(wire, "scheduler")
 
 
 def test_a_negative_priority_is_allowed() -> None:
@@ -262,7 +282,7 @@ def test_a_message_shows_its_fields_and_equals_its_like() -> None:
 
 def test_an_amount_of_zero_asks_for_no_resource() -> None:
     wire = message_of("submit-tasks").to_wire()
-    rest = [False, None, None]
+    rest = [False, None, None, None, False, None, 0]
     wire[2] = [
         [b"d", 0, 0, True, None, [["GPU", 0], ["disk", 2]], *rest],
         [b"d", 0, 0, True, None, [["GPU", 0]], *rest],

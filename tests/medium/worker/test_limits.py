@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from distributed.errors import MemoryLimitExceeded
+from distributed.messages import RunOptions
 from distributed.protocol.failure import exception_from_failure
 from distributed.protocol.serialize import dumps_payload
 from distributed.worker.effects import ReadyTask
@@ -173,7 +174,7 @@ class Runner:
 
     def submit(self, key: str, function: Callable[..., Any], *args: Any, limit: int = 0) -> None:
         task = ReadyTask(
-            key, 1, key.encode(), pickle.dumps(function), dumps_payload((args, {})), True, None, 0, limit
+            key, 1, key.encode(), pickle.dumps(function), dumps_payload((args, {})), True, None, 0, RunOptions(memory_limit_nbytes=limit)
         )  # fmt: skip
         self.executor.submit([task])
 

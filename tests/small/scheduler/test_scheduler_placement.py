@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from distributed.messages import Message, RunTasks, SubmitTasks, TasksDone, TaskSpec
+from distributed.messages import Message, RunOptions, RunTasks, SubmitTasks, TasksDone, TaskSpec
 from distributed.scheduler.effects import ToWorker
 from distributed.scheduler.events import FromClient, FromWorker
 from distributed.scheduler.queues import STALE_MAX, UNRESTRICTED, ReadyQueue
@@ -315,8 +315,9 @@ def test_priorities_and_memory_limits_travel_to_the_worker(stage: Stage) -> None
         message = SubmitTasks({b"f": b""}, specs, spec_of, keys, [b""] * len(keys), None)
         machine.handle(FromClient("c", message), 0.0)
         runs = [effect.message for effect in machine.take_effects() if isinstance(effect, ToWorker)]
-        assert [(run.priorities, run.memory_limits) for run in runs if isinstance(run, RunTasks)] == [
-            [(None, None)], [([-3], None)], [([0, -3], None)], [(None, [200])],
+        assert [(run.options, run.option_of) for run in runs if isinstance(run, RunTasks)] == [
+            [(None, None)], [([RunOptions(-3)], None)], [([RunOptions(), RunOptions(-3)], [0, 1])],
+            [([RunOptions(0, 200)], None)],
         ][number]  # fmt: skip
         machine.handle(FromWorker("tcp://w1:1", "w1/1", done_of(runs)), 0.0)
         machine.take_effects()

@@ -64,8 +64,8 @@ class Harness:
                 dependencies=columns.get("dependencies", [list(who_has)] * len(keys) if who_has else None),
                 who_has=who_has,
                 nbytes=columns.get("nbytes", {}),
-                priorities=columns.get("priorities"),
-                memory_limits=columns.get("memory_limits"),
+                options=columns.get("options"),
+                option_of=columns.get("option_of"),
             )
         )
 

@@ -13,6 +13,7 @@ from distributed.messages import (
     ForgetFunctions,
     KeysDone,
     ReleaseData,
+    RunOptions,
     ServerClosing,
     TasksDone,
     TasksFailed,
@@ -274,9 +275,9 @@ def test_a_result_that_could_not_be_read_is_here_no_more(worker: Any) -> None:
 
 
 def test_a_tasks_own_memory_limit_goes_to_the_executor(worker: Any) -> None:
-    worker.run("a", "b", memory_limits=[0, 7])
+    worker.run("a", "b", options=[RunOptions(), RunOptions(memory_limit_nbytes=7)], option_of=[0, 1])
     (execute,) = worker.take()
-    assert [task.memory_limit_nbytes for task in execute.tasks] == [0, 7]
+    assert [task.options.memory_limit_nbytes for task in execute.tasks] == [0, 7]
 
 
 def test_what_arrives_can_be_asked_for(worker: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from distributed.messages import CancelTasks, ReturnTasks, TasksDone, TasksReturned
+from distributed.messages import CancelTasks, ReturnTasks, RunOptions, TasksDone, TasksReturned
 from distributed.worker.effects import Fetch, GiveBack, Withdraw
 from distributed.worker.events import DataFetched, DataPut, SchedulerLost, TasksExecuted, TasksWithdrawn
 
@@ -103,6 +103,16 @@ def test_ranks_follow_priority_and_then_dependencies(worker: Any) -> None:
     worker.handle(DataPut("client", {"x": 1}, {"x": 1}))
     worker.take()
     dependencies = [None, ["x"], None, ["x"], None]
-    worker.run("r", "d", "R", "D", "low", who_has={"x": []}, dependencies=dependencies, priorities=[0, 0, 9, 9, -1])
+    worker.run(
+        "r",
+        "d",
+        "R",
+        "D",
+        "low",
+        who_has={"x": []},
+        dependencies=dependencies,
+        options=[RunOptions(), RunOptions(9), RunOptions(-1)],
+        option_of=[0, 0, 1, 1, 2],
+    )
     (execute,) = worker.take()
     assert [task.key for task in sorted(execute.tasks, key=lambda task: task.rank)] == ["D", "R", "d", "r", "low"]

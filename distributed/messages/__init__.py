@@ -1,0 +1,105 @@
+"""The wire contract of the engine: every message between client, scheduler and worker, and its fields.
+
+A message travels as a list, ``[op, field, field, ...]``, in the order in which its class lists them. Batches are
+columns: entry *i* of each list belongs to task *i*. Payloads (functions, arguments, results, exceptions) are opaque:
+``bytes`` (a pickle) or :class:`~distributed.protocol.serialize.Serialized` (a pickle with buffers of its own).
+
+Who may send what is the class attribute ``sender``; `distributed.wire.from_wire` checks it and every field.
+Requests with one answer (``who_has``, ``ncores``, ...) are ordinary ops of `distributed.core` and not listed here.
+"""
+
+from __future__ import annotations
+
+from distributed.messages.base import (
+    CLIENT,
+    DEFAULT_OPTIONS,
+    MESSAGES,
+    SCHEDULER,
+    WORKER,
+    Failure,
+    Message,
+    Payload,
+    RunOptions,
+    Signed,
+    TaskSpec,
+)
+from distributed.messages.data import (
+    AskHolders,
+    CopiesFailed,
+    CopyData,
+    DataAdded,
+    DataRemoved,
+    HoldersKnown,
+    ReleaseData,
+)
+from distributed.messages.keys import (
+    CancelKeys,
+    KeysCancelled,
+    KeysDone,
+    KeysFailed,
+    KeysLost,
+    ReleaseKeys,
+    WantKeys,
+)
+from distributed.messages.life import (
+    DismissWorker,
+    Heartbeat,
+    ServerClosing,
+    WorkerLeaving,
+    WorkerPaused,
+    WorkerRetiring,
+)
+from distributed.messages.tasks import (
+    CancelTasks,
+    ForgetFunctions,
+    ReturnTasks,
+    RunTasks,
+    SubmitTasks,
+    TasksDone,
+    TasksFailed,
+    TasksMissingData,
+    TasksReturned,
+)
+
+__all__ = [
+    "CLIENT",
+    "DEFAULT_OPTIONS",
+    "MESSAGES",
+    "SCHEDULER",
+    "WORKER",
+    "AskHolders",
+    "CancelKeys",
+    "CancelTasks",
+    "CopiesFailed",
+    "CopyData",
+    "DataAdded",
+    "DataRemoved",
+    "DismissWorker",
+    "Failure",
+    "ForgetFunctions",
+    "Heartbeat",
+    "HoldersKnown",
+    "KeysCancelled",
+    "KeysDone",
+    "KeysFailed",
+    "KeysLost",
+    "Message",
+    "Payload",
+    "ReleaseData",
+    "ReleaseKeys",
+    "ReturnTasks",
+    "RunOptions",
+    "RunTasks",
+    "ServerClosing",
+    "Signed",
+    "SubmitTasks",
+    "TaskSpec",
+    "TasksDone",
+    "TasksFailed",
+    "TasksMissingData",
+    "TasksReturned",
+    "WantKeys",
+    "WorkerLeaving",
+    "WorkerPaused",
+    "WorkerRetiring",
+]
