@@ -173,8 +173,9 @@ class Runner:
         self.outcomes: dict[str, Outcome] = {}
 
     def submit(self, key: str, function: Callable[..., Any], *args: Any, limit: int = 0) -> None:
+        options = RunOptions(memory_limit_nbytes=limit)
         task = ReadyTask(
-            key, 1, key.encode(), pickle.dumps(function), dumps_payload((args, {})), True, None, 0, RunOptions(memory_limit_nbytes=limit)
+            key, 1, key.encode(), pickle.dumps(function), dumps_payload((args, {})), True, None, 0, options
         )  # fmt: skip
         self.executor.submit([task])
 
