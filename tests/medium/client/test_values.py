@@ -17,7 +17,6 @@ import pytest
 from distributed import Client
 from distributed.client import outbox
 from distributed.errors import (
-    BadRequestError,
     CancelledError,
     FunctionLoadError,
     MessageTooLargeError,
