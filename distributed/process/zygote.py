@@ -24,9 +24,9 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
+from distributed.dataclass import dataclass, field
 from distributed.errors import WorkerStartError
 
 __all__ = ["Child", "Ending", "Zygote"]

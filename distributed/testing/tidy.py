@@ -31,6 +31,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("ids",),
     ("log",),
     ("lazy",),
+    ("dataclass",),
     ("versions",),
     ("protocol",),
     ("config",),
@@ -80,7 +81,7 @@ LAZY_MODULES: dict[tuple[str, str], str] = {
 
 # Rule 1 of ARCHITECTURE.md: same start, events and times, same effects. Names of modules without "distributed.".
 PURE = re.compile(
-    r"ledger|messages\..*|fields|wire|protocol\..*|scheduler\.(?!server$|process$|proxy$|sessions$|ops$).*|worker\.(machine|events|effects|records|copies|invariants|memory)"
+    r"dataclass|ledger|messages\..*|fields|wire|protocol\..*|scheduler\.(?!server$|process$|proxy$|sessions$|ops$).*|worker\.(machine|events|effects|records|copies|invariants|memory)"
 )
 IMPURE_IMPORTS = {
     *("asyncio", "multiprocessing", "os", "pathlib", "random", "secrets", "select", "selectors", "shutil", "signal"),
