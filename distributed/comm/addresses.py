@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import ipaddress
+import socket
 from typing import Any, NamedTuple
 
 from distributed.errors import AddressError
 
 __all__ = ["Address", "is_loopback", "parse_address"]
+
+
+_LOOPBACK_6 = bytes(15) + b"\x01"
 
 
 class Address(NamedTuple):
@@ -67,17 +70,22 @@ def is_loopback(host: str) -> bool:
     """Whether only processes of this machine can reach `host`."""
     if host == "localhost":
         return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    packed = _packed(host)
+    return packed == _LOOPBACK_6 or (len(packed) == 4 and packed[0] == 127)
 
 
 def _is_ipv6(host: str) -> bool:
+    return len(_packed(host)) == 16
+
+
+def _packed(host: str) -> bytes:
+    """The bytes of a numeric address, empty: it is none. (The module ipaddress takes a millisecond to import.)"""
     try:
-        return ipaddress.ip_address(host).version == 6
-    except ValueError:
-        return False
+        if ":" in host:
+            return socket.inet_pton(socket.AF_INET6, host.partition("%")[0])  # what follows names a network card
+        return socket.inet_pton(socket.AF_INET, host)
+    except (OSError, ValueError):  # ValueError: a null character, or a letter that no host has
+        return b""
 
 
 def _split_port(text: str) -> tuple[str, str]:

@@ -65,6 +65,7 @@ LAZY_PACKAGES = {
     "uvloop": "optional, extra [fast]",
     "cryptography": "optional, extra [tls]; only minting a certificate needs it",
     "importlib": "importlib.metadata takes 20 ms; only whoever asks for the versions of packages needs it",
+    "datetime": "1 ms of import; only minting a certificate needs it",
     "ctypes": "3 ms of import; only who shares memory with a process of this machine needs it",
     "numpy": "optional; tests and converters of arrays only",
     "tqdm": "only a terminal that shows a bar needs it",
@@ -76,6 +77,7 @@ LAZY_PACKAGES = {
 LAZY_MODULES: dict[tuple[str, str], str] = {
     ("calls", "comm.tornado_stream"): "imports tornado, see LAZY_PACKAGES",
     ("deploy.local", "deploy.threads"): "imports all servers, which only processes=False wants in this process",
+    ("deploy.host", "deploy.hosting"): "imported while other processes, forked before, import theirs",
     ("client", "deploy"): "Client() without an address starts a cluster of its own",
 }
 

@@ -52,7 +52,7 @@ def test_fields_are_given_by_place_by_name_or_by_default() -> None:
     assert Parcel("a", 2, ["x"]) == Parcel(labels=["x"], weight=2, name="a")
     assert Parcel("a") != Parcel("b")
     assert Parcel("a") != Sealed("a")
-    assert Parcel.kind == "parcel" and [each.name for each in fields(Parcel)][0] == "name"
+    assert Parcel.kind == "parcel" and fields(Parcel)[0].name == "name"
     assert Nothing() == Nothing() and str(Nothing()) == "Nothing()"
 
 
