@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from distributed.errors import AddressError
 
-__all__ = ["Address", "is_loopback", "parse_address"]
+__all__ = ["Address", "is_loopback", "parse_address", "place_of"]
 
 
 _LOOPBACK_6 = bytes(15) + b"\x01"
@@ -72,6 +72,17 @@ def is_loopback(host: str) -> bool:
         return True
     packed = _packed(host)
     return packed == _LOOPBACK_6 or (len(packed) == 4 and packed[0] == 127)
+
+
+def place_of(host: str, port: int) -> tuple[Any, ...] | None:
+    """What `socket.getaddrinfo` says of a numeric host, without its 5 ms (it imports tables of names); None: ask it."""
+    packed = _packed(host)
+    if len(packed) == 4:
+        return socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (host, port)
+    if packed and "%" not in host:
+        usual = socket.inet_ntop(socket.AF_INET6, packed)
+        return socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (usual, port, 0, 0)
+    return None
 
 
 def _is_ipv6(host: str) -> bool:

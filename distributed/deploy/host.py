@@ -15,6 +15,7 @@ import os
 import signal
 import sys
 
+from distributed.comm.same_host import prepare
 from distributed.core import Server
 from distributed.driver import Driver
 from distributed.endpoint import Endpoint
@@ -40,6 +41,7 @@ def main() -> None:
     else:
         os.environ["PYTHONPATH"] = options["PYTHONPATH"]
     log_to_stderr(options["log_level"])
+    prepare()
     zygote = Zygote(
         {
             "scheduler": "distributed.scheduler.process:run_scheduler_child",
