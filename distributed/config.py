@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
 
+from distributed.dataclass import dataclass, field, fields
 from distributed.errors import ConfigError
 from distributed.protocol.codec import Limits
 from distributed.units import parse_nbytes, parse_seconds
@@ -17,7 +17,7 @@ CENTER_PORT = 8787
 SAME_HOST = ("memory", "socket", "off")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, frozen=True)
 class Settings:
     """What an operator may change, by environment variables named ``DISTRIBUTED_<NAME>`` in capitals.
 

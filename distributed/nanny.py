@@ -12,13 +12,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from distributed.calls import rpc, write
 from distributed.comm.addresses import parse_address
 from distributed.config import SCHEDULER_PORT, settings
 from distributed.core import Server
+from distributed.dataclass import dataclass, field
 from distributed.errors import DistributedError, WorkerStartError
 from distributed.process.folders import Folder, make_folder, remove_leftovers
 from distributed.process.running import read_lines

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
+from distributed.dataclass import replace
 from distributed.errors import ProtocolError
 from distributed.fields import are_numbers, are_strings
 from distributed.messages import MESSAGES, Message, RunOptions, RunTasks, SubmitTasks, TasksFailed, TaskSpec

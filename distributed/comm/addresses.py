@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import ipaddress
+import socket
 from typing import Any, NamedTuple
 
 from distributed.errors import AddressError
 
-__all__ = ["Address", "is_loopback", "parse_address"]
+__all__ = ["Address", "is_loopback", "parse_address", "place_of"]
+
+
+_LOOPBACK_6 = bytes(15) + b"\x01"
 
 
 class Address(NamedTuple):
@@ -67,17 +70,33 @@ def is_loopback(host: str) -> bool:
     """Whether only processes of this machine can reach `host`."""
     if host == "localhost":
         return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    packed = _packed(host)
+    return packed == _LOOPBACK_6 or (len(packed) == 4 and packed[0] == 127)
+
+
+def place_of(host: str, port: int) -> tuple[Any, ...] | None:
+    """What `socket.getaddrinfo` says of a numeric host, without its 5 ms (it imports tables of names); None: ask it."""
+    packed = _packed(host)
+    if len(packed) == 4:
+        return socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (host, port)
+    if packed and "%" not in host:
+        usual = socket.inet_ntop(socket.AF_INET6, packed)
+        return socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (usual, port, 0, 0)
+    return None
 
 
 def _is_ipv6(host: str) -> bool:
+    return len(_packed(host)) == 16
+
+
+def _packed(host: str) -> bytes:
+    """The bytes of a numeric address, empty: it is none. (The module ipaddress takes a millisecond to import.)"""
     try:
-        return ipaddress.ip_address(host).version == 6
-    except ValueError:
-        return False
+        if ":" in host:
+            return socket.inet_pton(socket.AF_INET6, host.partition("%")[0])  # what follows names a network card
+        return socket.inet_pton(socket.AF_INET, host)
+    except (OSError, ValueError):  # ValueError: a null character, or a letter that no host has
+        return b""
 
 
 def _split_port(text: str) -> tuple[str, str]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from distributed.protocol.serialize import Buffer
 
-__all__ = ["address_of", "peer_of", "read_memory"]
+__all__ = ["address_of", "peer_of", "prepare", "read_memory"]
 
 _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid
 
@@ -59,6 +59,11 @@ def read_memory(pid: int, address: int, into: memoryview) -> None:
             number = library.errno() if count else 0
             raise OSError(number, os.strerror(number) if number else "nothing was read")
         done += count
+
+
+def prepare() -> None:
+    """Do now what the first use of the others would do, for a process that is about to be forked."""
+    _library()
 
 
 class _Library:

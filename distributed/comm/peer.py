@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from distributed.dataclass import dataclass
 
 __all__ = ["Peer"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, frozen=True)
 class Peer:
     """Who is at the other end: its address, and the role it has proven (ours, on the connecting side)."""
 

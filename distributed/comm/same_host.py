@@ -24,13 +24,14 @@ import stat
 import struct
 import sys
 
+from distributed.comm import memory
 from distributed.comm.addresses import is_loopback
 from distributed.comm.loans import Borrower, Lender
 from distributed.comm.memory import address_of, peer_of, read_memory
 from distributed.comm.stream import Stream
 from distributed.config import settings
 
-__all__ = ["UNIX", "agree", "bind_beside", "open_beside"]
+__all__ = ["UNIX", "agree", "bind_beside", "open_beside", "prepare"]
 
 UNIX = getattr(socket, "AF_UNIX", None)
 BACKLOG = 1024
@@ -38,6 +39,12 @@ NONCE_NBYTES = 32
 OFFER = struct.Struct("<QI32s")
 NO_OFFER, NO_ANSWER = bytes(OFFER.size), bytes(NONCE_NBYTES)
 ANY_HOST = ("0.0.0.0", "::")
+
+
+def prepare() -> None:
+    """Do now what the first connection would do, for a process that is about to be forked."""
+    if _may_share():
+        memory.prepare()
 
 
 def bind_beside(listening: socket.socket) -> socket.socket | None:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from distributed.comm.addresses import Address
+from distributed.comm.addresses import Address, place_of
 from distributed.errors import PortTakenError
 from distributed.protocol.serialize import Buffer
 
@@ -85,7 +85,9 @@ async def open_socket(
     if address.scheme == "unix":
         return await _connected(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM), address.host)
     error: OSError = OSError(f"{address.host} has no address")
-    for family, kind, protocol, _, place in await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM):
+    known = place_of(address.host, address.port)
+    places = [known] if known else await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+    for family, kind, protocol, _, place in places:
         beside = open_beside(str(place[0]), int(place[1])) if open_beside is not None else None
         if beside is not None:
             return beside
@@ -107,7 +109,11 @@ def bind(address: Address) -> list[socket.socket]:
         return [_bind_unix(address.host)]
     sockets: list[socket.socket] = []
     port = address.port
-    places = socket.getaddrinfo(address.host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    known = place_of(address.host, port)
+    passive = socket.AI_PASSIVE
+    places = (
+        [known] if known else socket.getaddrinfo(address.host or None, port, type=socket.SOCK_STREAM, flags=passive)
+    )
     refused: OSError | None = None
     for family, kind, protocol, _, place in dict.fromkeys(places):
         try:

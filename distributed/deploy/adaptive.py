@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
+from distributed.dataclass import dataclass, field
 from distributed.errors import ConfigError
 
 __all__ = ["Adaptive"]

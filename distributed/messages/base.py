@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
 from typing import Any, ClassVar, NamedTuple, TypeVar, dataclass_transform
 
+from distributed.dataclass import dataclass, fields
 from distributed.fields import CHECK_BY_ANNOTATION
 
 __all__ = [
@@ -72,10 +72,7 @@ DEFAULT_OPTIONS = RunOptions()  # of nearly all tasks
 
 
 class Message:
-    """Base of all messages: encoding to a list, decoding with checks.
-
-    Text and equality are here and not generated for each class: that would be half of the time of importing this.
-    """
+    """Base of all messages: encoding to a list, decoding with checks."""
 
     __slots__ = ()
     op: ClassVar[str]
@@ -101,7 +98,7 @@ _Kind = TypeVar("_Kind", bound=type[Message])
 @dataclass_transform()
 def message(kind: _Kind) -> _Kind:
     """Make a message of a class with annotated fields, and enter it in `MESSAGES`."""
-    kind = dataclass(slots=True, repr=False, eq=False, match_args=False)(kind)  # type: ignore[assignment]
-    kind._checks = tuple((field.name, CHECK_BY_ANNOTATION[str(field.type)]) for field in fields(kind))  # type: ignore[arg-type]
+    kind = dataclass(slots=True, repr=False, eq=False)(kind)
+    kind._checks = tuple((field.name, CHECK_BY_ANNOTATION[field.type]) for field in fields(kind))
     MESSAGES[kind.op] = kind
     return kind

@@ -7,8 +7,9 @@ A worker whose task holds the interpreter sends nothing, and yet it works: it us
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from enum import Enum
+
+from distributed.dataclass import dataclass
 
 __all__ = ["Pulse", "Verdict", "Vitals", "read_vitals"]
 

@@ -4,6 +4,9 @@ It is forked itself before any loop or thread exists, has neither, and does thre
 report how children ended (they are its own, so it knows exit code, signal and peak memory), and end them all when the
 process it serves is gone. With a child ends its process group: whatever the code of users started in it.
 
+What children run may be named only: then the zygote imports it while the process it serves, and a child that was asked
+for at once, import what they need. So the cores of a machine share the work of starting.
+
     served process ──{"spawn": n, "kind", "options"} + 2 descriptors──▶ zygote ──fork──▶ child (own process group)
                    ◀──{"started": n, "pid"}   {"ended": pid, "status", "memory_peak_nbytes"}──
 
@@ -16,6 +19,7 @@ import asyncio
 import contextlib
 import errno
 import gc
+import importlib
 import json
 import os
 import random
@@ -23,16 +27,18 @@ import select
 import signal
 import socket
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from distributed.dataclass import dataclass, field
 from distributed.errors import WorkerStartError
 
 __all__ = ["Child", "Ending", "Zygote"]
 
 LINE_NBYTES_MAX = 64 * 1024
 _IGNORED = (signal.SIGINT, signal.SIGTERM)  # by the zygote: they are for the process it serves
+
+PRELOAD_AFTER_S = 0.02  # without a request; one that is on its way is served first, since its child imports beside us
 
 Main = Callable[[dict[str, Any], int, int], None]
 
@@ -87,9 +93,11 @@ class Zygote:
 
     Args:
         mains: what a child of each kind runs: ``main(options, status descriptor, descriptor that closes with us)``.
+            A text ``module:function`` is imported by the child.
+        preload: kinds whose texts the zygote imports itself, once, for all children.
     """
 
-    def __init__(self, mains: dict[str, Main]) -> None:
+    def __init__(self, mains: dict[str, Main | str], preload: Sequence[str] = ()) -> None:
         if not hasattr(os, "fork"):
             raise WorkerStartError("this system cannot fork processes; run workers with --no-nanny")
         ours, theirs = socket.socketpair()
@@ -99,12 +107,13 @@ class Zygote:
         self.pid = os.fork()
         if self.pid == 0:
             ours.close()
-            _run_zygote(theirs, mains, mask)
+            _run_zygote(theirs, mains, preload, mask)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         theirs.close()
         self._socket = ours
         self._number = 0
         self._starting: dict[int, asyncio.Future[Child]] = {}
+        self._early: list[int] = []  # asked for before there was a loop
         self._children: dict[int, Child] = {}
         self._buffer = b""
         self._turn = asyncio.Lock()
@@ -113,6 +122,7 @@ class Zygote:
         """Serve the running loop."""
         self._socket.setblocking(False)
         self._loop = asyncio.get_running_loop()
+        self._starting.update((number, self._loop.create_future()) for number in self._early)
         self._loop.add_reader(self._socket.fileno(), self._on_readable)
 
     async def spawn(self, kind: str, options: dict[str, Any], stderr: int, status: int) -> Child:
@@ -122,18 +132,36 @@ class Zygote:
             WorkerStartError: the zygote is gone or cannot fork.
         """
         async with self._turn:  # one at a time: what waits in the socket is then never more than a line
-            return await self._spawn(kind, options, stderr, status)
+            return await self.started(self.request(kind, options, stderr, status))
 
-    async def _spawn(self, kind: str, options: dict[str, Any], stderr: int, status: int) -> Child:
+    def request(self, kind: str, options: dict[str, Any], stderr: int, status: int) -> int:
+        """Ask for a child without waiting, even before `attach`; answers what `started` wants to know.
+
+        Raises:
+            WorkerStartError: the zygote is gone.
+        """
         self._number += 1
         line = json.dumps({"spawn": self._number, "kind": kind, "options": options}).encode() + b"\n"
-        started: asyncio.Future[Child] = self._loop.create_future()
-        self._starting[self._number] = started
         try:
             socket.send_fds(self._socket, [line], [stderr, status])
         except OSError as error:
             raise WorkerStartError(f"the process that forks workers is gone: {error}") from None
-        return await started
+        if hasattr(self, "_loop"):
+            self._starting[self._number] = self._loop.create_future()
+        else:
+            self._early.append(self._number)
+        return self._number
+
+    async def started(self, number: int) -> Child:
+        """The child that was asked for; once.
+
+        Raises:
+            WorkerStartError: the zygote is gone or cannot fork.
+        """
+        try:
+            return await self._starting[number]
+        finally:
+            del self._starting[number]
 
     def close(self) -> None:
         """End the zygote and with it all its children."""
@@ -161,15 +189,15 @@ class Zygote:
         if "started" in report:
             child = Child(report["pid"], self._loop.create_future())
             self._children[child.pid] = child
-            started = self._starting.pop(report["started"])
-            if started.cancelled():  # nobody waits for it any more
+            started = self._starting.get(report["started"])
+            if started is None or started.cancelled():  # nobody waits for it any more
                 child.kill()
             else:
                 started.set_result(child)
         elif "failed" in report:
             error = WorkerStartError(f"cannot fork a worker: {report['reason']}")
-            started = self._starting.pop(report["failed"])
-            if not started.cancelled():
+            started = self._starting.get(report["failed"])
+            if started is not None and not started.cancelled():
                 started.set_exception(error)
         else:
             status, peak = report["status"], report["memory_peak_nbytes"]
@@ -182,28 +210,25 @@ class Zygote:
     def _on_gone(self) -> None:
         self._loop.remove_reader(self._socket.fileno())
         for started in self._starting.values():
-            if not started.cancelled():
+            if not started.done():
                 started.set_exception(WorkerStartError("the process that forks workers has ended"))
         for child in self._children.values():  # they end with it by themselves, unless a task keeps them from it
             _kill_group(child.pid)
             child.ended.set_result(Ending(None, signal.SIGKILL, 0))
-        self._starting.clear()
         self._children.clear()
 
 
 # ---------------------------------------------------------------- in the zygote
 
 
-def _run_zygote(control: socket.socket, mains: dict[str, Main], mask: set[Any]) -> None:
+def _run_zygote(control: socket.socket, mains: dict[str, Main | str], preload: Sequence[str], mask: set[Any]) -> None:
     """Never returns."""
     code = 1
     try:
         for number in _IGNORED:
             signal.signal(number, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        gc.collect()
-        gc.freeze()  # what is shared with children stays shared
-        _Forker(control, mains).run()
+        _Forker(control, mains, preload).run()
         code = 0
     except BaseException as error:
         print(f"distributed: the zygote failed: {error!r}", file=sys.stderr)
@@ -212,9 +237,10 @@ def _run_zygote(control: socket.socket, mains: dict[str, Main], mask: set[Any]) 
 
 
 class _Forker:
-    def __init__(self, control: socket.socket, mains: dict[str, Main]) -> None:
+    def __init__(self, control: socket.socket, mains: dict[str, Main | str], preload: Sequence[str]) -> None:
         self.control = control
         self.mains = mains
+        self.to_load = list(preload)
         self.children: set[int] = set()
         self.wakeup_read, self.wakeup_write = os.pipe()  # written by the signal of a child's end
         self.life_read, self.life_write = os.pipe()  # children notice by it that we are gone
@@ -225,8 +251,10 @@ class _Forker:
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
         signal.set_wakeup_fd(self.wakeup_write, warn_on_full_buffer=False)
         buffer, descriptors = b"", []
+        gc.freeze()  # what is shared with children stays shared: their collectors do not look at it
         while True:
-            ready, _, _ = select.select([self.control.fileno(), self.wakeup_read], [], [])
+            wait_s = PRELOAD_AFTER_S if self.to_load else None
+            ready, _, _ = select.select([self.control.fileno(), self.wakeup_read], [], [], wait_s)
             if self.wakeup_read in ready:
                 with contextlib.suppress(BlockingIOError):
                     os.read(self.wakeup_read, 4096)
@@ -241,8 +269,19 @@ class _Forker:
                 for line in lines:
                     stderr, status = descriptors.pop(0), descriptors.pop(0)
                     self.spawn(json.loads(line), stderr, status)
+            self.preload()
+
+    def preload(self) -> None:
+        """Import what children will need, once."""
+        if self.to_load:
+            for kind in self.to_load:
+                self.mains[kind] = _load(self.mains[kind])
+            self.to_load.clear()
+            gc.freeze()
 
     def spawn(self, request: dict[str, Any], stderr: int, status: int) -> None:
+        if request["kind"] in self.to_load:
+            self.preload()
         try:
             pid = os.fork()
         except OSError as error:
@@ -277,7 +316,7 @@ class _Forker:
             for descriptor in (self.wakeup_read, self.wakeup_write, self.life_write):
                 os.close(descriptor)
             random.seed()
-            self.mains[request["kind"]](request["options"], status, self.life_read)
+            _load(self.mains[request["kind"]])(request["options"], status, self.life_read)
             code = 0
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else int(end.code is not None)
@@ -313,6 +352,14 @@ class _Forker:
         except OSError as error:
             if error.errno not in (errno.EPIPE, errno.ECONNRESET):  # gone: the next select tells
                 raise
+
+
+def _load(main: Main | str) -> Main:
+    if not isinstance(main, str):
+        return main
+    module, _, name = main.partition(":")
+    loaded: Main = getattr(importlib.import_module(module), name)
+    return loaded
 
 
 def _kill_group(pid: int) -> None:

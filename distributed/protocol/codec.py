@@ -16,11 +16,11 @@ Everything else is what msgpack makes of it: tuples come back as lists, other ex
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import msgpack
 
+from distributed.dataclass import dataclass
 from distributed.errors import MessageTooLargeError, ProtocolError, UnencodableError
 from distributed.protocol.serialize import BUFFER_NBYTES_MIN, Buffer, Serialized
 from distributed.units import GiB, MiB
@@ -44,7 +44,7 @@ RESERVED = range(100, 110)
 TEXT_ERRORS = "surrogatepass"  # names of files may hold lone surrogates; they must cross unharmed
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, frozen=True)
 class Limits:
     """What one peer can make us hold for one message, checked before anything is allocated.
 
@@ -57,6 +57,9 @@ class Limits:
     header_nbytes_max: int = 64 * MiB
     frame_count_max: int = 10_000
     message_nbytes_max: int = 16 * GiB
+
+
+DEFAULT_LIMITS = Limits()
 
 
 class ErrorReply(dict[str, Any]):
@@ -81,7 +84,7 @@ class _Error:
         self.reply = dict(reply)
 
 
-def encode(message: Any, limits: Limits = Limits()) -> list[Buffer]:
+def encode(message: Any, limits: Limits = DEFAULT_LIMITS) -> list[Buffer]:
     """Bytes of one message given by a user: big bytes at any depth become frames.
 
     Raises:
@@ -101,7 +104,7 @@ def lift(value: Any) -> Any:
         raise UnencodableError(type(value).__name__, "it is nested too deeply (or holds itself)") from None
 
 
-def encode_plain(message: Any, limits: Limits = Limits()) -> list[Buffer]:
+def encode_plain(message: Any, limits: Limits = DEFAULT_LIMITS) -> list[Buffer]:
     """`encode` without looking for big bytes: for messages whose big parts are `Serialized` already."""
     frames: list[Buffer] = []
     try:

@@ -15,7 +15,6 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from distributed.client.client import Client
 from distributed.client.connecting import find_scheduler
 from distributed.client.futures import Future
 from distributed.client.waiting import as_completed
+from distributed.dataclass import dataclass, field
 from distributed.errors import CommClosedError, KilledWorker
 from distributed.ids import unique_id
 from distributed.recipes.digests import UNSEEN, boot_id, digest_files, digest_of, digest_part

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
+from distributed.dataclass import dataclass
 from distributed.errors import DistributedError
 from distributed.messages import Message
 

@@ -6,9 +6,9 @@ dataclasses of `distributed.messages`, already checked by `from_wire`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
+from distributed.dataclass import dataclass
 from distributed.messages import Message
 
 __all__ = [

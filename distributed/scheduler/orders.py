@@ -9,9 +9,9 @@ log(n) rounds and no source is overrun.
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass, field
 from typing import Any
 
+from distributed.dataclass import dataclass, field
 from distributed.errors import DistributedError
 from distributed.scheduler.records import TaskRecord, WorkerRecord
 

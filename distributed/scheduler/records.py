@@ -15,10 +15,10 @@ A task's states, and the only ways between them (`TRANSITIONS`)::
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, TypeVar
 
+from distributed.dataclass import dataclass, field
 from distributed.messages import Failure, Payload, TaskSpec
 
 __all__ = [

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from itertools import repeat
 
+from distributed.dataclass import dataclass, field
 from distributed.errors import InvariantError
 from distributed.messages import TaskSpec
 from distributed.scheduler.effects import Effect

@@ -14,10 +14,9 @@ import base64
 import hashlib
 import re
 import ssl
-from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 
+from distributed.dataclass import dataclass, field
 from distributed.errors import AuthenticationError, CertificateError
 from distributed.security.keys import key_path, read_private_file, write_private_file
 
@@ -41,7 +40,7 @@ CURE = (
 _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\n?", re.DOTALL)
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(slots=True, frozen=True, eq=False, repr=False)
 class Certificates:
     """What this user's processes show and accept. Its repr shows no secret.
 
@@ -52,8 +51,8 @@ class Certificates:
 
     path: str
     fingerprints: tuple[str, ...]
-    _pem: str = field(compare=False)  # of the certificates only
-    _contexts: dict[bool, ssl.SSLContext] = field(default_factory=dict, compare=False)
+    _pem: str  # of the certificates only
+    _contexts: dict[bool, ssl.SSLContext] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"<Certificates {', '.join(map(short, self.fingerprints))}>"
@@ -178,6 +177,8 @@ def mint(path: Path, replace: bool = False) -> Certificates:
 
 def _minted(path: Path) -> str:
     """A fresh P-256 key and its self-signed certificate; about 1 ms."""
+    from datetime import datetime  # lazy: a millisecond for all who mint nothing
+
     try:
         from cryptography import x509
         from cryptography.hazmat.primitives import hashes, serialization

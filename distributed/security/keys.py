@@ -12,10 +12,10 @@ import os
 import secrets
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from distributed.config import settings
+from distributed.dataclass import dataclass
 from distributed.errors import KeyFileError
 from distributed.security.permissions import ROLES
 
@@ -32,7 +32,7 @@ __all__ = [
 KEY_NBYTES = 32
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(slots=True, frozen=True, repr=False)
 class Keyring:
     """The keys that this process can prove, by role. Its repr shows no secret."""
 

@@ -31,6 +31,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("ids",),
     ("log",),
     ("lazy",),
+    ("dataclass",),
     ("versions",),
     ("protocol",),
     ("config",),
@@ -64,6 +65,7 @@ LAZY_PACKAGES = {
     "uvloop": "optional, extra [fast]",
     "cryptography": "optional, extra [tls]; only minting a certificate needs it",
     "importlib": "importlib.metadata takes 20 ms; only whoever asks for the versions of packages needs it",
+    "datetime": "1 ms of import; only minting a certificate needs it",
     "ctypes": "3 ms of import; only who shares memory with a process of this machine needs it",
     "numpy": "optional; tests and converters of arrays only",
     "tqdm": "only a terminal that shows a bar needs it",
@@ -75,12 +77,13 @@ LAZY_PACKAGES = {
 LAZY_MODULES: dict[tuple[str, str], str] = {
     ("calls", "comm.tornado_stream"): "imports tornado, see LAZY_PACKAGES",
     ("deploy.local", "deploy.threads"): "imports all servers, which only processes=False wants in this process",
+    ("deploy.host", "deploy.hosting"): "imported while other processes, forked before, import theirs",
     ("client", "deploy"): "Client() without an address starts a cluster of its own",
 }
 
 # Rule 1 of ARCHITECTURE.md: same start, events and times, same effects. Names of modules without "distributed.".
 PURE = re.compile(
-    r"ledger|messages\..*|fields|wire|protocol\..*|scheduler\.(?!server$|process$|proxy$|sessions$|ops$).*|worker\.(machine|events|effects|records|copies|invariants|memory)"
+    r"dataclass|ledger|messages\..*|fields|wire|protocol\..*|scheduler\.(?!server$|process$|proxy$|sessions$|ops$).*|worker\.(machine|events|effects|records|copies|invariants|memory)"
 )
 IMPURE_IMPORTS = {
     *("asyncio", "multiprocessing", "os", "pathlib", "random", "secrets", "select", "selectors", "shutil", "signal"),

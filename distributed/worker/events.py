@@ -5,9 +5,9 @@ Values (results, copies, scattered data) are opaque: the machine only passes the
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
+from distributed.dataclass import dataclass, field
 from distributed.messages import Failure, Message, Payload
 
 __all__ = [

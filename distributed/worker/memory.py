@@ -13,8 +13,9 @@ clock, the limits of single tasks (`distributed.worker.limits`).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
+
+from distributed.dataclass import dataclass
 
 __all__ = [
     "Effect",

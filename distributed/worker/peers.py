@@ -6,10 +6,10 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 from distributed.calls import rpc
+from distributed.dataclass import dataclass, field
 from distributed.errors import CommClosedError, PeerBusyError
 from distributed.units import MiB
 

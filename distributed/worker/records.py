@@ -12,9 +12,9 @@ Both tables of states are literal; a pair that is not in them is a bug of ours (
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import IntEnum
 
+from distributed.dataclass import dataclass, field
 from distributed.errors import InvariantError
 from distributed.messages import Payload, RunOptions
 from distributed.worker.effects import ReadyTask

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 
+from distributed.dataclass import dataclass, field
 from distributed.messages import (
     AskHolders,
     CopiesFailed,

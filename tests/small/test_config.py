@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-
 import pytest
 
 from distributed.config import Settings, from_environment
+from distributed.dataclass import fields
 from distributed.errors import ConfigError
 from distributed.protocol.codec import Limits
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import Any
 
 import pytest
 
+from distributed.dataclass import fields
 from distributed.errors import ProtocolError
 from distributed.messages import MESSAGES, Message, RunOptions, SubmitTasks, TaskSpec
 from distributed.protocol.codec import Limits, encode, encode_plain

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import dataclasses
 import doctest
 import re
 import tomllib
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from distributed.config import Settings
+from distributed.dataclass import fields
 from distributed.messages import MESSAGES
 from distributed.testing import pages, tidy
 from distributed.versions import VERSION
@@ -110,11 +110,11 @@ def test_links_of_a_page_lead_somewhere(page: Path) -> None:
 def test_the_protocol_page_lists_every_message_with_its_fields() -> None:
     text = (ROOT / "docs" / "protocol.md").read_text()
     for op, cls in MESSAGES.items():
-        names = ", ".join(field.name for field in dataclasses.fields(cls))
+        names = ", ".join(field.name for field in fields(cls))
         assert f"| `{op}` | {cls.sender} | {names} |" in text
 
 
 def test_the_deploying_page_lists_every_setting() -> None:
     text = (ROOT / "docs" / "deploying.md").read_text()
-    variables = [f"DISTRIBUTED_{field.name.upper()}" for field in dataclasses.fields(Settings)]
+    variables = [f"DISTRIBUTED_{field.name.upper()}" for field in fields(Settings)]
     assert [variable for variable in variables if f"`{variable}`" not in text] == []

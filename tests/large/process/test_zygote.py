@@ -155,3 +155,38 @@ while subprocess.run(["pgrep", "-P", str(zygote.pid)], capture_output=True).stdo
 """,
     )
     assert said == "exit code 0\n"
+
+
+def test_what_children_run_may_be_named_and_is_imported_once_if_it_is_to_be(processes: Processes) -> None:
+    for name in ("children", "others"):
+        (processes.folder / f"{name}.py").write_text(
+            "import os\n"
+            "loaded_by = os.getpid()\n"
+            "def child(options, status, life):\n"
+            "    print(options['name'], 'itself' if loaded_by == os.getpid() else 'before', flush=True)\n"
+        )
+    program = processes.python(
+        "-c",
+        f"""
+import asyncio, os, sys
+sys.path.insert(0, {str(processes.folder)!r})
+from distributed.process.zygote import Zygote
+
+zygote = Zygote({{"early": "others:child", "late": "children:child"}}, preload=["late"])
+asked = zygote.request("early", {{"name": "early"}}, 2, 1)  # before there is a loop
+
+async def main():
+    zygote.attach()
+    print((await (await zygote.started(asked)).ended).cause, flush=True)
+    for _ in range(2):
+        print((await (await zygote.spawn("late", {{"name": "late"}}, 2, 1)).ended).cause, flush=True)
+    zygote.close()
+
+asyncio.run(main())
+""",
+    )
+    assert program.wait() == 0, program.said()
+    assert program.said().split("\n")[:6] == [
+        *("early itself", "exit code 0", "late before", "exit code 0", "late before", "exit code 0")
+    ]
+    processes.wait_nothing_left()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from distributed.dataclass import replace
 from distributed.errors import InvariantError
 from distributed.scheduler.events import WorkerJoined
 from distributed.scheduler.invariants import check
