@@ -49,6 +49,7 @@ from distributed.messages.life import (
     WorkerPaused,
     WorkerRetiring,
 )
+from distributed.messages.stopping import DataRescued, StopTasks, TasksStopped
 from distributed.messages.tasks import (
     CancelTasks,
     ForgetFunctions,
@@ -74,6 +75,7 @@ __all__ = [
     "CopyData",
     "DataAdded",
     "DataRemoved",
+    "DataRescued",
     "DismissWorker",
     "Failure",
     "ForgetFunctions",
@@ -92,12 +94,14 @@ __all__ = [
     "RunTasks",
     "ServerClosing",
     "Signed",
+    "StopTasks",
     "SubmitTasks",
     "TaskSpec",
     "TasksDone",
     "TasksFailed",
     "TasksMissingData",
     "TasksReturned",
+    "TasksStopped",
     "WantKeys",
     "WorkerLeaving",
     "WorkerPaused",

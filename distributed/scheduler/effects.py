@@ -8,7 +8,7 @@ from typing import Any
 from distributed.errors import DistributedError
 from distributed.messages import Message
 
-__all__ = ["AcceptWorker", "DropWorker", "Effect", "OrderDone", "RefuseWorker", "ToClient", "ToWorker"]
+__all__ = ["AcceptWorker", "DropWorker", "Effect", "OrderDone", "RefuseWorker", "ReplaceWorker", "ToClient", "ToWorker"]
 
 
 @dataclass(slots=True)
@@ -54,6 +54,16 @@ class DropWorker:
 
 
 @dataclass(slots=True)
+class ReplaceWorker:
+    """Ask the nanny at address `nanny` to replace this life of its worker if one of `keys` still runs there."""
+
+    nanny: str
+    address: str
+    incarnation: str
+    keys: list[str]
+
+
+@dataclass(slots=True)
 class OrderDone:
     """A `Replicate`, `Rebalance` or `Retire` has ended: with ``result``, plain data, and with ``error`` if one came."""
 
@@ -62,4 +72,4 @@ class OrderDone:
     error: DistributedError | None
 
 
-Effect = ToClient | ToWorker | AcceptWorker | RefuseWorker | DropWorker | OrderDone
+Effect = ToClient | ToWorker | AcceptWorker | RefuseWorker | DropWorker | ReplaceWorker | OrderDone

@@ -172,6 +172,8 @@ class WorkerRecord:
     asked_until: float | None = None  # when the question under way counts as lost
     tags: tuple[str, ...] = ()  # what ``spec.platform`` may match
     amounts: dict[str, float] = field(default_factory=dict)  # its resources, and its memory limit as one of them
+    stopping: dict[tuple[str, int], None] = field(default_factory=dict)  # attempts that were cancelled and may run on
+    rescued: dict[str, None] = field(default_factory=dict)  # what its nanny has taken out before it ends the process
 
     def __post_init__(self) -> None:
         self.amounts = dict(self.resources)
