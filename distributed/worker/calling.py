@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import logging
 import pickle
+from threading import get_ident
 from time import perf_counter
 from types import CoroutineType
 from typing import Any
 
 from distributed.errors import BadRequestError, FunctionLoadError, UnpicklableError
-from distributed.messages import Failure, Payload
+from distributed.messages import DEFAULT_OPTIONS, Failure, Payload
 from distributed.protocol.failure import OWN_FOLDER, failure_from_exception
 from distributed.protocol.serialize import TaskRef, dumps_payload, loads_payload, payload_nbytes
 from distributed.worker.context import TaskContext
 from distributed.worker.effects import ReadyTask
 from distributed.worker.events import Outcome
 from distributed.worker.functions import Functions
+from distributed.worker.interrupts import Interrupts
 from distributed.worker.limits import TaskLimits
 from distributed.worker.sizes import nbytes_of
 from distributed.worker.spill import SpillReadError
@@ -41,10 +43,12 @@ class Caller:
     Args:
         store: where dependencies are read.
         address: this worker, for the texts of errors.
+        interrupts: told of every call.
     """
 
-    def __init__(self, store: Store, address: str) -> None:
+    def __init__(self, store: Store, address: str, interrupts: Interrupts) -> None:
         self.functions = Functions()
+        self.interrupts = interrupts
         self._store = store
         self._address = address
 
@@ -75,9 +79,9 @@ class Caller:
         if values:
             args, kwargs = replace_refs(args, values), replace_refs(kwargs, values)
         if limits is None:
-            value = _call(context, function, args, kwargs)
+            value = _call(self.interrupts, context, task, function, args, kwargs)
         else:
-            value = _call_limited(context, task, limits, function, args, kwargs)
+            value = _call_limited(self.interrupts, context, task, limits, function, args, kwargs)
         duration_s = perf_counter() - started
         nbytes = nbytes_of(value)
         payload = _inline(task.key, value) if task.wanted and nbytes <= INLINE_NBYTES_MAX else None
@@ -105,20 +109,52 @@ class Caller:
         return FunctionLoadError(name, self._address, f"{type(error).__name__}: {text}")
 
 
-def _call(context: TaskContext, function: Any, args: Any, kwargs: Any) -> Any:
-    """The code of the user and nothing else: whoever interrupts a task may do so in here."""
-    value = function(*args, **kwargs)
+def _call(interrupts: Interrupts, context: TaskContext, task: ReadyTask, function: Any, args: Any, kwargs: Any) -> Any:
+    """The code of the user and nothing else: whoever interrupts a task does so in here, see `interrupts`."""
+    running, wanted, thread = interrupts.running, interrupts.wanted, get_ident()
+    outer = running.get(thread)
+    try:
+        if task.options is not DEFAULT_OPTIONS and task.options.timeout_s:
+            interrupts.limit(context.slot, task)
+        running[thread] = task.ticket
+        if wanted:
+            interrupts.check(task.ticket)
+        value = _complete(task, function(*args, **kwargs))
+        running[thread] = outer or 0
+        if not wanted:
+            return value
+        interrupts.leave(outer)
+        error = interrupts.error(task, None)
+    except BaseException as raised:
+        interrupts.leave(outer)
+        error = interrupts.error(task, raised)
+        if error is None or error is raised:
+            raise
+        raise error.with_traceback(raised.__traceback__) from None  # it shows where the code was
+    if error is not None:
+        raise error
+    return value
+
+
+def _complete(task: ReadyTask, value: Any) -> Any:
+    """What becomes of what a function returned, as part of the call."""
     if type(value) is CoroutineType:
         value.close()
         raise BadRequestError(
-            f"{context.task.key if context.task else ''} returned a coroutine: async functions cannot be tasks yet; "
+            f"{task.key} returned a coroutine: async functions cannot be tasks yet; "
             "submit a plain function, for example one that calls asyncio.run()"
         )
     return value
 
 
 def _call_limited(
-    context: TaskContext, task: ReadyTask, limits: TaskLimits, function: Any, args: Any, kwargs: Any
+    interrupts: Interrupts,
+    context: TaskContext,
+    task: ReadyTask,
+    limits: TaskLimits,
+    function: Any,
+    args: Any,
+    kwargs: Any,
 ) -> Any:
     """The result of the call.
 
@@ -128,7 +164,7 @@ def _call_limited(
     watch = limits.begin(task.key, task.options.memory_limit_nbytes)
     try:
         try:
-            value = _call(context, function, args, kwargs)
+            value = _call(interrupts, context, task, function, args, kwargs)
         finally:
             watch.end()
     except BaseException:

@@ -19,6 +19,7 @@ from distributed.worker.context import TaskContext, enter
 from distributed.worker.effects import ReadyTask
 from distributed.worker.events import Outcome
 from distributed.worker.gate import Gate
+from distributed.worker.interrupts import Interrupts
 from distributed.worker.limits import TaskLimits
 from distributed.worker.running import Running
 from distributed.worker.store import Store
@@ -72,7 +73,8 @@ class Executor:
         self._on_big = on_big
         self.running = Running(None, nthreads) if running is None else running
         self._report = report
-        self._caller = Caller(store, address)
+        self.interrupts = Interrupts(self.running)
+        self._caller = Caller(store, address, self.interrupts)
         self._queues: dict[int, deque[ReadyTask]] = {}  # by rank, ascending; changed under the condition
         self._order: tuple[deque[ReadyTask], ...] = ()  # the same for threads that do not lock; replaced as a whole
         self._outcomes: deque[Outcome] = deque()
@@ -143,6 +145,16 @@ class Executor:
         if outcomes:
             self._is_quiet = False
         return outcomes
+
+    def stop(self, tickets: dict[str, int]) -> list[int]:
+        """Take the tasks ``{key: ticket}`` out of the queues, and interrupt those that have begun.
+
+        Returns:
+            The tickets of those that never will begin.
+        """
+        withdrawn = dict.fromkeys(self.withdraw(list(tickets)))
+        self.interrupts.stop([ticket for key, ticket in tickets.items() if key not in withdrawn])
+        return [tickets[key] for key in withdrawn]
 
     def queue_length(self) -> int:
         """How many tasks have not begun."""

@@ -43,6 +43,7 @@ from distributed.worker.effects import (
     Fetch,
     GiveBack,
     Keep,
+    Stop,
     ToScheduler,
     Withdraw,
 )
@@ -53,6 +54,7 @@ from distributed.worker.events import (
     FetchFailed,
     FromScheduler,
     SchedulerLost,
+    StopBegun,
     TasksExecuted,
     TasksWithdrawn,
     Tick,
@@ -166,6 +168,7 @@ class Worker(Server):
             self.nthreads, lambda: _wake(loop, self._look), self.store, self.address,
             Running(self._running_path, self.nthreads), self.memory.limits, self.memory.after_big, self,
         )  # fmt: skip
+        self.executor.interrupts.attach(loop)
         self.memory.start(
             self.executor.gate.set_paused, lambda paused: self._send(WorkerPaused(paused)),
             self.machine.incoming_nbytes, self._fail,
@@ -181,6 +184,7 @@ class Worker(Server):
             Execute: lambda effect: self.executor.submit(effect.tasks),
             Withdraw: lambda effect: self.executor.withdraw(effect.keys),
             GiveBack: self._give_back,
+            Stop: lambda effect: self.driver.handle(StopBegun(self.executor.stop(effect.tickets))),
             Keep: lambda effect: self.memory.keep(effect.keys, effect.values, effect.nbytes),
             DropData: lambda effect: self.store.drop(effect.keys),
             DropFunctions: lambda effect: self.executor.forget_functions(effect.digests),
@@ -357,6 +361,8 @@ class Worker(Server):
             self._looking = None
         outcomes = self.executor.take_outcomes()
         if outcomes:
+            if self.executor.interrupts.wanted:
+                self.executor.interrupts.forget([outcome.ticket for outcome in outcomes])
             self.driver.handle(TasksExecuted(self._direct.take(outcomes)))
             self._looking = asyncio.get_running_loop().call_later(POLL_S, self._look)
 

@@ -56,9 +56,10 @@ def relations_agree(world: Any, key: str) -> str | None:
 @invariant(Moment.KEY, "what is needed is on its way or there, and what is not needed is released")
 def needed_tasks_move(world: Any, key: str) -> str | None:
     """The scheduler's own rule."""
-    task = world.scheduler.machine.state.tasks.get(key)
+    state = world.scheduler.machine.state
+    task = state.tasks.get(key)
     if task is not None:
-        invariants.check_task_need(task)
+        invariants.check_task_need(state, task)
     return None
 
 
