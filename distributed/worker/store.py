@@ -42,13 +42,15 @@ class Packed:
     """A value as it came over the wire; it is loaded when somebody first asks for the object.
 
     Attributes:
-        payload: None once it was loaded.
+        payload: None once it was loaded, unless it `is_original`.
+        is_original: whether it was put here and cannot be computed again, so that the payload must not go before it.
     """
 
-    __slots__ = ("_loaded", "payload")
+    __slots__ = ("_loaded", "is_original", "payload")
 
-    def __init__(self, payload: Payload) -> None:
+    def __init__(self, payload: Payload, is_original: bool = False) -> None:
         self.payload = payload
+        self.is_original = is_original
         self._loaded: list[Any] = []
 
     def load(self) -> Any:
@@ -63,7 +65,8 @@ class Packed:
             # Two threads may get here at once. No lock is held while foreign code runs: the first to append wins.
             loaded.append(loads_payload(payload))
             del loaded[1:]
-            self.payload = None
+            if not self.is_original:
+                self.payload = None
         return loaded[0]
 
 
@@ -104,6 +107,7 @@ class Store:
         self.spilled_nbytes = 0
         self.spilling_nbytes = 0
         self.spillable_nbytes = 0
+        self.on_spilled: Callable[[str, Spilled], object] = lambda key, spilled: None  # before a value leaves memory
         self._remove = remove
         self._values: dict[str, Any] = {}
         self._nbytes: dict[str, int] = {}
@@ -166,6 +170,10 @@ class Store:
                 if key in self._payloads:
                     self._forget_payload(key)
 
+    def keeps(self, key: str, value: Any) -> bool:
+        """Whether `value` is what is kept under `key`."""
+        return self._values.get(key) is value
+
     def nbytes_by_key(self) -> dict[str, int]:
         """A copy of ``{key: nbytes}``, in the order in which the keys came."""
         return dict(self._nbytes)
@@ -208,6 +216,7 @@ class Store:
         with self._lock:
             lent = self._give_back(key, ticket)
             if lent is not None:
+                self.on_spilled(key, spilled)
                 self._values[key] = spilled
                 self.away_nbytes += lent.nbytes
                 self.spilled_nbytes += spilled.nbytes
