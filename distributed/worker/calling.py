@@ -23,6 +23,7 @@ from distributed.worker.events import Outcome
 from distributed.worker.functions import Functions
 from distributed.worker.interrupts import Interrupts
 from distributed.worker.limits import TaskLimits
+from distributed.worker.loading import in_turn
 from distributed.worker.sizes import nbytes_of
 from distributed.worker.spill import SpillReadError
 from distributed.worker.store import Store
@@ -72,8 +73,13 @@ class Caller:
             if missing:
                 return Outcome(task.key, task.ticket, None, 0, None, 0.0, None, missing)
         try:
-            function = self.functions.get(task.digest, task.function)
-            args, kwargs = loads_payload(task.arguments)
+            if task.digest in self.functions:
+                function = self.functions.get(task.digest, task.function)
+                args, kwargs = loads_payload(task.arguments)
+            else:
+                with in_turn():
+                    function = self.functions.get(task.digest, task.function)
+                    args, kwargs = loads_payload(task.arguments)
         except Exception as error:
             raise self._load_error(f"the function or an argument of {task.key}", error) from _users_part(error)
         if values:

@@ -21,6 +21,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from distributed.protocol.serialize import Payload, dumps_payload, loads_payload, payload_nbytes
+from distributed.worker.loading import in_turn
 from distributed.worker.spill import Spilled, SpillReadError
 
 __all__ = ["Lent", "Packed", "Store", "payload_of"]
@@ -62,8 +63,10 @@ class Packed:
         loaded = self._loaded
         payload = self.payload
         if not loaded and payload is not None:  # None: another thread loaded it between the two steps
-            # Two threads may get here at once. No lock is held while foreign code runs: the first to append wins.
-            loaded.append(loads_payload(payload))
+            # Two threads may get here, as a turn does not last for ever: the first to append wins.
+            with in_turn():
+                if not loaded:
+                    loaded.append(loads_payload(payload))
             del loaded[1:]
             if not self.is_original:
                 self.payload = None
