@@ -49,6 +49,7 @@ from distributed.messages.life import (
     WorkerPaused,
     WorkerRetiring,
 )
+from distributed.messages.running import TasksLent, TasksRejoined
 from distributed.messages.stopping import DataRescued, StopTasks, TasksStopped
 from distributed.messages.tasks import (
     CancelTasks,
@@ -99,7 +100,9 @@ __all__ = [
     "TaskSpec",
     "TasksDone",
     "TasksFailed",
+    "TasksLent",
     "TasksMissingData",
+    "TasksRejoined",
     "TasksReturned",
     "TasksStopped",
     "WantKeys",

@@ -8,7 +8,17 @@ from typing import Any
 from distributed.errors import DistributedError
 from distributed.messages import Message
 
-__all__ = ["AcceptWorker", "DropWorker", "Effect", "OrderDone", "RefuseWorker", "ReplaceWorker", "ToClient", "ToWorker"]
+__all__ = [
+    "AcceptWorker",
+    "DropWorker",
+    "Effect",
+    "EndClient",
+    "OrderDone",
+    "RefuseWorker",
+    "ReplaceWorker",
+    "ToClient",
+    "ToWorker",
+]
 
 
 @dataclass(slots=True)
@@ -64,6 +74,14 @@ class ReplaceWorker:
 
 
 @dataclass(slots=True)
+class EndClient:
+    """End the session of this client, connected or not; a `ClientLeft` may follow."""
+
+    client: str
+    reason: str
+
+
+@dataclass(slots=True)
 class OrderDone:
     """A `Replicate`, `Rebalance` or `Retire` has ended: with ``result``, plain data, and with ``error`` if one came."""
 
@@ -72,4 +90,4 @@ class OrderDone:
     error: DistributedError | None
 
 
-Effect = ToClient | ToWorker | AcceptWorker | RefuseWorker | DropWorker | ReplaceWorker | OrderDone
+Effect = ToClient | ToWorker | AcceptWorker | RefuseWorker | DropWorker | ReplaceWorker | EndClient | OrderDone

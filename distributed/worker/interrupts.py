@@ -31,6 +31,7 @@ from threading import get_ident
 from typing import Any
 
 from distributed.errors import TaskTimeoutError
+from distributed.worker.context import TaskContext
 from distributed.worker.effects import ReadyTask
 from distributed.worker.running import Running
 
@@ -135,11 +136,12 @@ class Interrupts:
 
     # ------------------------------------------------------------ threads of tasks
 
-    def limit(self, slot: int, task: ReadyTask) -> None:
-        """The call of `task` begins, in the thread of `slot`: interrupt it when its time is over."""
+    def limit(self, context: TaskContext, task: ReadyTask) -> None:
+        """The call of `task` begins, in the thread of `context`: interrupt it when its time is over."""
         timeout_s = task.options.timeout_s
         due = time.monotonic() + timeout_s
-        self._slots.limit(slot, due)
+        context.deadline = due
+        self._slots.limit(context.slot, due)
         self.wanted[task.ticket] = _Request(task.ticket, due, timeout_s)
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._look)
@@ -154,7 +156,7 @@ class Interrupts:
         if request is not None and request.is_cancelled:
             raise TaskInterrupted
 
-    def leave(self, outer: int | None) -> None:
+    def leave(self, outer: int) -> None:
         """A call has ended: from now on it is not interrupted. `outer` is what its thread ran before.
 
         A child that was forked in the call ends here.
@@ -165,7 +167,7 @@ class Interrupts:
             try:
                 if self._is_child:
                     _end_child()
-                self.running[thread] = outer or 0
+                self.running[thread] = outer
                 with self._lock:
                     is_raised = thread in self._raised or is_raised
                     self._raised.discard(thread)

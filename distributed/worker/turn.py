@@ -13,7 +13,9 @@ from distributed.messages import (
     Message,
     TasksDone,
     TasksFailed,
+    TasksLent,
     TasksMissingData,
+    TasksRejoined,
     TasksReturned,
     TasksStopped,
 )
@@ -62,6 +64,8 @@ class Turn:
     returned: TasksReturned | None = None
     stopped: list[tuple[str, int]] = field(default_factory=list)
     rescued: RescuedMessage | None = None
+    lent: list[TaskRecord] = field(default_factory=list)
+    rejoined: list[TaskRecord] = field(default_factory=list)
 
     def effects(self) -> Iterator[Effect]:
         """What to do here, in order."""
@@ -102,6 +106,10 @@ class Turn:
             yield TasksStopped([key for key, _ in self.stopped], [attempt for _, attempt in self.stopped])
         if self.returned is not None and (self.returned.keys or self.returned.kept):
             yield self.returned
+        if self.lent:
+            yield TasksLent(*_names(self.lent))
+        if self.rejoined:
+            yield TasksRejoined(*_names(self.rejoined))
 
 
 def _names(records: Iterable[TaskRecord]) -> tuple[list[str], list[int]]:

@@ -82,6 +82,8 @@ RULES: dict[str, Rule] = {
     "tasks-returned": Rule(BREAKS, LATE, False, (), "attempts tell late answers"),
     "tasks-stopped": Rule(BREAKS, LATE, False, (), "attempts tell late answers"),
     "data-rescued": Rule(BREAKS, AT_ONCE, False, (), "data that is not expected is dropped"),
+    "tasks-lent": Rule(BREAKS, AT_ONCE, False, (), "the state, not a change of it"),
+    "tasks-rejoined": Rule(BREAKS, AT_ONCE, False, (), "the state, not a change of it"),
     "data-added": Rule(BREAKS, AT_ONCE, False, (), "a replica is counted once"),
     "data-removed": Rule(BREAKS, AT_ONCE, False, (), "what is not held is no error"),
     "copies-failed": Rule(BREAKS, AT_ONCE, False, (), "a copy that is not ordered any more is no error"),

@@ -196,3 +196,9 @@ def test_a_copy_elsewhere_makes_rescued_data_unwanted(stage: Stage) -> None:
 def test_a_life_that_has_ended_before_is_not_replaced(stage: Stage) -> None:
     stage("client c\nworker w1 nanny\nworker w1 nanny\nscatter w1 c s\nreplacing w1/1 s\ndied w1 running=")
     assert stage("states") == ["s ERRED"]
+
+
+def test_what_waits_behind_a_task_that_does_not_stop_is_given_to_others(stage: Stage) -> None:
+    stage("client c\nworker w1\nsubmit c f q\ndone w1 q\nsubmit c f a b workers=w1 others=yes\ncancel c a")
+    assert stage("states")[-1] == "b PROCESSING"
+    assert "w1 <- return b#1" in stage("worker w2\nwait 1")
