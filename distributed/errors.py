@@ -36,6 +36,7 @@ __all__ = [
     "SelfWaitError",
     "SessionLostError",
     "StreamingOpError",
+    "TaskTimeoutError",
     "UncopiedDataError",
     "UnencodableError",
     "UnknownOpError",
@@ -307,6 +308,15 @@ class KilledWorker(DistributedError):
             for certificate in self.certificates
             if isinstance(attempt := certificate.get("attempt"), int)
         ]
+
+
+class TaskTimeoutError(DistributedError, TimeoutError):
+    """A task ran longer than its own limit allows: raise ``timeout=``, or let it do less at a time."""
+
+    def __init__(self, key: str, timeout_s: float) -> None:
+        self.key = key
+        self.timeout_s = timeout_s
+        super().__init__(f"{key} ran longer than its limit of {timeout_s:g} s; raise timeout=, or let it do less")
 
 
 class MemoryLimitExceeded(DistributedError):

@@ -32,7 +32,9 @@ from distributed.worker.keeper import memory_levels
 from distributed.worker.leaving import GRACE_S
 from distributed.worker.measure import process_nbytes
 from distributed.worker.memory import look_after_s
-from distributed.worker.running import read_running
+from distributed.worker.replacing import LOOK_S as DEADLINE_LOOK_S
+from distributed.worker.replacing import Due, Replacement, any_of, late_ones, prepare
+from distributed.worker.running import read_deadlines, read_running
 
 __all__ = ["Nanny", "RestartPolicy"]
 
@@ -131,12 +133,15 @@ class Nanny(Server):
         self._wanted = False  # whether a dead worker is to be replaced
         self._is_spawning = False
         self._verdict: str | None = None  # why we end the worker's process ourselves
+        self._replacing = asyncio.Lock()
+        self._replaced: Replacement | None = None  # the life that ends, or ended last, for a task that did not stop
         self._levels = memory_levels(self._worker_options.get("memory_limit_nbytes"))
         self.add_handlers({
             "instantiate": self.instantiate,
             "kill": self.kill,
             "terminate": self.terminate,
             "monitor_resources": self.monitor_resources,
+            "replace": self.replace,
         })  # fmt: skip
 
     # ------------------------------------------------------------ life
@@ -167,6 +172,7 @@ class Nanny(Server):
         self.status = "closed"
         await self._stop_worker("gracefully" if graceful else "politely")
         await self._scheduler.close()
+        self._forget_replaced()
         self.stop()
         if not self.finished.done():
             self.finished.set_result(reason)
@@ -210,6 +216,12 @@ class Nanny(Server):
         await self._stop_worker("by force")
         return "OK"
 
+    async def replace(self, stream: Any, incarnation: str, keys: list[str]) -> bool:
+        """End this life of the worker and start another one, if one of `keys` still runs there; whether that was so."""
+        if incarnation != self._incarnation:
+            return False
+        return await self._replace(any_of(keys), is_late=False)
+
     async def terminate(self, stream: Any = None, graceful: bool = False) -> str:
         """End worker and nanny, at once, or `graceful` when others have taken over; answers first."""
         asyncio.get_running_loop().call_soon(self._close_soon, "asked to end", graceful)
@@ -250,8 +262,10 @@ class Nanny(Server):
     async def _spawn_worker(self) -> None:
         folder = make_folder(self._local_directory)
         self.worker_dir = folder.path
+        self._running_path = os.path.join(folder.path, "running")
         self._stderr.clear()
         self._verdict = None
+        rescued = self._replaced.folder if self._replaced is not None else None
         stderr_read, stderr_write = os.pipe()
         status_read, status_write = os.pipe()
         options = {
@@ -259,8 +273,9 @@ class Nanny(Server):
                 **self._worker_options,
                 "scheduler": self.scheduler_address,
                 "nanny": self.address,
-                "running_path": os.path.join(self.worker_dir, "running"),
+                "running_path": self._running_path,
                 "local_directory": self.worker_dir,
+                "rescued_path": None if rescued is None else rescued.path,
             },
             "listen": self._listen,
             "log_level": self._log_level,
@@ -279,6 +294,7 @@ class Nanny(Server):
             read_lines(stderr_read, self._on_stderr),
             read_lines(status_read, self._on_status),
             self._watch_memory(self.process),
+            self._watch_deadlines(self.process),
         )
         self._guard = asyncio.ensure_future(self._watch(self.process, folder, time.monotonic(), readers))
         self._guard.add_done_callback(self._on_guard_done)
@@ -298,6 +314,9 @@ class Nanny(Server):
             await asyncio.wait_for(reading, 1.0)
         running = read_running(os.path.join(folder.path, "running"))
         folder.remove()
+        replaced = self._replaced if self._replaced is not None and self._replaced.cause == self._verdict else None
+        if replaced is not None:  # nobody is to blame for the death
+            running = []
         if not self._wanted:
             if ending.signal is not None:  # we killed it: no task is to blame
                 await self._report_death(process.pid, ending, [], "its nanny was told to kill it")
@@ -312,8 +331,9 @@ class Nanny(Server):
             return
         cause = self._verdict or ending.cause
         logger.warning("worker %s (process %d) died: %s", self.worker_address, process.pid, cause)
-        await self._report_death(process.pid, ending, running, cause)
-        pause_s = self._policy.pause_s(time.monotonic() - started, bool(running))
+        late = replaced.keys if replaced is not None and replaced.is_late else []
+        await self._report_death(process.pid, ending, running, cause, late)
+        pause_s = self._policy.pause_s(time.monotonic() - started, bool(running) or replaced is not None)
         if pause_s is None:
             text = f"{self._policy.quick_deaths} workers died one after another, the last of {cause}"
             logger.error("giving up: %s; last lines of stderr:\n%s", text, "\n".join(self._stderr))
@@ -331,7 +351,7 @@ class Nanny(Server):
             if verdict is Verdict.STOPPED:
                 self._condemn(process, f"stopped (SIGSTOP) for {pulse.stopped_max_s:g} s, killed by its nanny")
             elif verdict is Verdict.WORKING and self._incarnation:
-                await self._vouch()
+                await self._call_scheduler("worker_alive")  # the next look comes soon
             await asyncio.sleep(LOOK_S)
 
     async def _watch_memory(self, process: Child) -> None:
@@ -348,17 +368,50 @@ class Nanny(Server):
                 return
             await asyncio.wait([process.ended], timeout=look_after_s(nbytes, levels.terminate_nbytes, LOOK_S_MIN))
 
+    async def _watch_deadlines(self, process: Child) -> None:
+        """Replace a process in which a task runs for longer than it may; returns when it has ended."""
+        while not process.ended.done():
+            if process is self.process and late_ones(read_deadlines(self._running_path)):
+                await self._replace(late_ones, is_late=True)
+            await asyncio.wait([process.ended], timeout=DEADLINE_LOOK_S)
+
+    async def _replace(self, due: Due, *, is_late: bool) -> bool:
+        """End the process for the sake of tasks that do not stop, once its data is safe; whether there were any."""
+        async with self._replacing:
+            process = self.process
+            if process is None or self._verdict is not None or not self._wanted:
+                return False
+            replaced = await prepare(process, self._running_path, due, is_late=is_late, parent=self._local_directory)
+            if replaced is None:
+                return False
+            self._forget_replaced()
+            self._replaced = replaced
+            if replaced.rescued:
+                await self._call_scheduler("worker_replacing", rescued=replaced.rescued)
+            self._condemn(process, replaced.cause)
+        await process.ended
+        return True
+
+    def _forget_replaced(self) -> None:
+        """The data of the life before is in the hands of the next, or nobody will ask for it."""
+        if self._replaced is not None and self._replaced.folder is not None:
+            self._replaced.folder.remove()
+        self._replaced = None
+
     def _condemn(self, process: Child, cause: str) -> None:
         """End the worker's process; its certificate says why."""
         self._verdict = cause
         process.kill()
 
-    async def _vouch(self) -> None:
+    async def _call_scheduler(self, op: str, **content: Any) -> None:
+        """Tell the scheduler about our worker; if it is gone or slow that is said in the log only."""
+        about = {"address": self.worker_address, "incarnation": self._incarnation, **content}
         try:
             async with asyncio.timeout(REPORT_TIMEOUT_S):
-                await self._scheduler.worker_alive(address=self.worker_address, incarnation=self._incarnation)
-        except (DistributedError, TimeoutError) as error:  # it is gone, or slow: the next look comes soon
-            logger.debug("could not vouch for worker %s: %s", self.worker_address, error)
+                await self._scheduler.call(op, **about)
+        except (DistributedError, TimeoutError) as error:
+            level = logging.DEBUG if op == "worker_alive" else logging.WARNING
+            logger.log(level, "%s: could not tell the scheduler of worker %s: %s", op, self.worker_address, error)
 
     async def _give_up(self, error: BaseException) -> None:
         """End without a worker; `finished` tells why."""
@@ -377,7 +430,9 @@ class Nanny(Server):
     def _close_soon(self, reason: str, graceful: bool = False) -> None:
         self._closing = asyncio.ensure_future(self.close(reason, graceful))
 
-    async def _report_death(self, pid: int, ending: Ending, running: list[str], cause: str) -> None:
+    async def _report_death(
+        self, pid: int, ending: Ending, running: list[str], cause: str, late: list[str] | None = None
+    ) -> None:
         """The death certificate."""
         if not self._incarnation:
             return  # the scheduler never knew it
@@ -388,15 +443,12 @@ class Nanny(Server):
             "memory_peak_nbytes": ending.memory_peak_nbytes,
             "stderr": list(self._stderr),
             "running": running,
+            "late": late or [],
             "pid": pid,
             "worker": self.worker_address,
         }
-        address, incarnation, self._incarnation = self.worker_address, self._incarnation, ""
-        try:
-            async with asyncio.timeout(REPORT_TIMEOUT_S):
-                await self._scheduler.worker_died(address=address, incarnation=incarnation, certificate=certificate)
-        except (DistributedError, TimeoutError) as error:
-            logger.warning("could not tell the scheduler of a dead worker: %s", error)
+        await self._call_scheduler("worker_died", certificate=certificate)
+        self._incarnation = ""
 
     async def _stop_worker(self, how: str) -> None:
         self._wanted = False
@@ -426,6 +478,8 @@ class Nanny(Server):
             return
         self.worker_address, self._incarnation = content["address"], content["incarnation"]
         self._registered.set()
+        if self._verdict is None:
+            self._forget_replaced()
 
     def _on_stderr(self, line: str) -> None:
         self._stderr.append(line)

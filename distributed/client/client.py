@@ -177,6 +177,7 @@ class Client(DataMethods):
         allow_other_workers: bool = False,
         platform: str | None = None,
         memory_limit: str | int | None = None,
+        timeout: float | None = None,
         pure: bool = True,
         **kwargs: Any,
     ) -> Future:
@@ -196,6 +197,8 @@ class Client(DataMethods):
                 ``'linux-x86_64'``; with ``*`` as in file names.
             memory_limit: bytes that the task may use, such as ``'2GiB'``. A task that uses more fails with
                 MemoryLimitExceeded; workers with a limit run no more of them at once than fit.
+            timeout: seconds that one run of it may take; then it is interrupted and fails with TaskTimeoutError. If it
+                does not stop its process is replaced.
             pure: equal calls are one task; say False for functions that give another answer each time.
         Raises:
             UnpicklableError: the function or an argument cannot be sent.
@@ -205,7 +208,7 @@ class Client(DataMethods):
         session = self._live()
         packed = self._functions.pack(function)
         spec = task_spec(
-            packed.digest, workers, resources, retries, priority, allow_other_workers, platform, memory_limit
+            packed.digest, workers, resources, retries, priority, allow_other_workers, platform, memory_limit, timeout
         )
         mover = Mover(self._functions, spec.priority)
         arguments, needs = mover.pack(args, kwargs)
@@ -226,6 +229,7 @@ class Client(DataMethods):
         allow_other_workers: bool = False,
         platform: str | None = None,
         memory_limit: str | int | None = None,
+        timeout: float | None = None,
         pure: bool = True,
         **kwargs: Any,
     ) -> FutureSequence:
@@ -241,7 +245,7 @@ class Client(DataMethods):
         session = self._live()
         packed = self._functions.pack(function)
         spec = task_spec(
-            packed.digest, workers, resources, retries, priority, allow_other_workers, platform, memory_limit
+            packed.digest, workers, resources, retries, priority, allow_other_workers, platform, memory_limit, timeout
         )
         mover = Mover(self._functions, spec.priority)
         kwargs = mover.move_constants(kwargs) if kwargs else kwargs
@@ -289,8 +293,13 @@ class Client(DataMethods):
     def cancel(self, futures: Any, force: bool = False, reason: str | None = None) -> Any:
         """Stop tasks and all that depend on them, for every client; their futures become cancelled.
 
-        Tasks in queues are dropped at once; one that runs ends by itself, and its result is dropped. What a task did to
+        Tasks in queues are dropped, those that run are interrupted: Python code stops within 0.1 s. What a task did to
         the outside world stays done.
+
+        Args:
+            force: replace the process of a task that has not stopped in 0.3 s, as it waits or works in C. Others that
+                ran there run again, results are computed again, scattered data is kept.
+            reason: for people, in the CancelledError.
         """
         session = self._live()
         records = list(records_in(session, [listed(futures)]))

@@ -18,11 +18,13 @@ __all__ = ["checked_key", "named_workers", "task_spec"]
 INTEGER_MAX = 2**31  # what messages can carry, and nobody needs more
 NBYTES_MAX = 2**62
 PLATFORM_LENGTH_MAX = 200
+SECONDS_MAX = 1e9  # thirty years
 
 
 def task_spec(
     digest: bytes, workers: str | Iterable[str] | None, resources: Mapping[str, float] | None,
     retries: int, priority: int, allow_other_workers: bool, platform: str | None, memory_limit: str | int | None,
+    timeout: float | None = None,
 ) -> TaskSpec:  # fmt: skip
     """What calls of the function named by `digest` share that have these options.
 
@@ -55,9 +57,16 @@ def task_spec(
         allow_other_workers,
         platform,
         None if memory_limit is None else _nbytes("memory_limit", memory_limit),
+        None if timeout is None else _seconds("timeout", timeout),
         parent=parent,
         depth=depth,
     )
+
+
+def _seconds(name: str, value: Any) -> float:
+    if not isinstance(value, (int, float)) or type(value) is bool or not 0 < value < SECONDS_MAX:
+        raise ValueError(f"{name}={value!r}: seconds, more than 0")
+    return float(value)
 
 
 def _nbytes(name: str, value: Any) -> int:

@@ -239,7 +239,7 @@ class Session:
         """Ask the scheduler to cancel; the records settle when it answers, whatever they were before."""
         with self.table.lock:
             self._check_open()
-            keys, decided = self.table.begin_cancelling(records, reason or f"cancelled by {self.client.id}")
+            keys, decided = self.table.begin_cancelling(records, reason or f"cancelled by {self.client.id}", force)
             if keys:
                 self.link.outbox.append(CancelKeys(keys, force, reason))
         self.link.wake()

@@ -94,7 +94,9 @@ class KeyTable:
                 tell(gone)
         return waited_for
 
-    def begin_cancelling(self, records: Iterable[KeyRecord], reason: str = "") -> tuple[list[str], list[KeyRecord]]:
+    def begin_cancelling(
+        self, records: Iterable[KeyRecord], reason: str = "", force: bool = False
+    ) -> tuple[list[str], list[KeyRecord]]:
         """Whatever they were, these are PENDING until the scheduler has answered. The caller has the lock.
 
         Returns:
@@ -104,7 +106,9 @@ class KeyTable:
         decided: list[KeyRecord] = []
         for record in records:
             if record.status is Status.CANCELLED or record.status is Status.LOST:
-                continue  # the scheduler has forgotten it
+                if force:  # the scheduler has forgotten it, but it may run on
+                    asked.append(record.key)
+                continue
             if self.records.get(record.key) is not record:
                 asked.append(record.key)
                 continue

@@ -50,6 +50,7 @@ from distributed.messages.life import (
     WorkerRetiring,
 )
 from distributed.messages.running import TasksLent, TasksRejoined
+from distributed.messages.stopping import DataRescued, StopTasks, TasksStopped
 from distributed.messages.tasks import (
     CancelTasks,
     ForgetFunctions,
@@ -75,6 +76,7 @@ __all__ = [
     "CopyData",
     "DataAdded",
     "DataRemoved",
+    "DataRescued",
     "DismissWorker",
     "Failure",
     "ForgetFunctions",
@@ -93,6 +95,7 @@ __all__ = [
     "RunTasks",
     "ServerClosing",
     "Signed",
+    "StopTasks",
     "SubmitTasks",
     "TaskSpec",
     "TasksDone",
@@ -101,6 +104,7 @@ __all__ = [
     "TasksMissingData",
     "TasksRejoined",
     "TasksReturned",
+    "TasksStopped",
     "WantKeys",
     "WorkerLeaving",
     "WorkerPaused",

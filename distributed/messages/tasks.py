@@ -68,15 +68,11 @@ class RunTasks(Message):
 
 @message
 class CancelTasks(Message):
-    """Forget these tasks: dequeue those that wait, drop the result of those that run.
-
-    ``interrupt``: raise in those that run, as somebody cancelled them; else they end by themselves.
-    """
+    """Forget these tasks: dequeue those that wait; those that run end by themselves, and their results are dropped."""
 
     op: ClassVar[str] = "cancel-tasks"
     sender: ClassVar[str] = SCHEDULER
     keys: list[str]
-    interrupt: bool = False
 
 
 @message

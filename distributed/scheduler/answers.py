@@ -253,6 +253,8 @@ def _scattered(
         task.nbytes = nbytes
         told = task.wanted_by or ()  # for others it was lost
         add_replica(task, worker)
+        if state.expected.pop(task, None) is not None:  # dependents wait for it to come back
+            settle_done(state, [task], worker.address)
     if task.state is _MEMORY:
         if is_copy:
             add_replica(task, worker)

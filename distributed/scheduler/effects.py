@@ -8,7 +8,17 @@ from distributed.dataclass import dataclass
 from distributed.errors import DistributedError
 from distributed.messages import Message
 
-__all__ = ["AcceptWorker", "DropWorker", "Effect", "EndClient", "OrderDone", "RefuseWorker", "ToClient", "ToWorker"]
+__all__ = [
+    "AcceptWorker",
+    "DropWorker",
+    "Effect",
+    "EndClient",
+    "OrderDone",
+    "RefuseWorker",
+    "ReplaceWorker",
+    "ToClient",
+    "ToWorker",
+]
 
 
 @dataclass(slots=True)
@@ -54,6 +64,16 @@ class DropWorker:
 
 
 @dataclass(slots=True)
+class ReplaceWorker:
+    """Ask the nanny at address `nanny` to replace this life of its worker if one of `keys` still runs there."""
+
+    nanny: str
+    address: str
+    incarnation: str
+    keys: list[str]
+
+
+@dataclass(slots=True)
 class EndClient:
     """End the session of this client, connected or not; a `ClientLeft` may follow."""
 
@@ -70,4 +90,4 @@ class OrderDone:
     error: DistributedError | None
 
 
-Effect = ToClient | ToWorker | AcceptWorker | RefuseWorker | DropWorker | EndClient | OrderDone
+Effect = ToClient | ToWorker | AcceptWorker | RefuseWorker | DropWorker | ReplaceWorker | EndClient | OrderDone

@@ -25,6 +25,7 @@ __all__ = [
     "WorkerDied",
     "WorkerJoined",
     "WorkerLeft",
+    "WorkerReplacing",
 ]
 
 
@@ -116,6 +117,18 @@ class WorkerAlive:
 
 
 @dataclass(slots=True)
+class WorkerReplacing:
+    """A nanny is about to end this life of its worker and start another one, which will have the data of ``rescued``.
+
+    ``rescued`` are keys of data that was put there, not computed.
+    """
+
+    address: str
+    incarnation: str
+    rescued: list[str]
+
+
+@dataclass(slots=True)
 class Replicate:
     """Copy `keys` until `copies` of `workers` (addresses or names) hold each; None: all. Ends in `OrderDone`."""
 
@@ -157,6 +170,7 @@ Event = (
     | FromWorker
     | WorkerDied
     | WorkerAlive
+    | WorkerReplacing
     | Replicate
     | Rebalance
     | Retire

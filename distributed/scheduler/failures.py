@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from distributed.errors import BadRequestError, KilledWorker, NameTakenError
+from distributed.errors import BadRequestError, KilledWorker, NameTakenError, TaskTimeoutError
 from distributed.scheduler.copying import drop_taker
 from distributed.scheduler.effects import AcceptWorker, DropWorker, RefuseWorker
 from distributed.scheduler.events import WorkerDied, WorkerJoined, WorkerLeft
@@ -17,6 +17,7 @@ from distributed.scheduler.lifecycle import fail, failure_of, lose_replicas, run
 from distributed.scheduler.nested import orphan_clients
 from distributed.scheduler.placement import close_worker, touch
 from distributed.scheduler.records import TaskRecord, WorkerRecord, end_processing, remove_replica
+from distributed.scheduler.rescue import expect
 from distributed.scheduler.retirement import end_retirement, expire_dismissed
 from distributed.scheduler.silence import heard, take_silent
 from distributed.scheduler.state import SchedulerState
@@ -151,6 +152,9 @@ def _remove(state: SchedulerState, worker: WorkerRecord, reason: str) -> None:
         remove_replica(task, worker)
         if task.who_has is None:
             lost.append(task)
+    if worker.rescued:
+        expect(state, worker, lost)
+    worker.stopping.clear()
     lose_replicas(state, lost, f"{worker.address} is gone: {reason}")
     drop_taker(state, worker)
     end_retirement(state, worker)
@@ -184,6 +188,7 @@ def _requeue(
                 *(task.certificates or ()),
                 {**certificate, "worker": worker.address, "attempt": task.attempt},
             ]
+    _fail_late(state, tasks, certificate, because)
     deaths_max = state.settings.deaths_max
     for task in tasks:
         if 0 < deaths_max <= task.deaths and task.key in blamed:
@@ -191,3 +196,17 @@ def _requeue(
             data = {"key": error.key, "deaths": error.deaths, "certificates": error.certificates}
             fail(state, task, failure_of(error, data), because)
     run_again(state, tasks, because)
+
+
+def _fail_late(state: SchedulerState, tasks: list[TaskRecord], certificate: dict[str, Any], because: str) -> None:
+    """Those for whose sake a nanny ended the process, as they had passed their own time limit: that is as if raised."""
+    late = certificate.get("late")
+    named = frozenset(late if isinstance(late, list) else ())
+    for task in tasks:
+        if task.key in named and task.spec.timeout_s is not None:
+            if task.retries_left:
+                task.retries_left -= 1
+                continue
+            error = TaskTimeoutError(task.key, task.spec.timeout_s)
+            data = {"key": error.key, "timeout_s": error.timeout_s}
+            fail(state, task, failure_of(error, data), because)

@@ -1,7 +1,7 @@
-"""What clients ask for: submit, want, release and cancel tasks; come and go.
+"""What clients ask for: submit, want and release tasks; come and go.
 
 A fault of one task (unknown function or dependency, a cycle) makes an ERRED record of that task and harms nothing else.
-Not here: what becomes of the tasks afterwards (`lifecycle`, `answers`).
+Not here: what becomes of the tasks afterwards (`lifecycle`, `answers`), and cancelling them (`stopping`).
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from distributed.errors import BadRequestError, DistributedError, LostDataError
-from distributed.messages import CancelKeys, Failure, Payload, ReleaseKeys, SubmitTasks, TaskSpec, WantKeys
-from distributed.scheduler.lifecycle import activate, cancel, fail, failure_of, forget_function_if_unused
+from distributed.messages import Failure, Payload, ReleaseKeys, SubmitTasks, TaskSpec, WantKeys
+from distributed.scheduler.lifecycle import activate, fail, failure_of, forget_function_if_unused, leave_family
 from distributed.scheduler.ordering import depth_first
 from distributed.scheduler.placement import push_plain
 from distributed.scheduler.records import (
@@ -24,7 +24,7 @@ from distributed.scheduler.records import (
 )
 from distributed.scheduler.state import SchedulerState, booked
 
-__all__ = ["cancel_keys", "join_client", "leave_client", "release_keys", "submit", "want_keys"]
+__all__ = ["join_client", "leave_client", "release_keys", "submit", "want_keys"]
 
 _RELEASED, _WAITING, _READY, _PROCESSING, _MEMORY, _ERRED, _FORGOTTEN = TaskState
 
@@ -264,6 +264,9 @@ def _release(state: SchedulerState, client: ClientRecord, keys: Iterable[str]) -
         task.state = _FORGOTTEN
         del known[key]
         forgotten.append(task)
+    if state.parents:
+        for task in forgotten:
+            leave_family(state, task)
     if forgotten:
         booked(state, forgotten, _MEMORY, _FORGOTTEN, "nobody needs it")
         _discount_functions(state, forgotten)
@@ -277,15 +280,3 @@ def _discount_functions(state: SchedulerState, tasks: Sequence[TaskRecord]) -> N
             function.ntasks -= functions.count(function)
             if not function.ntasks:
                 forget_function_if_unused(state, function.digest)
-
-
-def cancel_keys(state: SchedulerState, client: ClientRecord, message: CancelKeys) -> None:
-    """Cancel these keys and their dependents for all clients; who asks is told of keys that are not known, too.
-
-    It waits for that: a scheduler that was started anew does not know what the client still holds.
-    """
-    reason = message.reason or f"cancelled by {client.client}"
-    unknown = [key for key in message.keys if key not in state.tasks]
-    if unknown:
-        state.outbox.cancelled[client, reason] = unknown
-    cancel(state, message.keys, reason)

@@ -34,7 +34,7 @@ def check(machine: SchedulerMachine) -> None:
     for task in state.tasks.values():
         check_task_fields(task)
         check_task_relations(state, task)
-        check_task_need(task)
+        check_task_need(state, task)
     for worker in [*state.workers.values(), *state.lost.values()]:
         check_worker(state, worker)
     check_lost(state)
@@ -44,6 +44,7 @@ def check(machine: SchedulerMachine) -> None:
     check_nobody_idles(state)
     check_moving(state)
     check_stealing(state)
+    check_stopping(state)
     check_orphans(state)
 
 
@@ -132,13 +133,13 @@ def check_task_relations(state: SchedulerState, task: TaskRecord) -> None:
             _broken("no relation names anybody twice", task)
 
 
-def check_task_need(task: TaskRecord) -> None:
+def check_task_need(state: SchedulerState, task: TaskRecord) -> None:
     """What is needed is on its way or there; what is not needed costs nothing."""
     needed_by = sum(dependent.state in _ACTIVE for dependent in task.dependents or ())
     if task.needed_by != needed_by:
         _broken("a task counts the dependents that need it", task)
     if task.wanted_by or needed_by:
-        if task.state is _RELEASED:
+        if task.state is _RELEASED and task not in state.expected:
             _broken("a needed task is computed", task)
     elif task.state in (*_ACTIVE, _MEMORY):
         _broken("what nobody needs is released", task)
@@ -281,7 +282,7 @@ def check_nobody_idles(state: SchedulerState) -> None:
 
 def check_stealing(state: SchedulerState) -> None:
     """Tasks that wait at one worker while another idles are looked at in time, and asked for once."""
-    if set(state.loaded) != {w for w in state.workers.values() if len(w.processing) - w.lent_count > w.nthreads}:
+    if set(state.loaded) != {w for w in state.workers.values() if w.has_waiting}:
         _broken("workers with tasks that wait are known", _addresses(state.loaded))
     if any(worker.is_loaded is not (worker in state.loaded) for worker in state.workers.values()):
         _broken("a worker knows whether tasks wait there", _addresses(state.loaded))
@@ -292,6 +293,31 @@ def check_stealing(state: SchedulerState) -> None:
             _broken("a question is about something", worker.address)
         if worker.is_relieved and worker.room is Room.OPEN:
             _broken("nothing is queued at a worker that was asked for tasks until it reports", worker.address)
+
+
+def check_stopping(state: SchedulerState) -> None:
+    """Deadlines come in order, families agree on both sides, and only data without a recipe is expected back."""
+    for deadlines in (state.forced.values(), state.expected.values()):
+        if list(deadlines) != sorted(deadlines):
+            _broken("the earliest deadline comes first", list(deadlines))
+    for worker, key, attempt in state.forced:
+        if worker.is_alive and (key, attempt) not in worker.stopping:
+            _broken("only what may run on has a deadline", (worker.address, key))
+    for worker in state.workers.values():
+        for key, attempt in worker.stopping:
+            if key in worker.processing and worker.processing[key].attempt <= attempt:
+                _broken("what was cancelled at a worker is not with it", (worker.address, key))
+    for task in state.expected:
+        if task.function is not None or state.tasks.get(task.key) is not task:
+            _broken("what is expected back is known and has no recipe", task)
+    pairs = {(parent, child) for parent, children in state.children.items() for child in children}
+    if pairs != {(parent, child) for child, parents in state.parents.items() for parent in parents}:
+        _broken("parents and children agree", len(pairs))
+    for parent, child in pairs:
+        if parent not in state.tasks or state.tasks.get(child.key) is not child:
+            _broken("families are of known tasks", (parent, child))
+    if not all(state.children.values()) or not all(state.parents.values()):
+        _broken("nobody has an empty family", len(state.parents))
 
 
 def _addresses(workers: Iterable[WorkerRecord]) -> list[str]:

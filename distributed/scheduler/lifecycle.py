@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from distributed.errors import DistributedError, LostDataError
-from distributed.messages import Failure
+from distributed.messages import Failure, StopTasks
 from distributed.scheduler.placement import leave_queue, push_ready, touch
 from distributed.scheduler.records import (
     TaskRecord,
@@ -19,22 +19,23 @@ from distributed.scheduler.records import (
     WorkerRecord,
     end_processing,
     remove_replica,
-    remove_want,
     unlink_dependencies,
 )
 from distributed.scheduler.state import SchedulerState, transition
 
 __all__ = [
+    "ACTIVE",
     "activate",
     "awaits_copy",
-    "cancel",
     "drop_rejected",
     "drop_replicas",
     "fail",
     "failure_of",
     "forget_function_if_unused",
     "is_needed",
+    "leave_family",
     "lose_replicas",
+    "rest",
     "run_again",
     "settle_done",
     "sweep",
@@ -42,7 +43,7 @@ __all__ = [
 ]
 
 _RELEASED, _WAITING, _READY, _PROCESSING, _MEMORY, _ERRED, _FORGOTTEN = TaskState
-_ACTIVE = frozenset({_WAITING, _READY, _PROCESSING})
+ACTIVE = _ACTIVE = frozenset({_WAITING, _READY, _PROCESSING})
 
 
 def failure_of(error: DistributedError, data: dict[str, object] | None = None) -> Failure:
@@ -76,7 +77,7 @@ def activate(
         stack.append(root)
         while stack:
             task = stack.pop()
-            if task.state is not _RELEASED:
+            if task.state is not _RELEASED or task in state.expected:
                 continue
             visited.append(task)
             if task.function is None:
@@ -181,8 +182,10 @@ def _tell_failed(state: SchedulerState, task: TaskRecord) -> None:
         state.unneeded.append(task)
 
 
-def withdraw(state: SchedulerState, task: TaskRecord) -> None:
+def withdraw(state: SchedulerState, task: TaskRecord, *, is_cancelled: bool = False, is_forced: bool = False) -> None:
     """Take PROCESSING `task` from its worker, which is told if it lives; the caller changes the state.
+
+    If it `is_cancelled` it is interrupted there, and has a thread until the worker says that it has stopped.
 
     Its answer may be on the way. Should another task of that key come, it must not be taken for its answer.
     """
@@ -192,7 +195,15 @@ def withdraw(state: SchedulerState, task: TaskRecord) -> None:
     end_processing(task)
     worker.rejected.pop(task.key, None)  # cancelling drops data too
     touch(state, worker)
-    state.outbox.cancel.setdefault(worker, []).append(task.key)
+    if is_cancelled and worker.is_alive:
+        message = state.outbox.stop.setdefault(worker, StopTasks([], []))
+        message.keys.append(task.key)
+        message.attempts.append(task.attempt)
+        worker.stopping[task.key, task.attempt] = None
+        if is_forced:
+            state.forced[worker, task.key, task.attempt] = state.now + state.settings.force_patience_s
+    else:
+        state.outbox.cancel.setdefault(worker, []).append(task.key)
     for dependency in task.dependencies or ():
         # It may have a copy that we have not heard of, or fetch one: later on, a task of that key may be another one.
         if worker.holds.get(dependency.key) is not dependency and not awaits_copy(dependency, worker):
@@ -231,14 +242,22 @@ def sweep(state: SchedulerState) -> None:
         if not task.dependents:
             _forget(state, task, "nobody needs it")
         elif task.state is not _ERRED and task.state is not _RELEASED:
-            _stop(state, task, _RELEASED, "nobody needs it")
+            rest(state, task, _RELEASED, "nobody needs it")
 
 
-def _stop(state: SchedulerState, task: TaskRecord, to: TaskState, because: str) -> None:
+def rest(
+    state: SchedulerState,
+    task: TaskRecord,
+    to: TaskState,
+    because: str,
+    *,
+    is_cancelled: bool = False,
+    is_forced: bool = False,
+) -> None:
     """Bring `task` to rest in state `to`: no worker has it or its data, no queue counts it."""
     origin = task.state
     if origin is _PROCESSING:
-        withdraw(state, task)
+        withdraw(state, task, is_cancelled=is_cancelled, is_forced=is_forced)
     elif origin is _MEMORY:
         drop_replicas(state, task)
     transition(state, task, to, because)
@@ -251,8 +270,12 @@ def _stop(state: SchedulerState, task: TaskRecord, to: TaskState, because: str) 
 
 def _forget(state: SchedulerState, task: TaskRecord, because: str) -> None:
     """Stop `task`, which has no dependents, and take it out of every table; its dependencies may follow."""
-    _stop(state, task, _FORGOTTEN, because)
+    rest(state, task, _FORGOTTEN, because)
     del state.tasks[task.key]
+    if state.expected:
+        state.expected.pop(task, None)
+    if state.parents:
+        leave_family(state, task)
     for dependency in unlink_dependencies(task):
         if dependency.wanted_by is None and not dependency.needed_by:
             state.unneeded.append(dependency)
@@ -274,32 +297,29 @@ def forget_function_if_unused(state: SchedulerState, digest: bytes) -> None:
         state.outbox.forget.setdefault(worker, []).append(digest)
 
 
-def cancel(state: SchedulerState, keys: Iterable[str], reason: str) -> None:
-    """Remove these tasks and all that depend on them, for every client; unknown keys are no error."""
-    found: dict[TaskRecord, None] = {}
-    stack = [task for key in keys if (task := state.tasks.get(key)) is not None][::-1]
-    while stack:
-        task = stack.pop()
-        if task not in found:
-            found[task] = None
-            stack.extend(reversed(tuple(task.dependents or ())))
-    for task in found:
-        for client in tuple(task.wanted_by or ()):
-            remove_want(task, client)
-            state.outbox.cancelled.setdefault((client, reason), []).append(task.key)
-        if task.state is not _ERRED and task.state is not _RELEASED:
-            _stop(state, task, _RELEASED, f"cancelled: {reason}")
-    # With all of them at rest nothing needs them: the sweep forgets dependents first, then what they depended on.
-    state.unneeded.extend(found)
+def leave_family(state: SchedulerState, task: TaskRecord) -> None:
+    """`task` is nobody's child any more, and nobody's parent."""
+    for parent in state.parents.pop(task, ()):
+        children = state.children[parent]
+        del children[task]
+        if not children:
+            del state.children[parent]
+    for child in state.children.pop(task.key, ()):
+        parents = state.parents[child]
+        del parents[task.key]
+        if not parents:
+            del state.parents[child]
 
 
 def lose_replicas(state: SchedulerState, lost: Sequence[TaskRecord], because: str) -> None:
     """MEMORY `lost` have no holder left: compute again what has a recipe and is needed, tell clients, fail the rest.
 
+    What a nanny has rescued (``state.expected``) waits to come back.
+
     First every state is put right, then tasks are started: they may depend on each other.
     """
     for task in lost:
-        has_recipe = task.function is not None
+        has_recipe = task.function is not None or task in state.expected
         transition(state, task, _RELEASED if has_recipe else _ERRED, because)
         for client in task.wanted_by or ():
             state.outbox.lost.setdefault((client, has_recipe), []).append(task.key)
@@ -311,7 +331,7 @@ def lose_replicas(state: SchedulerState, lost: Sequence[TaskRecord], because: st
             elif dependent.state is _WAITING:
                 dependent.waiting_on += 1
     for task in lost:
-        if task.function is None:
+        if task.state is _ERRED:
             task.failure = failure_of(LostDataError(task.key), {"key": task.key})
             for dependent in tuple(task.dependents or ()):
                 if dependent.state is _WAITING:

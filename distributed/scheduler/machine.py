@@ -2,9 +2,10 @@
 
 `SchedulerMachine` only dispatches. What happens is in `graph` (clients), `answers` (workers' messages), `failures`
 (workers' lives), `lifecycle` (tasks' states), `placement` (who runs what), `stealing` (who gives some back),
-`movement` and `retirement` (where data goes), `nested` (tasks that wait for others) and `silence`. Every event goes
-through three steps: its handler changes the state, `sweep` drops what nobody needs any more, `settle` gets orders on,
-`deal` gives queued tasks to workers; then the messages collected meanwhile become effects, one of a kind per receiver.
+`movement` and `retirement` (where data goes), `nested` (tasks that wait for others), `stopping` (what is cancelled),
+`rescue` (data of replaced processes) and `silence`. Every event goes through three steps: its handler changes the
+state, `sweep` drops what nobody needs any more, `settle` gets orders on, `deal` gives queued tasks to workers; then the
+messages collected meanwhile become effects, one of a kind per receiver.
 """
 
 from __future__ import annotations
@@ -22,13 +23,16 @@ from distributed.scheduler import (
     graph,
     movement,
     nested,
+    rescue,
     retirement,
     silence,
     stealing,
+    stopping,
 )
 from distributed.scheduler.effects import Effect
 from distributed.scheduler.lifecycle import sweep
 from distributed.scheduler.placement import deal, open_loose_queues
+from distributed.scheduler.records import ClientRecord
 from distributed.scheduler.state import SchedulerState, Settings, Transition, story
 
 __all__ = ["SchedulerMachine"]
@@ -56,6 +60,8 @@ class SchedulerMachine:
             state.steal_at,
             state.silence_at,
             dismissed,
+            stopping.stopping_deadline(state),
+            rescue.rescue_deadline(state),
             None if lost is None else lost.lost_deadline,
             None if loose is None else loose.open_at,
             next(iter(state.orphans.values()), None),
@@ -125,9 +131,17 @@ def _tick(state: SchedulerState, event: events.Tick, now: float) -> None:
     failures.expire_lost(state, now)
     failures.drop_dismissed(state, now)
     failures.drop_silent(state, now)
+    stopping.replace_stubborn(state)
+    rescue.expire_expected(state)
     nested.drop_orphans(state)
     open_loose_queues(state)
     stealing.look(state)
+
+
+def _submit(state: SchedulerState, client: ClientRecord, message: messages.SubmitTasks) -> None:
+    graph.submit(state, client, message)
+    if any(spec.parent is not None for spec in message.specs):
+        stopping.adopt(state, client, message)
 
 
 def _lookup(table: dict[type[Any], Callable[..., None]], message: messages.Message) -> Callable[..., None]:
@@ -146,6 +160,7 @@ _BY_EVENT: dict[type[Any], Callable[..., None]] = {
     events.WorkerLeft: failures.worker_left,
     events.WorkerDied: failures.worker_died,
     events.WorkerAlive: silence.worker_alive,
+    events.WorkerReplacing: rescue.worker_replacing,
     events.Replicate: movement.replicate,
     events.Rebalance: movement.rebalance,
     events.Retire: movement.retire,
@@ -153,10 +168,10 @@ _BY_EVENT: dict[type[Any], Callable[..., None]] = {
 }
 
 _BY_CLIENT_MESSAGE: dict[type[Any], Callable[..., None]] = {
-    messages.SubmitTasks: graph.submit,
+    messages.SubmitTasks: _submit,
     messages.WantKeys: graph.want_keys,
     messages.ReleaseKeys: graph.release_keys,
-    messages.CancelKeys: graph.cancel_keys,
+    messages.CancelKeys: stopping.cancel_keys,
 }
 
 _BY_WORKER_MESSAGE: dict[type[Any], Callable[..., None]] = {
@@ -167,6 +182,8 @@ _BY_WORKER_MESSAGE: dict[type[Any], Callable[..., None]] = {
     messages.DataRemoved: answers.data_removed,
     messages.Heartbeat: answers.heartbeat,
     messages.TasksReturned: stealing.tasks_returned,
+    messages.TasksStopped: stopping.tasks_stopped,
+    messages.DataRescued: rescue.data_rescued,
     messages.TasksLent: nested.tasks_lent,
     messages.TasksRejoined: nested.tasks_rejoined,
     messages.CopiesFailed: copying.copies_failed,

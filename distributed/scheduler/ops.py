@@ -13,7 +13,7 @@ from distributed.driver import Driver
 from distributed.errors import BadRequestError
 from distributed.ids import is_key, unique_id
 from distributed.scheduler.effects import OrderDone
-from distributed.scheduler.events import Rebalance, Replicate, Retire, WorkerAlive
+from distributed.scheduler.events import Rebalance, Replicate, Retire, WorkerAlive, WorkerReplacing
 
 __all__ = ["OrderOps"]
 
@@ -79,6 +79,13 @@ class OrderOps:
         if not is_key(address) or not is_key(incarnation):
             raise BadRequestError("address and incarnation are texts")
         self._driver.handle(WorkerAlive(address, incarnation))
+        return "OK"
+
+    def worker_replacing(self, stream: Any, address: str, incarnation: str, rescued: list[str]) -> str:
+        """A nanny is about to replace its worker's process, and has taken the data of `rescued` out of it."""
+        if not is_key(address) or not is_key(incarnation):
+            raise BadRequestError("address and incarnation are texts")
+        self._driver.handle(WorkerReplacing(address, incarnation, list(_names("rescued", rescued))))
         return "OK"
 
     def order_done(self, effect: OrderDone) -> None:

@@ -18,6 +18,7 @@ from distributed.messages import (
     ReturnTasks,
     RunOptions,
     RunTasks,
+    StopTasks,
     TaskSpec,
 )
 from distributed.scheduler.effects import Effect, ToClient, ToWorker
@@ -35,11 +36,12 @@ class Outbox:
     first what to drop, then what to run, since the same key may be in both.
     """
 
-    __slots__ = ("cancel", "cancelled", "copy", "done", "failed", "forget", "lost", "recall", "release", "run")
+    __slots__ = ("cancel", "cancelled", "copy", "done", "failed", "forget", "lost", "recall", "release", "run", "stop")
 
     def __init__(self) -> None:
         self.run: dict[WorkerRecord, list[TaskRecord]] = {}
         self.cancel: dict[WorkerRecord, list[str]] = {}
+        self.stop: dict[WorkerRecord, StopTasks] = {}
         self.release: dict[WorkerRecord, list[str]] = {}
         self.forget: dict[WorkerRecord, list[bytes]] = {}
         self.done: dict[ClientRecord, KeysDone] = {}
@@ -73,6 +75,9 @@ class Outbox:
 
     def flush(self, effects: list[Effect]) -> None:
         """Append the effects to `effects` and be empty again."""
+        if self.stop:
+            effects.extend(ToWorker(w.address, message) for w, message in self.stop.items() if w.is_alive)
+            self.stop = {}
         if self.cancel:
             self._flush_keys(effects, self.cancel, CancelTasks)
         if self.release:

@@ -90,7 +90,8 @@ def touch(state: SchedulerState, worker: WorkerRecord) -> None:
 
 def refresh_room(state: SchedulerState, worker: WorkerRecord) -> None:
     """Put `worker` where its room says: last in ``state.idle`` or ``state.open``, or in neither. Cost: O(1)."""
-    count = len(worker.processing) - worker.lent_count
+    # What was cancelled has its thread until it has stopped, and what waits for others has lent its own.
+    count = len(worker.processing) + len(worker.stopping) - worker.lent_count
     settings = state.settings
     if not worker.is_serving or worker.has_suspect or worker.is_reserved:
         room = _CLOSED
@@ -98,13 +99,13 @@ def refresh_room(state: SchedulerState, worker: WorkerRecord) -> None:
         room = _IDLE
     elif (
         not worker.is_relieved
-        and worker.occupancy_s < settings.queue_target_s * worker.nthreads - EPSILON
+        and worker.occupancy_s < settings.queue_target_s * (worker.nthreads - len(worker.stopping)) - EPSILON
         and count < settings.depth_max * worker.nthreads
     ):
         room = _OPEN
     else:
         room = _CLOSED
-    if (count > worker.nthreads) is not worker.is_loaded or not worker.is_alive:
+    if worker.has_waiting is not worker.is_loaded or not worker.is_alive:
         _refresh_loaded(state, worker)
     if worker.room is room:
         if room is _IDLE:
@@ -128,7 +129,7 @@ def refresh_room(state: SchedulerState, worker: WorkerRecord) -> None:
 
 
 def _refresh_loaded(state: SchedulerState, worker: WorkerRecord) -> None:
-    worker.is_loaded = worker.is_alive and len(worker.processing) - worker.lent_count > worker.nthreads
+    worker.is_loaded = worker.is_alive and worker.has_waiting
     if worker.is_loaded:
         state.loaded[worker] = None
     else:
@@ -138,7 +139,7 @@ def _refresh_loaded(state: SchedulerState, worker: WorkerRecord) -> None:
 def has_room_for(worker: WorkerRecord, restriction: Restriction) -> bool:
     """Whether `worker`, which matches `restriction`, can take one such task now."""
     if restriction.is_suspect:
-        if len(worker.processing) > worker.lent_count or not worker.is_serving:
+        if len(worker.processing) > worker.lent_count or worker.stopping or not worker.is_serving:
             return False
     elif worker.room is _CLOSED:
         return False
@@ -265,11 +266,13 @@ def _fill(state: SchedulerState, queue: ReadyQueue, priority: int, worker: Worke
     """
     level = queue.levels[priority]
     processing = worker.processing
-    limit_s = 0.0 if worker.is_relieved else state.settings.queue_target_s * worker.nthreads - EPSILON
+    threads = worker.nthreads - len(worker.stopping)
+    limit_s = 0.0 if worker.is_relieved else state.settings.queue_target_s * threads - EPSILON
     if not processing:
         worker.reported_s = state.now
     nthreads, depth_max = worker.nthreads, state.settings.depth_max * worker.nthreads
-    count, occupancy_s, estimate_s = len(processing) - worker.lent_count, worker.occupancy_s, 0.0
+    count = len(processing) + len(worker.stopping) - worker.lent_count
+    occupancy_s, estimate_s = worker.occupancy_s, 0.0
     function: FunctionRecord | None = None
     chosen: list[TaskRecord] = []
     nentries = len(level)

@@ -181,6 +181,8 @@ class WorkerRecord:
     asked_until: float | None = None  # when the question under way counts as lost
     tags: tuple[str, ...] = ()  # what ``spec.platform`` may match
     amounts: dict[str, float] = field(default_factory=dict)  # its resources, and its memory limit as one of them
+    stopping: dict[tuple[str, int], None] = field(default_factory=dict)  # attempts that were cancelled and may run on
+    rescued: dict[str, None] = field(default_factory=dict)  # what its nanny has taken out before it ends the process
     lent: dict[str, bool] = field(default_factory=dict)  # tasks here that ever lent their slot; whether they do now
     lent_count: int = 0  # of those that do now: they take no room
 
@@ -190,6 +192,11 @@ class WorkerRecord:
             self.amounts.setdefault(MEMORY, self.memory_limit_nbytes)
         self.resources_free = dict(self.amounts)
         self.alone = (self,)
+
+    @property
+    def has_waiting(self) -> bool:
+        """Whether some of its tasks wait for a thread: those that were cancelled have one, those that lent it none."""
+        return len(self.processing) - self.lent_count > max(0, self.nthreads - len(self.stopping))
 
     @property
     def is_serving(self) -> bool:

@@ -28,6 +28,7 @@ from distributed.scheduler.effects import (
     EndClient,
     OrderDone,
     RefuseWorker,
+    ReplaceWorker,
     ToClient,
     ToWorker,
 )
@@ -40,6 +41,7 @@ from distributed.scheduler.events import (
     WorkerLeft,
 )
 from distributed.scheduler.machine import SchedulerMachine
+from distributed.scheduler.nannies import NannyCalls
 from distributed.scheduler.ops import OrderOps
 from distributed.scheduler.proxy import DataProxy
 from distributed.scheduler.sessions import ClientSessions, flushed, reject
@@ -77,10 +79,12 @@ class Scheduler(Server):
             AcceptWorker: self._accept_worker,
             RefuseWorker: self._refuse_worker,
             DropWorker: self._drop_worker,
+            ReplaceWorker: lambda effect: self._nannies.replace(effect),
             EndClient: lambda effect: self._clients.end(effect.client, effect.reason),
             OrderDone: lambda effect: self._orders.order_done(effect),
         }, tick=Tick, on_failure=self._fail)  # fmt: skip
         self._orders = OrderOps(self.driver)
+        self._nannies = NannyCalls()
         self._proxy = DataProxy(self.machine.state)
         self._started = time.time()
         self._clients = ClientSessions(self.id, self.driver.handle)
@@ -104,6 +108,7 @@ class Scheduler(Server):
             "rebalance": self._orders.rebalance,
             "retire_workers": self._orders.retire_workers,
             "worker_alive": self._orders.worker_alive,
+            "worker_replacing": self._orders.worker_replacing,
             "versions": self.versions,
             "terminate": self.terminate,
             "desired_workers": self.desired_workers,
@@ -133,6 +138,7 @@ class Scheduler(Server):
         streams = [*self._clients.streams(), *self._workers.values()]
         await asyncio.wait([asyncio.ensure_future(flushed(stream)) for stream in streams] or [_nothing()])
         self._clients.close()
+        self._nannies.close()
         await self._proxy.close()
         self.stop()
         if not self.finished.done():
@@ -247,6 +253,9 @@ class Scheduler(Server):
             raise BadRequestError("address and incarnation are texts")
         if not isinstance(running, list) or not all(isinstance(key, str) for key in running):
             raise BadRequestError("a certificate lists the keys that were running")
+        late = certificate.get("late", [])
+        if not isinstance(late, list) or not all(isinstance(key, str) for key in late):
+            raise BadRequestError("a certificate lists the keys that were late")
         self.driver.handle(WorkerDied(address, incarnation, _bounded(certificate)))
         return "OK"
 
@@ -348,6 +357,7 @@ def _bounded(certificate: dict[str, Any]) -> dict[str, Any]:
         **kept,
         "cause": str(certificate.get("cause"))[:STDERR_LENGTH_MAX],
         "running": certificate["running"],
+        "late": certificate.get("late", []),
         "stderr": stderr,
     }
 

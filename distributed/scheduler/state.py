@@ -49,6 +49,8 @@ class Settings:
         loose_patience_s: how long a task waits for the workers it prefers while they are busy, >= 0.
         orphan_patience_s: for how long what the client of a dead worker's tasks held is kept for their next run, >= 0.
         steal_patience_s: how long threads may idle while tasks queue elsewhere, > 0; queues shorter than it stay.
+        force_patience_s: how long a task that was cancelled with force may run on before its process is replaced, >= 0.
+        rescue_patience_s: how long data that a nanny has rescued may take to come back, > 0.
     """
 
     queue_target_s: float = 0.05  # hides a round trip of a few ms; more would only delay what comes later
@@ -61,6 +63,8 @@ class Settings:
     loose_patience_s: float = 0.5  # a preference is worth some idling, not much: its task is not the only one
     orphan_patience_s: float = 5.0  # a new process of a worker takes a second or two
     steal_patience_s: float = 0.005  # asking back takes a round trip and costs two messages; less is not worth them
+    force_patience_s: float = 0.3  # Python code stops within 0.1 s; who asks for force wants it within a second
+    rescue_patience_s: float = 30.0  # a new process takes 0.1 s, and as much again per GB
 
 
 @dataclass(slots=True)
@@ -102,6 +106,10 @@ class SchedulerState:
     heard: OrderedDict[WorkerRecord, float] = field(default_factory=OrderedDict)  # last sign of life, oldest first
     silence_at: float | None = None  # when `silence` looks next
     moving: Moving = field(default_factory=Moving)
+    forced: dict[tuple[WorkerRecord, str, int], float] = field(default_factory=dict)  # deadline by attempt, in order
+    children: dict[str, dict[TaskRecord, ClientRecord]] = field(default_factory=dict)  # who submitted it, by parent
+    parents: dict[TaskRecord, dict[str, None]] = field(default_factory=dict)  # the same from the other side
+    expected: dict[TaskRecord, float] = field(default_factory=dict)  # deadline of rescued data, in order
     loose: OrderedDict[ReadyQueue, None] = field(default_factory=OrderedDict)  # loose ones, by `open_at`, not yet open
     orphans: dict[str, float] = field(default_factory=dict)  # clients of dead workers: when what they hold is let go
     loaded: OrderedDict[WorkerRecord, None] = field(default_factory=OrderedDict)  # living, with tasks that wait there

@@ -32,6 +32,7 @@ _ROLES_BY_OP: dict[str, frozenset[str]] = {
     "register_worker": _WORKERS,
     "worker_died": _WORKERS,
     "worker_alive": _WORKERS,
+    "worker_replacing": _WORKERS,
     "replicate": _CLIENTS,
     "rebalance": _CLIENTS,
     "retire_workers": _CLIENTS,
@@ -50,6 +51,7 @@ _ROLES_BY_OP: dict[str, frozenset[str]] = {
     # nanny
     "instantiate": _CLIENTS,
     "kill": _CLIENTS,
+    "replace": _WORKERS,  # asked by the scheduler, which has the key of workers
     "monitor_resources": _ANYONE,
 }
 

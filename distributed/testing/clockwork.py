@@ -19,10 +19,12 @@ from distributed.messages import (
     ReleaseKeys,
     ReturnTasks,
     RunTasks,
+    StopTasks,
     SubmitTasks,
     TasksDone,
     TaskSpec,
     TasksReturned,
+    TasksStopped,
 )
 from distributed.scheduler.effects import ToWorker
 from distributed.scheduler.events import ClientJoined, Event, FromClient, FromWorker, Tick, WorkerJoined
@@ -220,6 +222,11 @@ class Clockwork:
             for key in message.keys:
                 worker.waiting.pop(key, None)
                 worker.begun.pop(key, None)  # its thread goes on; what it returns is dropped
+        elif isinstance(message, StopTasks):
+            for key in message.keys:
+                worker.waiting.pop(key, None)
+                worker.begun.pop(key, None)
+            self._report(worker, TasksStopped(message.keys, message.attempts))
         elif isinstance(message, ReleaseData):
             for key in message.keys:
                 worker.drop(key)

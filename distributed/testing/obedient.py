@@ -16,10 +16,12 @@ from distributed.messages import (
     ReleaseData,
     ReturnTasks,
     RunTasks,
+    StopTasks,
     TasksDone,
     TasksFailed,
     TasksMissingData,
     TasksReturned,
+    TasksStopped,
 )
 
 __all__ = ["ObedientWorker"]
@@ -57,6 +59,11 @@ class ObedientWorker:
         elif isinstance(message, CancelTasks):
             for key in message.keys:
                 self.queue.pop(key, None)
+        elif isinstance(message, StopTasks):
+            for key, attempt in zip(message.keys, message.attempts, strict=True):
+                if key in self.queue and self.queue[key][0] == attempt:
+                    del self.queue[key]
+            self.outbox.append(TasksStopped(message.keys, message.attempts))
         elif isinstance(message, ReleaseData):
             for key in message.keys:
                 self.data.pop(key, None)

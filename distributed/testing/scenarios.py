@@ -41,6 +41,7 @@ from distributed.messages import (
     CopyData,
     DataAdded,
     DataRemoved,
+    DataRescued,
     DismissWorker,
     ForgetFunctions,
     Heartbeat,
@@ -54,6 +55,7 @@ from distributed.messages import (
     ReleaseKeys,
     ReturnTasks,
     RunTasks,
+    StopTasks,
     SubmitTasks,
     TasksDone,
     TasksFailed,
@@ -62,6 +64,7 @@ from distributed.messages import (
     TaskSpec,
     TasksRejoined,
     TasksReturned,
+    TasksStopped,
     WantKeys,
     WorkerPaused,
     WorkerRetiring,
@@ -167,6 +170,8 @@ class Stage:
             line.options.get("others") == "yes",
             line.options.get("platform"),
             int(line.options["limit"]) if "limit" in line.options else None,
+            float(line.options["timeout"]) if "timeout" in line.options else None,
+            parent=line.options.get("parent"),
             depth=int(line.options.get("depth", "0")),
         )
         specs = [spec, spec._replace(wanted=False)]
@@ -195,7 +200,9 @@ class Stage:
         return self.from_client(line.words[0], ReleaseKeys(line.words[1:]))
 
     def _cancel(self, line: _Line) -> list[str]:
-        return self.from_client(line.words[0], CancelKeys(line.words[1:], False, line.options.get("reason")))
+        return self.from_client(
+            line.words[0], CancelKeys(line.words[1:], "force" in line.options, line.options.get("reason"))
+        )
 
     # ------------------------------------------------------------ verbs: workers
 
@@ -228,6 +235,8 @@ class Stage:
         certificate: dict[str, Any] = {"cause": line.options.get("cause", "signal 9")}
         if "running" in line.options:
             certificate["running"] = line.options["running"].split(",")
+        if "late" in line.options:
+            certificate["late"] = line.options["late"].split(",")
         return self.handle(events.WorkerDied(address, incarnation, certificate))
 
     def _attempts(self, words: list[str]) -> tuple[list[str], list[int]]:
@@ -270,6 +279,15 @@ class Stage:
 
     def _rejoined(self, line: _Line) -> list[str]:
         return self.from_worker(line.words[0], TasksRejoined(*self._attempts(line.words[1:])))
+
+    def _stopped(self, line: _Line) -> list[str]:
+        return self.from_worker(line.words[0], TasksStopped(*self._attempts(line.words[1:])))
+
+    def _replacing(self, line: _Line) -> list[str]:
+        return self.handle(events.WorkerReplacing(*self._life(line.words[0]), line.words[1:]))
+
+    def _rescued(self, line: _Line) -> list[str]:
+        return self.from_worker(line.words[0], DataRescued(line.words[1:], [1] * len(line.words[1:])))
 
     def _added(self, line: _Line) -> list[str]:
         return self.from_worker(line.words[0], DataAdded(line.words[1:], [1] * len(line.words[1:]), None))
@@ -367,12 +385,15 @@ _VERBS: dict[str, Callable[[Stage, _Line], list[str]]] = {
     "rejoined": Stage._rejoined,
     "release": Stage._release,
     "removed": Stage._removed,
+    "replacing": Stage._replacing,
     "replicate": Stage._replicate,
+    "rescued": Stage._rescued,
     "retire": Stage._retire,
     "retiring": Stage._retiring,
     "returned": Stage._returned,
     "scatter": Stage._scatter,
     "states": Stage._states,
+    "stopped": Stage._stopped,
     "story": Stage._story,
     "submit": Stage._submit,
     "wait": Stage._wait,
@@ -436,6 +457,8 @@ def _describe(effect: effects.Effect) -> str:
         return f"{worker} accepted as {effect.incarnation}"
     if isinstance(effect, effects.RefuseWorker):
         return f"{worker} refused: {_short(str(effect.error))}"
+    if isinstance(effect, effects.ReplaceWorker):
+        return f"{_short(effect.nanny)} replaces {effect.incarnation} unless it has ended {' '.join(effect.keys)}"
     return f"{worker} dropped as {effect.incarnation}: {effect.reason}"
 
 
@@ -462,6 +485,8 @@ def _describe_message(message: Message) -> str:
         return f"dismissed ({message.reason})"
     if isinstance(message, ReturnTasks):
         return "return " + " ".join(f"{k}#{attempt}" for k, attempt in zip(message.keys, message.attempts, strict=True))
+    if isinstance(message, StopTasks):
+        return "stop " + " ".join(f"{k}#{attempt}" for k, attempt in zip(message.keys, message.attempts, strict=True))
     assert isinstance(message, CancelTasks | ReleaseData)
     return f"{'cancel' if isinstance(message, CancelTasks) else 'drop'} {' '.join(message.keys)}"
 

@@ -83,7 +83,7 @@ LAZY_MODULES: dict[tuple[str, str], str] = {
 
 # Rule 1 of ARCHITECTURE.md: same start, events and times, same effects. Names of modules without "distributed.".
 PURE = re.compile(
-    r"dataclass|ledger|messages\..*|fields|wire|protocol\..*|scheduler\.(?!server$|process$|proxy$|sessions$|ops$).*|worker\.(machine|events|effects|records|copies|invariants|memory)"
+    r"dataclass|ledger|messages\..*|fields|wire|protocol\..*|scheduler\.(?!server$|process$|proxy$|sessions$|ops$|nannies$).*|worker\.(machine|events|effects|records|copies|invariants|memory)"
 )
 IMPURE_IMPORTS = {
     *("asyncio", "multiprocessing", "os", "pathlib", "random", "secrets", "select", "selectors", "shutil", "signal"),

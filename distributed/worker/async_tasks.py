@@ -49,6 +49,7 @@ class AsyncTasks:
         loop, thread = self._started()
         context = TaskContext(outer.slot, outer.owner, outer.lender)
         context.task, context.watch, context.loop_thread = outer.task, outer.watch, thread.ident or 0
+        context.deadline = outer.deadline
         run = _Run(_listed(value) if hasattr(value, "__aiter__") else value)
         self._permits.pass_on(outer, context)
         try:

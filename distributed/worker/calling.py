@@ -10,19 +10,22 @@ from __future__ import annotations
 import logging
 import pickle
 from collections.abc import Callable
+from threading import get_ident
 from time import perf_counter
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any
 
 from distributed.errors import FunctionLoadError, UnpicklableError
-from distributed.messages import Failure, Payload
+from distributed.messages import DEFAULT_OPTIONS, Failure, Payload
 from distributed.protocol.failure import OWN_FOLDER, failure_from_exception
 from distributed.protocol.serialize import TaskRef, dumps_payload, loads_payload, payload_nbytes
 from distributed.worker.context import TaskContext
 from distributed.worker.effects import ReadyTask
 from distributed.worker.events import Outcome
 from distributed.worker.functions import Functions
+from distributed.worker.interrupts import Interrupts
 from distributed.worker.limits import TaskLimits
+from distributed.worker.loading import in_turn
 from distributed.worker.sizes import nbytes_of
 from distributed.worker.spill import SpillReadError
 from distributed.worker.store import Store
@@ -45,10 +48,18 @@ class Caller:
         store: where dependencies are read.
         address: this worker, for the texts of errors.
         run_async: the result of a coroutine or an async generator, see `AsyncTasks.run`.
+        interrupts: told of every call.
     """
 
-    def __init__(self, store: Store, address: str, run_async: Callable[[TaskContext, Any], Any]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        address: str,
+        run_async: Callable[[TaskContext, Any], Any],
+        interrupts: Interrupts,
+    ) -> None:
         self.functions = Functions()
+        self._interrupts = interrupts
         self._run_async = run_async
         self._store = store
         self._address = address
@@ -64,15 +75,20 @@ class Caller:
                 outcome = Outcome(task.key, task.ticket, None, 0, None, 0.0, None, missing)
             else:
                 try:
-                    function = self.functions.get(task.digest, task.function)
-                    args, kwargs = loads_payload(task.arguments)
+                    if task.digest in self.functions:
+                        function = self.functions.get(task.digest, task.function)
+                        args, kwargs = loads_payload(task.arguments)
+                    else:
+                        with in_turn():
+                            function = self.functions.get(task.digest, task.function)
+                            args, kwargs = loads_payload(task.arguments)
                 except Exception as error:
                     what = f"the function or an argument of {task.key}"
                     raise self._load_error(what, error) from _users_part(error)
                 if values:
                     args, kwargs = replace_refs(args, values), replace_refs(kwargs, values)
                 if limits is None:
-                    value = self._call(context, function, args, kwargs)
+                    value = self._call(context, task, function, args, kwargs)
                 else:
                     value = self._call_limited(context, task, limits, function, args, kwargs)
                 duration_s = perf_counter() - started
@@ -89,11 +105,33 @@ class Caller:
         context.task = None
         return outcome
 
-    def _call(self, context: TaskContext, function: Any, args: Any, kwargs: Any) -> Any:
-        """The code of the user and nothing else: whoever interrupts a task may do so in here."""
-        value = function(*args, **kwargs)
-        if type(value) in _UNFINISHED:
-            return list(value) if type(value) is GeneratorType else self._run_async(context, value)
+    def _call(self, context: TaskContext, task: ReadyTask, function: Any, args: Any, kwargs: Any) -> Any:
+        """The code of the user and nothing else: whoever interrupts a task does so in here, see `interrupts`."""
+        interrupts, thread = self._interrupts, get_ident()
+        running, wanted = interrupts.running, interrupts.wanted
+        outer = running.get(thread, 0)
+        try:
+            if task.options is not DEFAULT_OPTIONS and task.options.timeout_s:
+                interrupts.limit(context, task)
+            running[thread] = task.ticket
+            if wanted:
+                interrupts.check(task.ticket)
+            value = function(*args, **kwargs)
+            if type(value) in _UNFINISHED:
+                value = list(value) if type(value) is GeneratorType else self._run_async(context, value)
+            running[thread] = outer
+            if not wanted:
+                return value
+            interrupts.leave(outer)
+            error = interrupts.error(task, None)
+        except BaseException as raised:
+            interrupts.leave(outer)
+            error = interrupts.error(task, raised)
+            if error is None or error is raised:
+                raise
+            raise error.with_traceback(raised.__traceback__) from None  # it shows where the code was
+        if error is not None:
+            raise error
         return value
 
     def _call_limited(
@@ -107,7 +145,7 @@ class Caller:
         watch = context.watch = limits.begin(task.key, task.options.memory_limit_nbytes)
         try:
             try:
-                value = self._call(context, function, args, kwargs)
+                value = self._call(context, task, function, args, kwargs)
             finally:
                 watch.end()
         except BaseException:

@@ -55,6 +55,7 @@ class TaskContext:
         task: what runs now; None between two calls of users' code.
         at_end: called once, in the same thread, when this call has ended, however it ends; None: nobody wants that.
         watch: of the memory limit of the task; None: it has none.
+        deadline: of a task with a time limit, monotonic seconds.
         level: how many tasks wait below this one on the stack of the same thread.
         has_permit: whether it may run, see `distributed.worker.permits`; with `is_over`, guarded by its lock.
         is_over: nothing runs here any more.
@@ -63,7 +64,7 @@ class TaskContext:
     """
 
     __slots__ = (
-        *("at_end", "has_permit", "is_over", "is_seceded", "lender", "lent_s", "level", "loop_thread"),
+        *("at_end", "deadline", "has_permit", "is_over", "is_seceded", "lender", "lent_s", "level", "loop_thread"),
         *("owner", "slot", "task", "watch"),
     )
 
@@ -75,6 +76,7 @@ class TaskContext:
         self.task: ReadyTask | None = None
         self.at_end: list[Callable[[], object]] | None = None
         self.watch: Any = None
+        self.deadline = 0.0
         self.level = 0
         self.has_permit = False
         self.is_over = False

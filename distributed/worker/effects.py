@@ -16,6 +16,7 @@ __all__ = [
     "GiveBack",
     "Keep",
     "ReadyTask",
+    "Stop",
     "ToScheduler",
     "Withdraw",
 ]
@@ -57,6 +58,16 @@ class Withdraw:
     """Take these tasks out of the executor's queue. One that has begun ends; its outcome will be ignored."""
 
     keys: list[str]
+
+
+@dataclass(slots=True)
+class Stop:
+    """Take these tasks (``{key: ticket}``) out of the executor's queue, and interrupt those that have begun.
+
+    Answer with `StopBegun`; the outcome of one that had begun tells when it has ended.
+    """
+
+    tickets: dict[str, int]
 
 
 @dataclass(slots=True)
@@ -104,4 +115,4 @@ class ToScheduler:
     message: Message
 
 
-Effect = Execute | Withdraw | GiveBack | Keep | DropData | DropFunctions | Fetch | ToScheduler
+Effect = Execute | Withdraw | Stop | GiveBack | Keep | DropData | DropFunctions | Fetch | ToScheduler

@@ -13,12 +13,14 @@ from distributed.messages import Failure, Message, Payload
 __all__ = [
     "DataFetched",
     "DataPut",
+    "DataRescued",
     "Event",
     "FetchBusy",
     "FetchFailed",
     "FromScheduler",
     "Outcome",
     "SchedulerLost",
+    "StopBegun",
     "TasksExecuted",
     "TasksLending",
     "TasksWithdrawn",
@@ -79,6 +81,21 @@ class TasksWithdrawn:
 
 
 @dataclass(slots=True)
+class StopBegun:
+    """The answer to `Stop`: these had not begun, and now never will."""
+
+    tickets: list[int]
+
+
+@dataclass(slots=True)
+class DataRescued:
+    """These values were put on a former life of this worker, which its nanny had to end."""
+
+    values: dict[str, Any]
+    nbytes: dict[str, int]  # of every key in values
+
+
+@dataclass(slots=True)
 class DataFetched:
     """The peer at `address` answered the fetch that runs there; ends it.
 
@@ -135,6 +152,8 @@ Event = (
     | FetchFailed
     | FetchBusy
     | DataPut
+    | DataRescued
+    | StopBegun
     | SchedulerLost
     | Tick
 )

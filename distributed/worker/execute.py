@@ -20,6 +20,7 @@ from distributed.worker.context import TaskContext, enter
 from distributed.worker.effects import ReadyTask
 from distributed.worker.events import Outcome
 from distributed.worker.gate import Gate
+from distributed.worker.interrupts import Interrupts
 from distributed.worker.lending import THREADS_MAX, Lending
 from distributed.worker.limits import TaskLimits
 from distributed.worker.permits import Permits
@@ -91,7 +92,8 @@ class Executor:
             self._wake_if_quiet,
         )  # fmt: skip
         self._async_tasks = AsyncTasks(self._permits)
-        self._caller = Caller(store, address, self._async_tasks.run)
+        self.interrupts = Interrupts(self.running)
+        self._caller = Caller(store, address, self._async_tasks.run, self.interrupts)
         self._is_closed = False
         self._report_lock = threading.Lock()
         self._is_quiet = True  # nobody has promised to look at the outcomes
@@ -142,6 +144,16 @@ class Executor:
                 queue.extend([task for task in queued if task.key not in unwanted])
                 withdrawn += [task.key for task in queued if task.key in unwanted]
         return withdrawn
+
+    def stop(self, tickets: dict[str, int]) -> list[int]:
+        """Take the tasks ``{key: ticket}`` out of the queues, and interrupt those that have begun.
+
+        Returns:
+            The tickets of those that never will begin.
+        """
+        withdrawn = dict.fromkeys(self.withdraw(list(tickets)))
+        self.interrupts.stop([ticket for key, ticket in tickets.items() if key not in withdrawn])
+        return [tickets[key] for key in withdrawn]
 
     def take_outcomes(self) -> list[Outcome]:
         """What has ended since the last call, in order; see the class for the promise that comes with it."""

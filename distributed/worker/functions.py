@@ -9,6 +9,7 @@ from typing import Any
 
 from distributed.messages import Payload
 from distributed.protocol.serialize import loads_function
+from distributed.worker.loading import in_turn
 
 __all__ = ["FUNCTIONS_MAX", "Functions"]
 
@@ -26,6 +27,9 @@ class Functions:
     def __len__(self) -> int:
         return len(self._loaded)
 
+    def __contains__(self, digest: object) -> bool:
+        return digest in self._loaded
+
     def get(self, digest: bytes, blob: Payload) -> Callable[..., Any]:
         """The function, loaded from `blob` if it is not here. All tasks get the same object while it is kept.
 
@@ -36,8 +40,9 @@ class Functions:
         loaded = self._loaded
         function = loaded.get(digest)
         if function is None:
-            # Two threads may load at once. No lock is held while foreign code runs: the first to be done wins.
-            return self._add(digest, loads_function(blob))
+            # Two threads may load at once, if one takes very long: the first to be done wins.
+            with in_turn():
+                return self._add(digest, self._loaded.get(digest) or loads_function(blob))
         try:
             loaded.move_to_end(digest)
         except KeyError:  # another thread took it out between the two steps

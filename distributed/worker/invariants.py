@@ -36,6 +36,8 @@ def _rules(state: WorkerState) -> Iterator[tuple[str, str, bool]]:
 def _task_rules(state: WorkerState) -> Iterator[tuple[str, str, bool]]:
     tickets = [record.task.ticket for record in state.tasks.values()]
     yield "tickets grow in the order of tasks", str(tickets[:10]), _grows([0, *tickets, state.tickets + 1])
+    here = {record.task.ticket for record in state.tasks.values()}
+    yield "what is being stopped has no record", str(state.stopping), not here & set(state.stopping)
     for key, record in state.tasks.items():
         yield "a record is listed under its key", key, record.task.key == key
         yield "only waiting and ready tasks have a record", key, record.state in (TaskState.WAITING, TaskState.READY)

@@ -15,6 +15,7 @@ from distributed.units import format_nbytes
 from distributed.worker.limits import LOOK_S, TaskLimits
 from distributed.worker.measure import collect_and_trim, peak_nbytes, process_nbytes, reset_peak
 from distributed.worker.memory import Levels, Look, Measure, Measured, MemoryMachine, Pause, Spill, SpillEnded, Trim
+from distributed.worker.rescue import RescueLog
 from distributed.worker.spill import Disk, Spilled
 from distributed.worker.store import Lent, Store, payload_of
 
@@ -50,12 +51,15 @@ class MemoryKeeper:
             single tasks are not watched.
     Attributes:
         store: the results.
+        rescue: told what of them cannot be computed again.
         limits: watches tasks with a limit of their own; None if the process is not ours.
         on_stubborn: told about a task over its limit that cannot be interrupted, for people; the process should end.
     """
 
     def __init__(self, disk: Disk, levels: Levels | None, owns_process: bool = True) -> None:
         self.store = Store(self._remove)
+        self.store.on_spilled = lambda key, spilled: self.rescue.spilled(key, spilled)
+        self.rescue = RescueLog(None)
         self.on_stubborn: Callable[[str], object] = lambda text: logger.error("%s; it cannot be interrupted", text)
         self.limits: TaskLimits | None = None
         if owns_process:
@@ -116,11 +120,17 @@ class MemoryKeeper:
 
     def keep(self, keys: list[str], values: list[Any], nbytes: list[int]) -> None:
         """Put these into the store, and look at once if it was much. Loop thread."""
+        self.rescue.drop(keys)
         self.store.put_columns(keys, values, nbytes)
         if self._driver is not None and self._levels is not None:
             added = self.store.added_nbytes - self._added_before
             if added > KEPT_SHARE * self._levels.limit_nbytes:
                 self._driver.handle(Look())
+
+    def drop(self, keys: list[str]) -> None:
+        """Take these out of the store. Loop thread."""
+        self.rescue.drop(keys)
+        self.store.drop(keys)
 
     def after_big(self) -> None:
         """A task made much: hold its thread back right now if there is no room, and look. Executor threads."""
@@ -143,6 +153,7 @@ class MemoryKeeper:
     async def close(self) -> None:
         """Write nothing more, and remove all files."""
         self._is_closed = True
+        self.rescue.close()
         if self._driver is not None:
             self._driver.stop()
         if self._limit_timer is not None:

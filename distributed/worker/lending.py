@@ -190,6 +190,8 @@ class Lending:
         else:
             self._gate.come_back(context.slot)
         self._running.begin(context.slot, context.task.key)
+        if context.task.options.timeout_s:
+            self._running.limit(context.slot, context.deadline)
         self._tell(context, False)
 
     def _tell(self, context: TaskContext, is_lent: bool) -> None:

@@ -26,9 +26,11 @@ from distributed.messages import (
     ReturnTasks,
     RunTasks,
     ServerClosing,
+    StopTasks,
     TasksDone,
     TasksReturned,
 )
+from distributed.messages import DataRescued as RescuedMessage
 from distributed.worker import copies
 from distributed.worker.effects import (
     Effect,
@@ -39,11 +41,13 @@ from distributed.worker.effects import (
 from distributed.worker.events import (
     DataFetched,
     DataPut,
+    DataRescued,
     Event,
     FetchBusy,
     FetchFailed,
     FromScheduler,
     SchedulerLost,
+    StopBegun,
     TasksExecuted,
     TasksLending,
     TasksWithdrawn,
@@ -164,6 +168,24 @@ class WorkerMachine:
         # Whoever cancels does not know yet that a task has finished: its result is unwanted just the same.
         self._drop(turn, message.keys)
 
+    def _stop_tasks(self, turn: Turn, message: StopTasks) -> None:
+        """What has not begun stops at once; of what may have begun the executor will tell."""
+        state = self.state
+        before = set(state.stopping.values())  # asked only for membership
+        for key, attempt in zip(message.keys, message.attempts, strict=True):
+            record = state.tasks.get(key)
+            if record is not None and record.attempt == attempt and record.state is TaskState.READY:
+                turn.stop[key] = record.task.ticket
+                state.stopping[record.task.ticket] = (key, attempt)
+                move_task(record, TaskState.FORGOTTEN)
+                del state.tasks[key]
+                continue
+            if record is not None and record.attempt == attempt:
+                self._forget_task(turn, record)
+            if (key, attempt) not in before:  # said twice: its end will be told
+                turn.stopped.append((key, attempt))
+        self._drop(turn, message.keys)
+
     def _return_tasks(self, turn: Turn, message: ReturnTasks) -> None:
         """Those that wait are given back now; whether others have begun only the executor can tell."""
         returned = turn.returned = TasksReturned([], [], [])
@@ -206,7 +228,13 @@ class WorkerMachine:
 
     # ------------------------------------------------------------ from this process
 
+    def _stop_begun(self, turn: Turn, event: StopBegun) -> None:
+        stopping = self.state.stopping
+        turn.stopped += [stopping.pop(ticket) for ticket in event.tickets if ticket in stopping]
+
     def _tasks_executed(self, turn: Turn, event: TasksExecuted) -> None:
+        if self.state.stopping:
+            self._stop_begun(turn, StopBegun([outcome.ticket for outcome in event.outcomes]))
         tasks, memory, waited_for = self.state.tasks, self.state.memory, self.state.copies
         keys: list[str] = []
         attempts: list[int] = []
@@ -300,8 +328,15 @@ class WorkerMachine:
         if keys:
             turn.added = DataAdded(keys, [self.state.memory[key] for key in keys], event.client)
 
+    def _data_rescued(self, turn: Turn, event: DataRescued) -> None:
+        new = [key for key in event.values if key not in self.state.memory]
+        if new:
+            self._keep_data(turn, new, event.values, event.nbytes, None)
+            turn.rescued, turn.added = RescuedMessage(new, [event.nbytes[key] for key in new]), None
+
     def _scheduler_lost(self, turn: Turn, event: SchedulerLost) -> None:
         state = self.state
+        state.stopping.clear()
         for record in list(state.tasks.values()):
             self._forget_task(turn, record)
         copies.forget_copies(state)
@@ -374,6 +409,8 @@ _HANDLERS: dict[type[Any], _Handler] = {
     FetchFailed: WorkerMachine._fetch_failed,
     FetchBusy: WorkerMachine._fetch_busy,
     DataPut: WorkerMachine._data_put,
+    DataRescued: WorkerMachine._data_rescued,
+    StopBegun: WorkerMachine._stop_begun,
     SchedulerLost: WorkerMachine._scheduler_lost,
     Tick: WorkerMachine._tick,
 }
@@ -381,6 +418,7 @@ _HANDLERS: dict[type[Any], _Handler] = {
 _MESSAGE_HANDLERS: dict[type[Any], _Handler] = {
     RunTasks: WorkerMachine._run_tasks,
     CancelTasks: WorkerMachine._cancel_tasks,
+    StopTasks: WorkerMachine._stop_tasks,
     ReturnTasks: WorkerMachine._return_tasks,
     CopyData: WorkerMachine._copy_data,
     HoldersKnown: WorkerMachine._holders_known,

@@ -164,6 +164,7 @@ class WorkerState:
         resting_peers: addresses of those that rest (values are None).
         fetches: number of peers with a fetch under way.
         tickets: how many tickets were given out.
+        stopping: ``{ticket: (key, attempt)}`` of tasks that were cancelled and may still run.
     """
 
     address: str
@@ -176,6 +177,7 @@ class WorkerState:
     resting_peers: dict[str, None] = field(default_factory=dict)
     fetches: int = 0
     tickets: int = 0
+    stopping: dict[int, tuple[str, int]] = field(default_factory=dict)
 
 
 def rank_of(options: RunOptions) -> int:

@@ -1,7 +1,9 @@
 """Which task every thread runs, in a small file that outlives the process: its guard reads what ran at death.
 
     file:  one slot of 512 bytes per thread
-    slot:  4 bytes little-endian length (0: nothing runs) | UTF-8 of the key, cut at 508 bytes, then zeros
+    slot:  4 bytes little-endian length (0: nothing runs) | 8 bytes deadline | UTF-8 of the key, cut, then zeros
+
+The deadline is a double, in seconds of the system's monotonic clock, which all processes share; 0: there is none.
 
 Written through a shared mapping, so that a write costs no system call and survives SIGKILL. It does not survive the
 machine, and does not have to.
@@ -14,12 +16,13 @@ import mmap
 import os
 import struct
 
-__all__ = ["Running", "read_running"]
+__all__ = ["Running", "cut_key", "read_deadlines", "read_running"]
 
 SLOT_NBYTES = 512
-KEY_NBYTES_MAX = SLOT_NBYTES - 4
+KEY_NBYTES_MAX = SLOT_NBYTES - 12
 
-_SLOT = struct.Struct(f"<I{KEY_NBYTES_MAX}s")  # pads and cuts by itself
+_SLOT = struct.Struct(f"<Id{KEY_NBYTES_MAX}s")  # pads and cuts by itself
+_DEADLINE = struct.Struct("<d")
 _LENGTH = struct.Struct("<I")
 _write_slot = _SLOT.pack_into
 _write_length = _LENGTH.pack_into
@@ -55,15 +58,19 @@ class Running:
     def begin(self, slot: int, key: str) -> None:
         """The thread of `slot` runs `key` from now on, instead of what it ran before."""
         encoded = key.encode("utf-8", "replace")
-        _write_slot(self._slots, slot * SLOT_NBYTES, len(encoded), encoded)
+        _write_slot(self._slots, slot * SLOT_NBYTES, len(encoded), 0.0, encoded)
+
+    def limit(self, slot: int, deadline: float) -> None:
+        """What the thread of `slot` runs should have ended by then."""
+        _DEADLINE.pack_into(self._slots, slot * SLOT_NBYTES + _LENGTH.size, deadline)
 
     def end(self, slot: int) -> None:
         """The thread of `slot` runs nothing."""
         _write_length(self._slots, slot * SLOT_NBYTES, 0)
 
     def keys(self) -> list[str]:
-        """What runs now, by slot; keys longer than 508 bytes are cut."""
-        return _keys(self._slots[:])
+        """What runs now, by slot; keys longer than 500 bytes are cut."""
+        return [key for key, _ in _entries(self._slots[:])]
 
     def close(self) -> None:
         """Remove the file, because this process ends in good order. The slots go on to work, in memory."""
@@ -77,18 +84,28 @@ class Running:
 def read_running(path: str) -> list[str]:
     """What ran when the process that wrote `path` ended, by slot; empty if there is no such file.
 
-    Keys longer than 508 bytes are cut, and one that was being written at that moment may be mixed up with another.
+    Keys longer than 500 bytes are cut, and one that was being written at that moment may be mixed up with another.
     """
+    return [key for key, _ in read_deadlines(path)]
+
+
+def read_deadlines(path: str) -> list[tuple[str, float]]:
+    """The same with the deadline of each, in seconds of the monotonic clock; 0: it has none."""
     try:
         with open(path, "rb") as file:
-            return _keys(file.read())
+            return _entries(file.read())
     except FileNotFoundError:
         return []
 
 
-def _keys(slots: bytes | bytearray) -> list[str]:
-    keys = []
-    for length, encoded in _SLOT.iter_unpack(slots[: len(slots) // SLOT_NBYTES * SLOT_NBYTES]):
+def cut_key(key: str) -> str:
+    """`key` as `read_running` has it."""
+    return key.encode("utf-8", "replace")[:KEY_NBYTES_MAX].decode("utf-8", "ignore")
+
+
+def _entries(slots: bytes | bytearray) -> list[tuple[str, float]]:
+    entries = []
+    for length, deadline, encoded in _SLOT.iter_unpack(slots[: len(slots) // SLOT_NBYTES * SLOT_NBYTES]):
         if length:
-            keys.append(encoded[: min(length, KEY_NBYTES_MAX)].decode("utf-8", "ignore"))
-    return keys
+            entries.append((encoded[: min(length, KEY_NBYTES_MAX)].decode("utf-8", "ignore"), deadline))
+    return entries

@@ -43,16 +43,19 @@ from distributed.worker.effects import (
     Fetch,
     GiveBack,
     Keep,
+    Stop,
     ToScheduler,
     Withdraw,
 )
 from distributed.worker.events import (
     DataFetched,
     DataPut,
+    DataRescued,
     FetchBusy,
     FetchFailed,
     FromScheduler,
     SchedulerLost,
+    StopBegun,
     TasksExecuted,
     TasksLending,
     TasksWithdrawn,
@@ -65,6 +68,7 @@ from distributed.worker.keeper import MemoryKeeper, memory_levels
 from distributed.worker.leaving import GRACE_S, Leaving
 from distributed.worker.machine import WorkerMachine
 from distributed.worker.peers import BigAnswers, unless_silent
+from distributed.worker.rescue import RescueLog, load_rescued
 from distributed.worker.running import Running
 from distributed.worker.spill import SpillDisk
 from distributed.worker.store import Packed
@@ -92,6 +96,7 @@ class Worker(Server):
         grace_s: seconds that `retire_soon` waits for others to take over tasks and data.
         running_path: file in which the nanny finds what ran when this process died.
         local_directory: folder in which one for spilled results is made; None: the system's for temporary files.
+        rescued_path: folder with data that the nanny took out of a former life.
         owns_process: whether all memory of this process is the worker's, see `distributed.worker.keeper`.
     """
 
@@ -112,6 +117,7 @@ class Worker(Server):
         running_path: str | None = None,
         local_directory: str | None = None,
         owns_process: bool = True,
+        rescued_path: str | None = None,
         keys: Keyring | None = None,
     ) -> None:
         super().__init__(keys=keys)
@@ -130,11 +136,13 @@ class Worker(Server):
         self.incarnation = ""
         self.memory = MemoryKeeper(SpillDisk(local_directory), memory_levels(memory_limit_nbytes), owns_process)
         self.store = self.memory.store
+        self._rescue = self.memory.rescue = RescueLog(running_path if nanny is not None else None)
         self._answers = Answers(self.store)
         self.on_registered: Callable[[], object] = lambda: None  # called at each registration
         self.finished: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.companion: Any = None  # the client of its tasks, once one has asked; see `distributed.client.inside`
         self._running_path = running_path
+        self._rescued_path = rescued_path
         self._scheduler: Stream | None = None
         self._peers: dict[str, rpc] = {}
         self._big_answers = BigAnswers(lambda: self.address)
@@ -168,6 +176,7 @@ class Worker(Server):
             self.nthreads, lambda: _wake(loop, self._look), self.store, self.address,
             Running(self._running_path, slots_of(self.nthreads)), self.memory.limits, self.memory.after_big, self,
         )  # fmt: skip
+        self.executor.interrupts.attach(loop)
         self.memory.start(
             self.executor.gate.set_paused, lambda paused: self._send(WorkerPaused(paused)),
             self.machine.incoming_nbytes, self._fail,
@@ -183,8 +192,9 @@ class Worker(Server):
             Execute: lambda effect: self.executor.submit(effect.tasks),
             Withdraw: lambda effect: self.executor.withdraw(effect.keys),
             GiveBack: self._give_back,
+            Stop: lambda effect: self.driver.handle(StopBegun(self.executor.stop(effect.tickets))),
             Keep: lambda effect: self.memory.keep(effect.keys, effect.values, effect.nbytes),
-            DropData: lambda effect: self.store.drop(effect.keys),
+            DropData: lambda effect: self.memory.drop(effect.keys),
             DropFunctions: lambda effect: self.executor.forget_functions(effect.digests),
             Fetch: lambda effect: self._spawn(self._fetch(effect.address, effect.keys)),
             ToScheduler: lambda effect: self._send(effect.message),
@@ -278,6 +288,11 @@ class Worker(Server):
         logger.info("worker %s registered with the scheduler at %s", self.address, self.scheduler_address)
         if self.memory.is_paused:  # a new scheduler does not know
             self._send(WorkerPaused(True))
+        if self._rescued_path is not None:
+            values, nbytes = load_rescued(self._rescued_path)
+            self.driver.handle(DataRescued(values, nbytes))
+            self._rescue.put(values, self.store)
+            self._rescued_path = None
         self.on_registered()
         stream.set_close_callback(lambda: self._on_scheduler_gone(stream))
         stream.set_message_handler(self._on_scheduler_message)
@@ -361,6 +376,8 @@ class Worker(Server):
             self._looking = None
         outcomes = self.executor.take_outcomes()
         if outcomes:
+            if self.executor.interrupts.wanted:
+                self.executor.interrupts.forget([outcome.ticket for outcome in outcomes])
             self.driver.handle(TasksExecuted(self._direct.take(outcomes)))
             self._looking = asyncio.get_running_loop().call_later(POLL_S, self._look)
         news = self.executor.lending.take_news()
@@ -373,7 +390,9 @@ class Worker(Server):
     async def _fetch(self, address: str, keys: list[str]) -> None:
         try:
             answer = await self._ask_peer(address, keys, or_busy=True)
-            values = {key: Packed(payload) for key, payload in answer.items() if key in keys}
+            copies = self.machine.state.copies
+            ordered = {key for key in keys if key in copies and copies[key].ordered}  # perhaps the only ones, soon
+            values = {key: Packed(payload, key in ordered) for key, payload in answer.items() if key in keys}
             nbytes = {key: payload_nbytes(answer[key]) for key in values}
         except (CommClosedError, ConnectTimeoutError, AuthenticationError) as error:
             self.driver.handle(FetchFailed(address, keys, str(error)))
@@ -384,6 +403,7 @@ class Worker(Server):
             self.driver.handle(FetchFailed(address, keys, str(error)))
         else:
             self.driver.handle(DataFetched(address, values, nbytes, [key for key in keys if key not in values]))
+            self._rescue.put({key: value for key, value in values.items() if key in ordered}, self.store)
 
     async def _ask_peer(self, address: str, keys: list[str], or_busy: bool = False) -> dict[str, Serialized]:
         """Those of `keys` that the worker at `address` has. PeerBusyError: it has no time, with ``or_busy``."""
@@ -438,9 +458,10 @@ class Worker(Server):
             raise BadRequestError("put_data: client and keys are texts, and values are wrapped, to_serialize(value)")
         if self.status != "running":  # nobody would hear of the data, and nobody could have it dropped
             raise CommClosedError(self.address, "this worker has lost its scheduler and takes no data meanwhile")
-        values = {key: Packed(value) for key, value in data.items()}
+        values = {key: Packed(value, is_original=True) for key, value in data.items()}
         nbytes = {key: value.nbytes for key, value in data.items()}
         self.driver.handle(DataPut(client, values, nbytes))
+        self._rescue.put(values, self.store)
         return nbytes
 
     def health(self, stream: Any) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
     file:  the pickle, then each of its buffers, every part on a multiple of 64 bytes
 
-Where the parts lie is kept in memory: no other process and no later life reads these files. They are 0600, in a folder
-that only this process uses and that goes with it. All of this blocks, so none of it runs on the loop.
+Where the parts lie is kept in memory: no later life reads these files, but for those that a nanny rescues (`rescue`).
+They are 0600, in a folder that only this process uses and that goes with it. All of this blocks, so none of it runs on
+the loop.
 """
 
 from __future__ import annotations
@@ -41,17 +42,19 @@ class Spilled:
         nbytes: size of the file.
         mapped_nbytes: what of the loaded object will lie in the mapping: the system takes such pages back by itself.
         box: ``(object,)`` while it is also loaded; the store's.
+        parts: where each frame begins and ends.
+        is_plain: whether it is one pickle, bytes and not `Serialized`.
     """
 
-    __slots__ = ("_is_plain", "_parts", "box", "mapped_nbytes", "nbytes", "path")
+    __slots__ = ("box", "is_plain", "mapped_nbytes", "nbytes", "parts", "path")
 
     def __init__(self, path: str, parts: list[tuple[int, int]], is_plain: bool) -> None:
         self.path = path
         self.nbytes = parts[-1][1]
         self.mapped_nbytes = sum(stop - start for start, stop in parts[1:]) if parts[0] != (0, 0) else 0
         self.box: tuple[Any] | None = None
-        self._parts = parts
-        self._is_plain = is_plain
+        self.parts = parts
+        self.is_plain = is_plain
 
     def load(self) -> Any:
         """A new object; its buffers are the file's pages, written to privately. Runs the code of the pickle.
@@ -69,6 +72,10 @@ class Spilled:
         """
         return self._payload(mmap.ACCESS_READ)
 
+    def private_payload(self) -> Any:
+        """As `payload`, but objects that are loaded from it may be written to; the file stays as it is."""
+        return self._payload(mmap.ACCESS_COPY)
+
     def _payload(self, access: int) -> Any:
         try:
             descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
@@ -80,8 +87,8 @@ class Spilled:
                 os.close(descriptor)
         except OSError as error:
             raise SpillReadError(self.path, error.strerror or str(error)) from None
-        frames: list[Any] = [pages[start:stop] for start, stop in self._parts]
-        return bytes(frames[0]) if self._is_plain else Serialized(frames)
+        frames: list[Any] = [pages[start:stop] for start, stop in self.parts]
+        return bytes(frames[0]) if self.is_plain else Serialized(frames)
 
 
 class Disk(Protocol):

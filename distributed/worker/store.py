@@ -21,6 +21,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from distributed.protocol.serialize import Payload, dumps_payload, loads_payload, payload_nbytes
+from distributed.worker.loading import in_turn
 from distributed.worker.spill import Spilled, SpillReadError
 
 __all__ = ["Lent", "Packed", "Store", "payload_of"]
@@ -42,13 +43,15 @@ class Packed:
     """A value as it came over the wire; it is loaded when somebody first asks for the object.
 
     Attributes:
-        payload: None once it was loaded.
+        payload: None once it was loaded, unless it `is_original`.
+        is_original: whether it was put here and cannot be computed again, so that the payload must not go before it.
     """
 
-    __slots__ = ("_loaded", "payload")
+    __slots__ = ("_loaded", "is_original", "payload")
 
-    def __init__(self, payload: Payload) -> None:
+    def __init__(self, payload: Payload, is_original: bool = False) -> None:
         self.payload = payload
+        self.is_original = is_original
         self._loaded: list[Any] = []
 
     def load(self) -> Any:
@@ -60,10 +63,13 @@ class Packed:
         loaded = self._loaded
         payload = self.payload
         if not loaded and payload is not None:  # None: another thread loaded it between the two steps
-            # Two threads may get here at once. No lock is held while foreign code runs: the first to append wins.
-            loaded.append(loads_payload(payload))
+            # Two threads may get here, as a turn does not last for ever: the first to append wins.
+            with in_turn():
+                if not loaded:
+                    loaded.append(loads_payload(payload))
             del loaded[1:]
-            self.payload = None
+            if not self.is_original:
+                self.payload = None
         return loaded[0]
 
 
@@ -104,6 +110,7 @@ class Store:
         self.spilled_nbytes = 0
         self.spilling_nbytes = 0
         self.spillable_nbytes = 0
+        self.on_spilled: Callable[[str, Spilled], object] = lambda key, spilled: None  # before a value leaves memory
         self._remove = remove
         self._values: dict[str, Any] = {}
         self._nbytes: dict[str, int] = {}
@@ -166,6 +173,10 @@ class Store:
                 if key in self._payloads:
                     self._forget_payload(key)
 
+    def keeps(self, key: str, value: Any) -> bool:
+        """Whether `value` is what is kept under `key`."""
+        return self._values.get(key) is value
+
     def nbytes_by_key(self) -> dict[str, int]:
         """A copy of ``{key: nbytes}``, in the order in which the keys came."""
         return dict(self._nbytes)
@@ -208,6 +219,7 @@ class Store:
         with self._lock:
             lent = self._give_back(key, ticket)
             if lent is not None:
+                self.on_spilled(key, spilled)
                 self._values[key] = spilled
                 self.away_nbytes += lent.nbytes
                 self.spilled_nbytes += spilled.nbytes

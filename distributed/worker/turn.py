@@ -17,8 +17,20 @@ from distributed.messages import (
     TasksMissingData,
     TasksRejoined,
     TasksReturned,
+    TasksStopped,
 )
-from distributed.worker.effects import DropData, DropFunctions, Effect, Execute, GiveBack, Keep, ReadyTask, Withdraw
+from distributed.messages import DataRescued as RescuedMessage
+from distributed.worker.effects import (
+    DropData,
+    DropFunctions,
+    Effect,
+    Execute,
+    GiveBack,
+    Keep,
+    ReadyTask,
+    Stop,
+    Withdraw,
+)
 from distributed.worker.records import CopyRecord, TaskRecord
 
 __all__ = ["Turn"]
@@ -37,6 +49,7 @@ class Turn:
     now: float
     functions: list[bytes] = field(default_factory=list)  # to be dropped
     withdrawn: list[str] = field(default_factory=list)
+    stop: dict[str, int] = field(default_factory=dict)
     give_back: dict[str, int] = field(default_factory=dict)
     dropped: list[str] = field(default_factory=list)
     keep: Keep | None = None
@@ -49,6 +62,8 @@ class Turn:
     failed: list[tuple[TaskRecord, Failure, float]] = field(default_factory=list)
     unstarted: list[tuple[TaskRecord, list[str], list[list[str]]]] = field(default_factory=list)
     returned: TasksReturned | None = None
+    stopped: list[tuple[str, int]] = field(default_factory=list)
+    rescued: RescuedMessage | None = None
     lent: list[TaskRecord] = field(default_factory=list)
     rejoined: list[TaskRecord] = field(default_factory=list)
 
@@ -58,6 +73,8 @@ class Turn:
             yield DropFunctions(self.functions)
         if self.withdrawn:  # before Execute, which may hold a newer attempt of the same key
             yield Withdraw(self.withdrawn)
+        if self.stop:  # likewise
+            yield Stop(self.stop)
         if self.give_back:
             yield GiveBack(self.give_back)
         if self.dropped:
@@ -73,6 +90,8 @@ class Turn:
             yield self.done
         if self.added is not None:
             yield self.added
+        if self.rescued is not None:
+            yield self.rescued
         if self.failed:
             records, failures, durations_s = zip(*self.failed, strict=True)
             yield TasksFailed(*_names(records), list(failures), list(durations_s))
@@ -83,6 +102,8 @@ class Turn:
             yield CopiesFailed([key for key, _ in self.uncopied], [gone for _, gone in self.uncopied])
         if self.asked:
             yield AskHolders(self.asked)
+        if self.stopped:
+            yield TasksStopped([key for key, _ in self.stopped], [attempt for _, attempt in self.stopped])
         if self.returned is not None and (self.returned.keys or self.returned.kept):
             yield self.returned
         if self.lent:

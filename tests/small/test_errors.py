@@ -30,6 +30,7 @@ EXAMPLES: dict[str, Exception] = {
         errors.KilledWorker("k", 3, [{"cause": "signal 9"}]),
         errors.LostDataError("k"),
         errors.UnreachableDataError("k", ["a", "b"], 10),
+        errors.TaskTimeoutError("k", 1.5),
         errors.MemoryLimitExceeded("k", 10**8, 2 * 10**8),
         errors.MessageTooLargeError("message", 5, 4, "message_nbytes_max"),
         errors.NameTakenError("alice", "tcp://w:1"),

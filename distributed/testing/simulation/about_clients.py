@@ -72,10 +72,10 @@ def killers_are_real(world: Any, client: Any, message: Any) -> str | None:
 
 @invariant(Moment.TOLD, "what is cancelled was cancelled by somebody, or was not known")
 def cancelled_for_a_reason(world: Any, client: Any, message: Any) -> str | None:
-    """The key, or something that it needs."""
+    """The key, something that it needs, or a task above one of them."""
     if type(message) is KeysCancelled and "not know" not in message.reason:
         for key in message.keys:
-            if not any(name in world.cancelled for name in world.work.ancestors(key)):
+            if not any(name in world.cancelled for name in world.work.relatives(key)):
                 return f"{client.name}: {key}"
     return None
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from distributed.messages import CancelTasks, DataAdded, ReleaseData, RunTasks, TasksDone
+from distributed.messages import CancelTasks, DataAdded, ReleaseData, RunTasks, StopTasks, TasksDone
 from distributed.scheduler.effects import ToWorker
 from distributed.testing.simulation.rulebook import Moment, invariant
-from distributed.worker.effects import Execute, Keep, ToScheduler, Withdraw
+from distributed.worker.effects import Execute, Keep, Stop, ToScheduler, Withdraw
 
 
 @invariant(Moment.EVENT, "a worker is told to drop a key before it is told to run it, not after")
@@ -19,7 +19,7 @@ def drops_come_before_runs(world: Any, engine: Any, event: Any, effects: list[An
             named = {(effect.address, key) for key in getattr(effect.message, "keys", ())}
             if type(effect.message) is RunTasks:
                 run |= named
-            elif isinstance(effect.message, (CancelTasks, ReleaseData)) and named & run:
+            elif isinstance(effect.message, (CancelTasks, StopTasks, ReleaseData)) and named & run:
                 return f"{sorted(named & run)[:5]}"
     return None
 
@@ -37,6 +37,8 @@ def hand_over_comes_last(world: Any, engine: Any, event: Any, effects: list[Any]
             return f"{engine.name}: {sorted(needed.intersection(effect.keys))[:5]} are kept too late"
         elif type(effect) is Withdraw and begun.intersection(effect.keys):
             return f"{engine.name}: {sorted(begun.intersection(effect.keys))[:5]} are withdrawn too late"
+        elif type(effect) is Stop and begun.intersection(effect.tickets):
+            return f"{engine.name}: {sorted(begun.intersection(effect.tickets))[:5]} are stopped too late"
     return None
 
 

@@ -56,9 +56,10 @@ def relations_agree(world: Any, key: str) -> str | None:
 @invariant(Moment.KEY, "what is needed is on its way or there, and what is not needed is released")
 def needed_tasks_move(world: Any, key: str) -> str | None:
     """The scheduler's own rule."""
-    task = world.scheduler.machine.state.tasks.get(key)
+    state = world.scheduler.machine.state
+    task = state.tasks.get(key)
     if task is not None:
-        invariants.check_task_need(task)
+        invariants.check_task_need(state, task)
     return None
 
 
@@ -426,10 +427,13 @@ def scheduler_is_empty(world: Any) -> str | None:
     state = world.scheduler.machine.state
     left = {
         name: list(map(str, getattr(state, name)))[:5]
-        for name in ("tasks", "functions", "clients", "queues", "queues_by_token", "suspects", "lost")
+        for name in (
+            *("tasks", "functions", "clients", "queues", "queues_by_token", "suspects", "lost"),
+            *("children", "parents", "expected", "forced"),
+        )
         if getattr(state, name)
     }
-    if state.ready.live or any(worker.processing or worker.holds for worker in state.workers.values()):
+    if state.ready.live or any(w.processing or w.holds or w.stopping for w in state.workers.values()):
         left["workers"] = ["have tasks or data"]
     return str(left) if left else None
 
@@ -440,6 +444,14 @@ def workers_are_known(world: Any) -> str | None:
     known = {worker.incarnation for worker in world.scheduler.machine.state.workers.values()}
     living = {worker.incarnation for worker in world.workers if worker.is_alive}
     return None if known == living else f"known {sorted(known)}, living {sorted(living)}"
+
+
+@invariant(Moment.EVENT, "what is stopping, expected back or a child of a task is known as such")
+def stopping_adds_up(world: Any, engine: Any, event: Any, effects: list[Any]) -> str | None:
+    """The scheduler's own rule."""
+    if engine is world.scheduler:
+        invariants.check_stopping(engine.machine.state)
+    return None
 
 
 @invariant(Moment.REST, "every order has ended")

@@ -287,14 +287,14 @@ class ClientProcess(Process):
         self.table.settle(self.table.drop(names, lambda gone: self.outbox.append(ReleaseKeys(gone))))
         self._wake()
 
-    def cancel(self, keys: Iterable[str]) -> None:
+    def cancel(self, keys: Iterable[str], force: bool = False) -> None:
         """Cancel for everybody."""
         records = [record for key in keys if (record := self.table.records.get(key)) is not None]
         self.world.cancelled.update((record.key, None) for record in records)
         with self.table.lock:
-            asked, decided = self.table.begin_cancelling(records, "cancelled here")
+            asked, decided = self.table.begin_cancelling(records, "cancelled here", force)
             if asked:
-                self.outbox.append(CancelKeys(asked, False, None))
+                self.outbox.append(CancelKeys(asked, force, None))
         self._wake()
         self.table.settle(decided)
 

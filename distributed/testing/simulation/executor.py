@@ -7,13 +7,15 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from distributed.testing.simulation.clock import MS, seconds
+from distributed.testing.simulation.clock import MS, SECOND, seconds
 from distributed.testing.simulation.work import INLINE_MAX, Recipe, argument_of, code_of
 from distributed.worker.effects import ReadyTask
 from distributed.worker.events import Outcome
 
 __all__ = ["Executor"]
 
+INTERRUPT = 2 * MS  # for an exception to arrive
+LATE = 500 * MS  # past its time: until then a nanny does not look
 POLL = MS  # how often the loop looks for outcomes while there are some
 
 
@@ -52,6 +54,31 @@ class Executor:
         self.queue = deque(task for task in self.queue if task.key not in unwanted)
         return taken
 
+    def stop(self, tickets: dict[str, int]) -> list[int]:
+        """Take these out of the queue, and interrupt those that run; the tickets of those that never will begin."""
+        withdrawn = self.withdraw(list(tickets))
+        for key, ticket in tickets.items():
+            if ticket in self.running and not self.world.is_stubborn(key):
+                self.worker.later(INTERRUPT, self._interrupt, ticket, "TaskInterrupted")
+        return [tickets[key] for key in withdrawn]
+
+    def _interrupt(self, ticket: int, kind: str) -> None:
+        if ticket in self.running:
+            task, _, _ = self.running.pop(ticket)
+            self._report(Outcome(task.key, ticket, None, 0, None, 0.001, [kind, f"{task.key} stopped", "", None]))
+            self.begin()
+
+    def _is_late(self, task: ReadyTask) -> None:
+        """It has run for as long as it may; if it does not stop, its nanny looks a little later."""
+        if not self.world.is_stubborn(task.key):
+            self._interrupt(task.ticket, "TaskTimeoutError")
+        elif self.worker.nanny is not None:
+            self.worker.later(LATE, self._ask_nanny, task)
+
+    def _ask_nanny(self, task: ReadyTask) -> None:
+        if task.ticket in self.running:
+            self.worker.nanny.replace(self.worker.incarnation, [task.key], is_late=True)
+
     def begin(self) -> None:
         """Give tasks to free threads."""
         worker, world = self.worker, self.world
@@ -72,6 +99,8 @@ class Executor:
             run = world.work.runs[task.key] = world.work.runs.get(task.key, 0) + 1
             self.running[task.ticket] = (task, worker.scheduler_life, attempt)
             duration = recipe.duration * worker.plan.speed * worker.slowness
+            if task.options.timeout_s:
+                worker.later(int(task.options.timeout_s * SECOND), self._is_late, task)
             if run <= recipe.kills:
                 worker.later(duration // 2, self._kill, task)
             elif recipe.children:
@@ -107,11 +136,14 @@ class Executor:
         return task
 
     def _kill(self, task: ReadyTask) -> None:
+        if task.ticket not in self.running:  # interrupted before
+            return
         self.world.trace.note(self.worker.name, f"dies of {task.key}")
         self.worker.crash()
 
     def _end(self, task: ReadyTask, is_raised: bool, values: list[bytes], duration: int) -> None:
-        del self.running[task.ticket]
+        if self.running.pop(task.ticket, None) is None:  # likewise
+            return
         key = task.key
         if is_raised:
             failure = ["SimulatedError", f"{key} raised", "", None]

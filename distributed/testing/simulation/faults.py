@@ -79,6 +79,23 @@ def _order(world: Any, fault: Fault) -> None:
         scheduler.order(Replicate(fault.name, keys, None if fault.kind == "broadcast" else 2))
 
 
+def _cancel_running(world: Any, fault: Fault) -> None:
+    """Somebody cancels, with force, what runs; rather where a nanny has data to rescue."""
+    places = [
+        (not worker.originals(), worker.nanny is None, client, key)
+        for worker in world.workers
+        if worker.is_alive and not worker.is_paused
+        for key in worker.executor.running_keys()
+        for client in world.clients
+        if client.is_alive and not client.is_paused and client.is_held(key)
+    ]
+    if places:
+        best = min(place[:2] for place in places)
+        *_, client, key = _one_of([place for place in places if place[:2] == best], fault.one)
+        world.note_fault(fault.kind, f"{client.name}: {key}")
+        client.cancel([key], force=True)
+
+
 def _disk(world: Any, fault: Fault) -> None:
     worker = _one_of(world.workers, fault.one)
     if worker is not None:
@@ -206,6 +223,7 @@ _KINDS: dict[str, Callable[[Any, Fault], None]] = {
     "close scheduler": _close_scheduler,
     "crash client": _crash,
     "crash nanny": _crash,
+    "cancel running": _cancel_running,
     "leave": _leave,
     "retire": _retire,
     "retire order": _order,

@@ -7,6 +7,7 @@ from typing import Any
 from distributed.nanny import RestartPolicy
 from distributed.testing.simulation.clock import MS, SECOND, seconds
 from distributed.testing.simulation.engine import Calls
+from distributed.testing.simulation.memory import DISK_BANDWIDTH
 from distributed.testing.simulation.processes import Process
 from distributed.testing.simulation.scheduler import SCHEDULER_ADDRESS
 
@@ -15,6 +16,7 @@ __all__ = ["NannyProcess"]
 REPORT_TIMEOUT = 5 * SECOND
 FORK = 20 * MS
 VOUCH = 2 * SECOND
+RESCUE = 5 * MS
 
 
 class NannyProcess(Process):
@@ -35,6 +37,9 @@ class NannyProcess(Process):
         self.calls = Calls(self)
         self.given_up = ""
         self._known: tuple[str, str] | None = None
+        self._late: list[str] = []
+        self._is_replacing = False
+        self.world.network.listen(self.name, self)
         self.later(FORK, self._spawn)
         self.later(VOUCH, self._vouch)
 
@@ -70,7 +75,8 @@ class NannyProcess(Process):
             self._restart(running)
             return
         address, incarnation = self._known
-        certificate = {"cause": "signal 9", "running": running}
+        certificate = {"cause": "signal 9", "running": running, "late": self._late}
+        self._late = []
         self.calls.call(
             SCHEDULER_ADDRESS,
             "worker_died",
@@ -95,8 +101,45 @@ class NannyProcess(Process):
         self.world.restart_later(self)
 
     def accept(self, end: Any) -> None:
-        """Nobody calls it here."""
-        end.close()
+        """The scheduler wants something."""
+        end.on_message = lambda wire: self._asked(end, wire)
+        end.on_closed = lambda reason: None
+
+    def _asked(self, end: Any, wire: list[Any]) -> None:
+        _, serial, op, content = wire
+        if op != "replace":
+            self.world.fail("every call has an op that is known", op)
+        end.send(["answer", serial, self.replace(content["incarnation"], content["keys"], is_late=False)])
+
+    def replace(self, incarnation: str, keys: list[str], *, is_late: bool) -> bool:
+        """End this life of the worker if one of `keys` runs there, and let its data live on; whether that is so."""
+        worker = self.worker
+        if not self.is_alive or not worker.is_alive or self._known is None or self._known[1] != incarnation:
+            return False
+        due = [key for key in worker.executor.running_keys() if key in keys]
+        if not due or self._is_replacing or self.given_up:
+            return False
+        self._is_replacing = True
+        worker.pause()
+        values = worker.originals()
+        nbytes = sum(size for _, size in values.values())
+        self.later(RESCUE + nbytes // DISK_BANDWIDTH, self._tell_rescued, worker.life, values, due if is_late else [])
+        return True
+
+    def _tell_rescued(self, life: int, values: dict[str, tuple[bytes, int]], late: list[str]) -> None:
+        self._is_replacing = False
+        if self.worker.life != life or not self.worker.is_alive or self._known is None:
+            return
+        address, incarnation = self._known
+        about = {"address": address, "incarnation": incarnation, "rescued": list(values)}
+
+        def end(_: Any) -> None:
+            if self.worker.life == life and self.worker.is_alive:
+                self.world.trace.note(self.worker.name, f"is replaced, {len(values)} rescued")
+                self._late = late
+                self.worker.end_replaced(values)
+
+        self.calls.call(SCHEDULER_ADDRESS, "worker_replacing", about, end, end, REPORT_TIMEOUT)
 
 
 def _ignore(_: Any) -> None:

@@ -18,6 +18,8 @@ from distributed.testing.simulation.work import ALWAYS, FUNCTIONS, Recipe
 __all__ = ["ClientPlan", "Fault", "Plan", "Step", "WorkerPlan", "draw_plan"]
 
 SIZES = (8, 8, 8, 1_000, 12_000, 100_000, 3_000_000, 40_000_000)  # bytes of results
+LIMITED_PERCENT = 4  # of tasks
+CHILDREN_PERCENT = 8
 SCRIPT = 4 * SECOND  # faults begin within this time
 
 
@@ -143,7 +145,35 @@ def draw_plan(chance: Chance) -> Plan:
     give_children(chance.stream("nested"), [task for task in parents if task.spec.wanted])
     count = {"calm": 0, "usual": 4, "rough": 9, "wild": 18}[mood]
     faults = [_fault(chance.stream(f"fault-{number}"), number) for number in range(draws.between(count // 2, count))]
+    _limit_times(chance, clients)
+    _make_families(chance, clients)
+    for number in range(chance.stream("cancels").below(6)):
+        draws = chance.stream(f"cancel-{number}")
+        at = draws.between(1, SCRIPT // MS) * MS
+        faults.append(Fault(f"cancel-{number}", "cancel running", at, 20 * MS, draws.below(1000), 0))
     return Plan(workers, clients, faults)
+
+
+def _limit_times(chance: Chance, clients: list[ClientPlan]) -> None:
+    """A few tasks may not run for long. Drawn beside all else, so that the rest of a seed stays as it was."""
+    for client in clients:
+        for step in client.steps:
+            for task in step.tasks:
+                draws = chance.stream(f"limit of {task.key}")
+                if task.key[0] != "s" and draws.percent(LIMITED_PERCENT):
+                    task.spec = task.spec._replace(timeout_s=draws.pick((0.02, 0.1, 2.0)))
+
+
+def _make_families(chance: Chance, clients: list[ClientPlan]) -> None:
+    """A few tasks were submitted by an earlier task, as far as the scheduler knows. Drawn likewise."""
+    for client in clients:
+        earlier: list[str] = []
+        for step in client.steps:
+            for task in step.tasks:
+                draws = chance.stream(f"parent of {task.key}")
+                if earlier and task.key[0] != "s" and draws.percent(CHILDREN_PERCENT):
+                    task.spec = task.spec._replace(parent=draws.pick(earlier), depth=1)
+            earlier += [task.key for task in step.tasks if task.key[0] != "s"]
 
 
 def _worker(draws: Stream, number: int) -> WorkerPlan:

@@ -68,6 +68,7 @@ RULES: dict[str, Rule] = {
     # scheduler -> worker
     "run-tasks": Rule(BREAKS, AT_ONCE, False, _TASK_ENDS, "attempts tell what was said twice"),
     "cancel-tasks": Rule(BREAKS, AT_ONCE, False, (), "unknown keys are no error"),
+    "stop-tasks": Rule(BREAKS, AT_ONCE, False, ("tasks-stopped",), "what has stopped has stopped"),
     "release-data": Rule(BREAKS, AT_ONCE, False, (), "unknown keys are no error"),
     "forget-functions": Rule(BREAKS, AT_ONCE, False, (), "unknown digests are no error"),
     "return-tasks": Rule(BREAKS, LATE, False, ("tasks-returned",), "attempts tell; others are kept"),
@@ -79,6 +80,8 @@ RULES: dict[str, Rule] = {
     "tasks-failed": Rule(BREAKS, LATE, False, (), "attempts tell late answers"),
     "tasks-missing-data": Rule(BREAKS, LATE, False, (), "attempts tell late answers"),
     "tasks-returned": Rule(BREAKS, LATE, False, (), "attempts tell late answers"),
+    "tasks-stopped": Rule(BREAKS, LATE, False, (), "attempts tell late answers"),
+    "data-rescued": Rule(BREAKS, AT_ONCE, False, (), "data that is not expected is dropped"),
     "tasks-lent": Rule(BREAKS, AT_ONCE, False, (), "the state, not a change of it"),
     "tasks-rejoined": Rule(BREAKS, AT_ONCE, False, (), "the state, not a change of it"),
     "data-added": Rule(BREAKS, AT_ONCE, False, (), "a replica is counted once"),

@@ -12,6 +12,7 @@ from distributed.scheduler.effects import (
     EndClient,
     OrderDone,
     RefuseWorker,
+    ReplaceWorker,
     ToClient,
     ToWorker,
 )
@@ -25,11 +26,12 @@ from distributed.scheduler.events import (
     WorkerDied,
     WorkerJoined,
     WorkerLeft,
+    WorkerReplacing,
 )
 from distributed.scheduler.machine import SchedulerMachine
 from distributed.scheduler.state import Settings
 from distributed.testing.simulation.clock import SECOND
-from distributed.testing.simulation.engine import Engine
+from distributed.testing.simulation.engine import Calls, Engine
 from distributed.testing.simulation.network import End
 from distributed.testing.simulation.sessions import Endpoint
 from distributed.wire import from_wire
@@ -39,6 +41,7 @@ __all__ = ["SCHEDULER_ADDRESS", "SchedulerProcess"]
 SCHEDULER_ADDRESS = "tcp://10.0.0.1:8786"
 WORKER_TIMEOUT_S = 4.0  # shorter than some pauses, longer than others
 SAID_MAX = 200
+NANNY_PATIENCE = 5 * SECOND
 CLIENT_PATIENCE = 5 * SECOND  # likewise
 
 
@@ -71,7 +74,9 @@ class SchedulerProcess(Engine):
             DropWorker: self._drop_worker,
             EndClient: self._end_client,
             OrderDone: self._order_done,
+            ReplaceWorker: self._replace_worker,
         }
+        self.calls = Calls(self)
         self.world.network.listen(SCHEDULER_ADDRESS, self)
 
     def close(self, reason: str) -> None:
@@ -195,6 +200,10 @@ class SchedulerProcess(Engine):
         if end is not None:
             end.send(effect.message.to_wire())
 
+    def _replace_worker(self, effect: ReplaceWorker) -> None:
+        about = {"incarnation": effect.incarnation, "keys": effect.keys}
+        self.calls.call(effect.nanny, "replace", about, _ignore, _ignore, NANNY_PATIENCE)
+
     # ------------------------------------------------------------ ops
 
     def order(self, event: Any) -> None:
@@ -215,9 +224,16 @@ class SchedulerProcess(Engine):
         elif op == "worker_alive":
             self.handle(WorkerAlive(content["address"], content["incarnation"]))
             end.send(["answer", serial, "OK"])
+        elif op == "worker_replacing":
+            self.handle(WorkerReplacing(content["address"], content["incarnation"], content["rescued"]))
+            end.send(["answer", serial, "OK"])
         elif op == "who_has":
             end.send(["answer", serial, snapshot.who_has(self.machine.state, content)])
         elif op == "ncores":
             end.send(["answer", serial, snapshot.ncores(self.machine.state, None)])
         else:
             self.world.fail("every call has an op that is known", op)
+
+
+def _ignore(_: Any) -> None:
+    """What came of it is told by a certificate."""

@@ -73,7 +73,8 @@ class User:
         self.client.release(self._some_held(step))
 
     def _cancel(self, step: Step) -> None:
-        self.client.cancel([key for key in self._some_held(step)[:5] if self.client.is_held(key)])
+        keys = [key for key in self._some_held(step)[:5] if self.client.is_held(key)]
+        self.client.cancel(keys, self.world.chance.stream(f"{step.name} forces").percent(60))
 
     def _gather(self, step: Step) -> None:
         keys = [key for key in self._some_held(step) if self.client.is_held(key)]

@@ -97,6 +97,20 @@ class Work:
                 todo.extend(self.dependencies(name))
         return found
 
+    def relatives(self, key: str) -> dict[str, None]:
+        """`key` and all whose cancelling may cancel it: what it needs, and parents, at every level."""
+        found: dict[str, None] = {}
+        todo = [key]
+        while todo:
+            name = todo.pop()
+            if name not in found:
+                found[name] = None
+                todo.extend(self.dependencies(name))
+                recipe = self.recipes.get(name)
+                if recipe is not None and recipe.spec.parent is not None:
+                    todo.append(recipe.spec.parent)
+        return found
+
     def must_fail(self, key: str) -> bool:
         """Whether no run of it, or of something that it needs, can ever succeed."""
         return any(
@@ -125,7 +139,16 @@ class Work:
                 return f"killed by {origin!r}, which it does not need"
             return None  # whether deaths were counted right is an invariant of its own
         if kind == "LostDataError":
-            return None if any(name in self.scattered or name in forgotten for name in family) else "nothing is lost"
+            return (
+                None
+                if any(name in self.scattered or name in forgotten for name in self.relatives(key))
+                else "nothing is lost"
+            )
+        if kind == "TaskTimeoutError":
+            origin = str(failure[1]).partition(" ")[0]
+            if origin not in family or self.recipes[origin].spec.timeout_s is None:
+                return f"{origin!r} has no limit, or {key} does not need it"
+            return None
         if kind == "UnreachableDataError":
             return None
         return f"nothing here fails with {failure[0]}: {failure[1]}"

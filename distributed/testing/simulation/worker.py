@@ -24,14 +24,26 @@ from distributed.testing.simulation.network import End
 from distributed.testing.simulation.plan import WorkerPlan
 from distributed.testing.simulation.scheduler import SCHEDULER_ADDRESS
 from distributed.wire import from_wire
-from distributed.worker.effects import DropData, DropFunctions, Execute, Fetch, GiveBack, Keep, ToScheduler, Withdraw
+from distributed.worker.effects import (
+    DropData,
+    DropFunctions,
+    Execute,
+    Fetch,
+    GiveBack,
+    Keep,
+    Stop,
+    ToScheduler,
+    Withdraw,
+)
 from distributed.worker.events import (
     DataFetched,
     DataPut,
+    DataRescued,
     FetchBusy,
     FetchFailed,
     FromScheduler,
     SchedulerLost,
+    StopBegun,
     TasksExecuted,
     TasksLending,
     TasksWithdrawn,
@@ -80,6 +92,8 @@ class WorkerProcess(Engine):
         self.slowness = 1
         self.is_leaving = False
         self.retiring = ""
+        self.rescued: dict[str, tuple[bytes, int]] = {}
+        self._originals: dict[str, bytes] = {}
 
     @property
     def process(self) -> str:
@@ -100,9 +114,12 @@ class WorkerProcess(Engine):
         self.make_tick = Tick
         self.executor = Executor(self)
         self.memory = Memory(self, self.plan.memory_limit_nbytes)
+        self._originals = {}
+        self.is_replaced = False
         self.perform = {
             Execute: lambda effect: self.executor.submit(effect.tasks),
             Withdraw: self._withdraw,
+            Stop: lambda effect: self.handle(StopBegun(self.executor.stop(effect.tickets))),
             GiveBack: self._give_back,
             Keep: self._keep,
             DropData: self._drop,
@@ -157,6 +174,11 @@ class WorkerProcess(Engine):
             self.nanny.registered(self.address, self.incarnation)
         if self.memory.is_paused:  # a new scheduler does not know
             self.tell(WorkerPaused(True))
+        if self.rescued:
+            values = {key: value for key, (value, _) in self.rescued.items()}
+            self.handle(DataRescued(values, {key: size for key, (_, size) in self.rescued.items()}))
+            self._originals.update(values)
+            self.rescued = {}
 
     def _on_message(self, wire: list[Any]) -> None:
         message = from_wire(wire, SCHEDULER)
@@ -231,6 +253,17 @@ class WorkerProcess(Engine):
             self.scheduler = None
         self.end(exitcode=0)
 
+    def originals(self) -> dict[str, tuple[bytes, int]]:
+        """Value and size of the data here that nobody can compute again, as its log tells a nanny."""
+        sizes = self.machine.state.memory
+        return {key: (value, sizes[key]) for key, value in self._originals.items() if key in sizes}
+
+    def end_replaced(self, rescued: dict[str, tuple[bytes, int]]) -> None:
+        """Its nanny ends the process; the next one gets what was rescued."""
+        self.is_replaced = True
+        self.rescued = rescued
+        self.crash()
+
     def end(self, exitcode: int) -> None:
         """The process ends in good order; its sockets close after what was sent."""
         self.is_leaving = True
@@ -239,7 +272,7 @@ class WorkerProcess(Engine):
 
     def died(self) -> None:
         """What ran is known to whoever guards it."""
-        running = [] if self.is_leaving else self.executor.running_keys()
+        running = [] if self.is_leaving or self.is_replaced else self.executor.running_keys()
         for key in running:
             self.world.work.deaths[key] = self.world.work.deaths.get(key, 0) + 1
         if self.nanny is not None and self.nanny.is_alive:
@@ -269,6 +302,8 @@ class WorkerProcess(Engine):
         self.memory.keep(effect.keys, effect.values, effect.nbytes)
 
     def _drop(self, effect: DropData) -> None:
+        for key in effect.keys:
+            self._originals.pop(key, None)
         self.memory.store.drop(effect.keys)
 
     def _fetch(self, effect: Fetch) -> None:
@@ -286,9 +321,12 @@ class WorkerProcess(Engine):
         if answer is None:
             self.handle(FetchBusy(address))
             return
+        copies = self.machine.state.copies
+        ordered = [key for key in keys if key in copies and copies[key].ordered]
         values = {key: answer[key][0] for key in keys if key in answer}
         nbytes = {key: answer[key][1] for key in values}
         self.handle(DataFetched(address, values, nbytes, [key for key in keys if key not in values]))
+        self._originals.update((key, values[key]) for key in ordered if key in values)
 
     # ------------------------------------------------------------ ops
 
@@ -307,7 +345,9 @@ class WorkerProcess(Engine):
                 return
             values = {key: value for key, (value, _) in content["data"].items()}
             nbytes = {key: size for key, (_, size) in content["data"].items()}
+            known = set(self.machine.state.memory)
             self.handle(DataPut(content["client"], values, nbytes))
+            self._originals.update((key, value) for key, value in values.items() if key not in known)
             end.send(["answer", serial, nbytes])
         else:
             raise InvariantError(f"{self.name} was asked for {op!r}")

@@ -24,6 +24,7 @@ from distributed.testing.simulation.worker import WorkerProcess
 
 __all__ = ["SimulationFailure", "World"]
 
+STUBBORN_PERCENT = 50  # of tasks do not stop when they are interrupted
 PATIENCE = 120 * SECOND  # after all is healed, for everything to end
 REST = 3 * SECOND  # after the last client has left, for the rest to go
 EVENTS_MAX = 60_000
@@ -173,6 +174,10 @@ class World(Checker):
         They were cancelled, or wanted when their last holder had just let go; or the scheduler had an earlier life.
         """
         return self.work.recipes if self.scheduler.life > 1 else {**self.cancelled, **self.wanted}
+
+    def is_stubborn(self, key: str) -> bool:
+        """Whether this task does not stop when it is interrupted: it waits in C."""
+        return self.chance.stream(f"{key} is stubborn").percent(STUBBORN_PERCENT)
 
     def worker_at(self, address: str) -> WorkerProcess | None:
         """The living worker that listens there."""

@@ -143,7 +143,7 @@ def test_who_misses_data_does_not_hold_it_whatever_a_late_word_said(busy: Stage)
 
 def test_data_that_goes_with_the_task_that_uses_it_is_dropped_once(busy: Stage) -> None:
     busy("submit c f a workers=w1\ndone w1 a\nsubmit c f b(a) workers=w1")
-    assert busy("cancel c a")[:2] == ["w1 <- cancel b", "w1 <- drop a"]
+    assert busy("cancel c a")[:2] == ["w1 <- stop b#1", "w1 <- drop a"]
 
 
 def test_a_late_report_of_missing_data_changes_nothing(busy: Stage) -> None:
@@ -220,7 +220,7 @@ def test_a_heartbeat_updates_the_metrics(busy: Stage) -> None:
 
 
 def test_an_answer_to_a_cancelled_task_is_not_taken_for_that_of_a_new_task_with_its_key(stage: Stage) -> None:
-    stage("client c\nworker w1\nsubmit c f a\ncancel c a\nsubmit c f a")
+    stage("client c\nworker w1 threads=2\nsubmit c f a\ncancel c a\nsubmit c f a")
     stage("done w1 a#1")  # of the first task, on its way when that was cancelled
     assert stage("states") == ["a PROCESSING"]
     assert stage("done w1 a#2") == ["c <- done a=result"]

@@ -204,7 +204,7 @@ def test_a_function_stays_while_another_client_has_sent_it(busy: Stage) -> None:
 def test_a_cancelled_task_takes_its_dependents_along_for_all_clients(busy: Stage) -> None:
     busy("submit c f a b(a) other\nwant d b")
     assert busy("cancel c a") == [
-        "w1 <- cancel a",
+        "w1 <- stop a#1",
         "c <- cancelled a b (cancelled by c)",
         "d <- cancelled b (cancelled by c)",
     ]
@@ -223,15 +223,15 @@ def test_a_cancelled_result_is_dropped(busy: Stage) -> None:
 
 def test_cancelling_lets_go_what_only_the_cancelled_needed(busy: Stage) -> None:
     busy("left w2\nsubmit c f ~a b(a) e(a)\nfailed w1 a\nsubmit c f ~x y(x) keep(x)\ndone w1 x")
-    assert busy("cancel c y") == ["w1 <- cancel y", "c <- cancelled y (cancelled by c)"]
-    assert busy("cancel c keep") == ["w1 <- cancel keep", "w1 <- drop x", "c <- cancelled keep (cancelled by c)"]
+    assert busy("cancel c y") == ["w1 <- stop y#1", "c <- cancelled y (cancelled by c)"]
+    assert busy("cancel c keep") == ["w1 <- stop keep#1", "w1 <- drop x", "c <- cancelled keep (cancelled by c)"]
     assert busy("cancel c a\nstates") == ["c <- cancelled b e (cancelled by c)", "nothing"]
 
 
 def test_who_cancels_what_is_not_known_is_told_that_it_is_gone(stage: Stage) -> None:
     stage("client c d\nworker w1\nsubmit d f known")
     assert stage("cancel c known unknown reason=enough") == [
-        "w1 <- cancel known",
+        "w1 <- stop known#1",
         "c <- cancelled unknown (enough)",
         "d <- cancelled known (enough)",
     ]

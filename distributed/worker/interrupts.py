@@ -1,0 +1,228 @@
+"""Interrupts of the code of users: tasks that were cancelled, and tasks that have run for longer than they may.
+
+The loop's thread raises `TaskInterrupted` in the thread of the task, which arrives at the next line of Python. It must
+arrive in the call of the user's function and nowhere else. So a thread says what it runs before it looks whether
+anything is to be interrupted, and says that it has ended before it looks again; the loop's thread says what it wants
+before it looks what runs. One of the two sees the other, without a lock on the way of tasks that nobody interrupts:
+
+    thread                                    loop
+    running[thread] = ticket                  wanted[ticket] = request
+    wanted? -> look closely                   with the lock: runs it? -> raise there, note that
+    call of the function
+    running[thread] = what it ran before
+    wanted? -> with the lock: was something raised here? -> let it come, and catch it
+
+Code that catches everything swallows the exception: it is raised again, at growing intervals. What holds the
+interpreter or waits in C does not hear of it; only its process can be ended, see `distributed.process.replacing`.
+A child that a task forks runs on behind the call, as if it were the worker: it ends there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from threading import get_ident
+from typing import Any
+
+from distributed.errors import TaskTimeoutError
+from distributed.worker.context import TaskContext
+from distributed.worker.effects import ReadyTask
+from distributed.worker.running import Running
+
+__all__ = ["Interrupts", "TaskInterrupted"]
+
+PAUSE_S, PAUSE_S_MAX = 0.05, 5.0  # between two exceptions for one that is swallowed; it doubles
+RAISED_MAX = 100  # so that we do not look for ever
+
+
+class TaskInterrupted(BaseException):
+    """Raised in the thread of a task; not an `Exception`, so that code which handles errors lets it pass."""
+
+
+@dataclass(slots=True)
+class _Request:
+    """``due``: when it is raised next; ``timeout_s``: of a task with a limit, until then nothing is wrong; else 0."""
+
+    ticket: int
+    due: float
+    timeout_s: float = 0.0
+    pause_s: float = PAUSE_S
+    count: int = 0
+    is_cancelled: bool = False
+
+
+class Interrupts:
+    """Who runs what in one process, and what is to be interrupted.
+
+    Args:
+        running: where deadlines are noted for the nanny.
+    Attributes:
+        running: ticket by thread, of the call that is on top there; 0: it runs none.
+        wanted: what is to be interrupted, or will be, by ticket.
+        cancellers: by ticket, how to interrupt a task that does not run in the thread that waits for it; called with
+            the lock, so it must neither raise nor wait. Whoever adds one removes it.
+    Cost: 0.1 us per call that nobody interrupts.
+    """
+
+    def __init__(self, running: Running) -> None:
+        self.running: dict[int, int] = {}
+        self.wanted: dict[int, _Request] = {}
+        self.cancellers: dict[int, Callable[[], object]] = {}
+        self._slots = running
+        self._lock = threading.Lock()
+        self._raised: set[int] = set()  # threads in which something was raised since their call began
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_child = False
+        _instances.add(self)
+
+    # ------------------------------------------------------------ loop thread
+
+    def attach(self, loop: asyncio.AbstractEventLoop) -> None:
+        """The loop from whose thread tasks are interrupted."""
+        self._loop = loop
+
+    def stop(self, tickets: Iterable[int]) -> None:
+        """Interrupt these until they have ended; `forget` them then. Loop thread."""
+        now = time.monotonic()
+        for ticket in tickets:
+            request = self.wanted.get(ticket)
+            if request is None:
+                request = self.wanted[ticket] = _Request(ticket, now)
+            request.due, request.pause_s, request.count, request.is_cancelled = now, PAUSE_S, 0, True
+        self._look()
+
+    def forget(self, tickets: Iterable[int]) -> None:
+        """These have ended."""
+        for ticket in tickets:
+            self.wanted.pop(ticket, None)
+
+    def _look(self) -> None:
+        """Raise what is due, and look again when more will be."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        now = time.monotonic()
+        requests = [request for request in list(self.wanted.values()) if request.count < RAISED_MAX]
+        for request in requests:
+            if request.due <= now and self._interrupt(request):
+                request.count += 1
+                request.due = now + request.pause_s
+                request.pause_s = min(PAUSE_S_MAX, 2 * request.pause_s)
+            elif request.due <= now:  # it is about to begin, or waits for a task that runs on its stack
+                request.due = now + PAUSE_S
+        if requests and self._loop is not None:
+            self._timer = self._loop.call_later(max(0.0, min(request.due for request in requests) - now), self._look)
+
+    def _interrupt(self, request: _Request) -> bool:
+        """Raise in the thread that runs it; False: none does."""
+        with self._lock:
+            canceller = self.cancellers.get(request.ticket)
+            if canceller is not None:
+                canceller()
+                return True
+            for thread, ticket in list(self.running.items()):
+                if ticket == request.ticket:
+                    self._raised.add(thread)
+                    _raise_in(thread)
+                    return True
+        return False
+
+    # ------------------------------------------------------------ threads of tasks
+
+    def limit(self, context: TaskContext, task: ReadyTask) -> None:
+        """The call of `task` begins, in the thread of `context`: interrupt it when its time is over."""
+        timeout_s = task.options.timeout_s
+        due = time.monotonic() + timeout_s
+        context.deadline = due
+        self._slots.limit(context.slot, due)
+        self.wanted[task.ticket] = _Request(task.ticket, due, timeout_s)
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._look)
+
+    def check(self, ticket: int) -> None:
+        """A call begins, and something is wanted.
+
+        Raises:
+            TaskInterrupted: it was cancelled just before.
+        """
+        request = self.wanted.get(ticket)
+        if request is not None and request.is_cancelled:
+            raise TaskInterrupted
+
+    def leave(self, outer: int) -> None:
+        """A call has ended: from now on it is not interrupted. `outer` is what its thread ran before.
+
+        A child that was forked in the call ends here.
+        """
+        thread = get_ident()
+        is_raised = False
+        while True:
+            try:
+                if self._is_child:
+                    _end_child()
+                self.running[thread] = outer
+                with self._lock:
+                    is_raised = thread in self._raised or is_raised
+                    self._raised.discard(thread)
+                if is_raised:
+                    _let_come()
+                return
+            except TaskInterrupted:  # that was it
+                continue
+
+    def error(self, task: ReadyTask, error: BaseException | None) -> BaseException | None:
+        """What `task` fails with, that ended with `error` or in good order; None: with its result."""
+        request = self.wanted.pop(task.ticket, None)
+        if request is None or (not request.count and not isinstance(error, TaskInterrupted)):
+            return error
+        if request.timeout_s and not request.is_cancelled:
+            return TaskTimeoutError(task.key, request.timeout_s)
+        return error
+
+
+_instances: weakref.WeakSet[Interrupts] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    """Only the thread that forked goes on here: if it runs a task it ends with that."""
+    for interrupts in _instances:
+        if interrupts.running.get(get_ident()):
+            interrupts._is_child = True
+            interrupts.wanted[0] = _Request(0, 0.0)  # every call looks closely from now on
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def _end_child() -> None:
+    """Never returns."""
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(0)
+
+
+def _raise_in(thread: int) -> None:
+    """Raise `TaskInterrupted` in a thread at its next line of Python."""
+    import ctypes  # lazy: 3 ms that need not stand before the first task
+
+    set_error: Any = ctypes.pythonapi.PyThreadState_SetAsyncExc
+    set_error(ctypes.c_ulong(thread), ctypes.py_object(TaskInterrupted))
+
+
+def _let_come() -> None:
+    """Let an exception that is on its way to this thread arrive here; see `distributed.worker.limits`.
+
+    It could be taken back; but then CPython 3.11 goes on looking for it all the time, and hangs under a profiler.
+    """
+    for _ in range(3):
+        continue
