@@ -2,7 +2,7 @@
 
 `SchedulerMachine` only dispatches. What happens is in `graph` (clients), `answers` (workers' messages), `failures`
 (workers' lives), `lifecycle` (tasks' states), `placement` (who runs what), `stealing` (who gives some back),
-`movement` and `retirement` (where data goes) and `silence`. Every event goes through three steps:
+`movement` and `retirement` (where data goes), `coordination` (locks, queues and their like) and `silence`. Every event goes through three steps:
 its handler changes the state, `sweep` drops what nobody needs any more, `settle` gets orders on, `deal` gives queued
 tasks to workers; then the messages collected meanwhile become effects, one of a kind per receiver.
 """
@@ -15,6 +15,7 @@ from typing import Any
 from distributed import messages
 from distributed.errors import InvariantError
 from distributed.scheduler import answers, copying, events, failures, graph, movement, retirement, silence, stealing
+from distributed.scheduler.coordination import requests
 from distributed.scheduler.effects import Effect
 from distributed.scheduler.lifecycle import sweep
 from distributed.scheduler.placement import deal, open_loose_queues
@@ -47,6 +48,7 @@ class SchedulerMachine:
             dismissed,
             None if lost is None else lost.lost_deadline,
             None if loose is None else loose.open_at,
+            requests.next_warning(state),
         )
         return min((timer for timer in timers if timer is not None), default=None)
 
@@ -91,6 +93,7 @@ def _client_joined(state: SchedulerState, event: events.ClientJoined, now: float
 
 
 def _client_left(state: SchedulerState, event: events.ClientLeft, now: float) -> None:
+    requests.leave_desk(state, event.client)
     graph.leave_client(state, event.client)
 
 
@@ -113,6 +116,7 @@ def _tick(state: SchedulerState, event: events.Tick, now: float) -> None:
     failures.drop_silent(state, now)
     open_loose_queues(state)
     stealing.look(state)
+    requests.warn_of_waits(state)
 
 
 def _lookup(table: dict[type[Any], Callable[..., None]], message: messages.Message) -> Callable[..., None]:
@@ -142,6 +146,9 @@ _BY_CLIENT_MESSAGE: dict[type[Any], Callable[..., None]] = {
     messages.WantKeys: graph.want_keys,
     messages.ReleaseKeys: graph.release_keys,
     messages.CancelKeys: graph.cancel_keys,
+    messages.Coordinate: requests.coordinate,
+    messages.WithdrawRequests: requests.withdraw_requests,
+    messages.TakeItems: requests.take_items,
 }
 
 _BY_WORKER_MESSAGE: dict[type[Any], Callable[..., None]] = {

@@ -94,14 +94,16 @@ class Outbox:
             effects.extend(ToWorker(w.address, _copy_message(copies)) for w, copies in self.copy.items() if w.is_alive)
             self.copy = {}
         for (client, is_recomputing), keys in self.lost.items():
-            effects.append(ToClient(client.client, KeysLost(keys, is_recomputing)))
+            if client.client:  # else it is the holder of `coordination`, which need not be told
+                effects.append(ToClient(client.client, KeysLost(keys, is_recomputing)))
         self.lost = {}
         messages: list[tuple[ClientRecord, Message]] = [*self.done.items(), *self.failed.items()]
-        effects.extend(ToClient(client.client, message) for client, message in messages)
+        effects.extend(ToClient(client.client, message) for client, message in messages if client.client)
         self.done = {}
         self.failed = {}
         for (client, reason), keys in self.cancelled.items():
-            effects.append(ToClient(client.client, KeysCancelled(keys, reason)))
+            if client.client:
+                effects.append(ToClient(client.client, KeysCancelled(keys, reason)))
         self.cancelled = {}
 
     @staticmethod

@@ -12,6 +12,7 @@ from itertools import repeat
 
 from distributed.errors import InvariantError
 from distributed.messages import TaskSpec
+from distributed.scheduler.coordination.records import Coordination
 from distributed.scheduler.effects import Effect
 from distributed.scheduler.orders import Moving
 from distributed.scheduler.outbox import Outbox
@@ -48,6 +49,8 @@ class Settings:
         dismissal_patience_s: how long a worker that was let go may take to leave, >= 0.
         loose_patience_s: how long a task waits for the workers it prefers while they are busy, >= 0.
         steal_patience_s: how long threads may idle while tasks queue elsewhere, > 0; queues shorter than it stay.
+        long_wait_s: how long a request may wait for a lock or its like before its client is told for whom, > 0.
+        coordination_nbytes_max: of all items in queues, variables and their like, > 0.
     """
 
     queue_target_s: float = 0.05  # hides a round trip of a few ms; more would only delay what comes later
@@ -58,6 +61,8 @@ class Settings:
     worker_timeout_s: float | None = 30.0  # workers speak every second; a hung host must not hold its tasks for ever
     dismissal_patience_s: float = 10.0
     loose_patience_s: float = 0.5  # a preference is worth some idling, not much: its task is not the only one
+    long_wait_s: float = 10.0
+    coordination_nbytes_max: int = 256 * 1024 * 1024  # they are in this process's memory, for ever if nobody gets them
     steal_patience_s: float = 0.005  # asking back takes a round trip and costs two messages; less is not worth them
 
 
@@ -100,6 +105,7 @@ class SchedulerState:
     heard: OrderedDict[WorkerRecord, float] = field(default_factory=OrderedDict)  # last sign of life, oldest first
     silence_at: float | None = None  # when `silence` looks next
     moving: Moving = field(default_factory=Moving)
+    coordination: Coordination = field(default_factory=Coordination)
     loose: OrderedDict[ReadyQueue, None] = field(default_factory=OrderedDict)  # loose ones, by `open_at`, not yet open
     loaded: OrderedDict[WorkerRecord, None] = field(default_factory=OrderedDict)  # living, with tasks that wait there
     steal_at: float | None = None  # when `stealing` looks next
