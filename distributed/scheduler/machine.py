@@ -2,9 +2,10 @@
 
 `SchedulerMachine` only dispatches. What happens is in `graph` (clients), `answers` (workers' messages), `failures`
 (workers' lives), `lifecycle` (tasks' states), `placement` (who runs what), `stealing` (who gives some back),
-`movement` and `retirement` (where data goes), `coordination` (locks, queues and their like) and `silence`. Every event goes through three steps:
-its handler changes the state, `sweep` drops what nobody needs any more, `settle` gets orders on, `deal` gives queued
-tasks to workers; then the messages collected meanwhile become effects, one of a kind per receiver.
+`movement` and `retirement` (where data goes), `coordination` (locks, queues and their like) and `silence`. Every event
+goes through three steps: its handler changes the state, `sweep` drops what nobody needs any more, `settle` gets orders
+on, `deal` gives queued tasks to workers; then the messages collected meanwhile become effects, one of a kind per
+receiver.
 """
 
 from __future__ import annotations

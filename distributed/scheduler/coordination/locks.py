@@ -7,7 +7,7 @@ served as soon as what it waits for is released: nobody starves, and requests ne
 
 from __future__ import annotations
 
-from distributed.scheduler.coordination.answering import answer, first, line_up, refuse_to_wait
+from distributed.scheduler.coordination.answering import answer, first, forget, line_up, refuse_to_wait
 from distributed.scheduler.coordination.records import Desk, Lease, Lock, Place, Request, Semaphore
 from distributed.scheduler.state import SchedulerState
 
@@ -46,7 +46,7 @@ def serve_locks(state: SchedulerState, locks: list[Lock]) -> None:
             continue
         request = first(lock.waiting)
         if request is None:
-            state.coordination.locks.pop(lock.name, None)
+            forget(state.coordination.locks, lock)
             continue
         places = request.places
         free = [
@@ -105,7 +105,7 @@ def serve_semaphore(state: SchedulerState, semaphore: Semaphore) -> None:
         semaphore.leases[_grant(state, request, (semaphore,))] = None
         answer(state, request, names=[semaphore.name])
     if not semaphore.leases and not semaphore.waiting:
-        state.coordination.semaphores.pop(semaphore.name, None)
+        forget(state.coordination.semaphores, semaphore)
 
 
 def leases_in_use(state: SchedulerState, request: Request) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from distributed.scheduler.coordination.answering import answer, first, line_up, refuse_to_wait
+from distributed.scheduler.coordination.answering import answer, first, forget, line_up, refuse_to_wait
 from distributed.scheduler.coordination.items import drop_item, keep_item
 from distributed.scheduler.coordination.records import Item, Queue, Request
 from distributed.scheduler.state import SchedulerState
@@ -97,7 +97,7 @@ def serve_queue(state: SchedulerState, queue: Queue) -> None:
         else:
             break
     if not queue.items and not queue.waiting and not queue.putting:
-        state.coordination.queues.pop(queue.name, None)
+        forget(state.coordination.queues, queue)
 
 
 def _next_items(queue: Queue, count_max: int, nbytes: int) -> list[Item]:

@@ -218,4 +218,4 @@ class Coordination:
     def places(self) -> int:
         """How many names there are."""
         tables = (self.locks, self.semaphores, self.events, self.queues, self.variables, self.topics, self.datasets)
-        return sum(map(len, tables))
+        return sum([len(table) for table in tables])

@@ -123,10 +123,8 @@ def _excess(state: SchedulerState, request: Request) -> tuple[str, str]:
     if item.nbytes > 2 * ITEM_NBYTES_MAX:  # its own client refuses it at half of that
         return "limit", f"an item of {item.nbytes:,} bytes; scatter it, and use the future"
     if state.coordination.nbytes + item.nbytes > nbytes_max:
-        text = (
-            f"{state.coordination.nbytes:,} bytes of items are kept, {nbytes_max:,} at most: get some, or delete them"
-        )
-        return "limit", text
+        kept = f"{state.coordination.nbytes:,} bytes of items are kept, {nbytes_max:,} at most"
+        return "limit", f"{kept}: get some, or delete them"
     return "", ""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from distributed.scheduler.coordination.answering import answer, line_up, refuse_to_wait
+from distributed.scheduler.coordination.answering import answer, forget, line_up, refuse_to_wait
 from distributed.scheduler.coordination.items import drop_item, keep_item
 from distributed.scheduler.coordination.records import Event, Request, Variable
 from distributed.scheduler.state import SchedulerState
@@ -58,7 +58,7 @@ def serve_event(state: SchedulerState, event: Event) -> None:
         for request in list(event.waiting):
             answer(state, request)
     elif not event.waiting:
-        state.coordination.events.pop(event.name, None)
+        forget(state.coordination.events, event)
 
 
 def set_variable(state: SchedulerState, request: Request) -> None:
@@ -101,4 +101,4 @@ def serve_variable(state: SchedulerState, variable: Variable) -> None:
         for request in list(variable.waiting):
             answer(state, request, items=[variable.item])
     elif not variable.waiting:
-        state.coordination.variables.pop(variable.name, None)
+        forget(state.coordination.variables, variable)
