@@ -129,28 +129,34 @@ def refuse_to_wait(state: SchedulerState, request: Request) -> None:
 # ---------------------------------------------------------------- for whom
 
 
-def waits_of(state: SchedulerState, task_key: str) -> list[Wait]:
-    """What the task `task_key` waits for at locks, queues and their like, longest first. Cost: O(all that wait)."""
+def waits_of(state: SchedulerState, task_key: str, now: float | None = None) -> list[Wait]:
+    """What the task `task_key` waits for at locks, queues and their like, longest first.
+
+    Args:
+        now: in the machine's seconds; None: the time of its last event.
+    Cost: O(all that wait).
+    """
     waiting = [
         request
         for desk in state.coordination.desks.values()
         for request in desk.waiting.values()
         if request.task == task_key
     ]
-    return [wait_of(state, request) for request in sorted(waiting, key=lambda request: request.serial)]
+    return [wait_of(state, request, now) for request in sorted(waiting, key=lambda request: request.serial)]
 
 
-def wait_of(state: SchedulerState, request: Request) -> Wait:
-    """For whom `request`, which waits, does so."""
-    waited_s = state.now - request.since
+def wait_of(state: SchedulerState, request: Request, now: float | None = None) -> Wait:
+    """For whom `request`, which waits, does so; `now` as for `waits_of`."""
+    now = state.now if now is None else now
+    waited_s = now - request.since
     name = ", ".join(map(repr, request.names))
-    why, blockers = _why(state, request)
+    why, blockers = _why(request, now)
     who = f"task {request.task}" if request.task else "this program"
     text = f"{who} has waited for {format_seconds(waited_s)} at {request.kind} {name}: {why}"
     return Wait(text, request.kind, ", ".join(request.names), waited_s, blockers)
 
 
-def _why(state: SchedulerState, request: Request) -> tuple[str, list[str]]:
+def _why(request: Request, now: float) -> tuple[str, list[str]]:
     leases = [
         lease
         for place in request.places
@@ -162,7 +168,7 @@ def _why(state: SchedulerState, request: Request) -> tuple[str, list[str]]:
         known = list(dict.fromkeys(leases))
         told = [
             f"{lease.desk.client.client}{f' (task {lease.task})' if lease.task else ''} has held it for "
-            f"{format_seconds(state.now - lease.since)}"
+            f"{format_seconds(now - lease.since)}"
             for lease in known[:HOLDERS_NAMED_MAX]
         ]
         more = f", and {len(known) - HOLDERS_NAMED_MAX} more" if len(known) > HOLDERS_NAMED_MAX else ""

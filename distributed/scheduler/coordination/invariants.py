@@ -75,7 +75,7 @@ def check_rows(state: SchedulerState) -> None:
                 _broken("who waits in a row knows it", place.name)
             if request.desk.waiting.get(request.number) is not request:
                 _broken("who waits in a row is a client's request", place.name)
-        seen.update(row)
+        seen.update(list(row))
     for desk in state.coordination.desks.values():
         for request in desk.waiting.values():
             if seen[request] != len(request.rows):
@@ -95,7 +95,7 @@ def check_leases(state: SchedulerState) -> None:
     for semaphore in own.semaphores.values():
         if len(semaphore.leases) > semaphore.leases_max:
             _broken("a semaphore has no more holders than it may", semaphore.name)
-        held.update(semaphore.leases)
+        held.update(list(semaphore.leases))
     if set(held) != set(known):
         _broken("what is held is held by a client that is there", len(set(held) ^ set(known)))
     for lease, count in held.items():

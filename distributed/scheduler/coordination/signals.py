@@ -42,7 +42,9 @@ def set_event(state: SchedulerState, request: Request) -> None:
 
 def clear_event(state: SchedulerState, request: Request) -> None:
     """Whoever comes from now on waits."""
-    state.coordination.events.pop(request.names[0], None)  # nobody waits at one that is set
+    event = state.coordination.events.get(request.names[0])
+    if event is not None and event.is_set:
+        forget(state.coordination.events, event)  # nobody waits at one that is set
     answer(state, request)
 
 
