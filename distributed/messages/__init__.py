@@ -24,6 +24,7 @@ from distributed.messages.base import (
     TaskSpec,
 )
 from distributed.messages.coordination import (
+    ITEM_NBYTES_MAX,
     Coordinate,
     RequestAnswered,
     RequestWaits,
@@ -71,6 +72,7 @@ from distributed.messages.tasks import (
 __all__ = [
     "CLIENT",
     "DEFAULT_OPTIONS",
+    "ITEM_NBYTES_MAX",
     "MESSAGES",
     "SCHEDULER",
     "WORKER",

@@ -15,7 +15,9 @@ from distributed.messages.base import (
     message,
 )
 
-__all__ = ["Coordinate", "RequestAnswered", "RequestWaits", "TakeItems", "WithdrawRequests"]
+__all__ = ["ITEM_NBYTES_MAX", "Coordinate", "RequestAnswered", "RequestWaits", "TakeItems", "WithdrawRequests"]
+
+ITEM_NBYTES_MAX = 1024 * 1024  # of a payload; bigger data belongs on workers: scatter it, and send the future
 
 
 @message

@@ -10,9 +10,8 @@ from distributed.scheduler.lifecycle import activate
 from distributed.scheduler.records import TaskState, add_want
 from distributed.scheduler.state import SchedulerState
 
-__all__ = ["ITEM_NBYTES_MAX", "drop_item", "keep_item", "make_item"]
+__all__ = ["drop_item", "keep_item", "make_item"]
 
-ITEM_NBYTES_MAX = 1024 * 1024  # bigger data belongs on workers: scatter it, and put the future
 OVERHEAD_NBYTES = 256  # of an item's records, so that millions of empty ones count as well
 FRAME_NBYTES = 1024  # likewise of a frame, of which a message has room for ten thousand
 

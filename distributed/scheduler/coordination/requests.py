@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from distributed.ids import is_key
-from distributed.messages import Coordinate, RequestWaits, TakeItems, WithdrawRequests
+from distributed.messages import ITEM_NBYTES_MAX, Coordinate, RequestWaits, TakeItems, WithdrawRequests
 from distributed.scheduler.coordination import locks, queues, signals, topics
 from distributed.scheduler.coordination.answering import answer, step_out, wait_of
-from distributed.scheduler.coordination.items import ITEM_NBYTES_MAX, drop_item, make_item
+from distributed.scheduler.coordination.items import drop_item, make_item
 from distributed.scheduler.coordination.records import (
     Desk,
     Event,
