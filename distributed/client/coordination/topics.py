@@ -72,7 +72,7 @@ class Sub(Named):
         Args:
             timeout: seconds, or such as ``"10s"``; 0: do not wait; None: as long as it takes.
         Raises:
-            TimeoutError: none came. RequestLostError: the scheduler has forgotten this client; `get` subscribes anew.
+            TimeoutError: none came. CommClosedError: it was closed meanwhile. RequestLostError: the scheduler has forgotten this client; `get` subscribes anew.
         """
         timeout_s = seconds(timeout)
         return self._session().run_or_await(lambda: self._get_now(timeout_s), lambda: self._get_later(timeout_s))
@@ -146,6 +146,8 @@ class Sub(Named):
         return self._here.popleft()
 
     def _came(self, errand: Errand, answer: RequestAnswered | None, timeout_s: float | None) -> None:
+        if answer is not None and answer.outcome == "unknown":
+            raise CommClosedError(errand.session.scheduler_address, f"the subscription of {self.name!r} was closed")
         if answer is None or not is_done(answer):
             raise TimeoutError(f"topic {self.name!r}: nothing was published within {timeout_s or 0:g} s")
         self.dropped += answer.number
