@@ -10,6 +10,7 @@ from typing import Any
 from distributed.client.client import Client
 from distributed.client.coordination.base import Named, is_done, seconds
 from distributed.client.coordination.errand import Errand
+from distributed.errors import CommClosedError
 from distributed.messages import RequestAnswered
 
 __all__ = ["Pub", "Sub"]
@@ -72,7 +73,8 @@ class Sub(Named):
         Args:
             timeout: seconds, or such as ``"10s"``; 0: do not wait; None: as long as it takes.
         Raises:
-            TimeoutError: none came. CommClosedError: it was closed meanwhile. RequestLostError: the scheduler has forgotten this client; `get` subscribes anew.
+            TimeoutError: none came. CommClosedError: it was closed meanwhile.
+            RequestLostError: the scheduler has forgotten this client; `get` subscribes anew.
         """
         timeout_s = seconds(timeout)
         return self._session().run_or_await(lambda: self._get_now(timeout_s), lambda: self._get_later(timeout_s))

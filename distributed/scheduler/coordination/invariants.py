@@ -183,5 +183,5 @@ def check_items(state: SchedulerState) -> None:
     for key, task in own.holder.wanted.items():
         if key not in held or state.tasks.get(key) is not task:
             _broken("what items hold is in one of them", key)
-    if (state.clients.get(own.holder.client) is own.holder) != bool(own.holder.wanted):
-        _broken("items are among the clients while they hold tasks", len(own.holder.wanted))
+    if (state.clients.get(own.holder.client) is own.holder) != bool(own.held):
+        _broken("items are among the clients while they hold keys", len(own.held))

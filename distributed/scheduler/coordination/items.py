@@ -31,12 +31,13 @@ def keep_item(state: SchedulerState, item: Item) -> None:
         return
     own = state.coordination
     own.nbytes += item.nbytes
+    if item.keys:
+        state.clients[own.holder.client] = own.holder
     for key in item.keys:
         own.held[key] = own.held.get(key, 0) + 1
         task = state.tasks.get(key)
         if task is None or key in own.holder.wanted:
             continue  # one that is not known was cancelled: whoever gets the item hears of it
-        state.clients[own.holder.client] = own.holder
         add_want(task, own.holder)
         if task.state is TaskState.RELEASED:
             activate(state, [task], "an item refers to it")
@@ -57,5 +58,5 @@ def drop_item(state: SchedulerState, item: Item) -> None:
             gone.append(key)
     if gone:
         release_keys(state, own.holder, ReleaseKeys(gone))
-        if not own.holder.wanted:
+        if not own.held:
             state.clients.pop(own.holder.client, None)

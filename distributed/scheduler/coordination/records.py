@@ -188,7 +188,7 @@ class Coordination:
     Attributes:
         datasets: published items by name.
         desks: by client, made with its first request.
-        holder: stands for the items among the clients that want tasks; in the table of clients while it holds any.
+        holder: stands for all items with keys among the clients that want tasks, as long as there are any.
         held: by key, how many items there are with a future of it.
         nbytes, requests: of all items; all requests that wait.
         unwarned: requests that wait and whose clients were not told for whom, by the time when they will be.

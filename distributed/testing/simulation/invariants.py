@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from distributed.testing.simulation import about_clients, about_limits, about_order, about_scheduler, about_workers
+from distributed.testing.simulation import (
+    about_clients,
+    about_coordination,
+    about_limits,
+    about_order,
+    about_scheduler,
+    about_workers,
+)
 from distributed.testing.simulation.rulebook import INVARIANTS, Invariant, Moment
 
 __all__ = [
@@ -10,6 +17,7 @@ __all__ = [
     "Invariant",
     "Moment",
     "about_clients",
+    "about_coordination",
     "about_limits",
     "about_order",
     "about_scheduler",
