@@ -17,6 +17,7 @@ __all__ = [
     "CommClosedError",
     "ConfigError",
     "ConnectTimeoutError",
+    "CoordinationLimitError",
     "DistributedError",
     "DistributedWarning",
     "FunctionLoadError",
@@ -27,11 +28,13 @@ __all__ = [
     "MemoryLimitExceeded",
     "MessageTooLargeError",
     "NameTakenError",
+    "NotHeldError",
     "PeerBusyError",
     "PermissionDeniedError",
     "PortTakenError",
     "ProtocolError",
     "RemoteError",
+    "RequestLostError",
     "SchedulerFileError",
     "SelfWaitError",
     "SessionLostError",
@@ -146,6 +149,43 @@ class SessionLostError(CommClosedError):
         self.key = key
         self.text = f"{key} is lost: the scheduler at {address} {reason}; submit it again"
         self.args = (address, reason, key)
+
+
+class RequestLostError(CommClosedError):
+    """The scheduler has forgotten this client, and with it what the client waited for at a lock, queue or its like.
+
+    Nobody's fault in the program: ask again; the client itself goes on. Locks that it held are free.
+    """
+
+    def __init__(self, address: str, reason: str, what: str) -> None:
+        super().__init__(address, reason)
+        self.what = what
+        self.text = f"{what}: the scheduler at {address} {reason}; ask again"
+        self.args = (address, reason, what)
+
+
+class NotHeldError(DistributedError, RuntimeError):
+    """The caller's fault, or the scheduler's end: a lock or semaphore is released that is not held.
+
+    If it was lost (see ``reason``), others may have held it while this program thought that it did.
+    """
+
+    def __init__(self, what: str, reason: str) -> None:
+        self.what = what
+        self.reason = reason
+        super().__init__(f"{what} is not held here: {reason}")
+
+
+class CoordinationLimitError(DistributedError):
+    """The scheduler keeps no more of this: items too big, too many bytes, names or requests that wait.
+
+    Get or delete some; big data is scattered, and its future put in the place of it.
+    """
+
+    def __init__(self, what: str, reason: str) -> None:
+        self.what = what
+        self.reason = reason
+        super().__init__(f"{what}: {reason}")
 
 
 class ConnectTimeoutError(DistributedError, TimeoutError):

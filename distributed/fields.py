@@ -93,6 +93,7 @@ CHECK_BY_ANNOTATION: dict[str, Callable[[Any], bool]] = {
         type(v) is dict and set(map(type, v)) <= {str} and set(map(type, v.values())) <= {int, float}
     ),
     "bool": lambda v: type(v) is bool,
+    "int": lambda v: type(v) is int and v >= 0,
     "str": lambda v: type(v) is str,
     "str | None": lambda v: v is None or type(v) is str,
 }

@@ -11,7 +11,15 @@ from distributed.messages import MESSAGES, Message, RunOptions, RunTasks, Submit
 
 __all__ = ["from_wire", "halves"]
 
-_NOT_COLUMNS = {"specs", "digests", "options", "running", "kept"}  # lists that are tables, not columns
+_NOT_COLUMNS = {
+    "specs",
+    "digests",
+    "options",
+    "running",
+    "kept",
+    "names",
+    "requests",
+}  # lists that are tables, not columns
 
 
 def halves(message: Any) -> list[Message]:

@@ -41,6 +41,7 @@ class SchedulerLink:
         handlers: what to do with each type of message.
         reconnect: introduces us again, given seconds and what `ClientSessions.serve` wants to be told.
         before_sending: called first whenever the outbox is emptied; true: it wants to be called again soon.
+        on_lost: called with the reason when the scheduler has forgotten us, and at the end.
 
     Attributes:
         end: why nothing can be asked any more; None: it can.
@@ -52,6 +53,7 @@ class SchedulerLink:
         handlers: dict[type, Callable[[Any], None]],
         reconnect: Reconnect,
         before_sending: Callable[[], bool],
+        on_lost: Callable[[str], object],
     ) -> None:
         self.outbox = Outbox()
         self.end: DistributedError | None = None
@@ -62,6 +64,7 @@ class SchedulerLink:
         self._handlers: dict[type, Callable[[Any], None]] = {**handlers, ServerClosing: self._on_server_closing}
         self._reconnect_once = reconnect
         self._before_sending = before_sending
+        self._on_lost = on_lost
         self._scheduler_id = ""
         self._endpoint = self._new_endpoint()
         self._connected = asyncio.Event()  # also at the end
@@ -113,6 +116,7 @@ class SchedulerLink:
             self._reconnecting.cancel()
         self._connected.set()
         self._table.lose_pending()
+        self._on_lost("is gone")
 
     # ------------------------------------------------------------ sending
 
@@ -244,6 +248,7 @@ class SchedulerLink:
             self.outbox.clear()
             lost = self._table.lose_session(reason)
         self._table.settle(lost)
+        self._on_lost(reason)
 
 
 async def _close_flushed(stream: Stream | None) -> None:

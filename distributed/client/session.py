@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from distributed.calls import rpc
+from distributed.client.coordination.table import RequestTable
 from distributed.client.gathering import fetch
 from distributed.client.lent import refuse_own
 from distributed.client.link import Reconnect, SchedulerLink
@@ -40,6 +41,8 @@ from distributed.messages import (
     KeysLost,
     Payload,
     ReleaseKeys,
+    RequestAnswered,
+    RequestWaits,
 )
 from distributed.protocol.failure import exception_from_failure
 from distributed.protocol.serialize import loads_payload
@@ -71,6 +74,7 @@ class Session:
         self.loop = loop
         self._thread = threading.get_ident()
         self.table = KeyTable()  # its lock also guards the order of the outbox
+        self.requests = RequestTable()  # guarded by the same lock
         self.scheduler: rpc | None = None
         self._workers: dict[str, rpc] = {}
         self._released: deque[Sequence[str]] = deque()
@@ -82,8 +86,10 @@ class Session:
             KeysFailed: self.table.on_failed,
             KeysCancelled: self.table.on_cancelled,
             KeysLost: self.table.on_lost,
+            RequestAnswered: self.requests.on_answered,
+            RequestWaits: self.requests.on_waits,
         }
-        self.link = SchedulerLink(self.table, handlers, reconnect, lambda: self._drop_released(1))
+        self.link = SchedulerLink(self.table, handlers, reconnect, lambda: self._drop_released(1), self.requests.lose)
 
     def start(self, stream: Stream, hello: dict[str, Any]) -> None:
         """Begin; on the loop, before anything else is awaited, or messages are lost."""
@@ -129,13 +135,13 @@ class Session:
                 return await self.ask_once(op, **keywords)
             except (CommClosedError, ConnectTimeoutError):
                 attempts_left -= 1
-                self._check_open()
+                self.check_open()
                 if not attempts_left:
                     raise
 
     async def ask_once(self, op: str, **keywords: Any) -> Any:
         """Call an op of the scheduler, on the loop, connected or not; errors as `rpc`."""
-        self._check_open()
+        self.check_open()
         assert self.scheduler is not None
         return await self.scheduler.call(op, **keywords)
 
@@ -176,7 +182,7 @@ class Session:
         self._drop_released()
         records: list[KeyRecord] = []
         with self.table.lock:
-            self._check_open()
+            self.check_open()
             admit, outbox = self.table.admit, self.link.outbox
             outbox.add_functions(functions)
             for task in tasks:
@@ -204,7 +210,7 @@ class Session:
         """`submit` for tasks with new keys, each after those it depends on; only wanted ones get a holder."""
         self._drop_released()
         with self.table.lock:
-            self._check_open()
+            self.check_open()
             self.link.outbox.add_functions(functions)
             if tasks:
                 self.link.outbox.append_graph(tasks)
@@ -219,7 +225,7 @@ class Session:
 
     def hold(self, key: str) -> KeyRecord:
         """One holder more of a key that somebody here holds; ValueError if nobody does."""
-        self._check_open()
+        self.check_open()
         try:
             return self.table.hold(key)
         except KeyError:
@@ -232,13 +238,13 @@ class Session:
         """
         self._drop_released()
         with self.table.lock:
-            self._check_open()
+            self.check_open()
             return self.table.admit(key)
 
     def cancel(self, records: Sequence[KeyRecord], force: bool, reason: str | None) -> None:
         """Ask the scheduler to cancel; the records settle when it answers, whatever they were before."""
         with self.table.lock:
-            self._check_open()
+            self.check_open()
             keys, decided = self.table.begin_cancelling(records, reason or f"cancelled by {self.client.id}", force)
             if keys:
                 self.link.outbox.append(CancelKeys(keys, force, reason))
@@ -365,7 +371,7 @@ class Session:
         """Results that stayed on workers, by key; from any loop. See `gathering`."""
         if asyncio.get_running_loop() is self.loop:
             return await fetch(self, records, skip_errors)
-        self._check_open()
+        self.check_open()
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(fetch(self, records, skip_errors), self.loop))
 
     def worker(self, address: str) -> rpc:
@@ -393,7 +399,7 @@ class Session:
         """Run a coroutine on the loop and wait for it in this thread. Raises TimeoutError."""
         try:
             self.refuse_on_loop()
-            self._check_open()
+            self.check_open()
         except BaseException:
             coroutine.close()
             raise
@@ -460,7 +466,8 @@ class Session:
         end = self.link.end
         return None if end is None else CommClosedError(self.scheduler_address, getattr(end, "reason", str(end)))
 
-    def _check_open(self) -> None:
+    def check_open(self) -> None:
+        """CommClosedError if nothing can be asked any more."""
         error = self._ended()
         if error is not None:
             raise error

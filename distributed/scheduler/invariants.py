@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import NoReturn
 
 from distributed.errors import InvariantError
+from distributed.scheduler.coordination.invariants import check_coordination
 from distributed.scheduler.machine import SchedulerMachine
 from distributed.scheduler.moving_invariants import check_moving
 from distributed.scheduler.placement import candidates, effective, has_room_for
@@ -46,6 +47,7 @@ def check(machine: SchedulerMachine) -> None:
     check_stealing(state)
     check_stopping(state)
     check_orphans(state)
+    check_coordination(state)
 
 
 def _broken(rule: str, where: object) -> NoReturn:

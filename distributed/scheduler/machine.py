@@ -3,9 +3,9 @@
 `SchedulerMachine` only dispatches. What happens is in `graph` (clients), `answers` (workers' messages), `failures`
 (workers' lives), `lifecycle` (tasks' states), `placement` (who runs what), `stealing` (who gives some back),
 `movement` and `retirement` (where data goes), `nested` (tasks that wait for others), `stopping` (what is cancelled),
-`rescue` (data of replaced processes) and `silence`. Every event goes through three steps: its handler changes the
-state, `sweep` drops what nobody needs any more, `settle` gets orders on, `deal` gives queued tasks to workers; then the
-messages collected meanwhile become effects, one of a kind per receiver.
+`rescue` (data of replaced processes), `coordination` (locks, queues and their like) and `silence`. Every event goes
+through three steps: its handler changes the state, `sweep` drops what nobody needs any more, `settle` gets orders on,
+`deal` gives queued tasks to workers; then the messages collected meanwhile become effects, one of a kind per receiver.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from distributed.scheduler import (
     stealing,
     stopping,
 )
+from distributed.scheduler.coordination import requests
 from distributed.scheduler.effects import Effect
 from distributed.scheduler.lifecycle import sweep
 from distributed.scheduler.placement import deal, open_loose_queues
@@ -65,6 +66,7 @@ class SchedulerMachine:
             None if lost is None else lost.lost_deadline,
             None if loose is None else loose.open_at,
             next(iter(state.orphans.values()), None),
+            requests.next_warning(state),
         )
         return min((timer for timer in timers if timer is not None), default=None)
 
@@ -109,6 +111,7 @@ def _client_joined(state: SchedulerState, event: events.ClientJoined, now: float
 
 
 def _client_left(state: SchedulerState, event: events.ClientLeft, now: float) -> None:
+    requests.leave_desk(state, event.client)
     client = state.clients.get(event.client)
     if client is not None and client.orphaned_at is None:  # else what it held is let go later
         graph.leave_client(state, event.client)
@@ -136,6 +139,7 @@ def _tick(state: SchedulerState, event: events.Tick, now: float) -> None:
     nested.drop_orphans(state)
     open_loose_queues(state)
     stealing.look(state)
+    requests.warn_of_waits(state)
 
 
 def _submit(state: SchedulerState, client: ClientRecord, message: messages.SubmitTasks) -> None:
@@ -172,6 +176,9 @@ _BY_CLIENT_MESSAGE: dict[type[Any], Callable[..., None]] = {
     messages.WantKeys: graph.want_keys,
     messages.ReleaseKeys: graph.release_keys,
     messages.CancelKeys: stopping.cancel_keys,
+    messages.Coordinate: requests.coordinate,
+    messages.WithdrawRequests: requests.withdraw_requests,
+    messages.TakeItems: requests.take_items,
 }
 
 _BY_WORKER_MESSAGE: dict[type[Any], Callable[..., None]] = {

@@ -104,8 +104,7 @@ class Outbox:
             *self.failed.items(),
             *((client, KeysCancelled(keys, reason)) for (client, reason), keys in self.cancelled.items()),
         ]
-        # An orphan's session has ended: nobody is there to be told.
-        effects.extend(ToClient(client.client, m) for client, m in messages if client.orphaned_at is None)
+        effects.extend(ToClient(client.client, m) for client, m in messages if client.is_told)
         self.lost = {}
         self.done = {}
         self.failed = {}

@@ -142,6 +142,11 @@ class ClientRecord:
     def __post_init__(self) -> None:
         self.alone = (self,)
 
+    @property
+    def is_told(self) -> bool:
+        """Whether somebody is there to be told: an orphan's session has ended, and what `coordination` holds has none."""
+        return self.client != "" and self.orphaned_at is None
+
 
 @dataclass(slots=True, eq=False, repr=False)
 class WorkerRecord:

@@ -72,6 +72,7 @@ def clients_info(state: SchedulerState) -> dict[str, dict[str, int]]:
     return {
         name: {"wanted": len(client.wanted), "functions": len(client.functions)}
         for name, client in state.clients.items()
+        if name  # else it is the holder of `coordination`
     }
 
 

@@ -12,6 +12,7 @@ from itertools import repeat
 from distributed.dataclass import dataclass, field
 from distributed.errors import InvariantError
 from distributed.messages import TaskSpec
+from distributed.scheduler.coordination.records import Coordination
 from distributed.scheduler.effects import Effect
 from distributed.scheduler.orders import Moving
 from distributed.scheduler.outbox import Outbox
@@ -51,6 +52,8 @@ class Settings:
         steal_patience_s: how long threads may idle while tasks queue elsewhere, > 0; queues shorter than it stay.
         force_patience_s: how long a task that was cancelled with force may run on before its process is replaced, >= 0.
         rescue_patience_s: how long data that a nanny has rescued may take to come back, > 0.
+        long_wait_s: how long a request may wait for a lock or its like before its client is told for whom, > 0.
+        coordination_nbytes_max: of all items in queues, variables and their like, > 0.
     """
 
     queue_target_s: float = 0.05  # hides a round trip of a few ms; more would only delay what comes later
@@ -62,6 +65,8 @@ class Settings:
     dismissal_patience_s: float = 10.0
     loose_patience_s: float = 0.5  # a preference is worth some idling, not much: its task is not the only one
     orphan_patience_s: float = 5.0  # a new process of a worker takes a second or two
+    long_wait_s: float = 10.0
+    coordination_nbytes_max: int = 256 * 1024 * 1024  # they are in this process's memory, for ever if nobody gets them
     steal_patience_s: float = 0.005  # asking back takes a round trip and costs two messages; less is not worth them
     force_patience_s: float = 0.3  # Python code stops within 0.1 s; who asks for force wants it within a second
     rescue_patience_s: float = 30.0  # a new process takes 0.1 s, and as much again per GB
@@ -110,6 +115,7 @@ class SchedulerState:
     children: dict[str, dict[TaskRecord, ClientRecord]] = field(default_factory=dict)  # who submitted it, by parent
     parents: dict[TaskRecord, dict[str, None]] = field(default_factory=dict)  # the same from the other side
     expected: dict[TaskRecord, float] = field(default_factory=dict)  # deadline of rescued data, in order
+    coordination: Coordination = field(default_factory=Coordination)
     loose: OrderedDict[ReadyQueue, None] = field(default_factory=OrderedDict)  # loose ones, by `open_at`, not yet open
     orphans: dict[str, float] = field(default_factory=dict)  # clients of dead workers: when what they hold is let go
     loaded: OrderedDict[WorkerRecord, None] = field(default_factory=OrderedDict)  # living, with tasks that wait there

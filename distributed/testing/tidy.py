@@ -55,7 +55,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("cli",),
     ("__main__",),
     ("testing",),
-    ("utils", "utils_test", "__init__"),  # thin doors, where people look for us
+    ("lock", "utils", "utils_test", "__init__"),  # thin doors, where people look for us
 )
 
 # Third-party modules that a function may import: absent or too slow for everyone to pay at import.

@@ -33,6 +33,29 @@ VALUES: dict[str, dict[str, Any]] = {
     "keys-cancelled": {"keys": ["x"], "reason": "because"},
     "keys-lost": {"keys": ["x"], "recomputing": False},
     "server-closing": {"reason": "SIGTERM"},
+    "coordinate": {
+        "request": 7,
+        "kind": "queue",
+        "names": ["q"],
+        "verb": "put",
+        "task": "f-1",
+        "waits": True,
+        "number": 10,
+        "items": [b"pickle"],
+        "item_keys": [["x", "y"]],
+    },
+    "withdraw-requests": {"requests": [7]},
+    "take-items": {"requests": [7, 8]},
+    "request-answered": {
+        "request": 7,
+        "outcome": "done",
+        "text": "",
+        "number": 2,
+        "names": ["q"],
+        "items": [b"1", b"2"],
+        "item_keys": [[], ["x"]],
+    },
+    "request-waits": {"request": 7, "text": "lock 'x' is held by c"},
     "run-tasks": {
         "functions": {b"d": b"p"},
         "digests": [b"d", b"e"],
@@ -167,6 +190,7 @@ WRONG: dict[str, list[Any]] = {
     "dict[str, int]": [None, {"a": "b"}, {"a": -1}, {"a": 1.5}, {1: 1}],
     "dict[str, float]": [None, {"a": "b"}, {1: 1.0}, {"a": True}],
     "bool": [None, 1, 0, "x"],
+    "int": [None, -1, 1.0, "1", True],
     "str": [None, 5, b"x"],
     "str | None": [5, b"x", []],
 }
@@ -187,7 +211,7 @@ COLUMNS = [
     for op, values in VALUES.items()
     for field in fields(MESSAGES[op])
     if isinstance(values[field.name], list)
-    and field.name not in ("specs", "digests", "options", "running", "kept", "keys")
+    and field.name not in ("specs", "digests", "options", "running", "kept", "names", "requests", "keys")
 ]
 
 

@@ -98,6 +98,10 @@ class Checker:
         """`client` has got a result."""
         self._ask(_RESULT, client, key, value)
 
+    def check_taken(self, client: Any, value: bytes) -> None:
+        """`client` takes an item."""
+        self._ask(_TAKEN, client, value)
+
     def check_all(self) -> None:
         """Everything, everywhere."""
         self._ask(_CLUSTER)
@@ -110,6 +114,7 @@ class Checker:
 _BEFORE, _EVENT, _WORKER, _KEY, _SCHEDULED = map(
     _of, (Moment.BEFORE, Moment.EVENT, Moment.WORKER, Moment.KEY, Moment.SCHEDULED)
 )
+_TAKEN = _of(Moment.TAKEN)
 _TOLD, _BEGIN, _KEPT, _RESULT, _CLUSTER, _REST = map(
     _of, (Moment.TOLD, Moment.BEGIN, Moment.KEPT, Moment.RESULT, Moment.CLUSTER, Moment.REST)
 )

@@ -17,10 +17,13 @@ from distributed.messages import (
     KeysLost,
     Message,
     ReleaseKeys,
+    RequestAnswered,
+    RequestWaits,
     ServerClosing,
     WantKeys,
 )
 from distributed.testing.simulation.clock import MS, SECOND
+from distributed.testing.simulation.coordinating import Coordinator
 from distributed.testing.simulation.engine import Calls
 from distributed.testing.simulation.gathering import Gathering
 from distributed.testing.simulation.network import End
@@ -45,6 +48,7 @@ class ClientProcess(Process):
         table, outbox: of this session.
         endpoint: our end of the session; scheduler_life: the scheduler it is with, 0: none yet.
         gatherings: those under way.
+        coordinator: what it does with locks, queues and their like.
     """
 
     def __init__(self, world: Any, name: str, host: str) -> None:
@@ -63,7 +67,10 @@ class ClientProcess(Process):
             KeysCancelled: lambda message: self.table.on_cancelled(message),
             KeysLost: lambda message: self.table.on_lost(message),
         }
+        self._handlers[RequestAnswered] = lambda message: self.coordinator.requests.on_answered(message)
+        self._handlers[RequestWaits] = lambda message: None  # the real client logs it
         self._cut_at = 0
+        self.coordinator = Coordinator(world, self, [])
         self.endpoint = self._new_endpoint()
         self.on_ready: Callable[[], None] = lambda: None
         self.process = ""  # of the worker whose tasks use it
@@ -82,6 +89,7 @@ class ClientProcess(Process):
         self.table = KeyTable()
         self.outbox = Outbox()
         self.gatherings = {}
+        self.coordinator.begin_session()
         self.scheduler_life = 0
         self.endpoint = self._new_endpoint()
         self._is_awake = False
@@ -146,6 +154,7 @@ class ClientProcess(Process):
             self.release(lost)
             self.submit_again(lost)
         self.on_ready()
+        self.coordinator.ready()
 
     def _begin_anew(self) -> list[str]:
         """The scheduler knows nothing of us: what it was told is void."""
@@ -154,6 +163,7 @@ class ClientProcess(Process):
             self.outbox.clear()
             lost = self.table.lose_session("was started anew")
         self.table.settle(lost)
+        self.coordinator.lose("was started anew")
         return [record.key for record in lost]
 
     def _on_message(self, wire: list[Any]) -> None:
@@ -219,8 +229,8 @@ class ClientProcess(Process):
                     _, is_news = self.table.admit(recipe.key)
                     if is_news:
                         self.outbox.append(_task(recipe))
-                    self._hold(recipe.key)
-        self._wake()
+                    self.hold_key(recipe.key)
+        self.wake()
 
     def submit_graph(self, recipes: list[Recipe]) -> None:
         """A graph of new keys, in order; only wanted ones are held."""
@@ -234,8 +244,8 @@ class ClientProcess(Process):
                 for recipe in chosen:
                     if recipe.spec.wanted:
                         self.table.admit(recipe.key)
-                        self._hold(recipe.key)
-        self._wake()
+                        self.hold_key(recipe.key)
+        self.wake()
 
     def submit_again(self, keys: Iterable[str]) -> None:
         """The recipes of `keys` and of all they need, as far as none of it was scattered."""
@@ -262,8 +272,8 @@ class ClientProcess(Process):
             for key in ordered:
                 if key in held:
                     self.table.admit(key)
-                    self._hold(key)
-        self._wake()
+                    self.hold_key(key)
+        self.wake()
 
     def want(self, keys: Iterable[str]) -> None:
         """Hold keys that others have submitted."""
@@ -273,11 +283,11 @@ class ClientProcess(Process):
             for key in from_others:
                 if self.table.admit(key)[1]:
                     news.append(key)
-                self._hold(key)
+                self.hold_key(key)
                 self.world.wanted[key] = None
             if news:
                 self.outbox.append(WantKeys(news))
-        self._wake()
+        self.wake()
 
     def release(self, keys: Iterable[str]) -> None:
         """Let go of all futures of these keys."""
@@ -285,7 +295,7 @@ class ClientProcess(Process):
 
     def _let_go(self, names: list[str]) -> None:
         self.table.settle(self.table.drop(names, lambda gone: self.outbox.append(ReleaseKeys(gone))))
-        self._wake()
+        self.wake()
 
     def cancel(self, keys: Iterable[str], force: bool = False) -> None:
         """Cancel for everybody."""
@@ -295,7 +305,7 @@ class ClientProcess(Process):
             asked, decided = self.table.begin_cancelling(records, "cancelled here", force)
             if asked:
                 self.outbox.append(CancelKeys(asked, force, None))
-        self._wake()
+        self.wake()
         self.table.settle(decided)
 
     def gather(self, keys: Iterable[str], on_end: Callable[[list[str]], None]) -> None:
@@ -311,7 +321,7 @@ class ClientProcess(Process):
         with self.table.lock:
             news = [key for key in news if self.table.admit(key)[1]]
         for key in news:
-            self._hold(key)
+            self.hold_key(key)
             self.world.work.scattered.setdefault(key, 5_000)
         client = self.client
         if news:
@@ -341,14 +351,16 @@ class ClientProcess(Process):
             return True
         return bool(known.dependencies == held)
 
-    def _hold(self, key: str) -> None:
+    def hold_key(self, key: str) -> None:
+        """One future more of this key."""
         self.held[key] = self.held.get(key, 0) + 1
 
     def _add_functions(self, recipe: Recipe) -> None:
         digest = recipe.spec.function
         self.outbox.add_functions({digest: code_of(digest)})
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """Something is in the outbox."""
         if not self._is_awake:
             self._is_awake = True
             self.later(0, self._flush)

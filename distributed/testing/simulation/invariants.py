@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from distributed.testing.simulation import (
     about_clients,
+    about_coordination,
     about_limits,
     about_nested,
     about_order,
@@ -17,6 +18,7 @@ __all__ = [
     "Invariant",
     "Moment",
     "about_clients",
+    "about_coordination",
     "about_limits",
     "about_nested",
     "about_order",

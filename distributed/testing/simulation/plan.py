@@ -15,11 +15,12 @@ from distributed.testing.simulation.clock import MS, SECOND
 from distributed.testing.simulation.nested import give_children
 from distributed.testing.simulation.work import ALWAYS, FUNCTIONS, Recipe
 
-__all__ = ["ClientPlan", "Fault", "Plan", "Step", "WorkerPlan", "draw_plan"]
+__all__ = ["ClientPlan", "ErrandPlan", "Fault", "Plan", "Step", "WorkerPlan", "draw_plan"]
 
 SIZES = (8, 8, 8, 1_000, 12_000, 100_000, 3_000_000, 40_000_000)  # bytes of results
 LIMITED_PERCENT = 4  # of tasks
 CHILDREN_PERCENT = 8
+COORDINATING_PERCENT = 50  # of all seeds
 SCRIPT = 4 * SECOND  # faults begin within this time
 
 
@@ -56,12 +57,30 @@ class Step:
 
 
 @dataclass(slots=True)
+class ErrandPlan:
+    """One thing that a client does with a lock, queue or its like, `pause` ticks after the one before.
+
+    ``kind``: lock, locks, semaphore, put, get, set, clear, wait. ``patience`` is how long it waits, ``lasts`` how long
+    it holds, ``count`` how many items it wants, or what else the kind makes of it.
+    """
+
+    name: str
+    kind: str
+    pause: int
+    place: str
+    patience: int
+    lasts: int
+    count: int
+
+
+@dataclass(slots=True)
 class ClientPlan:
-    """One client and its steps, in order."""
+    """One client and its steps, in order; beside them its errands, likewise."""
 
     name: str
     host: str
     steps: list[Step]
+    errands: list[ErrandPlan] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -91,6 +110,7 @@ class Plan:
             *(client.name for client in self.clients),
             *(fault.name for fault in self.faults),
             *(step.name for client in self.clients for step in client.steps),
+            *(errand.name for client in self.clients for errand in client.errands),
             *(worker.name for worker in self.workers),
             *dict.fromkeys(tasks),
         ]
@@ -103,7 +123,12 @@ class Plan:
         """The same with these parts left out; tasks lose the dependencies that are left out."""
         gone = {name.removeprefix("task-") for name in names if name.startswith("task-")}
         clients = [
-            ClientPlan(client.name, client.host, [_cut(step, gone) for step in client.steps if step.name not in names])
+            ClientPlan(
+                client.name,
+                client.host,
+                [_cut(step, gone) for step in client.steps if step.name not in names],
+                [errand for errand in client.errands if errand.name not in names],
+            )
             for client in self.clients
             if client.name not in names
         ]
@@ -143,6 +168,10 @@ def draw_plan(chance: Chance) -> Plan:
     ]
     parents = [task for client in clients for step in client.steps if step.kind == "map" for task in step.tasks]
     give_children(chance.stream("nested"), [task for task in parents if task.spec.wanted])
+    coordinating = chance.stream("coordination")
+    if coordinating.percent(COORDINATING_PERCENT):
+        for client in clients:
+            client.errands = [_errand(coordinating, client, index) for index in range(coordinating.between(4, 16))]
     count = {"calm": 0, "usual": 4, "rough": 9, "wild": 18}[mood]
     faults = [_fault(chance.stream(f"fault-{number}"), number) for number in range(draws.between(count // 2, count))]
     _limit_times(chance, clients)
@@ -326,6 +355,21 @@ _KINDS = (
     *("graph", "graph", "map", "map", "submit", "submit", "want", "release", "release", "cancel", "gather", "gather"),
     *("scatter", "scatter", "again", "again", "again", "leave"),
 )
+
+
+_ERRANDS = ("lock", "lock", "lock", "locks", "semaphore", "put", "put", "put", "get", "get", "set", "clear", "wait")
+
+
+def _errand(draws: Stream, client: ClientPlan, index: int) -> ErrandPlan:
+    return ErrandPlan(
+        name=f"errand-{client.name[-1]}.{index}",
+        kind=draws.pick(_ERRANDS),
+        pause=draws.skewed(0, 700) * MS,
+        place=draws.pick(("x", "x", "y")),
+        patience=draws.pick((5, 100, 1_000, 6_000)) * MS,
+        lasts=draws.skewed(0, 1_500) * MS,
+        count=draws.between(0, 3),
+    )
 
 
 def _client(draws: Stream, number: int, workers: list[WorkerPlan], shared: list[Recipe]) -> ClientPlan:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from distributed.testing.simulation.planted_client import CLIENT_FAULTS
+from distributed.testing.simulation.planted_coordination import COORDINATION_FAULTS
 from distributed.testing.simulation.planted_fault import Fault
 from distributed.testing.simulation.planted_life import LIFE_FAULTS
 from distributed.testing.simulation.planted_nested import NESTED_FAULTS
@@ -19,4 +20,5 @@ FAULTS: tuple[Fault, ...] = (
     *CLIENT_FAULTS,
     *NESTED_FAULTS,
     *STOP_FAULTS,
+    *COORDINATION_FAULTS,
 )

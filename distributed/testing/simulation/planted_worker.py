@@ -122,7 +122,7 @@ WORKER_FAULTS: tuple[Fault, ...] = (
         "distributed.worker.copies",
         "stop_waiting",
         (("        _forget_unwanted(state, copy)\n", ""),),
-        seeds=(51,),
+        seeds=(0, 3),
     ),
     Fault(
         "waiter-on-one-side",

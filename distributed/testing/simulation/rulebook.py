@@ -20,6 +20,7 @@ class Moment(Enum):
     BEGIN = "when a task begins to run: the worker's process, the task, its attempt"
     KEPT = "when a worker keeps a value: its process, key, value, size"
     TOLD = "when a client gets a message: its process, the message"
+    TAKEN = "when a client takes an item of a queue: its process, the item"
     RESULT = "when a client has fetched a result: its process, key, value"
     CLUSTER = "every 100 events and at the end"
     REST = "when every client has left and all has come to rest"

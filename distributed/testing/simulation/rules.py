@@ -59,7 +59,12 @@ RULES: dict[str, Rule] = {
     "want-keys": Rule(BREAKS, UNCOUNTED, False, _KEYS_TOLD, "a client holds a key once"),
     "release-keys": Rule(BREAKS, UNCOUNTED, False, (), "what is not held is no error"),
     "cancel-keys": Rule(BREAKS, UNCOUNTED, False, ("keys-cancelled",), "unknown keys are no error"),
+    "coordinate": Rule(BREAKS, UNCOUNTED, False, ("request-answered",), "requests are numbered"),
+    "withdraw-requests": Rule(BREAKS, UNCOUNTED, False, (), "unknown requests are no error"),
+    "take-items": Rule(BREAKS, UNCOUNTED, False, (), "unknown requests are no error"),
     # scheduler -> client
+    "request-answered": Rule(BREAKS, UNCOUNTED, False, (), "a request has one answer; a second one is ignored"),
+    "request-waits": Rule(BREAKS, UNCOUNTED, False, (), "for people"),
     "keys-done": Rule(BREAKS, UNCOUNTED, False, (), "the same status again; keys that are not held are ignored"),
     "keys-failed": Rule(BREAKS, UNCOUNTED, False, (), "as keys-done"),
     "keys-cancelled": Rule(BREAKS, UNCOUNTED, False, (), "as keys-done"),

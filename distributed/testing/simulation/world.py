@@ -11,6 +11,7 @@ from distributed.testing.simulation.chance import Chance
 from distributed.testing.simulation.checker import Checker
 from distributed.testing.simulation.client import ClientProcess
 from distributed.testing.simulation.clock import MS, SECOND, Clock
+from distributed.testing.simulation.coordinating import empty_places
 from distributed.testing.simulation.faults import plan_faults
 from distributed.testing.simulation.nanny import NannyProcess
 from distributed.testing.simulation.network import Network
@@ -49,6 +50,7 @@ class World(Checker):
         scheduler, workers, nannies, clients, users: of all lives.
         work: what tasks do; order: when each key was first submitted.
         cancelled: keys that somebody cancelled; wanted: those that somebody wanted who had not submitted them.
+        put_items: in queues, for sure, and the life of the scheduler then.
         is_healed: no fault happens any more.
     """
 
@@ -63,6 +65,7 @@ class World(Checker):
         self.order: dict[str, int] = {}
         self.cancelled: dict[str, None] = {}
         self.wanted: dict[str, None] = {}
+        self.put_items: dict[bytes, int] = {}
         self.is_healed = False
         self.is_over = False
         self.faults: Counter[str] = Counter()
@@ -72,6 +75,8 @@ class World(Checker):
         self.workers = [WorkerProcess(self, worker, number) for number, worker in enumerate(plan.workers)]
         self.nannies = [NannyProcess(self, worker) for worker in self.workers if worker.plan.has_nanny]
         self.clients = [ClientProcess(self, client.name, client.host) for client in plan.clients]
+        for client_process, client_plan in zip(self.clients, plan.clients, strict=True):
+            client_process.coordinator.errands = client_plan.errands
         self.users = [User(self, client, plan) for client, plan in zip(self.clients, plan.clients, strict=True)]
 
     # ------------------------------------------------------------ the run
@@ -102,6 +107,7 @@ class World(Checker):
             self._step()
         self.check_all()
         for client in self.clients:
+            client.coordinator.stop()
             client.release(list(client.held))
         self._run_for(SECOND)
         self.is_over = True
@@ -111,6 +117,9 @@ class World(Checker):
         self._run_for(REST)
         while any(worker.scheduler is None for worker in self.workers) and self.clock.now < self._deadline:
             self._step()
+        self.check_all()
+        self.memory["queues were emptied"] = True
+        empty_places(self.scheduler)
         self._run_for(REST)
         self.check_all()
         self.check_rest()

@@ -1,0 +1,1 @@
+"""Locks, events, semaphores, queues, variables, topics and datasets, as users have them."""
