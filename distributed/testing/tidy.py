@@ -44,6 +44,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("driver",),
     ("calls",),
     ("core",),
+    ("actors",),
     ("process",),
     ("scheduler",),
     ("worker",),

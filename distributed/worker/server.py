@@ -35,14 +35,17 @@ from distributed.security.keys import Keyring
 from distributed.security.permissions import WORKER
 from distributed.versions import all_versions, platform_tags, versions_here
 from distributed.wire import from_wire
+from distributed.worker.actors import Actors, WorkerCarrier
 from distributed.worker.direct import DirectOps
 from distributed.worker.effects import (
     DropData,
     DropFunctions,
+    EndActors,
     Execute,
     Fetch,
     GiveBack,
     Keep,
+    KeepActors,
     ToScheduler,
     Withdraw,
 )
@@ -171,7 +174,9 @@ class Worker(Server):
             self.machine.incoming_nbytes, self._fail,
         )  # fmt: skip
         self._direct = DirectOps(self.store, self.executor, self._ask_peer)
+        self.actors, self._carrier = Actors(self.address), WorkerCarrier()
         self.add_handlers({
+            "actors": self.actors.serve,
             "compute": self._direct.compute,
             "gather": self._direct.gather,
             "update_data": self._direct.update_data,
@@ -182,6 +187,8 @@ class Worker(Server):
             Withdraw: lambda effect: self.executor.withdraw(effect.keys),
             GiveBack: self._give_back,
             Keep: lambda effect: self.memory.keep(effect.keys, effect.values, effect.nbytes),
+            KeepActors: lambda effect: self.actors.keep(effect.actors),
+            EndActors: lambda effect: self.actors.end(effect.keys, effect.reason),
             DropData: lambda effect: self.store.drop(effect.keys),
             DropFunctions: lambda effect: self.executor.forget_functions(effect.digests),
             Fetch: lambda effect: self._spawn(self._fetch(effect.address, effect.keys)),
@@ -220,6 +227,8 @@ class Worker(Server):
                 self._scheduler.close()  # a scheduler that does not read
         if hasattr(self, "driver"):
             self.driver.stop()
+            self.actors.close()
+            self._carrier.close()
             await asyncio.get_running_loop().run_in_executor(None, self.executor.close, THREADS_TIMEOUT_S)
             self.executor.running.close()
         self._background.cancel()

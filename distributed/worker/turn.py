@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from distributed.messages import (
     AskHolders,
@@ -16,7 +17,18 @@ from distributed.messages import (
     TasksMissingData,
     TasksReturned,
 )
-from distributed.worker.effects import DropData, DropFunctions, Effect, Execute, GiveBack, Keep, ReadyTask, Withdraw
+from distributed.worker.effects import (
+    DropData,
+    DropFunctions,
+    Effect,
+    EndActors,
+    Execute,
+    GiveBack,
+    Keep,
+    KeepActors,
+    ReadyTask,
+    Withdraw,
+)
 from distributed.worker.records import CopyRecord, TaskRecord
 
 __all__ = ["Turn"]
@@ -37,7 +49,10 @@ class Turn:
     withdrawn: list[str] = field(default_factory=list)
     give_back: dict[str, int] = field(default_factory=dict)
     dropped: list[str] = field(default_factory=list)
+    ended_actors: list[str] = field(default_factory=list)
+    why_ended: str = "it was released"
     keep: Keep | None = None
+    actors: dict[str, Any] = field(default_factory=dict)  # to be kept
     ready: list[ReadyTask] = field(default_factory=list)
     lost: dict[str, CopyRecord] = field(default_factory=dict)
     uncopied: list[tuple[str, list[list[str]]]] = field(default_factory=list)
@@ -56,10 +71,14 @@ class Turn:
             yield Withdraw(self.withdrawn)
         if self.give_back:
             yield GiveBack(self.give_back)
+        if self.ended_actors:  # before KeepActors, which may hold a newer one of the same key
+            yield EndActors(self.ended_actors, self.why_ended)
         if self.dropped:
             yield DropData(self.dropped)
         if self.keep is not None:  # before Execute, which may hold tasks that need the data
             yield self.keep
+        if self.actors:
+            yield KeepActors(self.actors)
         if self.ready:
             yield Execute(self.ready)
 
