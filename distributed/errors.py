@@ -9,6 +9,8 @@ from __future__ import annotations
 from concurrent.futures import CancelledError
 
 __all__ = [
+    "ActorLostError",
+    "ActorWaitsError",
     "AddressError",
     "AuthenticationError",
     "BadRequestError",

@@ -176,6 +176,7 @@ class Client(DataMethods):
         platform: str | None = None,
         memory_limit: str | int | None = None,
         pure: bool = True,
+        actor: bool = False,
         **kwargs: Any,
     ) -> Future:
         """Call ``function(*args, **kwargs)`` on a worker; returns at once.
@@ -195,6 +196,8 @@ class Client(DataMethods):
             memory_limit: bytes that the task may use, such as ``'2GiB'``. A task that uses more fails with
                 MemoryLimitExceeded; workers with a limit run no more of them at once than fit.
             pure: equal calls are one task; say False for functions that give another answer each time.
+            actor: what `function`, a class for example, returns stays on its worker, and the result is an `Actor`:
+                each call makes one of its own.
         Raises:
             UnpicklableError: the function or an argument cannot be sent.
             CommClosedError: the scheduler is gone, or this client is closed.
@@ -203,11 +206,11 @@ class Client(DataMethods):
         session = self._live()
         packed = self._functions.pack(function)
         spec = task_spec(
-            packed.digest, workers, resources, retries, priority, allow_other_workers, platform, memory_limit
+            packed.digest, workers, resources, retries, priority, allow_other_workers, platform, memory_limit, actor
         )
         mover = Mover(self._functions, spec.priority)
         arguments, needs = mover.pack(args, kwargs)
-        name = checked_key(key) if key is not None else self._key(packed, arguments if pure else None)
+        name = checked_key(key) if key is not None else self._key(packed, arguments if pure and not actor else None)
         blobs = {packed.digest: packed.blob, **mover.blobs}
         (record,) = session.submit([(spec, name, arguments, needs)], blobs, mover.tasks)
         return Future(session, record)
@@ -225,6 +228,7 @@ class Client(DataMethods):
         platform: str | None = None,
         memory_limit: str | int | None = None,
         pure: bool = True,
+        actor: bool = False,
         **kwargs: Any,
     ) -> FutureSequence:
         """Call `function` once per element, as the builtin `map` does with several iterables; the shortest ends it.
@@ -239,7 +243,7 @@ class Client(DataMethods):
         session = self._live()
         packed = self._functions.pack(function)
         spec = task_spec(
-            packed.digest, workers, resources, retries, priority, allow_other_workers, platform, memory_limit
+            packed.digest, workers, resources, retries, priority, allow_other_workers, platform, memory_limit, actor
         )
         mover = Mover(self._functions, spec.priority)
         kwargs = mover.move_constants(kwargs) if kwargs else kwargs
@@ -257,7 +261,7 @@ class Client(DataMethods):
                 elif prefix is not None:
                     name = f"{prefix}-{len(keys) + len(tasks)}"
                 else:
-                    name = self._key(packed, arguments if pure else None)
+                    name = self._key(packed, arguments if pure and not actor else None)
                 tasks.append((spec, name, arguments, needs))
             session.submit(tasks, {packed.digest: packed.blob, **mover.blobs}, mover.tasks)
             keys.extend(task[1] for task in tasks)

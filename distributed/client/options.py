@@ -22,6 +22,7 @@ PLATFORM_LENGTH_MAX = 200
 def task_spec(
     digest: bytes, workers: str | Iterable[str] | None, resources: Mapping[str, float] | None,
     retries: int, priority: int, allow_other_workers: bool, platform: str | None, memory_limit: str | int | None,
+    actor: bool = False,
 ) -> TaskSpec:  # fmt: skip
     """What calls of the function named by `digest` share that have these options.
 
@@ -39,6 +40,8 @@ def task_spec(
         raise BadRequestError(f"allow_other_workers={allow_other_workers!r}: True or False, and only with workers=")
     if platform is not None and not (isinstance(platform, str) and 0 < len(platform) <= PLATFORM_LENGTH_MAX):
         raise BadRequestError(f"platform={platform!r}: a tag of workers, such as 'linux' or 'linux-*'")
+    if type(actor) is not bool:
+        raise BadRequestError(f"actor={actor!r}: True or False")
     return TaskSpec(
         digest,
         priority,
@@ -49,6 +52,7 @@ def task_spec(
         allow_other_workers,
         platform,
         None if memory_limit is None else _nbytes("memory_limit", memory_limit),
+        actor=actor,
     )
 
 

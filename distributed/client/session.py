@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from distributed.calls import rpc
+from distributed.client.carrying import ActorCarrier
 from distributed.client.gathering import fetch
 from distributed.client.link import Reconnect, SchedulerLink
 from distributed.client.loop_thread import run_on
@@ -41,7 +42,6 @@ from distributed.messages import (
     ReleaseKeys,
 )
 from distributed.protocol.failure import exception_from_failure
-from distributed.protocol.serialize import loads_payload
 from distributed.security.keys import keyring
 from distributed.security.permissions import WORKER
 from distributed.versions import all_versions, warn_of_mismatch
@@ -70,6 +70,7 @@ class Session:
         self._thread = threading.get_ident()
         self.table = KeyTable()  # its lock also guards the order of the outbox
         self.scheduler: rpc | None = None
+        self.actors = ActorCarrier(self)
         self._workers: dict[str, rpc] = {}
         self._released: deque[Sequence[str]] = deque()
         self._released_start = 0  # of the first of them: keys that were let go already
@@ -87,10 +88,12 @@ class Session:
         """Begin; on the loop, before anything else is awaited, or messages are lost."""
         self.scheduler = rpc(stream.peer.address)
         self.link.start(stream, hello)
+        self.actors.start()
 
     async def close(self) -> None:
         """Send what is waiting and end; on the loop. Futures not decided become CommClosedError."""
         await self.link.close()
+        self.actors.close()
         for server in (self.scheduler, *self._workers.values()):
             if server is not None:
                 await server.close()
@@ -296,14 +299,14 @@ class Session:
         """The result of a settled record, fetched from a worker when it did not come along."""
         self.raise_error(record)
         if record.payload is not None:
-            return loads_payload(record.payload)
+            return self.actors.loads(record.payload)
         return self.run(self.fetch([record]), timeout_s)[record.key]
 
     async def value_async(self, record: KeyRecord) -> Any:
         """`value_now` for coroutines."""
         self.raise_error(record)
         if record.payload is not None:
-            return loads_payload(record.payload)
+            return self.actors.loads(record.payload)
         return (await self.fetch([record]))[record.key]
 
     def error_of(self, record: KeyRecord) -> BaseException | None:
@@ -346,7 +349,7 @@ class Session:
         for record in records:
             if record.status is Status.FINISHED and record.payload is not None:
                 try:
-                    values[record.key] = loads_payload(record.payload)
+                    values[record.key] = self.actors.loads(record.payload)
                 except Exception:  # whatever loading a user's object raises
                     if not skip:
                         raise

@@ -16,6 +16,7 @@ import inspect
 import queue
 import threading
 from collections import OrderedDict, deque
+from dataclasses import replace
 from typing import Any
 
 from distributed.actors import carriers
@@ -28,6 +29,7 @@ from distributed.messages import Payload
 from distributed.protocol.failure import failure_from_exception
 from distributed.protocol.serialize import Serialized, dumps_payload, loads_payload, payload_nbytes
 from distributed.security.permissions import WORKER
+from distributed.worker.context import TaskContext, enter
 from distributed.worker.effects import ReadyTask
 from distributed.worker.events import Outcome
 from distributed.worker.store import Packed
@@ -36,6 +38,7 @@ __all__ = ["THREADS_MAX", "Actors", "House", "WorkerCarrier", "housed"]
 
 THREADS_MAX = 64  # of actors in one worker; one more waits until another has nothing to do
 IDLE_S = 10.0  # a thread without calls ends after that; starting one takes 0.1 ms
+NO_SLOT = -1  # an actor's thread is none of the executor's, so it has nothing to lend while it waits
 CALLS_MAX = 10_000  # of one caller that wait or run here; then nothing more is read from it
 
 _END = object()  # in the place of a call: the actor is to end
@@ -51,13 +54,14 @@ class House:
         lost: why it is gone; '' while it lives.
     """
 
-    __slots__ = ("actor", "calls", "has_thread", "instance", "key", "loop", "lost", "ref")
+    __slots__ = ("actor", "calls", "has_thread", "instance", "key", "loop", "lost", "ref", "task")
 
-    def __init__(self, key: str, actor: str, instance: Any, ref: ActorRef) -> None:
-        self.key = key
+    def __init__(self, task: ReadyTask, actor: str, instance: Any, ref: ActorRef) -> None:
+        self.key = task.key
         self.actor = actor
         self.instance = instance
         self.ref = ref
+        self.task = replace(task, function=None, arguments=None)  # for its context, without what it was made of
         self.calls: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.has_thread = False
         self.loop: asyncio.AbstractEventLoop | None = None  # once a method was async
@@ -68,7 +72,7 @@ def housed(task: ReadyTask, instance: Any, address: str, actor: str, duration_s:
     """The outcome of a task that made an actor: the result is its proxy, the object stays beside it."""
     ref = ActorRef.to(instance, task.key, address, actor)
     payload = dumps_payload(ref)
-    house = House(task.key, actor, instance, ref)
+    house = House(task, actor, instance, ref)
     return Outcome(task.key, task.ticket, Packed(payload), payload_nbytes(payload), payload, duration_s, actor=house)
 
 
@@ -93,10 +97,14 @@ class Actors:
 
     Args:
         address: this worker, for errors.
+        owner: the worker's server, for the context of its methods.
     """
 
-    def __init__(self, address: str, threads_max: int = THREADS_MAX, idle_s: float = IDLE_S) -> None:
+    def __init__(
+        self, address: str, owner: Any = None, threads_max: int = THREADS_MAX, idle_s: float = IDLE_S
+    ) -> None:
         self._address = address
+        self._owner = owner
         self._threads_max = threads_max
         self._idle_s = idle_s
         self._houses: dict[str, House] = {}
@@ -184,6 +192,9 @@ class Actors:
     def _main(self, house: House) -> None:
         """Run the calls of `house` until there are none for a while."""
         running.actor = house.actor
+        context = TaskContext(NO_SLOT, self._owner)
+        context.task = house.task
+        enter(context)
         calls = house.calls
         while True:
             try:

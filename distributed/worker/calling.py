@@ -13,9 +13,11 @@ from types import CoroutineType
 from typing import Any
 
 from distributed.errors import BadRequestError, FunctionLoadError, UnpicklableError
+from distributed.ids import unique_id
 from distributed.messages import Failure, Payload
 from distributed.protocol.failure import OWN_FOLDER, failure_from_exception
 from distributed.protocol.serialize import TaskRef, dumps_payload, loads_payload, payload_nbytes
+from distributed.worker.actors import housed
 from distributed.worker.context import TaskContext
 from distributed.worker.effects import ReadyTask
 from distributed.worker.events import Outcome
@@ -79,6 +81,8 @@ class Caller:
         else:
             value = _call_limited(context, task, limits, function, args, kwargs)
         duration_s = perf_counter() - started
+        if task.options.actor:
+            return housed(task, value, self._address, unique_id("actor"), duration_s)
         nbytes = nbytes_of(value)
         payload = _inline(task.key, value) if task.wanted and nbytes <= INLINE_NBYTES_MAX else None
         return Outcome(task.key, task.ticket, value, nbytes, payload, duration_s)

@@ -174,7 +174,7 @@ class Worker(Server):
             self.machine.incoming_nbytes, self._fail,
         )  # fmt: skip
         self._direct = DirectOps(self.store, self.executor, self._ask_peer)
-        self.actors, self._carrier = Actors(self.address), WorkerCarrier()
+        self.actors, self._carrier = Actors(self.address, self), WorkerCarrier()
         self.add_handlers({
             "actors": self.actors.serve,
             "compute": self._direct.compute,
