@@ -18,14 +18,24 @@ Not here: who holds an actor (`proxy`), and what runs it (`worker.actors`).
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from distributed.actors.writing import Shortcut
 from distributed.comm.connect import connect_address
 from distributed.comm.stream import UNSENT_NBYTES_HIGH, Stream
-from distributed.errors import ActorLostError, CommClosedError, ConnectTimeoutError, DistributedError, ProtocolError
-from distributed.messages import Payload
+from distributed.errors import (
+    ActorLostError,
+    CommClosedError,
+    ConnectTimeoutError,
+    DistributedError,
+    MessageTooLargeError,
+    ProtocolError,
+    UnencodableError,
+)
+from distributed.messages import Failure, Payload
 from distributed.protocol.codec import ErrorReply
 from distributed.protocol.failure import failure_from_exception
 from distributed.protocol.serialize import Serialized
@@ -86,8 +96,7 @@ class ActorCalls:
         link = self._links.get(address)
         if link is None:
             link = self._links.setdefault(address, _Link(self, address))
-        link.waiting.append(call)
-        link.wake()
+        link.push(call)
 
     def fail(self, address: str, actor: str, error: DistributedError) -> None:
         """Whatever is under way to `actor` at `address` has failed; on the loop."""
@@ -111,12 +120,35 @@ class _Link:
         self.waiting: deque[Pending] = deque()
         self._loop = calls.loop
         self._role = calls.role
+        self._lock = threading.Lock()  # of what is written, its numbers, and the next three
         self._stream: Stream | None = None
+        self._shortcut: Shortcut | None = None
+        self._rest: list[Any] = []  # to be written before anything else
         self._under_way: dict[int, Pending] = {}
         self._parts: dict[int, list[Any]] = {}
         self._number = 0
         self._awake = False
         self._busy: asyncio.Task[None] | None = None  # it connects, or lets the stream drain
+
+    def push(self, call: Pending) -> None:
+        """Queue `call`, from any thread; one that is alone leaves at once."""
+        if not self._under_way and self._shortcut is not None and type(call.arguments) is bytes:
+            with self._lock:
+                if self._shortcut is not None and not self._under_way and not self.waiting and not self._rest:
+                    entry = self._entry(call)
+                    self._under_way[self._number] = call  # before it leaves: the answer may be quicker than this thread
+                    rest = self._shortcut.send([entry])
+                    if rest is None:
+                        return
+                    self._rest.append(rest)
+                    self.wake()
+                    return
+        self.waiting.append(call)
+        self.wake()
+
+    def _entry(self, call: Pending) -> list[Any]:
+        self._number += 1
+        return [self._number, call.key, call.actor, call.name, call.is_read, call.arguments]
 
     def wake(self) -> None:
         """Something waits; from any thread."""
@@ -130,49 +162,47 @@ class _Link:
     def flush(self) -> None:
         """Send what waits, as far as the other side keeps up; on the loop."""
         self._awake = False
-        if self._busy is not None or not self.waiting:
+        if self._busy is not None or not (self.waiting or self._rest):
             return
         stream = self._stream
         if stream is None or stream.closed():
             self._spawn(self._connect())
             return
-        while self.waiting and len(self._under_way) < IN_FLIGHT_MAX:
+        failed: list[tuple[Pending, Failure]] = []
+        while (self.waiting or self._rest) and len(self._under_way) < IN_FLIGHT_MAX:
             if stream.nbytes_unsent > UNSENT_NBYTES_HIGH:
                 self._spawn(self._drain(stream))
-                return
-            self._send_batch(stream)
+                break
+            with self._lock:
+                self._send_batch(stream, failed)
+        for call, failure in failed:
+            call.settle(RAISED, failure)
 
-    def _send_batch(self, stream: Stream) -> None:
+    def _send_batch(self, stream: Stream, failed: list[tuple[Pending, Failure]]) -> None:
+        """Write the rest of what has begun to leave, and up to `BATCH_MAX` calls. With the lock."""
         batch: list[list[Any]] = []
-        while self.waiting and len(batch) < BATCH_MAX:
-            call = self.waiting.popleft()
-            self._number += 1
-            entry = [self._number, call.key, call.actor, call.name, call.is_read, call.arguments]
-            if type(call.arguments) is not bytes:  # it may be too big for a message: then only this one fails
-                self._write(stream, [entry], [call])
-                continue
-            self._under_way[self._number] = call
-            batch.append(entry)
-        if batch:
-            self._write(stream, batch, [])
-
-    def _write(self, stream: Stream, batch: list[list[Any]], alone: list[Pending]) -> None:
         try:
-            stream.write_plain_nowait(batch)
+            if self._rest:
+                rest, self._rest = self._rest, []
+                stream.write_buffers(rest)
+            while self.waiting and len(batch) < BATCH_MAX:
+                call = self.waiting.popleft()
+                entry = self._entry(call)
+                self._under_way[self._number] = call
+                if type(call.arguments) is bytes:
+                    batch.append(entry)
+                    continue
+                if batch:
+                    stream.write_plain_nowait(batch)
+                    batch = []
+                try:
+                    stream.write_plain_nowait([entry])
+                except (UnencodableError, MessageTooLargeError) as error:  # it fails, and no other call
+                    failed.append((self._under_way.pop(entry[0]), failure_from_exception(error)))
+            if batch:
+                stream.write_plain_nowait(batch)
         except CommClosedError:
-            for call in alone:
-                call.settle(RAISED, failure_from_exception(stream.why_closed()))
             return  # what is under way hears of it from the close callback
-        except DistributedError as error:
-            for call in alone:
-                call.settle(RAISED, failure_from_exception(error))
-            for entry in batch:
-                call = self._under_way.pop(entry[0], None)  # type: ignore[assignment]
-                if call is not None:
-                    call.settle(RAISED, failure_from_exception(error))
-            return
-        for entry, call in zip(batch, alone, strict=False):
-            self._under_way[entry[0]] = call
 
     def _spawn(self, coroutine: Any) -> None:
         self._busy = self._loop.create_task(coroutine)
@@ -192,10 +222,11 @@ class _Link:
         except DistributedError as error:
             self.close(error)
             return
-        self._stream = stream
         stream.set_close_callback(lambda: self._on_close(stream))
         stream.set_message_handler(self._on_answers)
         stream.write_plain_nowait({"op": "actors"})
+        with self._lock:
+            self._stream, self._shortcut = stream, Shortcut(stream)
 
     async def _drain(self, stream: Stream) -> None:
         try:
@@ -238,10 +269,11 @@ class _Link:
     def _on_close(self, stream: Stream) -> None:
         if stream is not self._stream:
             return
-        self._stream = None
         error = stream.why_closed()
         reason = getattr(error, "reason", str(error))
-        broken, self._under_way = list(self._under_way.values()), {}
+        with self._lock:
+            self._forget_stream()
+            broken, self._under_way = list(self._under_way.values()), {}
         self._parts.clear()
         self.waiting.extendleft(_probe(call, self.address, reason) for call in reversed(broken))
         if self.waiting:
@@ -260,9 +292,19 @@ class _Link:
             self.waiting.remove(call)
             call.settle(RAISED, failure)
 
+    def _forget_stream(self) -> None:
+        """With the lock."""
+        self._stream = None
+        self._rest = []
+        if self._shortcut is not None:
+            self._shortcut.close()
+            self._shortcut = None
+
     def close(self, error: DistributedError) -> None:
         """End; whatever is under way or waits fails with `error`."""
-        stream, self._stream = self._stream, None
+        stream = self._stream
+        with self._lock:
+            self._forget_stream()
         if self._busy is not None:
             self._busy.cancel()
         self.fail(error)

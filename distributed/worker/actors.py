@@ -22,6 +22,7 @@ from typing import Any
 from distributed.actors import carriers
 from distributed.actors.calling import JOINED, PART, RAISED, RETURNED, ActorCalls
 from distributed.actors.proxy import ActorRef, running
+from distributed.actors.writing import Shortcut
 from distributed.comm.stream import UNSENT_NBYTES_HIGH, Stream
 from distributed.config import settings
 from distributed.errors import ActorLostError, BadRequestError, CommClosedError, DistributedError, ProtocolError
@@ -150,6 +151,7 @@ class Actors:
             await closed
         finally:
             self._callers.discard(caller)
+            caller.close()
         raise CommClosedError(stream.peer.address, "the caller has left")
 
     def submit(self, key: str, actor: str, call: Call) -> None:
@@ -342,6 +344,9 @@ class Caller:
         self.stream = stream
         self._actors = actors
         self._loop = asyncio.get_running_loop()
+        self._lock = threading.Lock()  # of what is written and the next three
+        self._shortcut: Shortcut | None = Shortcut(stream)
+        self._rest: list[Any] = []  # to be written before anything else
         self._open = 0  # calls without an answer
         self._answers: deque[list[Any]] = deque()
         self._awake = False
@@ -351,8 +356,9 @@ class Caller:
     def on_message(self, message: Any) -> None:
         """Calls have come."""
         try:
+            with self._lock:
+                self._open += len(message)
             for number, key, actor, name, is_read, arguments in message:
-                self._open += 1
                 self._actors.submit(key, actor, Call(self, number, name, is_read, arguments))
         except (TypeError, ValueError):
             self.stream.close()  # no right caller sends that
@@ -361,8 +367,21 @@ class Caller:
             self.stream.pause_reading()
 
     def answer(self, number: int, kind: int, value: Any) -> None:
-        """Any thread: send the answer of one call."""
+        """Any thread: send the answer of one call. That of the only one leaves at once, others together."""
+        if self._open == 1 and type(value) is not Serialized:
+            with self._lock:
+                if self._open == 1 and self._shortcut is not None and not self._answers and not self._rest:
+                    self._open = 0
+                    rest = self._shortcut.send([[number, kind, value]])
+                    if rest is None:
+                        return
+                    self._rest.append(rest)
+                    self._wake()
+                    return
         self._answers.append([number, kind, value])
+        self._wake()
+
+    def _wake(self) -> None:
         if not self._awake:
             self._awake = True
             try:
@@ -370,11 +389,27 @@ class Caller:
             except RuntimeError:  # the worker has ended
                 return
 
+    def close(self) -> None:
+        """The stream has closed: nothing leaves any more."""
+        with self._lock:
+            if self._shortcut is not None:
+                self._shortcut.close()
+                self._shortcut = None
+
     def _flush(self) -> None:
         self._awake = False
         if self._draining is not None or self.stream.closed():
             return
+        with self._lock:
+            self._write_waiting()
+        if self._open < CALLS_MAX and not self.stream.closed():
+            self.stream.resume_reading()
+
+    def _write_waiting(self) -> None:
         batch: list[list[Any]] = []
+        if self._rest:
+            rest, self._rest = self._rest, []
+            self.stream.write_buffers(rest)
         while self._answers:
             entry = self._answers.popleft()
             self._open -= 1
@@ -387,8 +422,6 @@ class Caller:
                 batch.append(entry)
         if batch:
             self._write(batch)
-        if self._open < CALLS_MAX and not self.stream.closed():
-            self.stream.resume_reading()
 
     def _write(self, batch: list[list[Any]]) -> None:
         try:
