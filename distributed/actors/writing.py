@@ -10,6 +10,7 @@ from typing import Any
 
 from distributed.comm.stream import Stream
 from distributed.protocol.codec import encode_plain
+from distributed.protocol.serialize import Buffer
 
 __all__ = ["Shortcut"]
 
@@ -21,7 +22,7 @@ class Shortcut:
         self._stream = stream
         self._socket = stream.second_socket()  # our own handle: the loop may close the other at any time
 
-    def send(self, message: Any) -> bytes | memoryview | None:
+    def send(self, message: Any) -> Buffer | None:
         """Send `message` now, from any thread, if it is small and nothing waits before it.
 
         Returns:

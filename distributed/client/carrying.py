@@ -60,7 +60,7 @@ class ActorCarrier:
             loading.session = before
 
     def hold_actor(self, key: str) -> bool:
-        """One holder more of `key`, for a proxy that was loaded; False: the session has ended, nobody holds anything."""
+        """One holder more of `key`, for a proxy that was loaded; False: the session has ended, and holds nothing."""
         session = self._session
         with session.table.lock:
             if session.link.end is not None:

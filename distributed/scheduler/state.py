@@ -100,6 +100,8 @@ class SchedulerState:
     heard: OrderedDict[WorkerRecord, float] = field(default_factory=OrderedDict)  # last sign of life, oldest first
     silence_at: float | None = None  # when `silence` looks next
     moving: Moving = field(default_factory=Moving)
+    has_actors: bool = False  # since one was submitted; until then no batch is searched for them
+    actors: dict[TaskRecord, WorkerRecord] = field(default_factory=dict)  # in MEMORY, and where they live
     loose: OrderedDict[ReadyQueue, None] = field(default_factory=OrderedDict)  # loose ones, by `open_at`, not yet open
     loaded: OrderedDict[WorkerRecord, None] = field(default_factory=OrderedDict)  # living, with tasks that wait there
     steal_at: float | None = None  # when `stealing` looks next
@@ -119,8 +121,10 @@ def transition(state: SchedulerState, task: TaskRecord, to: TaskState, because: 
     state.counts[origin] -= 1
     state.counts[to] += 1
     state.log.append((task.key, origin, to, because))
-    if origin is TaskState.MEMORY and task in state.moving.spreads:
-        state.moving.left.append(task)
+    if origin is TaskState.MEMORY:
+        if task in state.moving.spreads:
+            state.moving.left.append(task)
+        state.actors.pop(task, None)
 
 
 def booked(state: SchedulerState, tasks: Sequence[TaskRecord], origin: TaskState, to: TaskState, because: str) -> None:
@@ -135,6 +139,9 @@ def booked(state: SchedulerState, tasks: Sequence[TaskRecord], origin: TaskState
     state.counts[to] += len(tasks)
     if origin is TaskState.MEMORY and state.moving.spreads:
         state.moving.left.extend(task for task in tasks if task in state.moving.spreads)
+    if origin is TaskState.MEMORY and state.actors:
+        for task in tasks:
+            state.actors.pop(task, None)
     state.log.extend(zip([task.key for task in tasks], repeat(origin), repeat(to), repeat(because)))
 
 

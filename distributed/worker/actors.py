@@ -17,30 +17,25 @@ import queue
 import threading
 from collections import OrderedDict, deque
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
-from distributed.actors import carriers
-from distributed.actors.calling import JOINED, PART, RAISED, RETURNED, ActorCalls
+from distributed.actors.calling import RETURNED
 from distributed.actors.proxy import ActorRef, running
-from distributed.actors.writing import Shortcut
-from distributed.comm.stream import UNSENT_NBYTES_HIGH, Stream
-from distributed.config import settings
-from distributed.errors import ActorLostError, BadRequestError, CommClosedError, DistributedError, ProtocolError
-from distributed.messages import Payload
-from distributed.protocol.failure import failure_from_exception
-from distributed.protocol.serialize import Serialized, dumps_payload, loads_payload, payload_nbytes
-from distributed.security.permissions import WORKER
+from distributed.comm.stream import Stream
+from distributed.errors import ActorLostError, BadRequestError, CommClosedError
+from distributed.protocol.serialize import dumps_payload, loads_payload, payload_nbytes
+from distributed.worker.actor_calls import ActorCall, Caller
 from distributed.worker.context import TaskContext, enter
 from distributed.worker.effects import ReadyTask
 from distributed.worker.events import Outcome
 from distributed.worker.store import Packed
 
-__all__ = ["THREADS_MAX", "Actors", "House", "WorkerCarrier", "housed"]
+__all__ = ["THREADS_MAX", "Actors", "House", "housed"]
 
 THREADS_MAX = 64  # of actors in one worker; one more waits until another has nothing to do
 IDLE_S = 10.0  # a thread without calls ends after that; starting one takes 0.1 ms
 NO_SLOT = -1  # an actor's thread is none of the executor's, so it has nothing to lend while it waits
-CALLS_MAX = 10_000  # of one caller that wait or run here; then nothing more is read from it
 
 _END = object()  # in the place of a call: the actor is to end
 _LOOK = object()  # likewise: somebody else needs the thread
@@ -77,22 +72,6 @@ def housed(task: ReadyTask, instance: Any, address: str, actor: str, duration_s:
     return Outcome(task.key, task.ticket, Packed(payload), payload_nbytes(payload), payload, duration_s, actor=house)
 
 
-class Call:
-    """One call that has come; `answer` is for any thread."""
-
-    __slots__ = ("arguments", "caller", "is_read", "name", "number")
-
-    def __init__(self, caller: Caller, number: int, name: str, is_read: bool, arguments: Payload) -> None:
-        self.caller = caller
-        self.number = number
-        self.name = name
-        self.is_read = is_read
-        self.arguments = arguments
-
-    def fail(self, error: BaseException, with_pickle: bool = True) -> None:
-        self.caller.answer(self.number, RAISED, failure_from_exception(error, with_pickle))
-
-
 class Actors:
     """All actors of a worker.
 
@@ -101,9 +80,7 @@ class Actors:
         owner: the worker's server, for the context of its methods.
     """
 
-    def __init__(
-        self, address: str, owner: Any = None, threads_max: int = THREADS_MAX, idle_s: float = IDLE_S
-    ) -> None:
+    def __init__(self, address: str, owner: Any = None, threads_max: int = THREADS_MAX, idle_s: float = IDLE_S) -> None:
         self._address = address
         self._owner = owner
         self._threads_max = threads_max
@@ -143,9 +120,9 @@ class Actors:
         if not isinstance(stream, Stream):
             raise BadRequestError("actors: this op needs a stream of its own")
         closed = asyncio.get_running_loop().create_future()
-        caller = Caller(self, stream)
+        caller = Caller(self.submit, stream)
         self._callers.add(caller)
-        stream.add_close_callback(lambda: closed.done() or closed.set_result(None))
+        stream.add_close_callback(partial(_close, closed))
         stream.set_message_handler(caller.on_message)
         try:
             await closed
@@ -154,7 +131,7 @@ class Actors:
             caller.close()
         raise CommClosedError(stream.peer.address, "the caller has left")
 
-    def submit(self, key: str, actor: str, call: Call) -> None:
+    def submit(self, key: str, actor: str, call: ActorCall) -> None:
         """Queue `call` for the actor, or fail it."""
         house = self._houses.get(key)
         if house is None or house.actor != actor:
@@ -242,7 +219,7 @@ class Actors:
                 self._nthreads -= 1
             return True
 
-    def _run(self, house: House, call: Call) -> bool:
+    def _run(self, house: House, call: ActorCall) -> bool:
         """Run one call; true: it was an async method, the first one, and `house` has a loop now. Never raises."""
         try:
             value = self._value(house, call)
@@ -260,7 +237,7 @@ class Actors:
                 loop.call_soon(self._run_on_loop, house, house.calls.get_nowait())
         return True
 
-    def _value(self, house: House, call: Call) -> Any:
+    def _value(self, house: House, call: ActorCall) -> Any:
         """What the method returns, or the attribute is.
 
         Raises:
@@ -274,7 +251,7 @@ class Actors:
         args, kwargs = loads_payload(call.arguments) if call.arguments else ((), {})
         return attribute(*args, **kwargs)
 
-    def _answer(self, house: House, call: Call, value: Any) -> None:
+    def _answer(self, house: House, call: ActorCall, value: Any) -> None:
         if value is house.instance:
             value = house.ref  # a method that returns self: the object stays here
         call.caller.answer(call.number, RETURNED, dumps_payload(value, f"the result of {call.name} of {house.key}"))
@@ -285,7 +262,7 @@ class Actors:
                 call = house.calls.get_nowait()
             except queue.Empty:
                 return
-            if isinstance(call, Call):
+            if isinstance(call, ActorCall):
                 call.fail(ActorLostError(house.key, self._address, house.lost))
 
     # ------------------------------------------------------------ an actor with async methods
@@ -322,7 +299,7 @@ class Actors:
         except BaseException as error:  # as in _run
             call.fail(error, isinstance(error, Exception))
 
-    def _begin(self, house: House, call: Call, awaitable: Any) -> None:
+    def _begin(self, house: House, call: ActorCall, awaitable: Any) -> None:
         """Await what an async method returned, beside others of the same actor."""
 
         async def finish() -> None:
@@ -337,138 +314,6 @@ class Actors:
         task.add_done_callback(lambda done: done.cancelled() or done.exception())
 
 
-class Caller:
-    """One stream of calls."""
-
-    def __init__(self, actors: Actors, stream: Stream) -> None:
-        self.stream = stream
-        self._actors = actors
-        self._loop = asyncio.get_running_loop()
-        self._lock = threading.Lock()  # of what is written and the next three
-        self._shortcut: Shortcut | None = Shortcut(stream)
-        self._rest: list[Any] = []  # to be written before anything else
-        self._open = 0  # calls without an answer
-        self._answers: deque[list[Any]] = deque()
-        self._awake = False
-        self._draining: asyncio.Task[None] | None = None
-        self._part_nbytes = settings().message_nbytes_max
-
-    def on_message(self, message: Any) -> None:
-        """Calls have come."""
-        try:
-            with self._lock:
-                self._open += len(message)
-            for number, key, actor, name, is_read, arguments in message:
-                self._actors.submit(key, actor, Call(self, number, name, is_read, arguments))
-        except (TypeError, ValueError):
-            self.stream.close()  # no right caller sends that
-            return
-        if self._open >= CALLS_MAX:
-            self.stream.pause_reading()
-
-    def answer(self, number: int, kind: int, value: Any) -> None:
-        """Any thread: send the answer of one call. That of the only one leaves at once, others together."""
-        if self._open == 1 and type(value) is not Serialized:
-            with self._lock:
-                if self._open == 1 and self._shortcut is not None and not self._answers and not self._rest:
-                    self._open = 0
-                    rest = self._shortcut.send([[number, kind, value]])
-                    if rest is None:
-                        return
-                    self._rest.append(rest)
-                    self._wake()
-                    return
-        self._answers.append([number, kind, value])
-        self._wake()
-
-    def _wake(self) -> None:
-        if not self._awake:
-            self._awake = True
-            try:
-                self._loop.call_soon_threadsafe(self._flush)
-            except RuntimeError:  # the worker has ended
-                return
-
-    def close(self) -> None:
-        """The stream has closed: nothing leaves any more."""
-        with self._lock:
-            if self._shortcut is not None:
-                self._shortcut.close()
-                self._shortcut = None
-
-    def _flush(self) -> None:
-        self._awake = False
-        if self._draining is not None or self.stream.closed():
-            return
-        with self._lock:
-            self._write_waiting()
-        if self._open < CALLS_MAX and not self.stream.closed():
-            self.stream.resume_reading()
-
-    def _write_waiting(self) -> None:
-        batch: list[list[Any]] = []
-        if self._rest:
-            rest, self._rest = self._rest, []
-            self.stream.write_buffers(rest)
-        while self._answers:
-            entry = self._answers.popleft()
-            self._open -= 1
-            if type(entry[2]) is Serialized:  # big ones travel alone: one that cannot be sent fails alone
-                self._write_big(entry)
-                if self.stream.nbytes_unsent > UNSENT_NBYTES_HIGH:
-                    self._draining = self._loop.create_task(self._drain())
-                    break
-            else:
-                batch.append(entry)
-        if batch:
-            self._write(batch)
-
-    def _write(self, batch: list[list[Any]]) -> None:
-        try:
-            self.stream.write_plain_nowait(batch)
-        except (CommClosedError, ProtocolError):  # it has left, or does not read; or so much cannot be sent
-            self.stream.close()
-
-    def _write_big(self, entry: list[Any]) -> None:
-        number, _, payload = entry
-        if payload.nbytes < self._part_nbytes:
-            try:
-                self.stream.write_plain_nowait([entry])
-            except CommClosedError:
-                return
-            except DistributedError as error:
-                self._write([[number, RAISED, failure_from_exception(error)]])
-            return
-        step = max(1, self._part_nbytes // 2)
-        for frame in payload.frames:
-            view = memoryview(frame).cast("B")
-            for start in range(0, len(view), step):
-                self._write([[number, PART, Serialized([b"", view[start : start + step]])]])
-        self._write([[number, JOINED, [memoryview(frame).nbytes for frame in payload.frames]]])
-
-    async def _drain(self) -> None:
-        try:
-            await self.stream.drain()
-        except CommClosedError:
-            return
-        finally:
-            self._draining = None
-        self._flush()
-
-
-class WorkerCarrier:
-    """What carries the calls of tasks that run in this process to actors anywhere; see `distributed.actors.carriers`."""
-
-    def __init__(self) -> None:
-        self.actor_calls = ActorCalls(asyncio.get_running_loop(), WORKER)
-        self.actor_thread = threading.get_ident()
-        carriers.append(self)
-
-    def wait_for_actor(self, gate: threading.Lock, timeout_s: float | None) -> bool:
-        """Block a task's thread until there is an answer; False: time is up."""
-        return gate.acquire(timeout=-1 if timeout_s is None else timeout_s)
-
-    def close(self) -> None:
-        """Carry no more."""
-        carriers.remove(self)
-        self.actor_calls.close("this worker was closed")
+def _close(closed: asyncio.Future[None]) -> None:
+    if not closed.done():
+        closed.set_result(None)

@@ -121,6 +121,4 @@ class ToScheduler:
     message: Message
 
 
-Effect = (
-    Execute | Withdraw | GiveBack | Keep | KeepActors | EndActors | DropData | DropFunctions | Fetch | ToScheduler
-)
+Effect = Execute | Withdraw | GiveBack | Keep | KeepActors | EndActors | DropData | DropFunctions | Fetch | ToScheduler

@@ -35,7 +35,8 @@ from distributed.security.keys import Keyring
 from distributed.security.permissions import WORKER
 from distributed.versions import all_versions, platform_tags, versions_here
 from distributed.wire import from_wire
-from distributed.worker.actors import Actors, WorkerCarrier
+from distributed.worker.actor_calls import WorkerCarrier
+from distributed.worker.actors import Actors
 from distributed.worker.direct import DirectOps
 from distributed.worker.effects import (
     DropData,
