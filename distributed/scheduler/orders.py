@@ -55,7 +55,7 @@ class Order:
     def result(self) -> dict[str, Any]:
         """What was done, as plain data."""
         if self.verb == "retire":
-            return {"retired": self.retired, "actors": self.actors}
+            return {"retired": self.retired, **({"actors": self.actors} if self.actors else {})}
         return {"copied": self.copied, "nbytes": self.nbytes}
 
 

@@ -75,10 +75,10 @@ class Turn:
             yield EndActors(self.ended_actors, self.why_ended)
         if self.dropped:
             yield DropData(self.dropped)
-        if self.keep is not None:  # before Execute, which may hold tasks that need the data
-            yield self.keep
         if self.actors:
             yield KeepActors(self.actors)
+        if self.keep is not None:  # before Execute, which may hold tasks that need the data
+            yield self.keep
         if self.ready:
             yield Execute(self.ready)
 

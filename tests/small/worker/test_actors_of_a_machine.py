@@ -25,8 +25,8 @@ def test_the_object_of_an_actor_stays_beside_its_proxy(worker: Any) -> None:
     worker.take_executed()
     worker.handle(TasksExecuted([worker.outcome("a", "proxy", actor="house")]))
     assert worker.take() == [
-        Keep(["a"], ["proxy"], [5]),
         KeepActors({"a": "house"}),
+        Keep(["a"], ["proxy"], [5]),
         ToScheduler(TasksDone(["a"], [1], [5], [b"payload"], [0.25])),
     ]
     assert worker.machine.state.actors == {"a": None}
