@@ -9,12 +9,16 @@ any other. Not here: ways of tasks (`lifecycle`), orders (`movement`, `retiremen
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import chain, islice
 
 from distributed.errors import ActorLostError
 from distributed.scheduler.records import TaskRecord, WorkerRecord
 from distributed.scheduler.state import SchedulerState
 
-__all__ = ["actors_of", "end_of", "is_home", "made", "movable"]
+__all__ = ["actors_of", "best_home", "end_of", "is_home", "made", "movable"]
+
+
+HOMES_MAX = 64  # workers looked at for an actor that is to be made
 
 
 def made(state: SchedulerState, tasks: Iterable[TaskRecord], worker: WorkerRecord) -> None:
@@ -22,6 +26,7 @@ def made(state: SchedulerState, tasks: Iterable[TaskRecord], worker: WorkerRecor
     for task in tasks:
         if task.spec.actor:
             state.actors[task] = worker
+            worker.nactors += 1
 
 
 def is_home(state: SchedulerState, task: TaskRecord, worker: WorkerRecord) -> bool:
@@ -32,6 +37,20 @@ def is_home(state: SchedulerState, task: TaskRecord, worker: WorkerRecord) -> bo
 def actors_of(state: SchedulerState, worker: WorkerRecord) -> list[TaskRecord]:
     """The actors that live at `worker`, in the order in which they were made. Cost: O(actors)."""
     return [task for task, home in state.actors.items() if home is worker]
+
+
+def best_home(state: SchedulerState, otherwise: WorkerRecord) -> WorkerRecord:
+    """The worker with room, of the first ones, that has fewest actors and tasks per thread. Ties: joined earlier."""
+    best, best_rank = otherwise, _crowd(otherwise)
+    for worker in islice(chain(state.idle, state.open), HOMES_MAX):
+        rank = _crowd(worker)
+        if rank < best_rank:
+            best, best_rank = worker, rank
+    return best
+
+
+def _crowd(worker: WorkerRecord) -> tuple[float, int]:
+    return (worker.nactors + len(worker.processing)) / worker.nthreads, worker.serial
 
 
 def movable(state: SchedulerState, tasks: Iterable[TaskRecord]) -> list[TaskRecord]:

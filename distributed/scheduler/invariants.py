@@ -180,6 +180,9 @@ def check_actors(state: SchedulerState) -> None:
             _broken("only an actor in MEMORY has a home", task)
         if home is not None and (state.workers.get(home.address) is not home or home not in (task.who_has or ())):
             _broken("an actor's home is alive and has it", (task, home.address))
+    homes = Counter(state.actors.values())
+    if any(worker.nactors != homes[worker] for worker in state.workers.values()):
+        _broken("a worker counts the actors that live there", homes)
     if any(state.tasks.get(task.key) is not task for task in state.actors):
         _broken("an actor is a known task", list(state.actors))
 

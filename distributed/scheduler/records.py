@@ -171,6 +171,7 @@ class WorkerRecord:
     asked: dict[str, int] = field(default_factory=dict)  # attempt by key of tasks asked back, see `stealing`
     asked_until: float | None = None  # when the question under way counts as lost
     tags: tuple[str, ...] = ()  # what ``spec.platform`` may match
+    nactors: int = 0  # that live here
     amounts: dict[str, float] = field(default_factory=dict)  # its resources, and its memory limit as one of them
 
     def __post_init__(self) -> None:

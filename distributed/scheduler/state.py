@@ -124,7 +124,15 @@ def transition(state: SchedulerState, task: TaskRecord, to: TaskState, because: 
     if origin is TaskState.MEMORY:
         if task in state.moving.spreads:
             state.moving.left.append(task)
-        state.actors.pop(task, None)
+        if state.actors:
+            _leave_home(state, task)
+
+
+def _leave_home(state: SchedulerState, task: TaskRecord) -> None:
+    """An actor has left MEMORY, if it was one."""
+    home = state.actors.pop(task, None)
+    if home is not None:
+        home.nactors -= 1
 
 
 def booked(state: SchedulerState, tasks: Sequence[TaskRecord], origin: TaskState, to: TaskState, because: str) -> None:
@@ -141,7 +149,7 @@ def booked(state: SchedulerState, tasks: Sequence[TaskRecord], origin: TaskState
         state.moving.left.extend(task for task in tasks if task in state.moving.spreads)
     if origin is TaskState.MEMORY and state.actors:
         for task in tasks:
-            state.actors.pop(task, None)
+            _leave_home(state, task)
     state.log.extend(zip([task.key for task in tasks], repeat(origin), repeat(to), repeat(because)))
 
 

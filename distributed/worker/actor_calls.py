@@ -21,9 +21,11 @@ from distributed.messages import Payload
 from distributed.protocol.failure import failure_from_exception
 from distributed.protocol.serialize import Serialized
 from distributed.security.permissions import WORKER
+from distributed.units import GiB
 
 __all__ = ["ActorCall", "Caller", "WorkerCarrier"]
 
+PART_NBYTES = 4 * GiB  # bigger results come in pieces of half of that; smaller ones without a copy
 CALLS_MAX = 10_000  # of one caller that wait or run here; then nothing more is read from it
 
 
@@ -62,7 +64,7 @@ class Caller:
         self._answers: deque[list[Any]] = deque()
         self._awake = False
         self._draining: asyncio.Task[None] | None = None
-        self._part_nbytes = settings().message_nbytes_max
+        self._part_nbytes = min(PART_NBYTES, settings().message_nbytes_max)
 
     def on_message(self, message: Any) -> None:
         """Calls have come."""

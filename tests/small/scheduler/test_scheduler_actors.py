@@ -112,3 +112,15 @@ def test_an_actor_that_ended_is_not_made_again_for_a_task_that_is(made: Stage) -
 def test_a_cancelled_actor_ends(made: Stage) -> None:
     assert made("cancel c a") == ["w1 <- drop a", "c <- cancelled a (cancelled by c)"]
     assert not made.machine.state.actors
+
+
+def test_an_actor_is_made_where_there_are_fewest(made: Stage) -> None:
+    assert made("submit c f b actor=yes") == ["w2 <- run b#1 +f"]
+    made("done w2 b\nworker w3")
+    assert made("submit c f d actor=yes") == ["w3 <- run d#1 +f"]
+
+
+def test_actors_do_not_queue_behind_a_thread(stage: Stage) -> None:
+    stage("client c\nworker w1\nsubmit c f a actor=yes\ndone w1 a s=0.00001")
+    assert stage("submit c f b d actor=yes") == ["w1 <- run b#1"]
+    assert stage("done w1 b") == ["w1 <- run d#1", "c <- done b=result"]
