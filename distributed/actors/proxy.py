@@ -226,7 +226,7 @@ class ActorFuture:
         try:
             if self._kind is None:  # it may have come just now
                 async with asyncio.timeout(timeout):
-                    await waker
+                    await self._carrier.await_actor(waker)
         except TimeoutError:
             raise self._overdue(timeout) from None
         finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Awaitable
 from typing import Any
 
 from distributed.actors import carriers, loading
@@ -11,6 +12,7 @@ from distributed.messages import Payload, WantKeys
 from distributed.protocol.serialize import loads_payload
 from distributed.security.keys import keyring
 from distributed.security.permissions import WORKER
+from distributed.worker.context import await_lent, wait_lent
 
 __all__ = ["ActorCarrier"]
 
@@ -76,4 +78,8 @@ class ActorCarrier:
 
     def wait_for_actor(self, gate: threading.Lock, timeout_s: float | None) -> bool:
         """Block this thread until there is an answer; False: time is up. Ctrl-C gets through."""
-        return gate.acquire(timeout=-1 if timeout_s is None else timeout_s)
+        return wait_lent(lambda left_s: gate.acquire(timeout=-1 if left_s is None else left_s), timeout_s)
+
+    async def await_actor(self, awaited: Awaitable[Any]) -> Any:
+        """`wait_for_actor` for coroutines."""
+        return await await_lent(awaited)

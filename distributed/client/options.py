@@ -11,6 +11,7 @@ from distributed.errors import BadRequestError
 from distributed.ids import is_key
 from distributed.messages import TaskSpec
 from distributed.units import parse_nbytes
+from distributed.worker.context import current
 
 __all__ = ["checked_key", "named_workers", "task_spec"]
 
@@ -42,6 +43,11 @@ def task_spec(
         raise BadRequestError(f"platform={platform!r}: a tag of workers, such as 'linux' or 'linux-*'")
     if type(actor) is not bool:
         raise BadRequestError(f"actor={actor!r}: True or False")
+    parent, depth = None, 0
+    context = current()
+    if context is not None and context.task is not None:  # a task's child: as urgent as its parent, unless told else
+        parent, depth = context.task.key, context.task.options.depth + 1
+        priority = max(-INTEGER_MAX, min(INTEGER_MAX, priority + context.task.options.priority))
     return TaskSpec(
         digest,
         priority,
@@ -53,6 +59,8 @@ def task_spec(
         platform,
         None if memory_limit is None else _nbytes("memory_limit", memory_limit),
         actor=actor,
+        parent=parent,
+        depth=depth,
     )
 
 

@@ -49,6 +49,7 @@ from distributed.messages.life import (
     WorkerPaused,
     WorkerRetiring,
 )
+from distributed.messages.running import TasksLent, TasksRejoined
 from distributed.messages.tasks import (
     CancelTasks,
     ForgetFunctions,
@@ -96,7 +97,9 @@ __all__ = [
     "TaskSpec",
     "TasksDone",
     "TasksFailed",
+    "TasksLent",
     "TasksMissingData",
+    "TasksRejoined",
     "TasksReturned",
     "WantKeys",
     "WorkerLeaving",

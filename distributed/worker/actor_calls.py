@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from distributed.actors import carriers
@@ -22,6 +22,7 @@ from distributed.protocol.failure import failure_from_exception
 from distributed.protocol.serialize import Serialized
 from distributed.security.permissions import WORKER
 from distributed.units import GiB
+from distributed.worker.context import await_lent, wait_lent
 
 __all__ = ["ActorCall", "Caller", "WorkerCarrier"]
 
@@ -179,7 +180,11 @@ class WorkerCarrier:
 
     def wait_for_actor(self, gate: threading.Lock, timeout_s: float | None) -> bool:
         """Block a task's thread until there is an answer; False: time is up."""
-        return gate.acquire(timeout=-1 if timeout_s is None else timeout_s)
+        return wait_lent(lambda left_s: gate.acquire(timeout=-1 if left_s is None else left_s), timeout_s)
+
+    async def await_actor(self, awaited: Awaitable[Any]) -> Any:
+        """`wait_for_actor` for coroutines."""
+        return await await_lent(awaited)
 
     def close(self) -> None:
         """Carry no more."""

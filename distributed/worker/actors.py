@@ -24,6 +24,7 @@ from distributed.actors.calling import RETURNED
 from distributed.actors.proxy import ActorRef, running
 from distributed.comm.stream import Stream
 from distributed.errors import ActorLostError, BadRequestError, CommClosedError
+from distributed.ids import unique_id
 from distributed.protocol.serialize import dumps_payload, loads_payload, payload_nbytes
 from distributed.worker.actor_calls import ActorCall, Caller
 from distributed.worker.context import TaskContext, enter
@@ -64,8 +65,9 @@ class House:
         self.lost = ""
 
 
-def housed(task: ReadyTask, instance: Any, address: str, actor: str, duration_s: float) -> Outcome:
+def housed(task: ReadyTask, instance: Any, address: str, duration_s: float) -> Outcome:
     """The outcome of a task that made an actor: the result is its proxy, the object stays beside it."""
+    actor = unique_id("actor")
     ref = ActorRef.to(instance, task.key, address, actor)
     payload = dumps_payload(ref)
     house = House(task, actor, instance, ref)
