@@ -110,6 +110,12 @@ class Actor:
         if getattr(self, "_held", False):
             self._session.release([self._ref.key])
 
+    def _let_go(self) -> None:
+        """Hold the actor no more, whoever has this proxy."""
+        if self._held:
+            self._held = False
+            self._session.release([self._ref.key])
+
     def _call(self, name: str, is_read: bool, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ActorFuture:
         carrier = self._session
         if carrier is None:

@@ -18,6 +18,7 @@ from distributed.client.options import checked_key, task_spec
 from distributed.client.outbox import Task
 from distributed.client.packing import FunctionCache, PackedFunction, pure_key
 from distributed.client.session import Session
+from distributed.client.streaming import StreamMethods
 from distributed.client.structures import flatten, listed, records_in, shaped_like
 from distributed.config import settings
 from distributed.errors import CommClosedError, ConnectTimeoutError
@@ -31,7 +32,7 @@ CLOSE_TIMEOUT_S = 10.0
 _open_clients: list[Client] = []  # of this process, newest last
 
 
-class Client(DataMethods):
+class Client(StreamMethods, DataMethods):
     """A program's connection with a cluster.
 
         client = Client()                         # a cluster on this machine, for as long as the client lives
