@@ -13,7 +13,7 @@ from typing import Any
 from distributed.actors.sources import Source
 from distributed.client.futures import Future
 from distributed.errors import ActorLostError, BadRequestError, CommClosedError
-from distributed.ids import counter, short_name
+from distributed.ids import short_name, unique_id
 
 __all__ = ["AHEAD_MAX", "ResultStream", "StreamMethods"]
 
@@ -40,7 +40,7 @@ class StreamMethods:
             function: a generator, an async generator, or a function that returns what can be iterated over.
             args: for the function, as with `submit`; futures become results.
             ahead: items that may be made before they are asked for, 1 to 10,000.
-            options: keywords of `submit` (``workers=``, ``retries=``, ...), the rest for the function. With ``retries=``
+            options: keywords of `submit` (``workers=``, ``retries=``, ...), the rest is for the function. With retries
                 a generator whose worker died runs again elsewhere, and what was read already is left out: it must yield
                 the same again.
         Returns:
@@ -69,9 +69,8 @@ class ResultStream:
         self._ahead = ahead
         self._options = options
         self._retries_left: int = options.get("retries", 0)
-        self._name: str = (
-            options.pop("key", None) or f"stream-{short_name(getattr(function, '__name__', ''))}-{counter()}"
-        )
+        name = short_name(getattr(function, "__name__", "items"))
+        self._name: str = options.pop("key", None) or unique_id(f"stream-{name}")
         self._window: deque[Any] = deque()  # calls for the next items
         self._actor: Any = None
         self._count = 0  # items that were read
