@@ -24,6 +24,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, TypeVar
 
+from actor_cells import actor, actor_calls
 from data_cells import held_task, many_args, peer_transfer, result_bandwidth, scatter_1x256MB, scatter_100x1MB
 from deaths import worker_death
 from sides import (
@@ -370,6 +371,8 @@ MEASURES: dict[str, Callable[[Side, Plan], Sample]] = {
         peer_transfer,
         many_args,
         held_task,
+        actor,
+        actor_calls,
     )
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-__all__ = ["array", "ends", "inc", "nap", "nth", "same"]
+__all__ = ["Counter", "array", "ends", "inc", "nap", "nth", "same"]
 
 
 def same(value: int) -> int:
@@ -35,6 +35,18 @@ def ends(data: Any) -> tuple[float, float]:
     """The first and the last number of an array, after a look at every page of it."""
     data[::512].sum()
     return float(data[0]), float(data[-1])
+
+
+class Counter:
+    """An actor that adds up."""
+
+    def __init__(self) -> None:
+        self.total = 0
+
+    def add(self, amount: int) -> int:
+        """The sum so far."""
+        self.total += amount
+        return self.total
 
 
 def nth(data: Any, number: int) -> float:

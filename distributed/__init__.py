@@ -15,6 +15,8 @@ from distributed.lazy import lazy_attributes
 from distributed.versions import VERSION as __version__
 
 __all__ = [
+    "Actor",
+    "ActorFuture",
     "CancelledError",
     "Client",
     "Event",
@@ -53,6 +55,8 @@ def __dir__() -> list[str]:
 
 
 _PLACES = {
+    "Actor": "distributed.actors.proxy",
+    "ActorFuture": "distributed.actors.proxy",
     "CancelledError": "distributed.errors",
     "Client": "distributed.client.client",
     "Event": "distributed.client.coordination.signals",

@@ -9,6 +9,8 @@ from __future__ import annotations
 from concurrent.futures import CancelledError
 
 __all__ = [
+    "ActorLostError",
+    "ActorWaitsError",
     "AddressError",
     "AuthenticationError",
     "BadRequestError",
@@ -308,6 +310,43 @@ class LostDataError(DistributedError):
     def __init__(self, key: str) -> None:
         self.key = key
         super().__init__(f"{key}: every worker that held it is gone and it has no recipe; scatter it again")
+
+
+class ActorLostError(DistributedError):
+    """An actor is gone, with its state: make a new one, ``submit(..., actor=True)``; nobody does that in silence.
+
+    Attributes:
+        key: of the task that made it.
+        worker: address where it lived.
+        reason: what became of it.
+    """
+
+    def __init__(self, key: str, worker: str, reason: str) -> None:
+        self.key = key
+        self.worker = worker
+        self.reason = reason
+        super().__init__(
+            f"the actor {key} on {worker} is lost: {reason}; its state is gone: make a new one with "
+            "submit(..., actor=True)"
+        )
+
+    def data(self) -> dict[str, object]:
+        """The arguments it was made of, for `distributed.protocol.failure`."""
+        return {"key": self.key, "worker": self.worker, "reason": self.reason}
+
+
+class ActorWaitsError(DistributedError):
+    """A method of an actor waits for a call of the same actor, which comes after it: it would wait for ever.
+
+    The caller's fault: call the method directly, ``self.method()``, or await the call in an async method.
+    """
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        super().__init__(
+            f"a method of the actor {key} waits for a call of the same actor, which would wait for ever: "
+            "call self.method() directly, or await the call in an async method"
+        )
 
 
 class KilledWorker(DistributedError):

@@ -19,6 +19,7 @@ from distributed.client.options import checked_key, task_spec
 from distributed.client.outbox import Task
 from distributed.client.packing import FunctionCache, PackedFunction, pure_key
 from distributed.client.session import Session
+from distributed.client.streaming import StreamMethods
 from distributed.client.structures import flatten, listed, records_in, shaped_like
 from distributed.config import settings
 from distributed.errors import CommClosedError, ConnectTimeoutError
@@ -32,7 +33,7 @@ CLOSE_TIMEOUT_S = 10.0
 _open_clients: list[Client] = []  # of this process, newest last
 
 
-class Client(DataMethods, DatasetMethods):
+class Client(StreamMethods, DataMethods, DatasetMethods):
     """A program's connection with a cluster.
 
         client = Client()                         # a cluster on this machine, for as long as the client lives
@@ -180,6 +181,7 @@ class Client(DataMethods, DatasetMethods):
         memory_limit: str | int | None = None,
         timeout: float | None = None,
         pure: bool = True,
+        actor: bool = False,
         **kwargs: Any,
     ) -> Future:
         """Call ``function(*args, **kwargs)`` on a worker; returns at once.
@@ -201,6 +203,8 @@ class Client(DataMethods, DatasetMethods):
             timeout: seconds that one run of it may take; then it is interrupted and fails with TaskTimeoutError. If it
                 does not stop its process is replaced.
             pure: equal calls are one task; say False for functions that give another answer each time.
+            actor: what `function`, a class for example, returns stays on its worker, and the result is an `Actor`:
+                each call makes one of its own.
         Raises:
             UnpicklableError: the function or an argument cannot be sent.
             CommClosedError: the scheduler is gone, or this client is closed.
@@ -209,11 +213,20 @@ class Client(DataMethods, DatasetMethods):
         session = self._live()
         packed = self._functions.pack(function)
         spec = task_spec(
-            packed.digest, workers, resources, retries, priority, allow_other_workers, platform, memory_limit, timeout
+            packed.digest,
+            workers,
+            resources,
+            retries,
+            priority,
+            allow_other_workers,
+            platform,
+            memory_limit,
+            timeout,
+            actor,
         )
         mover = Mover(self._functions, spec.priority)
         arguments, needs = mover.pack(args, kwargs)
-        name = checked_key(key) if key is not None else self._key(packed, arguments if pure else None)
+        name = checked_key(key) if key is not None else self._key(packed, arguments if pure and not actor else None)
         blobs = {packed.digest: packed.blob, **mover.blobs}
         (record,) = session.submit([(spec, name, arguments, needs)], blobs, mover.tasks)
         return Future(session, record)
@@ -232,6 +245,7 @@ class Client(DataMethods, DatasetMethods):
         memory_limit: str | int | None = None,
         timeout: float | None = None,
         pure: bool = True,
+        actor: bool = False,
         **kwargs: Any,
     ) -> FutureSequence:
         """Call `function` once per element, as the builtin `map` does with several iterables; the shortest ends it.
@@ -246,7 +260,16 @@ class Client(DataMethods, DatasetMethods):
         session = self._live()
         packed = self._functions.pack(function)
         spec = task_spec(
-            packed.digest, workers, resources, retries, priority, allow_other_workers, platform, memory_limit, timeout
+            packed.digest,
+            workers,
+            resources,
+            retries,
+            priority,
+            allow_other_workers,
+            platform,
+            memory_limit,
+            timeout,
+            actor,
         )
         mover = Mover(self._functions, spec.priority)
         kwargs = mover.move_constants(kwargs) if kwargs else kwargs
@@ -264,7 +287,7 @@ class Client(DataMethods, DatasetMethods):
                 elif prefix is not None:
                     name = f"{prefix}-{len(keys) + len(tasks)}"
                 else:
-                    name = self._key(packed, arguments if pure else None)
+                    name = self._key(packed, arguments if pure and not actor else None)
                 tasks.append((spec, name, arguments, needs))
             session.submit(tasks, {packed.digest: packed.blob, **mover.blobs}, mover.tasks)
             keys.extend(task[1] for task in tasks)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import warnings
 from collections.abc import Coroutine, Iterable, Iterator
 from typing import Any
 
@@ -12,6 +13,7 @@ from distributed.client.options import checked_key, named_workers
 from distributed.client.records import KeyRecord
 from distributed.client.session import Session
 from distributed.client.structures import filled, listed, records_in
+from distributed.errors import DistributedWarning
 from distributed.ids import counter
 from distributed.units import parse_seconds
 
@@ -131,6 +133,7 @@ class DataMethods:
             close_workers: accepted for users of dask, True only: workers that are retired end.
         Returns:
             The addresses of those that were retired, when they have left. Running tasks end first, however long.
+            Actors cannot move: a DistributedWarning names those that were lost.
         Raises:
             ValueError: None of them. BadRequestError: no such worker.
             CommClosedError: the connection broke; they are retired all the same.
@@ -190,6 +193,11 @@ class DataMethods:
     async def _retire(self, workers: list[str] | None, reason: str | None) -> list[str]:
         # Asked once: those that have left by the time of a second question would be unknown.
         answer = await self._live().ask("retire_workers", attempts_max=1, workers=workers, reason=reason)
+        lost = answer.get("actors", [])
+        if lost:
+            named = ", ".join(lost[:3]) + (f" and {len(lost) - 3} more" if len(lost) > 3 else "")
+            text = f"{len(lost)} actor(s) were lost with the workers that were retired: {named}"
+            warnings.warn(text, DistributedWarning, stacklevel=2)
         return list(answer["retired"])
 
     async def _wait_for_workers(self, count: int, timeout: str | float | None) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 from distributed.client.records import KeyRecord, Status
 from distributed.errors import AuthenticationError, CommClosedError, ConnectTimeoutError, LostDataError
 from distributed.messages import Payload
-from distributed.protocol.serialize import loads_payload
 
 __all__ = ["fetch"]
 
@@ -34,7 +33,7 @@ async def fetch(session: Any, records: Sequence[KeyRecord], skip_errors: bool = 
             if record.status is not Status.FINISHED and not skip_errors:
                 session.raise_error(record)
             if record.status is Status.FINISHED and record.payload is not None:
-                _load(key, record.payload, values, skip_errors)
+                _load(session, key, record.payload, values, skip_errors)
             elif record.status in (Status.FINISHED, Status.PENDING):
                 continue  # with a worker; or lost again just now
             del missing[key]
@@ -43,7 +42,7 @@ async def fetch(session: Any, records: Sequence[KeyRecord], skip_errors: bool = 
         fetched = await _fetch_once(session, list(missing), attempt)
         for key, payload in fetched.items():
             if missing.pop(key, None) is not None:
-                _load(key, payload, values, skip_errors)
+                _load(session, key, payload, values, skip_errors)
         if not missing:
             return values
         if fetched:
@@ -56,9 +55,9 @@ async def fetch(session: Any, records: Sequence[KeyRecord], skip_errors: bool = 
         await asyncio.sleep(PAUSE_S * 2 ** (attempt - 1))
 
 
-def _load(key: str, payload: Payload, values: dict[str, Any], skip_errors: bool) -> None:
+def _load(session: Any, key: str, payload: Payload, values: dict[str, Any], skip_errors: bool) -> None:
     try:
-        values[key] = loads_payload(payload)
+        values[key] = session.actors.loads(payload)
     except Exception:  # a result that could not be pickled there, or cannot be rebuilt here
         if not skip_errors:
             raise
@@ -81,10 +80,10 @@ async def _fetch_from(session: Any, worker: str, keys: list[str]) -> dict[str, A
     left = keys
     while left:
         try:
-            answer = await session.worker(worker).get_data(keys=left)
+            answer = await session.workers.to(worker).get_data(keys=left)
         except (CommClosedError, ConnectTimeoutError, AuthenticationError):
             # Gone, or out of our reach: the scheduler may reach it. If not, the next attempt asks who else has them.
-            session.forget_worker(worker)
+            session.workers.forget(worker)
             return {**found, **await session.ask("gather", keys=left)}
         if not answer:
             break

@@ -25,6 +25,7 @@ def task_spec(
     digest: bytes, workers: str | Iterable[str] | None, resources: Mapping[str, float] | None,
     retries: int, priority: int, allow_other_workers: bool, platform: str | None, memory_limit: str | int | None,
     timeout: float | None = None,
+    actor: bool = False,
 ) -> TaskSpec:  # fmt: skip
     """What calls of the function named by `digest` share that have these options.
 
@@ -42,6 +43,8 @@ def task_spec(
         raise BadRequestError(f"allow_other_workers={allow_other_workers!r}: True or False, and only with workers=")
     if platform is not None and not (isinstance(platform, str) and 0 < len(platform) <= PLATFORM_LENGTH_MAX):
         raise BadRequestError(f"platform={platform!r}: a tag of workers, such as 'linux' or 'linux-*'")
+    if type(actor) is not bool:
+        raise BadRequestError(f"actor={actor!r}: True or False")
     parent, depth = None, 0
     context = current()
     if context is not None and context.task is not None:  # a task's child: as urgent as its parent, unless told else
@@ -58,6 +61,7 @@ def task_spec(
         platform,
         None if memory_limit is None else _nbytes("memory_limit", memory_limit),
         None if timeout is None else _seconds("timeout", timeout),
+        actor=actor,
         parent=parent,
         depth=depth,
     )

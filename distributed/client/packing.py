@@ -9,6 +9,7 @@ from collections.abc import Callable
 from types import CellType, CodeType, FunctionType
 from typing import Any, NamedTuple
 
+from distributed.actors.proxy import Actor
 from distributed.client.futures import Future, FutureSequence
 from distributed.ids import short_name
 from distributed.messages import Payload
@@ -116,7 +117,7 @@ def pure_key(function: PackedFunction, arguments: Payload) -> str:
 def replace_futures(value: Any, keys: dict[str, None]) -> Any:
     """`value` with a `TaskRef` for every future in it; their keys are added to `keys`, in order."""
     kind = type(value)
-    if kind is Future:
+    if kind is Future or (kind is Actor and value._held):  # what holds its actor keeps it while the task runs
         keys[value.key] = None
         return TaskRef(value.key)
     if kind is list or kind is tuple or kind is set or kind is frozenset:

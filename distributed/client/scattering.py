@@ -50,7 +50,7 @@ async def put(session: Any, values: dict[str, Any], holders: Sequence[str]) -> N
 
 async def _put(session: Any, holder: str, batch: dict[str, Any]) -> None:
     try:
-        await session.worker(holder).put_data(client=session.client.id, data=batch)
+        await session.workers.to(holder).put_data(client=session.client.id, data=batch)
     except (ConnectTimeoutError, AuthenticationError):
-        session.forget_worker(holder)
+        session.workers.forget(holder)
         await session.ask("scatter", data=batch, client=session.client.id, workers=[holder])

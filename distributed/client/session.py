@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from distributed.calls import rpc
+from distributed.client.carrying import ActorCarrier
 from distributed.client.coordination.table import RequestTable
 from distributed.client.gathering import fetch
 from distributed.client.lent import refuse_own
@@ -24,6 +25,7 @@ from distributed.client.loop_thread import run_on
 from distributed.client.outbox import Task
 from distributed.client.records import KeyRecord, Status
 from distributed.client.table import KeyTable
+from distributed.client.workers import WorkerLinks
 from distributed.comm.stream import Stream
 from distributed.errors import (
     CancelledError,
@@ -45,9 +47,6 @@ from distributed.messages import (
     RequestWaits,
 )
 from distributed.protocol.failure import exception_from_failure
-from distributed.protocol.serialize import loads_payload
-from distributed.security.keys import keyring
-from distributed.security.permissions import WORKER
 from distributed.versions import all_versions, warn_of_mismatch
 from distributed.worker.context import await_lent, wait_lent
 
@@ -55,7 +54,6 @@ __all__ = ["Session", "call_on"]
 
 logger = logging.getLogger(__name__)
 
-WORKERS_MAX = 256  # connected to at once
 RELEASE_COUNT = 5_000  # keys let go in one turn, and in one message: some ms of work, here and for the scheduler
 ASK_ATTEMPTS_MAX = 3  # of a call whose connection breaks
 
@@ -76,7 +74,8 @@ class Session:
         self.table = KeyTable()  # its lock also guards the order of the outbox
         self.requests = RequestTable()  # guarded by the same lock
         self.scheduler: rpc | None = None
-        self._workers: dict[str, rpc] = {}
+        self.actors = ActorCarrier(self)
+        self.workers = WorkerLinks()
         self._released: deque[Sequence[str]] = deque()
         self._released_start = 0  # of the first of them: keys that were let go already
         self._releasing = threading.RLock()  # so that nobody submits between taking from it and letting go
@@ -95,13 +94,15 @@ class Session:
         """Begin; on the loop, before anything else is awaited, or messages are lost."""
         self.scheduler = rpc(stream.peer.address)
         self.link.start(stream, hello)
+        self.actors.start()
 
     async def close(self) -> None:
         """Send what is waiting and end; on the loop. Futures not decided become CommClosedError."""
         await self.link.close()
-        for server in (self.scheduler, *self._workers.values()):
-            if server is not None:
-                await server.close()
+        self.actors.close()
+        if self.scheduler is not None:
+            await self.scheduler.close()
+        await self.workers.close()
         if self._callbacks is not None:
             self._callbacks.shutdown(wait=False)
 
@@ -151,7 +152,7 @@ class Session:
             return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self.versions(check), self.loop))
         addresses = list(await self.ask("ncores"))
         scheduler, *workers = await asyncio.gather(
-            self.ask("versions"), *(self.worker(address).versions() for address in addresses)
+            self.ask("versions"), *(self.workers.to(address).versions() for address in addresses)
         )
         found = {
             "client": all_versions(),
@@ -306,14 +307,14 @@ class Session:
         """The result of a settled record, fetched from a worker when it did not come along."""
         self.raise_error(record)
         if record.payload is not None:
-            return loads_payload(record.payload)
+            return self.actors.loads(record.payload)
         return self.run(self.fetch([record]), timeout_s)[record.key]
 
     async def value_async(self, record: KeyRecord) -> Any:
         """`value_now` for coroutines."""
         self.raise_error(record)
         if record.payload is not None:
-            return loads_payload(record.payload)
+            return self.actors.loads(record.payload)
         return (await self.fetch([record]))[record.key]
 
     def error_of(self, record: KeyRecord) -> BaseException | None:
@@ -356,7 +357,7 @@ class Session:
         for record in records:
             if record.status is Status.FINISHED and record.payload is not None:
                 try:
-                    values[record.key] = loads_payload(record.payload)
+                    values[record.key] = self.actors.loads(record.payload)
                 except Exception:  # whatever loading a user's object raises
                     if not skip:
                         raise
@@ -373,27 +374,6 @@ class Session:
             return await fetch(self, records, skip_errors)
         self.check_open()
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(fetch(self, records, skip_errors), self.loop))
-
-    def worker(self, address: str) -> rpc:
-        """The connection with a worker; on the loop."""
-        if address not in self._workers:
-            self._close_spare_workers()
-            # As a worker, if we may: one that was given the key of its role only could not check that we are a client.
-            role = WORKER if WORKER in keyring().key_by_role else None
-            self._workers[address] = rpc(address, role=role, patient=False)
-        return self._workers[address]
-
-    def forget_worker(self, address: str) -> None:
-        """It is gone, or out of reach; on the loop."""
-        server = self._workers.pop(address, None)
-        if server is not None:
-            server.close_streams()
-
-    def _close_spare_workers(self) -> None:
-        """Workers come and go: of many that were asked, those asked first and not in use are let go."""
-        for address, server in list(self._workers.items())[: max(0, len(self._workers) + 1 - WORKERS_MAX)]:
-            if all(server.streams.values()):  # no call waits for an answer
-                self.forget_worker(address)
 
     def run(self, coroutine: Any, timeout_s: float | None = None) -> Any:
         """Run a coroutine on the loop and wait for it in this thread. Raises TimeoutError."""

@@ -126,6 +126,10 @@ class Stream:
         """Bytes written and not yet taken: by the operating system, or by the peer what it is lent."""
         return self._unsent if self._lender is None else self._unsent + self._lender.nbytes
 
+    def second_socket(self) -> socket.socket | None:
+        """Another handle on what we write to, for `actors.writing`; None: nothing may be sent past this stream."""
+        return self._sock.dup() if type(self._sock) is socket.socket else None
+
     def share_memory(self, lender: Lender | None, borrower: Borrower | None) -> None:
         """From now on big frames are lent to the peer, and borrowed from it; None: not in this direction."""
         self._lender, self._borrower = lender, borrower

@@ -11,6 +11,7 @@ from collections.abc import Container, Iterable, Sequence
 
 from distributed.errors import UnreachableDataError
 from distributed.messages import DataAdded, DataRemoved, Heartbeat, TasksDone, TasksFailed, TasksMissingData
+from distributed.scheduler import actors
 from distributed.scheduler.copying import arrived
 from distributed.scheduler.lifecycle import (
     awaits_copy,
@@ -83,6 +84,8 @@ def tasks_done(state: SchedulerState, worker: WorkerRecord, message: TasksDone) 
         message = _without(message, stale)
     if finished:
         booked(state, finished, _PROCESSING, _MEMORY, worker.address)
+        if state.has_actors:
+            actors.made(state, finished, worker)
         _observe(state, finished, message)
         _tell_done(state, finished, message)
         settle_done(state, related, worker.address)
@@ -182,13 +185,14 @@ def tasks_missing_data(state: SchedulerState, worker: WorkerRecord, message: Tas
             dependency, holder = own.get(key), state.workers.get(address)
             if dependency is None or holder is None:
                 continue
-            if holder is not worker and _is_last_copy(dependency, holder):  # of its own data a worker knows better
-                continue
+            is_home = actors.is_home(state, dependency, holder)
+            if holder is not worker and (is_home or _is_last_copy(dependency, holder)):
+                continue  # of its own data a worker knows better
             if not remove_replica(dependency, holder):
                 continue
             # It may hold the data after all and only be out of this worker's reach.
             state.outbox.release.setdefault(holder, []).append(key)
-            if dependency.who_has is None:
+            if is_home or dependency.who_has is None:
                 lost[dependency] = None
     lose_replicas(state, list(lost), f"{worker.address} could not get it")
     again: list[TaskRecord] = []
@@ -276,7 +280,7 @@ def data_removed(state: SchedulerState, worker: WorkerRecord, message: DataRemov
         task = worker.holds.get(key)
         if task is not None:
             remove_replica(task, worker)
-            if task.who_has is None:
+            if task.who_has is None or actors.is_home(state, task, worker):
                 lost.append(task)
     lose_replicas(state, lost, f"{worker.address} removed it")
 

@@ -17,7 +17,7 @@ class Why(str):
 
     Attributes:
         state: the task's state in lower case, "unknown" if there is no such task.
-        reason: a word for programs: ``unknown``, ``done``, ``failed``, ``released``, ``running``, ``lent``,
+        reason: a word for programs: ``unknown``, ``done``, ``actor``, ``failed``, ``released``, ``running``, ``lent``,
             ``asked-back``, ``dependencies``, ``lost``, ``no-workers``, ``no-match``, ``paused``, ``suspect``,
             ``resources``, ``busy``.
         blockers: keys (``dependencies``) or addresses (others) that it waits for, at most 20.
@@ -46,6 +46,9 @@ def why(state: SchedulerState, key: str) -> Why:
     name = task.state.name.lower()
     if task.state is TaskState.MEMORY:
         holders = [worker.address for worker in task.who_has or ()]
+        home = state.actors.get(task)
+        if home is not None:
+            return Why(f"{key} is an actor; it lives on {home.address}.", name, "actor", [home.address])
         return Why(f"{key} is done; {len(holders)} worker(s) hold it.", name, "done", holders)
     if task.state is TaskState.ERRED:
         kind, text = (task.failure or ["", ""])[:2]

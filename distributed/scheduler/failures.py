@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from distributed.errors import BadRequestError, KilledWorker, NameTakenError, TaskTimeoutError
+from distributed.scheduler.actors import actors_of, is_home
 from distributed.scheduler.copying import drop_taker
 from distributed.scheduler.effects import AcceptWorker, DropWorker, RefuseWorker
 from distributed.scheduler.events import WorkerDied, WorkerJoined, WorkerLeft
@@ -147,10 +148,13 @@ def _remove(state: SchedulerState, worker: WorkerRecord, reason: str) -> None:
     for function in worker.functions.values():
         del function.workers[worker]
     worker.functions.clear()
+    retirement = state.moving.retiring.get(worker)
+    if retirement is not None:
+        retirement.tell_actors([task.key for task in actors_of(state, worker)])
     lost: list[TaskRecord] = []
     for task in list(worker.holds.values()):
         remove_replica(task, worker)
-        if task.who_has is None:
+        if task.who_has is None or is_home(state, task, worker):
             lost.append(task)
     if worker.rescued:
         expect(state, worker, lost)

@@ -59,6 +59,8 @@ def submit(state: SchedulerState, client: ClientRecord, message: SubmitTasks) ->
     """
     for digest, payload in message.functions.items():
         _learn_function(state, client, digest, payload)
+    if any([spec.actor for spec in message.specs]):
+        state.has_actors = True
     if message.dependencies is None and message.spec_of is None and message.keys:
         spec = message.specs[0]
         function = state.functions.get(spec.function)

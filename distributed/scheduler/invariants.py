@@ -46,6 +46,7 @@ def check(machine: SchedulerMachine) -> None:
     check_moving(state)
     check_stealing(state)
     check_stopping(state)
+    check_actors(state)
     check_orphans(state)
     check_coordination(state)
 
@@ -184,6 +185,21 @@ def check_worker(state: SchedulerState, worker: WorkerRecord) -> None:
             _broken("resources are reserved while they are used, and never overbooked", (worker.address, name))
     if len(worker.processing) - worker.lent_count > max(1, worker.nthreads * state.settings.depth_max):
         _broken("a worker's queue is bounded", worker.address)
+
+
+def check_actors(state: SchedulerState) -> None:
+    """An actor that was made lives at a worker which has it, and nowhere else."""
+    for task in state.tasks.values():
+        home = state.actors.get(task)
+        if home is not None and not (task.state is _MEMORY and task.spec.actor and state.has_actors):
+            _broken("only an actor in MEMORY has a home", task)
+        if home is not None and (state.workers.get(home.address) is not home or home not in (task.who_has or ())):
+            _broken("an actor's home is alive and has it", (task, home.address))
+    homes = Counter(state.actors.values())
+    if any(worker.nactors != homes[worker] for worker in state.workers.values()):
+        _broken("a worker counts the actors that live there", homes)
+    if any(state.tasks.get(task.key) is not task for task in state.actors):
+        _broken("an actor is a known task", list(state.actors))
 
 
 def check_lost(state: SchedulerState) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 
 from distributed.errors import DistributedError, LostDataError
 from distributed.messages import Failure, StopTasks
+from distributed.scheduler.actors import end_of
 from distributed.scheduler.placement import leave_queue, push_ready, touch
 from distributed.scheduler.records import (
     TaskRecord,
@@ -54,6 +55,12 @@ def failure_of(error: DistributedError, data: dict[str, object] | None = None) -
 def is_needed(task: TaskRecord) -> bool:
     """Whether a client wants `task` or a dependent that is not finished needs it."""
     return task.wanted_by is not None or task.needed_by > 0
+
+
+def actor_lost(state: SchedulerState, task: TaskRecord, reason: str) -> Failure:
+    """The failure of an actor that is gone for `reason`; asked for before it leaves MEMORY."""
+    error = end_of(state, task, reason)
+    return failure_of(error, error.data())
 
 
 def activate(
@@ -241,6 +248,10 @@ def sweep(state: SchedulerState) -> None:
             continue
         if not task.dependents:
             _forget(state, task, "nobody needs it")
+        elif task in state.actors:  # its object ends, and a later need must not make another one in silence
+            failure = actor_lost(state, task, "nobody held it any more")
+            rest(state, task, _ERRED, "nobody needs it")
+            task.failure = failure
         elif task.state is not _ERRED and task.state is not _RELEASED:
             rest(state, task, _RELEASED, "nobody needs it")
 
@@ -314,15 +325,24 @@ def leave_family(state: SchedulerState, task: TaskRecord) -> None:
 def lose_replicas(state: SchedulerState, lost: Sequence[TaskRecord], because: str) -> None:
     """MEMORY `lost` have no holder left: compute again what has a recipe and is needed, tell clients, fail the rest.
 
-    What a nanny has rescued (``state.expected``) waits to come back.
-
-    First every state is put right, then tasks are started: they may depend on each other.
+    What a nanny has rescued (``state.expected``) waits to come back. An actor that its home has no more has failed, and
+    copies of its proxy go. First every state is put right, then tasks are started: they may depend on each other.
     """
+    failures: dict[TaskRecord, Failure] = {}
     for task in lost:
         has_recipe = task.function is not None or task in state.expected
+        if task in state.actors:
+            failures[task] = actor_lost(state, task, because)
+            drop_replicas(state, task)
+            has_recipe = False
+        elif not has_recipe:
+            failures[task] = failure_of(LostDataError(task.key), {"key": task.key})
         transition(state, task, _RELEASED if has_recipe else _ERRED, because)
         for client in task.wanted_by or ():
-            state.outbox.lost.setdefault((client, has_recipe), []).append(task.key)
+            if task.function is not None and not has_recipe:
+                state.outbox.tell_failed(client, task.key, failures[task])
+            else:
+                state.outbox.lost.setdefault((client, has_recipe), []).append(task.key)
         for dependent in task.dependents or ():
             if dependent.state is _READY:
                 transition(state, dependent, _WAITING, f"{task.key} is lost")
@@ -330,11 +350,10 @@ def lose_replicas(state: SchedulerState, lost: Sequence[TaskRecord], because: st
                 dependent.waiting_on = 1
             elif dependent.state is _WAITING:
                 dependent.waiting_on += 1
-    for task in lost:
-        if task.state is _ERRED:
-            task.failure = failure_of(LostDataError(task.key), {"key": task.key})
-            for dependent in tuple(task.dependents or ()):
-                if dependent.state is _WAITING:
-                    fail(state, dependent, task.failure, f"{task.key} is lost")
+    for task, failure in failures.items():
+        task.failure = failure
+        for dependent in tuple(task.dependents or ()):
+            if dependent.state is _WAITING:
+                fail(state, dependent, failure, f"{task.key} is lost")
     state.unneeded.extend(task for task in lost if not is_needed(task))
     activate(state, [task for task in lost if is_needed(task)], because, is_front=True)

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from heapq import heapify, heappop, heappush
 
 from distributed.errors import BadRequestError, DistributedError, UncopiedDataError
+from distributed.scheduler.actors import movable
 from distributed.scheduler.copying import begin_copies, end_left, order_copy
 from distributed.scheduler.effects import OrderDone
 from distributed.scheduler.events import Rebalance, Replicate, Retire
@@ -68,11 +69,13 @@ def replicate(state: SchedulerState, event: Replicate, now: float) -> None:
 def _tasks_named(state: SchedulerState, order: Order, keys: Iterable[str] | None) -> list[TaskRecord]:
     """Those that have data, none twice; the others are failures of the order. None: all that have data."""
     if keys is None:
-        return [task for task in state.tasks.values() if task.state is TaskState.MEMORY]
+        return movable(state, [task for task in state.tasks.values() if task.state is TaskState.MEMORY])
     found: list[TaskRecord] = []
     for key in dict.fromkeys(keys):
         task = state.tasks.get(key)
-        if task is not None and task.state is TaskState.MEMORY:
+        if task is not None and task in state.actors:
+            order.failed[key] = "it is an actor, which stays where it is"
+        elif task is not None and task.state is TaskState.MEMORY:
             found.append(task)
         else:
             order.failed[key] = "it has no data now"

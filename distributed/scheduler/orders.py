@@ -35,6 +35,7 @@ class Order:
         failed: why, by key.
         copied, nbytes: what was done.
         retired: workers that have left.
+        actors: keys of the actors that were lost with them.
     """
 
     order: str
@@ -48,12 +49,13 @@ class Order:
     copied: int = 0
     nbytes: int = 0
     retired: list[str] = field(default_factory=list)
+    actors: list[str] = field(default_factory=list)
     error: DistributedError | None = None
 
     def result(self) -> dict[str, Any]:
         """What was done, as plain data."""
         if self.verb == "retire":
-            return {"retired": self.retired}
+            return {"retired": self.retired, **({"actors": self.actors} if self.actors else {})}
         return {"copied": self.copied, "nbytes": self.nbytes}
 
 
@@ -134,6 +136,11 @@ class Retirement:
     tried: dict[TaskRecord, tuple[WorkerRecord, ...]] = field(default_factory=dict)
     given_up: dict[TaskRecord, None] = field(default_factory=dict)
     deadline: float | None = None
+
+    def tell_actors(self, keys: list[str]) -> None:
+        """The actors of these keys are lost with the worker: whoever waits for its end hears of it."""
+        for order in self.orders:
+            order.actors += keys
 
 
 @dataclass(slots=True, eq=False, repr=False)

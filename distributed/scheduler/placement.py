@@ -14,6 +14,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from heapq import heapify, heappop, heapreplace
 
+from distributed.scheduler.actors import best_home
 from distributed.scheduler.queues import UNRESTRICTED, ReadyQueue, Restriction, level_of, restriction_of, worker_tokens
 from distributed.scheduler.records import (
     MEMORY,
@@ -262,7 +263,7 @@ def _deal_level(state: SchedulerState, priority: int) -> None:
 def _fill(state: SchedulerState, queue: ReadyQueue, priority: int, worker: WorkerRecord, share: int) -> None:
     """Give `worker` up to `share` tasks of one level, as far as its room goes: the hot loop of placement.
 
-    A task with dependencies may go to a holder of their data instead.
+    A task with dependencies may go to a holder of their data instead, an actor to where there are fewer.
     """
     level = queue.levels[priority]
     processing = worker.processing
@@ -270,7 +271,7 @@ def _fill(state: SchedulerState, queue: ReadyQueue, priority: int, worker: Worke
     limit_s = 0.0 if worker.is_relieved else state.settings.queue_target_s * threads - EPSILON
     if not processing:
         worker.reported_s = state.now
-    nthreads, depth_max = worker.nthreads, state.settings.depth_max * worker.nthreads
+    has_actors, nthreads, depth_max = state.has_actors, worker.nthreads, state.settings.depth_max * worker.nthreads
     count = len(processing) + len(worker.stopping) - worker.lent_count
     occupancy_s, estimate_s = worker.occupancy_s, 0.0
     function: FunctionRecord | None = None
@@ -285,8 +286,8 @@ def _fill(state: SchedulerState, queue: ReadyQueue, priority: int, worker: Worke
         task = pop()
         if task.state is not _READY or task.deaths:
             continue
-        if task.dependencies is not None:
-            holder = _best_holder(task, worker, UNRESTRICTED)
+        if task.dependencies is not None or (has_actors and task.spec.actor):
+            holder = _best_holder(task, worker, UNRESTRICTED) if task.dependencies else best_home(state, worker)
             if holder is not worker:
                 queue.live -= 1
                 _start(state, task, holder)
@@ -329,12 +330,13 @@ def share_s(state: SchedulerState, task: TaskRecord, worker: WorkerRecord) -> fl
     """What `task` takes of its worker's queue: its time, or more if its result is big.
 
     Big results come one per thread; smaller ones fill no more than QUEUE_MEMORY of the worker's memory. So a wide layer
-    of tasks that make data does not run far ahead of those which use it up.
+    of tasks that make data does not run far ahead of those which use it up. Actors come one per thread too: where they
+    are made they stay, and quick answers should not draw all of them.
     """
     assert task.function is not None
     share_s, target_s = _estimate_s(state, task), state.settings.queue_target_s
     nbytes = task.function.mean_nbytes
-    if nbytes >= BIG_NBYTES:
+    if nbytes >= BIG_NBYTES or task.spec.actor:
         return target_s
     if worker.memory_limit_nbytes:
         share_s = max(share_s, target_s * worker.nthreads * nbytes / (QUEUE_MEMORY * worker.memory_limit_nbytes))

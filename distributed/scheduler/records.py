@@ -144,7 +144,7 @@ class ClientRecord:
 
     @property
     def is_told(self) -> bool:
-        """Whether somebody is there to be told: an orphan's session has ended, and what `coordination` holds has none."""
+        """Whether somebody can be told: an orphan's session has ended, and the holder of `coordination` has none."""
         return self.client != "" and self.orphaned_at is None
 
 
@@ -185,6 +185,7 @@ class WorkerRecord:
     asked: dict[str, int] = field(default_factory=dict)  # attempt by key of tasks asked back, see `stealing`
     asked_until: float | None = None  # when the question under way counts as lost
     tags: tuple[str, ...] = ()  # what ``spec.platform`` may match
+    nactors: int = 0  # that live here
     amounts: dict[str, float] = field(default_factory=dict)  # its resources, and its memory limit as one of them
     stopping: dict[tuple[str, int], None] = field(default_factory=dict)  # attempts that were cancelled and may run on
     rescued: dict[str, None] = field(default_factory=dict)  # what its nanny has taken out before it ends the process

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from heapq import heapify, heapreplace
 
 from distributed.messages import DismissWorker, WorkerPaused, WorkerRetiring
+from distributed.scheduler.actors import movable
 from distributed.scheduler.copying import order_copy
 from distributed.scheduler.effects import DropWorker, ToWorker
 from distributed.scheduler.orders import Order, Retirement
@@ -103,7 +104,7 @@ def _may_be_last(state: SchedulerState) -> bool:
 def _copy_data(state: SchedulerState, retirement: Retirement) -> bool:
     """Order copies of what no staying worker holds; answers whether any is under way. Cost: O(data held there)."""
     alone: list[TaskRecord] = [
-        task for task in retirement.worker.holds.values()
+        task for task in movable(state, retirement.worker.holds.values())
         if task not in retirement.given_up and all(holder.is_retiring for holder in task.who_has or ())
     ]  # fmt: skip
     room = [(load_of(worker, nbytes_held(worker)), worker.serial, worker) for worker in others(state)] if alone else []

@@ -116,6 +116,8 @@ class SchedulerState:
     parents: dict[TaskRecord, dict[str, None]] = field(default_factory=dict)  # the same from the other side
     expected: dict[TaskRecord, float] = field(default_factory=dict)  # deadline of rescued data, in order
     coordination: Coordination = field(default_factory=Coordination)
+    has_actors: bool = False  # since one was submitted; until then no batch is searched for them
+    actors: dict[TaskRecord, WorkerRecord] = field(default_factory=dict)  # in MEMORY, and where they live
     loose: OrderedDict[ReadyQueue, None] = field(default_factory=OrderedDict)  # loose ones, by `open_at`, not yet open
     orphans: dict[str, float] = field(default_factory=dict)  # clients of dead workers: when what they hold is let go
     loaded: OrderedDict[WorkerRecord, None] = field(default_factory=OrderedDict)  # living, with tasks that wait there
@@ -136,8 +138,18 @@ def transition(state: SchedulerState, task: TaskRecord, to: TaskState, because: 
     state.counts[origin] -= 1
     state.counts[to] += 1
     state.log.append((task.key, origin, to, because))
-    if origin is TaskState.MEMORY and task in state.moving.spreads:
-        state.moving.left.append(task)
+    if origin is TaskState.MEMORY:
+        if task in state.moving.spreads:
+            state.moving.left.append(task)
+        if state.actors:
+            _leave_home(state, task)
+
+
+def _leave_home(state: SchedulerState, task: TaskRecord) -> None:
+    """An actor has left MEMORY, if it was one."""
+    home = state.actors.pop(task, None)
+    if home is not None:
+        home.nactors -= 1
 
 
 def booked(state: SchedulerState, tasks: Sequence[TaskRecord], origin: TaskState, to: TaskState, because: str) -> None:
@@ -152,6 +164,9 @@ def booked(state: SchedulerState, tasks: Sequence[TaskRecord], origin: TaskState
     state.counts[to] += len(tasks)
     if origin is TaskState.MEMORY and state.moving.spreads:
         state.moving.left.extend(task for task in tasks if task in state.moving.spreads)
+    if origin is TaskState.MEMORY and state.actors:
+        for task in tasks:
+            _leave_home(state, task)
     state.log.extend(zip([task.key for task in tasks], repeat(origin), repeat(to), repeat(because)))
 
 

@@ -47,6 +47,7 @@ _ROLES_BY_OP: dict[str, frozenset[str]] = {
     "update_data": _CLIENTS,
     "delete_data": _TRUSTED,
     "compute": _CLIENTS,
+    "actors": _TRUSTED,  # tasks and actors call actors too
     "health": _ANYONE,
     # nanny
     "instantiate": _CLIENTS,

@@ -11,7 +11,7 @@ Commands (``w1`` is a worker, its address ``tcp://w1:1``; ``w1/1`` names its fir
     worker w1 [threads=2] [memory=9] [tags=a,b] [nanny] [host=h] [name=n] [gpu:1 ...]
     left w1 [expected]                    died w1 [running=a,b] [cause=text]
     submit c f a b(a) ~t(b) [workers=w1,w2] [others=yes] [platform=p*] [limit=9] [gpu:1] [priority=1] [retries=1]
-                                          (~: not wanted; others: allow_other_workers; limit: memory of a task)
+           [actor=yes]                    (~: not wanted; others: allow_other_workers; limit: memory of a task)
     want c a b                            release c a b        cancel c a [reason=text]
     done w1 a b#2 [s=0.5] [nbytes=9]      failed w1 a          (#2: attempt; default: the one that runs)
     missing w1 a x@w2 y@w2                of a's dependencies, w2 has no x and no y
@@ -32,30 +32,16 @@ from typing import Any
 
 from distributed.messages import (
     CLIENT,
-    SCHEDULER,
     WORKER,
     AskHolders,
     CancelKeys,
-    CancelTasks,
     CopiesFailed,
-    CopyData,
     DataAdded,
     DataRemoved,
     DataRescued,
-    DismissWorker,
-    ForgetFunctions,
     Heartbeat,
-    HoldersKnown,
-    KeysCancelled,
-    KeysDone,
-    KeysFailed,
-    KeysLost,
     Message,
-    ReleaseData,
     ReleaseKeys,
-    ReturnTasks,
-    RunTasks,
-    StopTasks,
     SubmitTasks,
     TasksDone,
     TasksFailed,
@@ -69,26 +55,16 @@ from distributed.messages import (
     WorkerPaused,
     WorkerRetiring,
 )
-from distributed.protocol.codec import SENTINEL, Limits, decode, encode, frame_lengths, unescape
-from distributed.scheduler import effects, events
+from distributed.scheduler import events
 from distributed.scheduler.explain import why
 from distributed.scheduler.invariants import check
 from distributed.scheduler.machine import SchedulerMachine
 from distributed.scheduler.state import Settings
-from distributed.wire import from_wire
+from distributed.testing.describing import describe, short, through_codec
 
 __all__ = ["Stage", "run_scenario", "through_codec"]
 
 SEPARATOR = "----"
-
-
-def through_codec(message: Message, sender: str) -> Message:
-    """What arrives when `message` is sent: encoded, decoded and checked as on a real connection."""
-    limits = Limits()
-    header, *frames = encode(message.to_wire(), limits)
-    plain = unescape(bytes(header)[: -len(SENTINEL)])
-    wire, lengths = frame_lengths(plain, limits)
-    return from_wire(decode(plain, list(frames)) if lengths else wire, sender)
 
 
 @dataclass(slots=True)
@@ -128,7 +104,7 @@ class Stage:
         """Let the machine handle `event` and check its invariants; answers its effects as text."""
         self.machine.handle(event, self.now)
         check(self.machine)
-        return [_describe(effect) for effect in self.machine.take_effects()]
+        return [describe(effect) for effect in self.machine.take_effects()]
 
     def from_client(self, client: str, message: Message) -> list[str]:
         """`client` sends `message`."""
@@ -173,6 +149,7 @@ class Stage:
             float(line.options["timeout"]) if "timeout" in line.options else None,
             parent=line.options.get("parent"),
             depth=int(line.options.get("depth", "0")),
+            actor=line.options.get("actor") == "yes",
         )
         specs = [spec, spec._replace(wanted=False)]
         keys, dependencies, spec_of = [], [], []
@@ -352,12 +329,12 @@ class Stage:
 
     def _why(self, line: _Line) -> list[str]:
         answer = why(self.machine.state, line.words[0])
-        blockers = " ".join(_short(blocker) for blocker in answer.blockers)
-        return [f"{answer.reason} [{blockers}]: {_short(answer)}"]
+        blockers = " ".join(short(blocker) for blocker in answer.blockers)
+        return [f"{answer.reason} [{blockers}]: {short(answer)}"]
 
     def _story(self, line: _Line) -> list[str]:
         return [
-            f"{origin.name} -> {to.name}: {_short(because)}"
+            f"{origin.name} -> {to.name}: {short(because)}"
             for _, origin, to, because in self.machine.story(line.words[0])
         ]
 
@@ -439,70 +416,3 @@ def _parse(text: str) -> _Line | None:
         else:
             line.words.append(word)
     return line
-
-
-def _describe(effect: effects.Effect) -> str:
-    """One effect as one line."""
-    if isinstance(effect, effects.ToClient):
-        return f"{effect.client} <- {_describe_message(through_codec(effect.message, SCHEDULER))}"
-    if isinstance(effect, effects.OrderDone):
-        error = "" if effect.error is None else f"; {_short(str(effect.error))}"
-        return f"order {effect.order} done: {_short(str(effect.result))}{error}"
-    if isinstance(effect, effects.EndClient):
-        return f"{effect.client} ended: {_short(effect.reason)}"
-    worker = _short(effect.address)
-    if isinstance(effect, effects.ToWorker):
-        return f"{worker} <- {_describe_message(through_codec(effect.message, SCHEDULER))}"
-    if isinstance(effect, effects.AcceptWorker):
-        return f"{worker} accepted as {effect.incarnation}"
-    if isinstance(effect, effects.RefuseWorker):
-        return f"{worker} refused: {_short(str(effect.error))}"
-    if isinstance(effect, effects.ReplaceWorker):
-        return f"{_short(effect.nanny)} replaces {effect.incarnation} unless it has ended {' '.join(effect.keys)}"
-    return f"{worker} dropped as {effect.incarnation}: {effect.reason}"
-
-
-def _describe_message(message: Message) -> str:
-    if isinstance(message, RunTasks):
-        return _describe_run(message)
-    if isinstance(message, KeysDone):
-        pairs = zip(message.keys, message.results, strict=True)
-        return "done " + " ".join(key if result is None else f"{key}=result" for key, result in pairs)
-    if isinstance(message, KeysFailed):
-        pairs = zip(message.keys, message.failures, strict=True)
-        return "failed " + "; ".join(f"{key}: {failure[0]}: {_short(failure[1])}" for key, failure in pairs)
-    if isinstance(message, KeysCancelled):
-        return f"cancelled {' '.join(message.keys)} ({message.reason})"
-    if isinstance(message, KeysLost):
-        return f"lost {' '.join(message.keys)} ({'recomputing' if message.recomputing else 'for good'})"
-    if isinstance(message, ForgetFunctions):
-        return f"forget {' '.join(digest.decode() for digest in message.digests)}"
-    if isinstance(message, CopyData | HoldersKnown):
-        pairs = zip(message.keys, message.holders, strict=True)
-        verb = "copy" if isinstance(message, CopyData) else "holders"
-        return f"{verb} " + " ".join(f"{key}@{'+'.join(map(_short, holders))}" for key, holders in pairs)
-    if isinstance(message, DismissWorker):
-        return f"dismissed ({message.reason})"
-    if isinstance(message, ReturnTasks):
-        return "return " + " ".join(f"{k}#{attempt}" for k, attempt in zip(message.keys, message.attempts, strict=True))
-    if isinstance(message, StopTasks):
-        return "stop " + " ".join(f"{k}#{attempt}" for k, attempt in zip(message.keys, message.attempts, strict=True))
-    assert isinstance(message, CancelTasks | ReleaseData)
-    return f"{'cancel' if isinstance(message, CancelTasks) else 'drop'} {' '.join(message.keys)}"
-
-
-def _describe_run(message: RunTasks) -> str:
-    """``run a#1 b#2(x@w1) [+f]``: keys, attempts, dependencies with their holders; ~: not wanted; functions sent."""
-    words = []
-    for index, (key, attempt) in enumerate(zip(message.keys, message.attempts, strict=True)):
-        needs = None if message.dependencies is None else message.dependencies[index]
-        where = [f"{need}@{'+'.join(_short(address) for address in message.who_has[need])}" for need in needs or ()]
-        mark = "" if message.wanted is None or message.wanted[index] else "~"
-        words.append(f"{mark}{key}#{attempt}" + (f"({','.join(where)})" if where else ""))
-    words += [f"+{digest.decode()}" for digest in message.functions]
-    return "run " + " ".join(words)
-
-
-def _short(text: str) -> str:
-    """`text` with worker's addresses as the names that scenarios use."""
-    return text.replace("tcp://", "").replace(":1", "")

@@ -45,6 +45,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("driver",),
     ("calls",),
     ("core",),
+    ("actors",),
     ("process",),
     ("scheduler",),
     ("worker",),

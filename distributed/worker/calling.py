@@ -19,6 +19,7 @@ from distributed.errors import FunctionLoadError, UnpicklableError
 from distributed.messages import DEFAULT_OPTIONS, Failure, Payload
 from distributed.protocol.failure import OWN_FOLDER, failure_from_exception
 from distributed.protocol.serialize import TaskRef, dumps_payload, loads_payload, payload_nbytes
+from distributed.worker.actors import housed
 from distributed.worker.context import TaskContext
 from distributed.worker.effects import ReadyTask
 from distributed.worker.events import Outcome
@@ -94,9 +95,12 @@ class Caller:
                 duration_s = perf_counter() - started
                 if context.lent_s:
                     duration_s, context.lent_s = max(0.0, duration_s - context.lent_s), 0.0
-                nbytes = nbytes_of(value)
-                payload = _inline(task.key, value) if task.wanted and nbytes <= INLINE_NBYTES_MAX else None
-                outcome = Outcome(task.key, task.ticket, value, nbytes, payload, duration_s)
+                if task.options.actor:
+                    outcome = housed(task, value, self._address, duration_s)
+                else:
+                    nbytes = nbytes_of(value)
+                    payload = _inline(task.key, value) if task.wanted and nbytes <= INLINE_NBYTES_MAX else None
+                    outcome = Outcome(task.key, task.ticket, value, nbytes, payload, duration_s)
         except BaseException as error:  # SystemExit and KeyboardInterrupt too: they are the task's, not the thread's
             duration_s, context.lent_s = max(0.0, perf_counter() - started - context.lent_s), 0.0
             outcome = Outcome(task.key, task.ticket, None, 0, None, duration_s, _failure(error))

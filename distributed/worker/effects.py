@@ -11,10 +11,12 @@ __all__ = [
     "DropData",
     "DropFunctions",
     "Effect",
+    "EndActors",
     "Execute",
     "Fetch",
     "GiveBack",
     "Keep",
+    "KeepActors",
     "ReadyTask",
     "Stop",
     "ToScheduler",
@@ -87,6 +89,21 @@ class Keep:
 
 
 @dataclass(slots=True)
+class KeepActors:
+    """Let these objects be called from now on, by key; their proxies are in the store."""
+
+    actors: dict[str, Any]
+
+
+@dataclass(slots=True)
+class EndActors:
+    """The objects of these keys can be called no more; says why."""
+
+    keys: list[str]
+    reason: str
+
+
+@dataclass(slots=True)
 class DropData:
     """Remove these keys from the store."""
 
@@ -115,4 +132,16 @@ class ToScheduler:
     message: Message
 
 
-Effect = Execute | Withdraw | Stop | GiveBack | Keep | DropData | DropFunctions | Fetch | ToScheduler
+Effect = (
+    Execute
+    | Withdraw
+    | Stop
+    | GiveBack
+    | Keep
+    | KeepActors
+    | EndActors
+    | DropData
+    | DropFunctions
+    | Fetch
+    | ToScheduler
+)

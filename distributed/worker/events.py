@@ -39,6 +39,7 @@ class Outcome:
         ticket: of the `ReadyTask` that ran; tells a late outcome from the one that is waited for.
         duration_s: seconds >= 0 it took to load the arguments and to call the function.
         missing: dependencies that were no longer in the store when the task began; it did not run.
+        actor: the object that the task made, opaque, if it is to stay here; ``value`` is its proxy then.
     """
 
     key: str
@@ -49,6 +50,7 @@ class Outcome:
     duration_s: float
     failure: Failure | None = None
     missing: list[str] | None = None
+    actor: Any = None
 
 
 @dataclass(slots=True)

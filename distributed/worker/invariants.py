@@ -30,6 +30,7 @@ def _rules(state: WorkerState) -> Iterator[tuple[str, str, bool]]:
     yield from _task_rules(state)
     yield from _copy_rules(state)
     yield from _peer_rules(state)
+    yield "an actor's proxy is in memory", "actors", all(key in state.memory for key in state.actors)
     yield "sizes are >= 0", "memory", all(nbytes >= 0 for nbytes in state.memory.values())
 
 

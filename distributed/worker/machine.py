@@ -46,6 +46,7 @@ from distributed.worker.events import (
     FetchBusy,
     FetchFailed,
     FromScheduler,
+    Outcome,
     SchedulerLost,
     StopBegun,
     TasksExecuted,
@@ -258,6 +259,8 @@ class WorkerMachine:
                 nbytes.append(outcome.nbytes)
                 payloads.append(outcome.payload)
                 durations_s.append(outcome.duration_s)
+                if outcome.actor is not None or key in self.state.actors:
+                    self._keep_actor(turn, outcome)
                 if key in waited_for:
                     arrived.append(key)
                 continue
@@ -341,7 +344,10 @@ class WorkerMachine:
             self._forget_task(turn, record)
         copies.forget_copies(state)
         turn.dropped += state.memory
+        turn.ended_actors += state.actors
+        turn.why_ended = "its worker has lost the scheduler"
         state.memory.clear()
+        state.actors.clear()
         turn.functions += state.functions
         state.functions.clear()
 
@@ -383,6 +389,21 @@ class WorkerMachine:
         memory = self.state.memory
         turn.uncopied += [(key, []) for key in keys if copies.cancel_order(self.state, key)]
         turn.dropped += [key for key in keys if memory.pop(key, None) is not None]
+        if self.state.actors:
+            actors = self.state.actors
+            turn.ended_actors += [key for key in keys if key in actors]
+            for key in turn.ended_actors:
+                actors.pop(key, None)
+
+    def _keep_actor(self, turn: Turn, outcome: Outcome) -> None:
+        """The result of this outcome is an actor, or takes the place of one: it was made again, by a newer attempt."""
+        actors, key = self.state.actors, outcome.key
+        if key in actors:
+            del actors[key]
+            turn.ended_actors.append(key)
+        if outcome.actor is not None:
+            actors[key] = None
+            turn.actors[key] = outcome.actor
 
     def _end(self, turn: Turn) -> None:
         if turn.lost:

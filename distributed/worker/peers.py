@@ -9,11 +9,14 @@ from contextlib import contextmanager
 from typing import Any
 
 from distributed.calls import rpc
+from distributed.config import settings
 from distributed.dataclass import dataclass, field
-from distributed.errors import CommClosedError, PeerBusyError
+from distributed.errors import CommClosedError, ConnectTimeoutError, PeerBusyError
+from distributed.protocol.serialize import Serialized
+from distributed.security.permissions import WORKER
 from distributed.units import MiB
 
-__all__ = ["BigAnswers", "unless_silent"]
+__all__ = ["BigAnswers", "Peers", "unless_silent"]
 
 BIG_ANSWER_NBYTES = 32 * MiB  # smaller ones are through sooner than a refusal would take to be told and slept over
 BIG_ANSWERS_MAX = 4  # enough to fill a network card; those refused soon find copies at those who were not
@@ -86,3 +89,35 @@ async def unless_silent(peer: rpc, call: asyncio.Future[Any], silence_s: float) 
             received = peer.receives
     finally:
         call.cancel()  # when who waits here is cancelled, nobody is left to see how it ends
+
+
+class Peers:
+    """The workers that this one fetches from."""
+
+    def __init__(self) -> None:
+        self._links: dict[str, rpc] = {}
+
+    async def ask(self, address: str, keys: list[str], or_busy: bool = False) -> dict[str, Serialized]:
+        """Those of `keys` that the worker at `address` has. PeerBusyError: it has no time, with ``or_busy``."""
+        if address not in self._links:
+            self._links[address] = rpc(address, role=WORKER, patient=False)
+        peer = self._links[address]
+        found: dict[str, Serialized] = {}
+        left = keys
+        while left:
+            try:
+                call = peer.call("get_data", keys=left, or_busy=or_busy and not found)
+                answer: dict[str, Serialized] = await unless_silent(peer, call, settings().fetch_silence_s)
+            except (CommClosedError, ConnectTimeoutError):
+                self._links.pop(address, None)  # gone, perhaps for good
+                raise
+            found.update((key, answer[key]) for key in left if key in answer)
+            if not any(key in answer for key in left):
+                break
+            left = [key for key in left if key not in answer]  # what did not fit into one message, or is not there
+        return found
+
+    async def close(self) -> None:
+        """End all connections."""
+        for link in self._links.values():
+            await link.close()

@@ -158,6 +158,7 @@ class WorkerState:
         functions: ``{digest: pickled function}`` as the scheduler sent them, until it says to forget them.
         tasks: ``{key: record}`` in WAITING or READY, in the order in which they came.
         memory: ``{key: nbytes}`` of all that is in the store.
+        actors: the keys of those whose objects live here; all are in memory too, as proxies (values are None).
         copies: ``{key: record}`` in WANTED or FETCHING.
         peers: ``{address: record}``.
         waiting_peers: addresses with a queue, no fetch under way and no rest, the longest waiting first (values None).
@@ -171,6 +172,7 @@ class WorkerState:
     functions: dict[bytes, Payload] = field(default_factory=dict)
     tasks: dict[str, TaskRecord] = field(default_factory=dict)
     memory: dict[str, int] = field(default_factory=dict)
+    actors: dict[str, None] = field(default_factory=dict)
     copies: dict[str, CopyRecord] = field(default_factory=dict)
     peers: dict[str, PeerRecord] = field(default_factory=dict)
     waiting_peers: dict[str, None] = field(default_factory=dict)

@@ -10,10 +10,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from distributed.calls import rpc
 from distributed.comm.addresses import parse_address
 from distributed.comm.stream import Stream
-from distributed.config import SCHEDULER_PORT, settings
+from distributed.config import SCHEDULER_PORT
 from distributed.core import Server
 from distributed.driver import Driver
 from distributed.errors import (
@@ -32,17 +31,20 @@ from distributed.process.running import Background
 from distributed.protocol.codec import ErrorReply
 from distributed.protocol.serialize import Serialized, payload_nbytes
 from distributed.security.keys import Keyring
-from distributed.security.permissions import WORKER
 from distributed.versions import all_versions, platform_tags, versions_here
 from distributed.wire import from_wire
+from distributed.worker.actor_calls import WorkerCarrier
+from distributed.worker.actors import Actors
 from distributed.worker.direct import DirectOps
 from distributed.worker.effects import (
     DropData,
     DropFunctions,
+    EndActors,
     Execute,
     Fetch,
     GiveBack,
     Keep,
+    KeepActors,
     Stop,
     ToScheduler,
     Withdraw,
@@ -67,7 +69,7 @@ from distributed.worker.joining import join, send
 from distributed.worker.keeper import MemoryKeeper, memory_levels
 from distributed.worker.leaving import GRACE_S, Leaving
 from distributed.worker.machine import WorkerMachine
-from distributed.worker.peers import BigAnswers, unless_silent
+from distributed.worker.peers import BigAnswers, Peers
 from distributed.worker.rescue import RescueLog, load_rescued
 from distributed.worker.running import Running
 from distributed.worker.spill import SpillDisk
@@ -144,7 +146,7 @@ class Worker(Server):
         self._running_path = running_path
         self._rescued_path = rescued_path
         self._scheduler: Stream | None = None
-        self._peers: dict[str, rpc] = {}
+        self._peers = Peers()
         self._big_answers = BigAnswers(lambda: self.address)
         self._background = Background(self._fail)
         self._spawn = self._background.spawn
@@ -181,8 +183,10 @@ class Worker(Server):
             self.executor.gate.set_paused, lambda paused: self._send(WorkerPaused(paused)),
             self.machine.incoming_nbytes, self._fail,
         )  # fmt: skip
-        self._direct = DirectOps(self.store, self.executor, self._ask_peer)
+        self._direct = DirectOps(self.store, self.executor, self._peers.ask)
+        self.actors, self._carrier = Actors(self.address, self), WorkerCarrier()
         self.add_handlers({
+            "actors": self.actors.serve,
             "compute": self._direct.compute,
             "gather": self._direct.gather,
             "update_data": self._direct.update_data,
@@ -195,6 +199,8 @@ class Worker(Server):
             Stop: lambda effect: self.driver.handle(StopBegun(self.executor.stop(effect.tickets))),
             Keep: lambda effect: self.memory.keep(effect.keys, effect.values, effect.nbytes),
             DropData: lambda effect: self.memory.drop(effect.keys),
+            KeepActors: lambda effect: self.actors.keep(effect.actors),
+            EndActors: lambda effect: self.actors.end(effect.keys, effect.reason),
             DropFunctions: lambda effect: self.executor.forget_functions(effect.digests),
             Fetch: lambda effect: self._spawn(self._fetch(effect.address, effect.keys)),
             ToScheduler: lambda effect: self._send(effect.message),
@@ -232,6 +238,8 @@ class Worker(Server):
                 self._scheduler.close()  # a scheduler that does not read
         if hasattr(self, "driver"):
             self.driver.stop()
+            self.actors.close()
+            self._carrier.close()
             await asyncio.get_running_loop().run_in_executor(None, self.executor.close, THREADS_TIMEOUT_S)
             self.executor.running.close()
         if self.companion is not None:
@@ -241,8 +249,7 @@ class Worker(Server):
         if self._looking is not None:
             self._looking.cancel()
         self._leaving.cancel()
-        for peer in self._peers.values():
-            await peer.close()
+        await self._peers.close()
         self.stop()
         if not self.finished.done():
             if error is None:
@@ -389,7 +396,7 @@ class Worker(Server):
 
     async def _fetch(self, address: str, keys: list[str]) -> None:
         try:
-            answer = await self._ask_peer(address, keys, or_busy=True)
+            answer = await self._peers.ask(address, keys, or_busy=True)
             copies = self.machine.state.copies
             ordered = {key for key in keys if key in copies and copies[key].ordered}  # perhaps the only ones, soon
             values = {key: Packed(payload, key in ordered) for key, payload in answer.items() if key in keys}
@@ -404,26 +411,6 @@ class Worker(Server):
         else:
             self.driver.handle(DataFetched(address, values, nbytes, [key for key in keys if key not in values]))
             self._rescue.put({key: value for key, value in values.items() if key in ordered}, self.store)
-
-    async def _ask_peer(self, address: str, keys: list[str], or_busy: bool = False) -> dict[str, Serialized]:
-        """Those of `keys` that the worker at `address` has. PeerBusyError: it has no time, with ``or_busy``."""
-        if address not in self._peers:
-            self._peers[address] = rpc(address, role=WORKER, patient=False)
-        peer = self._peers[address]
-        found: dict[str, Serialized] = {}
-        left = keys
-        while left:
-            try:
-                call = peer.call("get_data", keys=left, or_busy=or_busy and not found)
-                answer: dict[str, Serialized] = await unless_silent(peer, call, settings().fetch_silence_s)
-            except (CommClosedError, ConnectTimeoutError):
-                self._peers.pop(address, None)  # gone, perhaps for good
-                raise
-            found.update((key, answer[key]) for key in left if key in answer)
-            if not any(key in answer for key in left):
-                break
-            left = [key for key in left if key not in answer]  # what did not fit into one message, or is not there
-        return found
 
     # ------------------------------------------------------------ ops
 

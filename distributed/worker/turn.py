@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from distributed.dataclass import dataclass, field
 from distributed.messages import (
@@ -24,9 +25,11 @@ from distributed.worker.effects import (
     DropData,
     DropFunctions,
     Effect,
+    EndActors,
     Execute,
     GiveBack,
     Keep,
+    KeepActors,
     ReadyTask,
     Stop,
     Withdraw,
@@ -52,7 +55,10 @@ class Turn:
     stop: dict[str, int] = field(default_factory=dict)
     give_back: dict[str, int] = field(default_factory=dict)
     dropped: list[str] = field(default_factory=list)
+    ended_actors: list[str] = field(default_factory=list)
+    why_ended: str = "it was released"
     keep: Keep | None = None
+    actors: dict[str, Any] = field(default_factory=dict)  # to be kept
     ready: list[ReadyTask] = field(default_factory=list)
     lost: dict[str, CopyRecord] = field(default_factory=dict)
     uncopied: list[tuple[str, list[list[str]]]] = field(default_factory=list)
@@ -77,8 +83,12 @@ class Turn:
             yield Stop(self.stop)
         if self.give_back:
             yield GiveBack(self.give_back)
+        if self.ended_actors:  # before KeepActors, which may hold a newer one of the same key
+            yield EndActors(self.ended_actors, self.why_ended)
         if self.dropped:
             yield DropData(self.dropped)
+        if self.actors:
+            yield KeepActors(self.actors)
         if self.keep is not None:  # before Execute, which may hold tasks that need the data
             yield self.keep
         if self.ready:

@@ -31,6 +31,8 @@ EXAMPLES: dict[str, Exception] = {
         errors.InvariantError("rule"),
         errors.KeyFileError("/k", "mode"),
         errors.KilledWorker("k", 3, [{"cause": "signal 9"}]),
+        errors.ActorLostError("k", "tcp://127.0.0.1:1", "its worker died"),
+        errors.ActorWaitsError("k"),
         errors.LostDataError("k"),
         errors.UnreachableDataError("k", ["a", "b"], 10),
         errors.TaskTimeoutError("k", 1.5),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from distributed.client.client import Client, get_client
+from distributed.client.client import Client
 from distributed.client.coordination.errand import NOTHING, Errand
+from distributed.client.inside import get_client
 from distributed.client.session import Session
 from distributed.ids import unique_id
 from distributed.messages import RequestAnswered

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 from distributed.messages import TaskSpec
 from distributed.testing.simulation.chance import Chance, Stream
+from distributed.testing.simulation.children import give_children
 from distributed.testing.simulation.clock import MS, SECOND
-from distributed.testing.simulation.nested import give_children
 from distributed.testing.simulation.work import ALWAYS, FUNCTIONS, Recipe
 
 __all__ = ["ClientPlan", "ErrandPlan", "Fault", "Plan", "Step", "WorkerPlan", "draw_plan"]

@@ -401,13 +401,13 @@ async def test_a_scatter_that_is_cancelled_leaves_nothing(
 async def test_only_so_many_workers_stay_connected(
     client: Client, scheduler: Scheduler, a: Worker, b: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("distributed.client.session.WORKERS_MAX", 1)
+    monkeypatch.setattr("distributed.client.workers.WORKERS_MAX", 1)
     assert client._session is not None
     for worker in (a, b, a):
         assert await client.submit(bytes, 100_000, workers=worker.address, pure=False) == bytes(100_000)
-        assert list(client._session._workers) == [worker.address]
-    client._session.forget_worker(a.address)
-    assert not client._session._workers
+        assert list(client._session.workers._links) == [worker.address]
+    client._session.workers.forget(a.address)
+    assert not client._session.workers._links
     assert await client.submit(bytes, 100_000, workers=a.address, pure=False) == bytes(100_000)
 
 
