@@ -164,7 +164,7 @@ LIFE_FAULTS: tuple[Fault, ...] = (
         "A death without certificate counts against every task that was there.",
         "distributed.scheduler.failures",
         "_bury",
-        (("list(worker.processing)[: worker.nthreads]", "list(worker.processing)"),),
+        (("if not worker.lent.get(key)][: worker.nthreads]", "if not worker.lent.get(key)]"),),
         seeds=(12, 3, 6),
     ),
     Fault(
