@@ -16,12 +16,22 @@ from typing import NamedTuple
 from distributed.messages import TaskSpec
 from distributed.scheduler.records import MEMORY, TaskRecord, TaskState, WorkerRecord, amounts_of
 
-__all__ = ["UNRESTRICTED", "ReadyQueue", "Restriction", "restriction_of"]
+__all__ = ["UNRESTRICTED", "ReadyQueue", "Restriction", "level_of", "restriction_of"]
 
 ANYWHERE = "any worker"  # the token of restrictions that name neither workers nor resources
 STALE_MAX = 1000  # left-behind entries a queue may hold beside as many as it has live ones
 
 _READY = TaskState.READY
+
+
+def level_of(task: TaskRecord) -> int:
+    """In which level of its queue a READY task waits: of higher priority first, of equal priority lost results first.
+
+    What was computed before (it has a size) is computed again because something that began long ago needs it. Behind
+    tasks that have just become ready it would sink deeper with every one that ends, and while workers die all the time
+    nothing would get ahead.
+    """
+    return 2 * task.spec.priority + (task.nbytes > 0)
 
 
 class Restriction(NamedTuple):
