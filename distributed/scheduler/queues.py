@@ -26,12 +26,16 @@ STALE_MAX = 1000  # left-behind entries a queue may hold beside as many as it ha
 _READY = TaskState.READY
 
 
-def level_of(spec: TaskSpec) -> int:
-    """In which level of its queue a task waits: of higher priority first, of equal priority the deeper ones first.
+def level_of(task: TaskRecord) -> int:
+    """In which level of its queue a READY task waits: of higher priority first, then the deeper, then lost results.
 
-    So of tasks that submit tasks few have begun and wait, and the children of those that have come before others.
+    Deeper ones first: of tasks that submit tasks few have begun and wait, and the children of those come before others.
+    What was computed before (it has a size) is computed again because something that began long ago needs it. Behind
+    tasks that have just become ready it would sink deeper with every one that ends, and while workers die all the time
+    nothing would get ahead.
     """
-    return (spec.priority << DEPTH_BITS) + min(spec.depth, DEPTH_MAX)
+    spec = task.spec
+    return (((spec.priority << DEPTH_BITS) + min(spec.depth, DEPTH_MAX)) << 1) + (task.nbytes > 0)
 
 
 class Restriction(NamedTuple):

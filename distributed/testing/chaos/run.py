@@ -15,12 +15,16 @@ from distributed.testing.chaos.faults import Faults
 from distributed.testing.chaos.proxy import CuttingProxy
 from distributed.testing.chaos.workload import Node, draw_graph, expected_numbers, mix, number_of
 from distributed.testing.processes import Processes, Started, wait_until
+from distributed.worker.measure import process_nbytes
 
 __all__ = ["Plan", "Report", "run_chaos"]
 
 WINDOW = 5_000  # futures held at once: a client that keeps all 50,000 would have each death recompute an eighth of them
 WORKER_TIMEOUT = "3s"  # the scheduler's patience with a silent worker: short, so that stopping one has consequences
 END_TIMEOUT_S = 60.0  # for one result once nothing goes wrong any more
+SETTLE_S = 45.0  # for the scheduler to notice connections that fell silent: its patience with a client is 30 s
+SPARE_DESCRIPTORS = 16  # that it may have more at the end than at the beginning: a few connections under way
+MEMORY_NBYTES_MAX = 400 * 2**20  # of the scheduler, which keeps recipes and logs, but no results
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,7 @@ def run_chaos(plan: Plan, folder: Path, tell: Callable[[str], object]) -> Report
         try:
             with Client(address) as client:
                 wait_until(lambda: len(client.scheduler_info()["workers"]) == plan.workers, "all workers")
+                descriptors = _descriptors(scheduler)
                 _compute(
                     plan,
                     client,
@@ -73,6 +78,7 @@ def run_chaos(plan: Plan, folder: Path, tell: Callable[[str], object]) -> Report
                     report,
                     tell,
                 )
+                _check_scheduler(scheduler, descriptors, report)
         except Exception as error:  # the report is all that is seen of a run, so whatever ends it must be in there
             report.faults.append(f"{type(error).__name__}: {error}")
         report.counts |= {"proxy cuts": proxy.cuts, "proxy silences": proxy.silences}
@@ -81,6 +87,23 @@ def run_chaos(plan: Plan, folder: Path, tell: Callable[[str], object]) -> Report
         report.faults += [f"left behind: {path}" for path in scratch.iterdir()]
     report.faults += [f"shared memory left behind: {name}" for name in sorted(_shared_segments() - segments)]
     return report
+
+
+def _check_scheduler(scheduler: Started, descriptors: int, report: Report) -> None:
+    """What many deaths must not leave in the process that outlives them all: open connections, and memory."""
+    until = time.monotonic() + SETTLE_S
+    while (found := _descriptors(scheduler)) > descriptors + SPARE_DESCRIPTORS and time.monotonic() < until:
+        time.sleep(0.5)
+    if found > descriptors + SPARE_DESCRIPTORS:
+        report.faults.append(f"the scheduler has {found} open descriptors, {descriptors} at the beginning")
+    nbytes = process_nbytes(scheduler.pid)
+    if nbytes > MEMORY_NBYTES_MAX:
+        report.faults.append(f"the scheduler has taken {nbytes / 2**20:,.0f} MiB")
+    report.counts |= {"MiB of the scheduler": round(nbytes / 2**20), "more descriptors": found - descriptors}
+
+
+def _descriptors(process: Started) -> int:
+    return len(os.listdir(f"/proc/{process.pid}/fd"))
 
 
 def worker_pids(dworker: Started) -> list[int]:
@@ -175,4 +198,6 @@ def _first_trace(said: str) -> str:
 
 def _shared_segments() -> set[str]:
     folder = Path("/dev/shm")
-    return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    if not folder.is_dir():
+        return set()
+    return {path.name for path in folder.iterdir() if not path.name.startswith("sem.")}  # locks are others' programs'

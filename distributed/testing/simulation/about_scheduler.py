@@ -253,7 +253,7 @@ def sent_tasks_know_holders(world: Any, engine: Any, event: Any, effects: list[A
     return None
 
 
-@invariant(Moment.EVENT, "tasks of higher priority are sent first, and of equal priority the deeper ones")
+@invariant(Moment.EVENT, "tasks of higher priority are sent first, then the deeper ones, then those that were lost")
 def priorities_hold(world: Any, engine: Any, event: Any, effects: list[Any]) -> str | None:
     """Of those that any worker may run: none waits behind one that was sent just now."""
     if engine is not world.scheduler:
@@ -267,8 +267,8 @@ def priorities_hold(world: Any, engine: Any, event: Any, effects: list[Any]) -> 
             for key in effect.message.keys:
                 task = state.tasks.get(key)
                 is_plain = task is not None and not task.deaths and restriction_of(task) is UNRESTRICTED
-                if is_plain and level_of(task.spec) < top:
-                    return f"{key} of {level_of(task.spec)} before one of {top}"
+                if is_plain and level_of(task) < top:
+                    return f"{key} of level {level_of(task)} before one of {top}"
     return None
 
 

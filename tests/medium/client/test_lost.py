@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from typing import Any
 
@@ -22,7 +23,7 @@ from distributed.scheduler.process import write_scheduler_file
 from distributed.scheduler.server import Scheduler
 from distributed.security.keys import keyring_from_master
 from distributed.testing.clusters import gen_cluster, gen_test, until
-from distributed.testing.functions import inc, slowinc
+from distributed.testing.functions import inc
 from distributed.worker.server import Worker
 
 BIG = 100_000  # bytes of a result that stays on its worker
@@ -44,13 +45,22 @@ def cut(worker: Worker) -> None:
 # ---------------------------------------------------------------- workers
 
 
+def inc_after(gate: str, number: int) -> int:
+    assert GATES[gate].wait(10)
+    return number + 1
+
+
 @gen_cluster([("127.0.0.1", 1)] * 2, client=True)
 async def test_tasks_of_a_worker_that_closes_run_elsewhere(
     client: Client, scheduler: Scheduler, a: Worker, b: Worker
 ) -> None:
-    futures = client.map(slowinc, range(20), delay=0.002)
+    GATES["closes"] = threading.Event()  # so that its task cannot have ended before
+    futures = client.map(inc_after, ["closes"] * 20, range(20))
     await until(lambda: a.executor.running.keys())
-    await a.close()
+    closing = asyncio.ensure_future(a.close())
+    await until(lambda: len(scheduler.ncores(None)) == 1)
+    GATES["closes"].set()
+    await closing
     assert await client.gather(futures) == list(range(1, 21))
     assert await client.ncores() == {b.address: 1}
 
@@ -59,9 +69,11 @@ async def test_tasks_of_a_worker_that_closes_run_elsewhere(
 async def test_tasks_of_a_worker_cut_off_run_elsewhere(
     client: Client, scheduler: Scheduler, a: Worker, b: Worker, caplog: pytest.LogCaptureFixture
 ) -> None:
-    futures = client.map(slowinc, range(20), delay=0.002)
+    GATES["cut off"] = threading.Event()
+    futures = client.map(inc_after, ["cut off"] * 20, range(20))
     await until(lambda: a.executor.running.keys())
     cut(a)
+    GATES["cut off"].set()
     assert await client.gather(futures) == list(range(1, 21))
     assert f"worker {a.address} left" in caplog.text
     a.status = "running"
@@ -73,9 +85,11 @@ async def test_a_worker_whose_connection_breaks_comes_back(
 ) -> None:
     assert isinstance(a._scheduler, Stream)
     life = a.incarnation
-    futures = client.map(slowinc, range(20), delay=0.002)
+    GATES["breaks"] = threading.Event()
+    futures = client.map(inc_after, ["breaks"] * 20, range(20))
     await until(lambda: a.executor.running.keys())
     a._scheduler.close()
+    GATES["breaks"].set()
     await until(lambda: a.incarnation != life and a.status == "running")
     assert await client.gather(futures) == list(range(1, 21))
     assert await client.submit(inc, 1, workers=[a.address]) == 2

@@ -201,8 +201,16 @@ def test_a_task_queued_twice_runs_once(stage: Stage) -> None:
     stage("client c d\nworker w1\nsubmit c f ~a b(a)\ndone w1 a s=1\ndone w1 b s=1\nsubmit c g x y")
     stage("want d a\nrelease d a\nwant d a")  # the first entry is left behind, then valid again
     assert stage.machine.state.ready.entries == 3
-    assert stage("done w1 x") == ["w1 <- run y#1 a#2", "c <- done x=result"]
+    assert stage("done w1 x") == ["w1 <- run a#2", "c <- done x=result"]
+    assert stage("done w1 a") == ["w1 <- run y#1", "d <- done a=result"]
     assert stage.machine.state.ready.entries == 0
+
+
+def test_what_was_lost_is_computed_before_what_becomes_ready_later(stage: Stage) -> None:
+    stage("client c\nworker w1\nworker w2\nsubmit c f r s\nsubmit c f t1 t2\ndone w2 s s=1\ndone w1 r s=1")
+    assert stage("left w2 expected") == ["c <- lost s (recomputing)"]
+    stage("submit c f new(r)")  # it can run at once, before the other ones that wait
+    assert "w1 <- run s#2 new#1(r@w1)" in stage("done w1 t2")
 
 
 def test_a_level_of_left_behind_entries_has_no_next_task() -> None:
@@ -273,7 +281,7 @@ def test_each_task_that_a_preferred_worker_takes_renews_the_wait_of_the_others(w
 
 
 def test_a_task_goes_elsewhere_when_no_worker_that_it_prefers_is_left(wish: Stage) -> None:
-    assert "wish#1" in "".join(wish("left w1 expected"))
+    assert "wish#1" in "".join(wish("release c warm\nleft w1 expected"))
 
 
 def test_a_suspect_may_go_elsewhere_too(stage: Stage) -> None:

@@ -98,6 +98,7 @@ def test_looking_in_vain_gets_rare(stage: Stage) -> None:
 
 def test_a_worker_that_dies_while_it_is_asked_leaves_no_trace(stuck: Stage) -> None:
     stuck(f"wait {PATIENCE_S}")
+    stuck("release c warm")
     assert stuck("left w1 expected")[0] == "w2 <- run a0#2 a1#2 a2#2 a3#2 a4#2 +f"
     assert stuck("worker w1\nwait 0.1")[0] == "w1 accepted as w1/2"
 
