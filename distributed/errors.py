@@ -33,6 +33,7 @@ __all__ = [
     "ProtocolError",
     "RemoteError",
     "SchedulerFileError",
+    "SelfWaitError",
     "SessionLostError",
     "StreamingOpError",
     "TaskTimeoutError",

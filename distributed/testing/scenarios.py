@@ -59,8 +59,10 @@ from distributed.messages import (
     SubmitTasks,
     TasksDone,
     TasksFailed,
+    TasksLent,
     TasksMissingData,
     TaskSpec,
+    TasksRejoined,
     TasksReturned,
     TasksStopped,
     WantKeys,
@@ -144,7 +146,8 @@ class Stage:
     # ------------------------------------------------------------ verbs: clients
 
     def _client(self, line: _Line) -> list[str]:
-        return [text for name in line.words for text in self.handle(events.ClientJoined(name))]
+        process = line.options.get("process", "")
+        return [text for name in line.words for text in self.handle(events.ClientJoined(name, process))]
 
     def _leave(self, line: _Line) -> list[str]:
         self._sent.pop(line.words[0], None)
@@ -169,6 +172,7 @@ class Stage:
             int(line.options["limit"]) if "limit" in line.options else None,
             float(line.options["timeout"]) if "timeout" in line.options else None,
             parent=line.options.get("parent"),
+            depth=int(line.options.get("depth", "0")),
         )
         specs = [spec, spec._replace(wanted=False)]
         keys, dependencies, spec_of = [], [], []
@@ -215,6 +219,7 @@ class Stage:
             "tcp://nanny:1" if "nanny" in line.words else None,
             line.resources,
             line.options.get("host", name),
+            line.options.get("process", ""),
             tags=tuple(line.options["tags"].split(",")) if "tags" in line.options else (),
         ))  # fmt: skip
 
@@ -269,11 +274,8 @@ class Stage:
         kept = line.options["kept"].split(",") if "kept" in line.options else []
         return self.from_worker(line.words[0], TasksReturned(keys, attempts, kept))
 
-    def _stopped(self, line: _Line) -> list[str]:
-        return self.from_worker(line.words[0], TasksStopped(*self._attempts(line.words[1:])))
-
-    def _replacing(self, line: _Line) -> list[str]:
-        return self.handle(events.WorkerReplacing(*self._life(line.words[0]), line.words[1:]))
+    def _said(self, line: _Line, kind: type[TasksLent] | type[TasksRejoined] | type[TasksStopped]) -> list[str]:
+        return self.from_worker(line.words[0], kind(*self._attempts(line.words[1:])))
 
     def _rescued(self, line: _Line) -> list[str]:
         return self.from_worker(line.words[0], DataRescued(line.words[1:], [1] * len(line.words[1:])))
@@ -298,9 +300,6 @@ class Stage:
 
     def _retiring(self, line: _Line) -> list[str]:
         return self.from_worker(line.words[0], WorkerRetiring("asked to"))
-
-    def _alive(self, line: _Line) -> list[str]:
-        return self.handle(events.WorkerAlive(*self._life(line.words[0])))
 
     def _nocopy(self, line: _Line) -> list[str]:
         keys = line.words[1:]
@@ -356,7 +355,7 @@ class Stage:
 
 _VERBS: dict[str, Callable[[Stage, _Line], list[str]]] = {
     "added": Stage._added,
-    "alive": Stage._alive,
+    "alive": lambda stage, line: stage.handle(events.WorkerAlive(*stage._life(line.words[0]))),
     "ask": Stage._ask,
     "cancel": Stage._cancel,
     "client": Stage._client,
@@ -366,13 +365,15 @@ _VERBS: dict[str, Callable[[Stage, _Line], list[str]]] = {
     "heartbeat": Stage._heartbeat,
     "leave": Stage._leave,
     "left": Stage._left,
+    "lent": lambda stage, line: stage._said(line, TasksLent),
     "missing": Stage._missing,
     "nocopy": Stage._nocopy,
     "paused": Stage._paused,
     "rebalance": Stage._rebalance,
+    "rejoined": lambda stage, line: stage._said(line, TasksRejoined),
     "release": Stage._release,
     "removed": Stage._removed,
-    "replacing": Stage._replacing,
+    "replacing": lambda stage, line: stage.handle(events.WorkerReplacing(*stage._life(line.words[0]), line.words[1:])),
     "replicate": Stage._replicate,
     "rescued": Stage._rescued,
     "retire": Stage._retire,
@@ -380,7 +381,7 @@ _VERBS: dict[str, Callable[[Stage, _Line], list[str]]] = {
     "returned": Stage._returned,
     "scatter": Stage._scatter,
     "states": Stage._states,
-    "stopped": Stage._stopped,
+    "stopped": lambda stage, line: stage._said(line, TasksStopped),
     "story": Stage._story,
     "submit": Stage._submit,
     "wait": Stage._wait,

@@ -65,6 +65,7 @@ class Executor:
     def _interrupt(self, ticket: int, kind: str) -> None:
         if ticket in self.running:
             task, _, _ = self.running.pop(ticket)
+            self.lent.pop(ticket, None)
             self._report(Outcome(task.key, ticket, None, 0, None, 0.001, [kind, f"{task.key} stopped", "", None]))
             self.begin()
 
@@ -113,6 +114,8 @@ class Executor:
 
     def _wait(self, task: ReadyTask, recipe: Recipe, *rest: Any) -> None:
         """Submit its children, and lend its slot until they are decided."""
+        if task.ticket not in self.running:  # interrupted before
+            return
         self.lent[task.ticket] = None
         self.worker.lending(task.ticket, task.key, True)
         go_on = partial(self.worker.later, rest[2] // 2, self._end, task, *rest)
@@ -125,6 +128,8 @@ class Executor:
         self.begin()
 
     def _rejoin(self, task: ReadyTask, go_on: Callable[[], None]) -> None:
+        if task.ticket not in self.lent:  # likewise
+            return
         del self.lent[task.ticket]
         self.worker.lending(task.ticket, task.key, False)
         go_on()

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from distributed.testing.simulation import about_clients, about_limits, about_order, about_scheduler, about_workers
+from distributed.testing.simulation import (
+    about_clients,
+    about_limits,
+    about_nested,
+    about_order,
+    about_scheduler,
+    about_workers,
+)
 from distributed.testing.simulation.rulebook import INVARIANTS, Invariant, Moment
 
 __all__ = [
@@ -11,6 +18,7 @@ __all__ = [
     "Moment",
     "about_clients",
     "about_limits",
+    "about_nested",
     "about_order",
     "about_scheduler",
     "about_workers",
