@@ -23,6 +23,7 @@ __all__ = ["RemoteTraceback", "error_reply", "exception_from_failure", "exceptio
 TEXT_LENGTH_MAX = 10_000  # a page of an exception's own text is read, a megabyte is not
 TRACEBACK_LENGTH_MAX = 40_000
 DETAIL_NBYTES_MAX = 64 * 1024
+HUGE_LENGTH = 1_000_000  # an exception that carries so much is not looked at in full
 ASYNCIO_CANCELLED = "asyncio.exceptions.CancelledError"  # raised here it would look as if our own task was cancelled
 OWN_FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -48,7 +49,11 @@ def failure_from_exception(error: BaseException, with_pickle: bool = True) -> Fa
     """
     kind = type(error)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-    text = _cut(_text_of(error), TEXT_LENGTH_MAX)
+    whole = _text_of(error)
+    text = _cut(whole, TEXT_LENGTH_MAX)
+    if len(whole) > HUGE_LENGTH or _is_huge(error):  # what would be cut or left out is not made
+        lines = traceback.format_tb(_users_part(error.__traceback__))
+        return [name, text, _cut("".join([*lines, f"{name}: {text}\n"]), TRACEBACK_LENGTH_MAX), None]
     return [name, text, _cut(_traceback_text(error), TRACEBACK_LENGTH_MAX), _detail(error) if with_pickle else None]
 
 
@@ -121,8 +126,16 @@ def _detail(error: BaseException) -> bytes | None:
     return None
 
 
+def _is_huge(error: BaseException) -> bool:
+    return any(isinstance(part, (str, bytes, bytearray)) and len(part) > HUGE_LENGTH for part in error.args)
+
+
 def _text_of(error: BaseException) -> str:
     try:
+        if _is_huge(error) and type(error).__str__ is BaseException.__str__:  # its repr would take seconds
+            parts = [_cut(part, TEXT_LENGTH_MAX) if isinstance(part, str) else part for part in error.args]
+            parts = [part[:TEXT_LENGTH_MAX] if isinstance(part, (bytes, bytearray)) else part for part in parts]
+            return str(parts[0] if len(parts) == 1 else tuple(parts))
         return str(error)
     except Exception as broken:  # a __str__ that raises must not hide the error
         return f"<str() of this {type(error).__name__} raised {type(broken).__name__}>"

@@ -18,8 +18,8 @@ class Why(str):
     Attributes:
         state: the task's state in lower case, "unknown" if there is no such task.
         reason: a word for programs: ``unknown``, ``done``, ``actor``, ``failed``, ``released``, ``running``, ``lent``,
-            ``asked-back``, ``dependencies``, ``lost``, ``no-workers``, ``no-match``, ``paused``, ``suspect``,
-            ``resources``, ``busy``.
+            ``asked-back``, ``dependencies``, ``lost``, ``rescued``, ``no-workers``, ``no-match``, ``paused``,
+            ``suspect``, ``resources``, ``busy``.
         blockers: keys (``dependencies``) or addresses (others) that it waits for, at most 20.
     """
 
@@ -53,6 +53,9 @@ def why(state: SchedulerState, key: str) -> Why:
     if task.state is TaskState.ERRED:
         kind, text = (task.failure or ["", ""])[:2]
         return Why(f"{key} failed: {kind}: {text}", name, "failed")
+    if task in state.expected:
+        text = f"{key} was taken out of a process that had to be replaced, and comes back with the next one."
+        return Why(text, name, "rescued")
     if task.state is TaskState.RELEASED:
         return Why(f"{key} was computed and let go; it is computed again when somebody needs it.", name, "released")
     if task.state is TaskState.PROCESSING:

@@ -251,17 +251,8 @@ class Stage:
         kept = line.options["kept"].split(",") if "kept" in line.options else []
         return self.from_worker(line.words[0], TasksReturned(keys, attempts, kept))
 
-    def _lent(self, line: _Line) -> list[str]:
-        return self.from_worker(line.words[0], TasksLent(*self._attempts(line.words[1:])))
-
-    def _rejoined(self, line: _Line) -> list[str]:
-        return self.from_worker(line.words[0], TasksRejoined(*self._attempts(line.words[1:])))
-
-    def _stopped(self, line: _Line) -> list[str]:
-        return self.from_worker(line.words[0], TasksStopped(*self._attempts(line.words[1:])))
-
-    def _replacing(self, line: _Line) -> list[str]:
-        return self.handle(events.WorkerReplacing(*self._life(line.words[0]), line.words[1:]))
+    def _said(self, line: _Line, kind: type[TasksLent] | type[TasksRejoined] | type[TasksStopped]) -> list[str]:
+        return self.from_worker(line.words[0], kind(*self._attempts(line.words[1:])))
 
     def _rescued(self, line: _Line) -> list[str]:
         return self.from_worker(line.words[0], DataRescued(line.words[1:], [1] * len(line.words[1:])))
@@ -286,9 +277,6 @@ class Stage:
 
     def _retiring(self, line: _Line) -> list[str]:
         return self.from_worker(line.words[0], WorkerRetiring("asked to"))
-
-    def _alive(self, line: _Line) -> list[str]:
-        return self.handle(events.WorkerAlive(*self._life(line.words[0])))
 
     def _nocopy(self, line: _Line) -> list[str]:
         keys = line.words[1:]
@@ -344,7 +332,7 @@ class Stage:
 
 _VERBS: dict[str, Callable[[Stage, _Line], list[str]]] = {
     "added": Stage._added,
-    "alive": Stage._alive,
+    "alive": lambda stage, line: stage.handle(events.WorkerAlive(*stage._life(line.words[0]))),
     "ask": Stage._ask,
     "cancel": Stage._cancel,
     "client": Stage._client,
@@ -354,15 +342,15 @@ _VERBS: dict[str, Callable[[Stage, _Line], list[str]]] = {
     "heartbeat": Stage._heartbeat,
     "leave": Stage._leave,
     "left": Stage._left,
-    "lent": Stage._lent,
+    "lent": lambda stage, line: stage._said(line, TasksLent),
     "missing": Stage._missing,
     "nocopy": Stage._nocopy,
     "paused": Stage._paused,
     "rebalance": Stage._rebalance,
-    "rejoined": Stage._rejoined,
+    "rejoined": lambda stage, line: stage._said(line, TasksRejoined),
     "release": Stage._release,
     "removed": Stage._removed,
-    "replacing": Stage._replacing,
+    "replacing": lambda stage, line: stage.handle(events.WorkerReplacing(*stage._life(line.words[0]), line.words[1:])),
     "replicate": Stage._replicate,
     "rescued": Stage._rescued,
     "retire": Stage._retire,
@@ -370,7 +358,7 @@ _VERBS: dict[str, Callable[[Stage, _Line], list[str]]] = {
     "returned": Stage._returned,
     "scatter": Stage._scatter,
     "states": Stage._states,
-    "stopped": Stage._stopped,
+    "stopped": lambda stage, line: stage._said(line, TasksStopped),
     "story": Stage._story,
     "submit": Stage._submit,
     "wait": Stage._wait,

@@ -194,9 +194,8 @@ def _copy_frames(pid: int, frames: list[Any], path: str) -> list[list[int]]:
                     view[begin:end] = frame
                     continue
                 for offset in range(0, end - begin, PIECE_NBYTES):
-                    piece = view[begin + offset : min(end, begin + offset + PIECE_NBYTES)]
-                    read_memory(pid, frame[0] + offset, piece)
-                    piece.release()
+                    with view[begin + offset : min(end, begin + offset + PIECE_NBYTES)] as piece:
+                        read_memory(pid, frame[0] + offset, piece)
     finally:
         os.close(descriptor)
     return parts

@@ -205,7 +205,7 @@ PLACE_FAULTS: tuple[Fault, ...] = (
     Fault(
         "unknown-not-cancelled",
         "Who cancels a key that the scheduler does not know hears nothing.",
-        "distributed.scheduler.graph",
+        "distributed.scheduler.stopping",
         "cancel_keys",
         (("state.outbox.cancelled[client, reason] = unknown", "unknown.clear()"),),
         note="Missed in 160 seeds; we do not know whether it does harm.",

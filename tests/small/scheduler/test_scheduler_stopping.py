@@ -202,3 +202,8 @@ def test_what_waits_behind_a_task_that_does_not_stop_is_given_to_others(stage: S
     stage("client c\nworker w1\nsubmit c f q\ndone w1 q\nsubmit c f a b workers=w1 others=yes\ncancel c a")
     assert stage("states")[-1] == "b PROCESSING"
     assert "w1 <- return b#1" in stage("worker w2\nwait 1")
+
+
+def test_rescued_data_says_where_it_is(replaced: Stage) -> None:
+    text = "s was taken out of a process that had to be replaced, and comes back with the next one."
+    assert replaced("why s") == [f"rescued []: {text}"]

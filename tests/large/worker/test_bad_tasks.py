@@ -1,0 +1,175 @@
+"""Tasks that no worker should have to run: each ends bounded, is reported with its key, and harms no other."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from distributed import Client, KilledWorker, LocalCluster
+from distributed.errors import RemoteError
+from distributed.testing.functions import inc
+from distributed.testing.processes import wait_until
+
+PATIENCE_S = 25.0
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Client]:
+    """Of a cluster of two workers with two threads each."""
+    with LocalCluster(n_workers=2, threads_per_worker=2) as cluster, Client(cluster) as client:
+        yield client
+
+
+@pytest.fixture(autouse=True)
+def others_are_unharmed(client: Client) -> Iterator[None]:
+    """What was computed before each test is there behind it, and more can be."""
+    computed = client.submit(inc, 41, pure=False)
+    assert computed.result(PATIENCE_S) == 42
+    yield
+    assert computed.result(PATIENCE_S) == 42
+    assert client.gather(client.map(inc, range(20), pure=False)) == list(range(1, 21))
+
+
+@pytest.fixture
+def data_is_unharmed(client: Client) -> Iterator[None]:
+    """What was scattered before each test is there behind it: no process has ended."""
+    [data] = client.scatter([list(range(100))])
+    yield
+    assert data.result(PATIENCE_S) == list(range(100))
+
+
+no_process_ends = pytest.mark.usefixtures("data_is_unharmed")
+
+
+def leave(code: int) -> None:
+    sys.exit(code)
+
+
+def vanish(code: int) -> None:
+    os._exit(code)
+
+
+def catch_signals() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def fork(path: str) -> str:
+    """Parent and child go on behind it, as if both were the task."""
+    child = os.fork()
+    if child:
+        _, status = os.waitpid(child, 0)
+        return f"parent of a child that ended with {os.waitstatus_to_exitcode(status)}"
+    Path(path).write_text(str(os.getpid()))
+    return "child"
+
+
+def fork_and_raise() -> str:
+    child = os.fork()
+    if not child:
+        raise ValueError("in the child")
+    return f"child {os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])}"
+
+
+class NoPickle(Exception):
+    """Cannot leave its process."""
+
+    def __reduce__(self) -> Any:
+        raise TypeError("never")
+
+
+class Endless(Exception):
+    """Says too much."""
+
+    def __str__(self) -> str:
+        return "x" * 100_000_000
+
+
+def say_nothing() -> None:
+    raise NoPickle("something")
+
+
+def say_too_much() -> None:
+    raise Endless
+
+
+def carry_too_much() -> None:
+    raise ValueError("y" * 100_000_000, bytes(100_000_000))
+
+
+def itself() -> Any:
+    return itself
+
+
+def hold(seconds: float) -> float:
+    """Holds the interpreter, with nothing but C."""
+    begun = time.monotonic()
+    while time.monotonic() - begun < seconds:
+        sum(range(3 * 10**7))
+    return seconds
+
+
+@no_process_ends
+def test_what_leaves_the_interpreter_is_an_error_and_no_worker_ends(client: Client) -> None:
+    future = client.submit(leave, 3, key="leave-3", pure=False)
+    with pytest.raises(RemoteError, match="SystemExit"):
+        future.result(PATIENCE_S)
+
+
+def test_what_ends_its_process_is_given_up_with_its_key(client: Client) -> None:
+    future = client.submit(vanish, 3, key="vanish-3", pure=False)
+    with pytest.raises(KilledWorker, match=r"vanish-3 is given up.*exit code 3"):
+        future.result(PATIENCE_S)
+
+
+@no_process_ends
+def test_a_task_cannot_change_how_signals_are_handled(client: Client) -> None:
+    with pytest.raises(ValueError, match="main thread"):
+        client.submit(catch_signals, pure=False).result(PATIENCE_S)
+
+
+@no_process_ends
+def test_a_child_that_a_task_forks_ends_with_it(client: Client, tmp_path: Path) -> None:
+    future = client.submit(fork, str(tmp_path / "child"), pure=False)
+    assert future.result(PATIENCE_S) == "parent of a child that ended with 0"
+    assert not os.path.exists(f"/proc/{(tmp_path / 'child').read_text()}")
+
+
+@no_process_ends
+def test_a_child_that_raises_ends_too(client: Client) -> None:
+    assert client.submit(fork_and_raise, pure=False).result(PATIENCE_S).startswith("child ")
+
+
+@no_process_ends
+def test_an_exception_that_cannot_be_pickled_is_told_in_words(client: Client) -> None:
+    with pytest.raises(RemoteError, match=r"NoPickle.*something"):
+        client.submit(say_nothing, pure=False).result(PATIENCE_S)
+
+
+@no_process_ends
+@pytest.mark.parametrize("function", [say_too_much, carry_too_much], ids=lambda function: function.__name__)
+def test_a_huge_exception_is_cut(client: Client, function: Any) -> None:
+    with pytest.raises((RemoteError, Endless, ValueError)) as failure:
+        client.submit(function, pure=False).result(PATIENCE_S)
+    assert sum(map(len, failure.value.args)) < 1_000_000
+
+
+@no_process_ends
+def test_a_function_may_return_itself(client: Client) -> None:
+    assert client.submit(itself, pure=False).result(PATIENCE_S)() is not None
+
+
+@no_process_ends
+def test_a_worker_whose_interpreter_is_held_is_not_taken_for_dead(client: Client) -> None:
+    before = client.submit(os.getpid, pure=False).result(PATIENCE_S)
+    held = client.submit(hold, 2.5, pure=False)
+    quick = client.map(inc, range(50), pure=False)
+    assert client.gather(quick) == list(range(1, 51))
+    assert held.result(PATIENCE_S) == 2.5
+    wait_until(lambda: os.path.exists(f"/proc/{before}"), PATIENCE_S)
