@@ -6,7 +6,7 @@ import itertools
 import os
 import re
 
-__all__ = ["counter", "is_key", "unique_id"]
+__all__ = ["KEY_LENGTH_MAX", "counter", "is_key", "unique_id"]
 
 KEY_LENGTH_MAX = 1000  # a key is a name for people, not a place for data
 

@@ -27,6 +27,8 @@ def halves(message: Any) -> list[Message]:
 
     Functions leave first, in a message of their own if there are tasks too few to cut.
     """
+    if message.is_whole:
+        return []
     columns = [
         name for name, _ in message._checks if name not in _NOT_COLUMNS and isinstance(getattr(message, name), list)
     ]

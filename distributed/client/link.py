@@ -19,7 +19,15 @@ from distributed.config import settings
 from distributed.driver import StepTimes
 from distributed.endpoint import Endpoint
 from distributed.errors import CommClosedError, ConnectTimeoutError, DistributedError, ProtocolError
-from distributed.messages import SCHEDULER, Message, ReleaseKeys, ServerClosing, SubmitTasks
+from distributed.messages import (
+    SCHEDULER,
+    Coordinate,
+    Message,
+    ReleaseKeys,
+    RequestAnswered,
+    ServerClosing,
+    SubmitTasks,
+)
 from distributed.protocol.codec import ErrorReply
 from distributed.wire import from_wire, halves
 
@@ -168,6 +176,8 @@ class SchedulerLink:
             self.outbox.unsend_functions(message.functions)
             failure = [f"distributed.errors.{type(error).__name__}", str(error), "", None]
             self._table.fail_unsent(message.keys, failure)
+        elif isinstance(message, Coordinate):  # whoever waits for the answer must not wait for ever
+            self._handlers[RequestAnswered](RequestAnswered(message.request, "limit", str(error), 0, [], [], []))
 
     # ------------------------------------------------------------ receiving
 

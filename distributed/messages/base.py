@@ -77,6 +77,7 @@ class Message:
     __slots__ = ()
     op: ClassVar[str]
     sender: ClassVar[str]
+    is_whole: ClassVar[bool] = False  # one that is too large to send is not cut into two
     _checks: ClassVar[tuple[tuple[str, Callable[[Any], bool]], ...]]
 
     def to_wire(self) -> list[Any]:

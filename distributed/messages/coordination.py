@@ -28,6 +28,7 @@ class Coordinate(Message):
     is a payload with the keys of the futures in it. ``task`` is the key of the task that asks, None: a program does.
     """
 
+    is_whole: ClassVar[bool] = True
     op: ClassVar[str] = "coordinate"
     sender: ClassVar[str] = CLIENT
     request: int
@@ -63,6 +64,7 @@ class TakeItems(Message):
 class RequestAnswered(Message):
     """What became of a request; ``outcome`` and ``text`` as `distributed.scheduler.coordination.answering` has them."""
 
+    is_whole: ClassVar[bool] = True  # a request has one answer
     op: ClassVar[str] = "request-answered"
     sender: ClassVar[str] = SCHEDULER
     request: int

@@ -28,13 +28,14 @@ class Named:
     kind = ""
 
     def __init__(self, name: str | None = None, client: Client | None = None) -> None:
-        self.name = name or unique_id(self.kind)
+        self.name = unique_id(self.kind) if name is None else name
         self._client = client
+        self._is_found = client is None  # the client is found when it is needed
 
     @property
     def client(self) -> Client:
         """Whose session is used; ValueError if there is none."""
-        if self._client is None:
+        if self._client is None or (self._is_found and self._client.status == "closed"):
             self._client = get_client()
         return self._client
 

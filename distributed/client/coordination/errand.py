@@ -17,12 +17,14 @@ from distributed.client.packing import replace_futures
 from distributed.client.records import KeyRecord
 from distributed.client.session import Session
 from distributed.errors import BadRequestError, CoordinationLimitError, RequestLostError
+from distributed.ids import KEY_LENGTH_MAX, is_key
 from distributed.messages import ITEM_NBYTES_MAX, Coordinate, RequestAnswered, TakeItems, WantKeys, WithdrawRequests
 from distributed.protocol.serialize import TaskRef, dumps_payload, loads_payload, payload_nbytes
 
 __all__ = ["NOTHING", "Errand"]
 
 NOTHING = object()  # no item
+COUNT_MAX = 2**31 - 1
 
 T = TypeVar("T")
 
@@ -34,6 +36,10 @@ class Errand:
         kind, names, verb, number, waits: as `Coordinate` has them.
         timeout_s: None: as long as it takes.
         item: what is brought, with futures anywhere in its lists, tuples, dicts and sets.
+        frees: this one is asked to release what that one has; should that fail, it is withdrawn.
+    Raises:
+        ValueError: a name is no text of 1 to 1,000 characters, or a number is out of range.
+        CoordinationLimitError: the item is too big. UnpicklableError: it cannot be pickled.
 
     Attributes:
         number: of the request in its session, 0 before it is asked; life: of the session.
@@ -50,8 +56,15 @@ class Errand:
         waits: bool = True,
         timeout_s: float | None = None,
         item: Any = NOTHING,
+        frees: Errand | None = None,
     ) -> None:
+        for name in names:
+            if not is_key(name):
+                raise ValueError(f"{name!r} is no name of a {kind}: a text of 1 to {KEY_LENGTH_MAX:,} characters")
+        if not 0 <= count <= COUNT_MAX:
+            raise ValueError(f"{count!r} is out of range for a {kind}: 0 to {COUNT_MAX:,}")
         self.session = session
+        self._frees = frees
         self.what = f"{kind} {', '.join(map(repr, names))}"
         self.number = 0
         self.life = 0
@@ -67,7 +80,8 @@ class Errand:
                 raise CoordinationLimitError(self.what, text)
         self._futures = item  # its futures must live until the scheduler holds their keys
         item_keys = [list(keys)] if self._items else []
-        self._message = Coordinate(0, kind, names, verb, _task_here(), waits, count, self._items, item_keys)
+        number = count if frees is None else frees.number
+        self._message = Coordinate(0, kind, names, verb, _task_here(), waits, number, self._items, item_keys)
 
     def run(self, finish: Callable[[RequestAnswered | None], T]) -> Any:
         """What `finish` makes of the answer (None: its time was up); for an asynchronous client, an awaitable of it."""
@@ -123,6 +137,9 @@ class Errand:
 
     def withdraw(self) -> None:
         """Undo the request, whatever became of it, unless that is settled; from any thread."""
+        if self._frees is not None and not self._is_settled:
+            self._frees._is_settled = False
+            self._frees.withdraw()  # which frees it too, if it was not
         if self._is_settled or not self.number:
             return
         self._is_settled = True

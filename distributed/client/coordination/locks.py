@@ -56,7 +56,7 @@ class _Held(Named):
         if lease.life != requests.life or lease.session.link.end is not None:
             reason = requests.reason or "ended"
             raise NotHeldError(what, f"the scheduler {reason}, so others may have had it meanwhile")
-        return Errand(lease.session, self.kind, self._names(), "release", count=lease.number)
+        return Errand(lease.session, self.kind, self._names(), "release", frees=lease)
 
     def release(self) -> Any:
         """Let the next one have it.

@@ -34,6 +34,7 @@ __all__ = ["NAMES_MAX", "coordinate", "leave_desk", "next_warning", "take_items"
 
 NAMES_MAX = 100_000  # of all places together: about 50 MB
 NAMES_OF_REQUEST_MAX = 1_000  # locks at once
+HELD_MAX = 10_000  # leases, and subscriptions, of one client
 
 _Handler = Callable[[SchedulerState, Request], None]
 
@@ -64,6 +65,7 @@ _HANDLERS: dict[tuple[str, str], _Handler] = {
     ("dataset", "list"): topics.list_datasets,
     ("dataset", "unpublish"): topics.unpublish_dataset,
 }
+_HOLD = frozenset({"acquire", "subscribe"})
 _BRING_ITEMS = {("queue", "put"), ("variable", "set"), ("topic", "publish"), ("dataset", "publish")}
 
 
@@ -105,12 +107,16 @@ def _fault(state: SchedulerState, request: Request, message: Coordinate) -> tupl
     """Outcome and text for a request that makes no sense; else empty."""
     what = (request.kind, request.verb)
     if what not in _HANDLERS:
-        return "refused", f"a {request.kind!r} cannot {request.verb!r}"
+        return "refused", f"a {request.kind[:50]!r} cannot {request.verb[:50]!r}"
+    if not (request.task is None or is_key(request.task)):
+        return "refused", "the key of a task has 1 to 1,000 characters"
     if len(message.items) != (what in _BRING_ITEMS):
         return "refused", f"{request.verb!r} of a {request.kind!r} comes with {len(message.items)} items"
     count_max = NAMES_OF_REQUEST_MAX if request.kind == "lock" else 1
     if not 1 <= len(request.names) <= count_max or not all(map(is_key, request.names)):
         return "refused", f"a {request.kind} has a name of 1 to 1,000 characters, {count_max:,} of them at most"
+    if max(len(request.desk.leases), len(request.desk.subscriptions)) >= HELD_MAX and request.verb in _HOLD:
+        return "limit", f"{HELD_MAX:,} of them are held by this client already"
     if state.coordination.places >= NAMES_MAX:
         return "limit", f"{NAMES_MAX:,} locks, queues and their like are in use already"
     return "", ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import pickle
 import threading
+from dataclasses import replace
 
 import pytest
 
@@ -363,3 +364,49 @@ def test_ctrl_c_in_a_wait_leaves_nothing_behind(background, two, monkeypatch):
     monkeypatch.setattr(two[1]._session, "run", run)
     background.thread.run(until(lambda: own.requests == 0))
     assert own.locks["x"].lease is not None
+
+
+def test_what_no_message_can_carry_is_said_at_once(two):
+    with pytest.raises(ValueError, match="5 is no name of a lock: a text of 1 to 1,000 characters"):
+        Lock(5, two[0]).acquire()
+    with pytest.raises(ValueError, match="is out of range for a semaphore"):
+        Semaphore(2**40, "s", two[0]).acquire()
+    with pytest.raises(ValueError, match="is no name of a dataset"):
+        two[0].publish_dataset(1, name="")
+    assert Lock("x", two[0]).acquire(), "the session goes on"
+
+
+def test_an_item_over_a_limit_of_messages_is_refused(two):
+    link = two[0]._session.link
+    link._endpoint.limits = replace(link._endpoint.limits, message_nbytes_max=100_000)
+    with pytest.raises(CoordinationLimitError, match="is over the limit of 100,000"):
+        Queue("q", two[0]).put(bytes(200_000))
+    Queue("q", two[0]).put(1)
+    assert Queue("q", two[1]).get() == 1
+
+
+def test_a_release_that_is_interrupted_releases_all_the_same(background, two, monkeypatch):
+    lock = Lock("x", two[0])
+    lock.acquire()
+    session = two[0]._session
+
+    def interrupted(coroutine, timeout_s=None):
+        coroutine.close()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(session, "run", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            lock.release()
+    assert Lock("x", two[1]).acquire(timeout=10)
+
+
+def test_a_handle_finds_another_client_when_the_one_that_it_found_is_closed(background):
+    lock = Lock("x")
+    with Client(background.address) as one:
+        assert lock.acquire()
+        assert lock.client is one
+        lock.release()
+    with Client(background.address) as other:
+        assert lock.acquire()
+        assert lock.client is other

@@ -190,3 +190,16 @@ def test_the_time_of_a_long_wait_can_be_set():
     counter.wait(0.5)
     assert list(counter.warnings) == [asked]
     assert counter.warnings[asked].startswith("this program has waited for 500 ms at event 'e'")
+
+
+def test_there_is_a_limit_of_what_a_client_holds(counter, monkeypatch):
+    monkeypatch.setattr("distributed.scheduler.coordination.requests.HELD_MAX", 2)
+    for _ in range(2):
+        counter.ask("a", "semaphore", "acquire", "s", number=1000)
+    assert counter.outcome("a", "semaphore", "acquire", "s", number=1000).outcome == "limit"
+    assert counter.outcome("b", "semaphore", "acquire", "s", number=1000).outcome == "done"
+    assert counter.outcome("a", "semaphore", "look", "s").number == 3
+
+
+def test_the_key_of_a_task_is_no_place_for_data(counter):
+    assert counter.outcome("a", "lock", "acquire", "x", task="x" * 1001).outcome == "refused"
