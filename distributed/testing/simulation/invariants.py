@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from distributed.testing.simulation import about_clients, about_limits, about_order, about_scheduler, about_workers
+from distributed.testing.simulation import (
+    about_actors,
+    about_clients,
+    about_limits,
+    about_order,
+    about_scheduler,
+    about_workers,
+)
 from distributed.testing.simulation.rulebook import INVARIANTS, Invariant, Moment
 
 __all__ = [
     "INVARIANTS",
     "Invariant",
     "Moment",
+    "about_actors",
     "about_clients",
     "about_limits",
     "about_order",

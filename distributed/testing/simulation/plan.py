@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from distributed.messages import TaskSpec
+from distributed.testing.simulation.about_actors import give_actors
 from distributed.testing.simulation.chance import Chance, Stream
 from distributed.testing.simulation.clock import MS, SECOND
 from distributed.testing.simulation.nested import give_children
@@ -141,6 +142,7 @@ def draw_plan(chance: Chance) -> Plan:
     ]
     parents = [task for client in clients for step in client.steps if step.kind == "map" for task in step.tasks]
     give_children(chance.stream("nested"), [task for task in parents if task.spec.wanted])
+    give_actors(chance.stream("actors"), [task for client in clients for step in client.steps for task in step.tasks])
     count = {"calm": 0, "usual": 4, "rough": 9, "wild": 18}[mood]
     faults = [_fault(chance.stream(f"fault-{number}"), number) for number in range(draws.between(count // 2, count))]
     return Plan(workers, clients, faults)

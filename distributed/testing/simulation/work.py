@@ -97,6 +97,10 @@ class Work:
                 todo.extend(self.dependencies(name))
         return found
 
+    def is_actor(self, key: str) -> bool:
+        """Whether the task makes an actor."""
+        return key in self.recipes and self.recipes[key].spec.actor
+
     def must_fail(self, key: str) -> bool:
         """Whether no run of it, or of something that it needs, can ever succeed."""
         return any(
@@ -126,6 +130,8 @@ class Work:
             return None  # whether deaths were counted right is an invariant of its own
         if kind == "LostDataError":
             return None if any(name in self.scattered or name in forgotten for name in family) else "nothing is lost"
+        if kind == "ActorLostError":
+            return None if any(self.is_actor(name) for name in family) else "no actor is in its family"
         if kind == "UnreachableDataError":
             return None
         return f"nothing here fails with {failure[0]}: {failure[1]}"
