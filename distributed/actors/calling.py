@@ -1,6 +1,6 @@
 """The calling side of actors: one stream to each worker, over which calls leave in order and answers come in any.
 
-After the request ``{'op': 'actors'}`` the stream carries lists of our own, many calls or answers in each:
+After the request ``{'op': 'actors', 'reply': False}`` the stream carries lists of our own, many calls or answers in each:
 
     calls      [[number, key, actor, name, is_read, arguments], ...]     arguments: a pickle of (args, kwargs)
     answers    [[number, kind, value], ...]
@@ -224,7 +224,7 @@ class _Link:
             return
         stream.set_close_callback(lambda: self._on_close(stream))
         stream.set_message_handler(self._on_answers)
-        stream.write_plain_nowait({"op": "actors"})
+        stream.write_plain_nowait({"op": "actors", "reply": False})
         with self._lock:
             self._stream, self._shortcut = stream, Shortcut(stream)
 

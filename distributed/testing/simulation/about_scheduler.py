@@ -27,6 +27,7 @@ from distributed.scheduler.effects import ToClient, ToWorker
 from distributed.scheduler.events import ClientLeft, FromClient, FromWorker, WorkerAlive, WorkerDied, WorkerLeft
 from distributed.scheduler.queues import UNRESTRICTED, level_of, restriction_of
 from distributed.scheduler.records import TaskState
+from distributed.testing.simulation.about_actors import is_lost_actor
 from distributed.testing.simulation.rulebook import Moment, invariant
 
 _OF_A_LIFE = (FromWorker, WorkerLeft, WorkerDied, WorkerAlive)
@@ -205,7 +206,7 @@ def paused_workers_get_nothing(world: Any, engine: Any, event: Any, effects: lis
 
 @invariant(Moment.EVENT, "a worker is let go only when others hold what it holds, or could not get it")
 def dismissed_workers_are_expendable(world: Any, engine: Any, event: Any, effects: list[Any]) -> str | None:
-    """Whatever it alone holds was ordered to be copied, as long as somebody stays who could take it."""
+    """Whatever it alone holds was ordered to be copied, as long as somebody stays who could take it; but for actors."""
     if engine is not world.scheduler:
         return None
     ordered = world.memory.setdefault(("ordered", engine.life), {})
@@ -217,7 +218,11 @@ def dismissed_workers_are_expendable(world: Any, engine: Any, event: Any, effect
             ordered.update(dict.fromkeys(effect.message.keys))
         elif type(effect.message) is DismissWorker and any(not w.is_retiring for w in state.workers.values()):
             for key, task in state.workers[effect.address].holds.items():
-                if key not in ordered and all(holder.is_retiring for holder in task.who_has):
+                if (
+                    task not in state.actors
+                    and key not in ordered
+                    and all(holder.is_retiring for holder in task.who_has)
+                ):
                     return f"{key} at {effect.address}"
     return None
 
@@ -321,7 +326,7 @@ def stale_events_are_ignored(world: Any, engine: Any, event: Any, effects: list[
 
 @invariant(Moment.EVENT, "a client is told of an outcome once each time it asks")
 def outcomes_are_told_once(world: Any, engine: Any, event: Any, effects: list[Any]) -> str | None:
-    """Asking is to submit or want; losing a result owes its next outcome."""
+    """Asking is to submit or want; losing a result owes its next outcome. That an actor is lost is news by itself."""
     if engine is not world.scheduler:
         return None
     owed: dict[str, dict[str, int]] = world.memory.setdefault(("owed", engine.life), {})
@@ -343,6 +348,8 @@ def outcomes_are_told_once(world: Any, engine: Any, event: Any, effects: list[An
         message, mine = effect.message, owed.setdefault(effect.client, {})
         if isinstance(message, (KeysDone, KeysFailed)):
             for key in message.keys:
+                if is_lost_actor(key, message):
+                    continue
                 mine[key] = mine.get(key, 0) - 1
                 if mine[key] < 0:
                     return f"{effect.client} is told of {key} again"

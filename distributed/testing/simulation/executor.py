@@ -158,7 +158,8 @@ class Executor:
         else:
             value, nbytes = self.world.work.value_from(key, values), self.world.work.nbytes(key)
             payload = value if task.wanted and nbytes <= INLINE_MAX else None
-            self._report(Outcome(key, task.ticket, value, nbytes, payload, seconds(duration)))
+            actor = f"object {task.ticket}" if task.options.actor else None
+            self._report(Outcome(key, task.ticket, value, nbytes, payload, seconds(duration), actor=actor))
         self.begin()
 
     def _report(self, outcome: Outcome) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from distributed.testing.simulation import (
+    about_actors,
     about_clients,
     about_coordination,
     about_limits,
@@ -17,6 +18,7 @@ __all__ = [
     "INVARIANTS",
     "Invariant",
     "Moment",
+    "about_actors",
     "about_clients",
     "about_coordination",
     "about_limits",

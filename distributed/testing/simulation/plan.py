@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from distributed.messages import TaskSpec
+from distributed.testing.simulation.about_actors import give_actors
 from distributed.testing.simulation.chance import Chance, Stream
 from distributed.testing.simulation.children import give_children
 from distributed.testing.simulation.clock import MS, SECOND
@@ -172,6 +173,7 @@ def draw_plan(chance: Chance) -> Plan:
     if coordinating.percent(COORDINATING_PERCENT):
         for client in clients:
             client.errands = [_errand(coordinating, client, index) for index in range(coordinating.between(4, 16))]
+    give_actors(chance.stream("actors"), [task for client in clients for step in client.steps for task in step.tasks])
     count = {"calm": 0, "usual": 4, "rough": 9, "wild": 18}[mood]
     faults = [_fault(chance.stream(f"fault-{number}"), number) for number in range(draws.between(count // 2, count))]
     _limit_times(chance, clients)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from distributed.testing.simulation.planted_actors import ACTOR_FAULTS
 from distributed.testing.simulation.planted_client import CLIENT_FAULTS
 from distributed.testing.simulation.planted_coordination import COORDINATION_FAULTS
 from distributed.testing.simulation.planted_fault import Fault
@@ -21,4 +22,5 @@ FAULTS: tuple[Fault, ...] = (
     *NESTED_FAULTS,
     *STOP_FAULTS,
     *COORDINATION_FAULTS,
+    *ACTOR_FAULTS,
 )

@@ -111,6 +111,10 @@ class Work:
                     todo.append(recipe.spec.parent)
         return found
 
+    def is_actor(self, key: str) -> bool:
+        """Whether the task makes an actor."""
+        return key in self.recipes and self.recipes[key].spec.actor
+
     def must_fail(self, key: str) -> bool:
         """Whether no run of it, or of something that it needs, can ever succeed."""
         return any(
@@ -149,6 +153,8 @@ class Work:
             if origin not in family or self.recipes[origin].spec.timeout_s is None:
                 return f"{origin!r} has no limit, or {key} does not need it"
             return None
+        if kind == "ActorLostError":
+            return None if any(self.is_actor(name) for name in family) else "no actor is in its family"
         if kind == "UnreachableDataError":
             return None
         return f"nothing here fails with {failure[0]}: {failure[1]}"

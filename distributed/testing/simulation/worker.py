@@ -27,10 +27,12 @@ from distributed.wire import from_wire
 from distributed.worker.effects import (
     DropData,
     DropFunctions,
+    EndActors,
     Execute,
     Fetch,
     GiveBack,
     Keep,
+    KeepActors,
     Stop,
     ToScheduler,
     Withdraw,
@@ -70,6 +72,7 @@ class WorkerProcess(Engine):
         incarnation: of this registration.
         scheduler: the connection with the scheduler, once it has accepted us; None: we have none.
         scheduler_life: which life of the scheduler accepted us.
+        actors: the objects that live here.
         memory: its store, with what does not fit in it on its disk.
         is_wanted: whether somebody would start it again.
     """
@@ -113,6 +116,7 @@ class WorkerProcess(Engine):
         self.install(WorkerMachine(self.address, self.plan.nthreads))
         self.make_tick = Tick
         self.executor = Executor(self)
+        self.actors: dict[str, str] = {}
         self.memory = Memory(self, self.plan.memory_limit_nbytes)
         self._originals = {}
         self.is_replaced = False
@@ -122,6 +126,8 @@ class WorkerProcess(Engine):
             Stop: lambda effect: self.handle(StopBegun(self.executor.stop(effect.tickets))),
             GiveBack: self._give_back,
             Keep: self._keep,
+            KeepActors: lambda effect: self.actors.update(effect.actors),
+            EndActors: self._end_actors,
             DropData: self._drop,
             DropFunctions: lambda effect: None,
             Fetch: self._fetch,
@@ -300,6 +306,10 @@ class WorkerProcess(Engine):
         for key, value, nbytes in zip(effect.keys, effect.values, effect.nbytes, strict=True):
             self.world.check_value(self, key, value, nbytes)
         self.memory.keep(effect.keys, effect.values, effect.nbytes)
+
+    def _end_actors(self, effect: EndActors) -> None:
+        for key in effect.keys:
+            del self.actors[key]
 
     def _drop(self, effect: DropData) -> None:
         for key in effect.keys:
