@@ -17,6 +17,7 @@ from distributed.versions import VERSION as __version__
 __all__ = [
     "CancelledError",
     "Client",
+    "Executor",
     "Future",
     "KilledWorker",
     "LocalCluster",
@@ -43,6 +44,7 @@ def __dir__() -> list[str]:
 _PLACES = {
     "CancelledError": "distributed.errors",
     "Client": "distributed.client.client",
+    "Executor": "distributed.client.executor",
     "Future": "distributed.client.futures",
     "KilledWorker": "distributed.errors",
     "LocalCluster": "distributed.deploy.local",

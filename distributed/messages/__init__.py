@@ -10,6 +10,7 @@ Requests with one answer (``who_has``, ``ncores``, ...) are ordinary ops of `dis
 
 from __future__ import annotations
 
+from distributed.messages.again import CancelQueued, RetryKeys
 from distributed.messages.base import (
     CLIENT,
     DEFAULT_OPTIONS,
@@ -69,6 +70,7 @@ __all__ = [
     "WORKER",
     "AskHolders",
     "CancelKeys",
+    "CancelQueued",
     "CancelTasks",
     "CopiesFailed",
     "CopyData",
@@ -87,6 +89,7 @@ __all__ = [
     "Payload",
     "ReleaseData",
     "ReleaseKeys",
+    "RetryKeys",
     "ReturnTasks",
     "RunOptions",
     "RunTasks",

@@ -14,7 +14,18 @@ from typing import Any
 
 from distributed import messages
 from distributed.errors import InvariantError
-from distributed.scheduler import answers, copying, events, failures, graph, movement, retirement, silence, stealing
+from distributed.scheduler import (
+    answers,
+    copying,
+    events,
+    failures,
+    graph,
+    movement,
+    retirement,
+    retrying,
+    silence,
+    stealing,
+)
 from distributed.scheduler.effects import Effect
 from distributed.scheduler.lifecycle import sweep
 from distributed.scheduler.placement import deal, open_loose_queues
@@ -142,6 +153,8 @@ _BY_CLIENT_MESSAGE: dict[type[Any], Callable[..., None]] = {
     messages.WantKeys: graph.want_keys,
     messages.ReleaseKeys: graph.release_keys,
     messages.CancelKeys: graph.cancel_keys,
+    messages.CancelQueued: retrying.cancel_queued,
+    messages.RetryKeys: retrying.retry_keys,
 }
 
 _BY_WORKER_MESSAGE: dict[type[Any], Callable[..., None]] = {

@@ -24,6 +24,8 @@ EXAMPLES: dict[str, Exception] = {
         errors.ConnectTimeoutError("tcp://h:1", 3, "no answer"),
         DistributedError("root"),
         errors.DistributedWarning("careful"),
+        errors.ExecutorBrokenError("its initializer raised"),
+        errors.ExecutorClosedError("closed"),
         errors.FunctionLoadError("f", "tcp://w:1", "No module named 'x'"),
         errors.InvariantError("rule"),
         errors.KeyFileError("/k", "mode"),

@@ -11,12 +11,14 @@ from distributed.client.table import KeyTable
 from distributed.messages import (
     SCHEDULER,
     CancelKeys,
+    CancelQueued,
     KeysCancelled,
     KeysDone,
     KeysFailed,
     KeysLost,
     Message,
     ReleaseKeys,
+    RetryKeys,
     ServerClosing,
     WantKeys,
 )
@@ -294,6 +296,21 @@ class ClientProcess(Process):
                 self.outbox.append(CancelKeys(asked, False, None))
         self._wake()
         self.table.settle(decided)
+
+    def cancel_queued(self, keys: list[str]) -> None:
+        """Cancel what has not begun; what that is the scheduler says."""
+        self.world.cancelled.update(dict.fromkeys(keys))
+        self.outbox.append(CancelQueued(keys))
+        self._wake()
+
+    def retry(self, keys: Iterable[str]) -> None:
+        """Run those that failed once more."""
+        records = [record for key in keys if (record := self.table.records.get(key)) is not None]
+        with self.table.lock:
+            asked = self.table.begin_retrying(records)
+            if asked:
+                self.outbox.append(RetryKeys(asked))
+        self._wake()
 
     def gather(self, keys: Iterable[str], on_end: Callable[[list[str]], None]) -> None:
         """Fetch the results of `keys` and check them; `on_end` gets those that nobody could give."""

@@ -59,6 +59,8 @@ RULES: dict[str, Rule] = {
     "want-keys": Rule(BREAKS, UNCOUNTED, False, _KEYS_TOLD, "a client holds a key once"),
     "release-keys": Rule(BREAKS, UNCOUNTED, False, (), "what is not held is no error"),
     "cancel-keys": Rule(BREAKS, UNCOUNTED, False, ("keys-cancelled",), "unknown keys are no error"),
+    "cancel-queued": Rule(BREAKS, UNCOUNTED, False, (), "what is not queued goes on"),
+    "retry-keys": Rule(BREAKS, UNCOUNTED, False, ("keys-lost",), "what has not failed goes on"),
     # scheduler -> client
     "keys-done": Rule(BREAKS, UNCOUNTED, False, (), "the same status again; keys that are not held are ignored"),
     "keys-failed": Rule(BREAKS, UNCOUNTED, False, (), "as keys-done"),
