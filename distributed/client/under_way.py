@@ -123,6 +123,7 @@ class UnderWay:
         """Take no more calls; cancel those that no worker has, if wanted."""
         with self._changed:
             self._is_closed = True
+            self._arrivals.put(None)  # so that the thread sees it
             queued = [future.key for future in self._waiting] if cancel_queued else []
         if queued:
             link = self._session.link
@@ -161,7 +162,8 @@ class UnderWay:
     def _deliver(self) -> None:
         while True:
             try:
-                arrival = self._arrivals.get(timeout=None if self._waiting else LINGER_S)
+                patience_s = None if self._waiting else 0.0 if self._is_closed else LINGER_S
+                arrival = self._arrivals.get(timeout=patience_s)
             except queue.Empty:
                 with self._changed:
                     if not self._waiting:
@@ -208,17 +210,26 @@ class UnderWay:
             return (await self._session.fetch([record]))[record.key]
 
     def _decide(self, future: ExecutorFuture, record: KeyRecord, fetched: futures.Future[Any] | None) -> None:
-        try:
-            value = self._session.value_now(record, None) if fetched is None else fetched.result(0)
-        except CancelledError:  # by somebody else
+        value, error = self._outcome(record, fetched)
+        if isinstance(error, CancelledError):  # by somebody else
             _end_cancelled(future)
             return
-        except BaseException as error:  # whatever the call raised, or loading its result
-            _end(future, error=error)
-            if isinstance(error, ExecutorBrokenError):
-                self._break(error)
-            return
-        _end(future, value=value)
+        _end(future, value, error)
+        if isinstance(error, ExecutorBrokenError):
+            self._break(error)
+
+    def _outcome(self, record: KeyRecord, fetched: futures.Future[Any] | None) -> tuple[Any, BaseException | None]:
+        # Without raising what the call raised: its traceback would hold this thread's frames, and their futures.
+        if fetched is not None:
+            error = CancelledError() if fetched.cancelled() else fetched.exception()
+            return (None, error) if error is not None else (fetched.result(), None)
+        error = self._session.error_of(record)
+        if error is not None:
+            return None, error
+        try:
+            return self._session.value_now(record, None), None
+        except BaseException as failure:  # whatever loading a user's object raises; or the client is closed
+            return None, failure
 
     def _break(self, error: ExecutorBrokenError) -> None:
         """The initializer raised: no call of this executor can run."""
@@ -226,7 +237,7 @@ class UnderWay:
             self._broken = error.reason
             left, self._waiting = list(self._waiting), {}
         for future in left:
-            _end(future, error=ExecutorBrokenError(error.reason))
+            _end(future, None, ExecutorBrokenError(error.reason))
         self._ended(len(left))
 
     def _ended(self, count: int) -> None:
@@ -243,8 +254,8 @@ class UnderWay:
             _run_aside(at_end)
 
 
-def _end(future: ExecutorFuture, value: Any = None, error: BaseException | None = None) -> None:
-    future._remote = None
+def _end(future: ExecutorFuture, value: Any, error: BaseException | None) -> None:
+    _let_go(future)
     future.set_running_or_notify_cancel()
     if error is None:
         future.set_result(value)
@@ -253,9 +264,16 @@ def _end(future: ExecutorFuture, value: Any = None, error: BaseException | None 
 
 
 def _end_cancelled(future: ExecutorFuture) -> None:
-    future._remote = None
+    _let_go(future)
     futures.Future.cancel(future)
     future.set_running_or_notify_cancel()
+
+
+def _let_go(future: ExecutorFuture) -> None:
+    """The cluster may forget the task, whoever still has its future."""
+    remote, future._remote = future._remote, None
+    if remote is not None:
+        remote.release()
 
 
 def _run_aside(function: Callable[[], object]) -> None:

@@ -293,7 +293,12 @@ _KINDS = (
 
 
 def _second_thoughts(draws: Stream, number: int, steps: list[Step]) -> list[Step]:
-    """`steps` with retries and late cancels among them, drawn from a stream of their own; some tasks then succeed."""
+    """`steps` with retries and late cancels among them, for some clients; some tasks succeed when they are retried.
+
+    Drawn from a stream of its own, so that other plans are what they were before there were retries.
+    """
+    if not draws.percent(35):
+        return steps
     for step in steps:
         for task in step.tasks:
             if task.raises == ALWAYS and draws.percent(50):

@@ -13,7 +13,7 @@ AGAIN_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.retrying",
         "_erred_before",
         (("for dependency in task.dependencies or ()", "for dependency in ()"),),
-        seeds=(1,),
+        seeds=(6,),
     ),
     Fault(
         "retry-told-to-nobody",
@@ -21,7 +21,7 @@ AGAIN_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.retrying",
         "retry_keys",
         (("for holder in task.wanted_by or ():", "for holder in ():"),),
-        seeds=(26,),
+        seeds=(212,),
     ),
     Fault(
         "retry-remembers-deaths",
@@ -29,7 +29,7 @@ AGAIN_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.retrying",
         "retry_keys",
         (("task.deaths, task.certificates, task.misses = 0, None, 0", "task.certificates = None"),),
-        seeds=(5,),
+        seeds=(6,),
     ),
     Fault(
         "late-cancel-takes-all",
@@ -37,7 +37,7 @@ AGAIN_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.retrying",
         "cancel_queued",
         (("task.state is TaskState.READY)", "task.state is not TaskState.RELEASED)"),),
-        seeds=(2,),
+        seeds=(6,),
     ),
     Fault(
         "late-cancel-of-others",
@@ -45,7 +45,7 @@ AGAIN_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.retrying",
         "cancel_queued",
         (("        and len(task.wanted_by or ()) == 1\n", ""),),
-        seeds=(27,),
+        seeds=(72,),
     ),
     Fault(
         "retry-without-word",
