@@ -17,6 +17,7 @@ __all__ = ["after_initializer", "in_chunks", "initialize"]
 TOKENS_MAX = 1000  # executors whose initializer this process remembers; one forgotten would be initialized again
 
 _lock = threading.RLock()  # so that an initializer may call what was initialized; others wait for it to end
+_running: list[str] = []  # tokens whose initializer runs, in the thread that has the lock
 _outcomes: OrderedDict[str, BaseException | None] = OrderedDict()  # by token of an executor
 
 
@@ -29,12 +30,15 @@ def initialize(token: str, initializer: Callable[..., object], initargs: tuple[A
     if token in _outcomes and _outcomes[token] is None:
         return
     with _lock:
-        if token not in _outcomes:
-            _outcomes[token] = None  # entered first: what it calls itself must not run it again
+        if token not in _outcomes and token not in _running:  # what it calls itself does not run it again
+            _running.append(token)
             try:
                 initializer(*initargs)
+                _outcomes[token] = None
             except BaseException as error:  # a SystemExit breaks the executor as much as any other
                 _outcomes[token] = error
+            finally:
+                _running.remove(token)
             if len(_outcomes) > TOKENS_MAX:
                 _outcomes.popitem(last=False)
         failure = _outcomes.get(token)
