@@ -28,6 +28,7 @@ __all__ = [
     "as_completed",
     "default_client",
     "fire_and_forget",
+    "futures_of",
     "get_client",
     "wait",
 ]
@@ -54,6 +55,7 @@ _PLACES = {
     "as_completed": "distributed.client.waiting",
     "default_client": "distributed.client.client",
     "fire_and_forget": "distributed.client.data",
+    "futures_of": "distributed.client.looking",
     "get_client": "distributed.client.client",
     "wait": "distributed.client.waiting",
 }

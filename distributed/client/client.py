@@ -13,6 +13,7 @@ from distributed.client.again import CallMethods
 from distributed.client.connecting import connect_session, find_scheduler
 from distributed.client.data import DataMethods
 from distributed.client.futures import Future, FutureSequence
+from distributed.client.looking import LookMethods
 from distributed.client.loop_thread import LoopThread
 from distributed.client.moving import Mover
 from distributed.client.options import checked_key, task_spec
@@ -32,7 +33,7 @@ CLOSE_TIMEOUT_S = 10.0
 _open_clients: list[Client] = []  # of this process, newest last
 
 
-class Client(DataMethods, CallMethods):
+class Client(DataMethods, CallMethods, LookMethods):
     """A program's connection with a cluster.
 
         client = Client()                         # a cluster on this machine, for as long as the client lives
