@@ -178,6 +178,24 @@ with concurrent.futures.ProcessPoolExecutor(2) as pool:
     assert "done [3, 2, 1]" in run(processes, tmp_path, program)
 
 
+def test_a_notebook_starts_clusters_while_its_loop_runs(processes: Processes, tmp_path: Path) -> None:
+    program = """
+import asyncio
+from distributed import Client, Executor, LocalCluster
+
+async def cell():
+    with LocalCluster(n_workers=1) as cluster, Client(cluster) as client:
+        print(client.submit(pow, 2, 3).result(), await client.submit(pow, 2, 4))
+    with Executor(1) as executor:
+        print(executor.submit(pow, 2, 5).result())
+    async with LocalCluster(n_workers=1, asynchronous=True) as cluster, Client(cluster, asynchronous=True) as client:
+        print(await client.submit(pow, 2, 6))
+
+asyncio.run(cell())
+"""
+    assert run(processes, tmp_path, program, "-W", "error").split() == ["8", "16", "32", "64"]
+
+
 # ---------------------------------------------------------------- the examples of the standard library's manual
 
 
