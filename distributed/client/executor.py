@@ -243,6 +243,9 @@ def _flat(chunks: Iterator[list[Any]]) -> Iterator[Any]:
 
 
 def _template(options: dict[str, Any]) -> TaskSpec:
+    if options.get("pure"):
+        raise BadRequestError("pure=True: an executor makes every call; use Client.submit, which shares equal ones")
+    options = {name: value for name, value in options.items() if name != "pure"}
     unknown = [name for name in options if name not in _OPTIONS]
     if unknown:
         raise BadRequestError(f"{', '.join(unknown)}: an executor's calls take {', '.join(_OPTIONS)}")

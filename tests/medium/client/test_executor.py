@@ -151,6 +151,9 @@ def test_how_calls_run_is_said_when_the_executor_is_made(
         (task,) = background.scheduler.machine.state.tasks.values()
         assert (task.spec.workers, task.spec.retries) == (("1",), 2)
         gate.set()
+    client.get_executor(pure=False).shutdown()
+    with pytest.raises(BadRequestError, match="pure"):
+        client.get_executor(pure=True)
     with pytest.raises(BadRequestError, match="colour"):
         client.get_executor(colour="red")
     with pytest.raises(ValueError, match="retries"):
