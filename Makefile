@@ -6,6 +6,7 @@
 # make bench    the benchmarks beside a rival
 # make simulate whole clusters under faults, one for each seed      make simulate SEEDS=10000 FIRST=0
 # make chaos    real processes under kill -9, SIGSTOP and cut connections   make chaos ARGS="--seconds 10 --tasks 5000"
+# make changelog  CHANGELOG.md, from the notes in docs/changes
 # make clean    remove everything that the commands above made: build/, and what Python and pip leave beside sources
 
 PYTHON ?= python3
@@ -21,7 +22,7 @@ PIP_FLAGS = --quiet --disable-pip-version-check
 METADATA := pyproject.toml setup.py requirements.txt
 SOURCES := $(shell find distributed -name '*.py' -o -name py.typed)
 
-.PHONY: run test test-all check format docs bench chaos simulate clean
+.PHONY: run test test-all check format docs changelog bench chaos simulate clean
 .DELETE_ON_ERROR:
 
 # The folder that is read stays as it is, even when it is the interpreter's own library (no bytecode is written), and what
@@ -52,6 +53,9 @@ format: build/venv-check/.installed
 docs: build/venv-docs/.installed
 	build/venv-docs/bin/python -m sphinx -W --keep-going -q -b html -d build/docs-cache docs build/docs
 	@echo "open build/docs/index.html"
+
+changelog: build/venv-check/.installed
+	build/venv-check/bin/python -m distributed.testing.changelog
 
 bench: build/venv-bench/.installed
 	build/venv-bench/bin/python benchmarks/run.py $(ARGS)

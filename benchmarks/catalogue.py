@@ -65,6 +65,11 @@ CELLS = (
     Cell("result_bandwidth", "100 results of 8 MB gathered", "GB/s", 5),
     Cell("peer_transfer", "256 MB, worker to worker", "GB/s", 5),
     Cell("many_args", "1,000 tasks sharing 50 MB", "tasks/s", 20),
+    Cell("executor_map", "Executor.map of 50,000 no-ops", "tasks/s", 20),
+    Cell("executor_submit", "Executor.submit x 10,000", "tasks/s", 10),
+    Cell("cancel_running", "cancel of a Python loop, until others run", "s", 10),
+    Cell("cancel_forced", "cancel of a sleep by force, until others run", "s", 3),
+    Cell("printing", "map of 10,000 tasks that print a line", "tasks/s"),
     # Not time-boxed: both hold the same 20,000, or growth by doubling and logs of fixed size would weigh differently.
     Cell("held_task", "scheduler memory per held task", "bytes", 4, limit_s=400.0),
     Cell("actor", "call of an actor's method, p50", "us", 8),

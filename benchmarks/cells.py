@@ -27,6 +27,7 @@ from typing import Any, TypeVar
 from actor_cells import actor, actor_calls
 from data_cells import held_task, many_args, peer_transfer, result_bandwidth, scatter_1x256MB, scatter_100x1MB
 from deaths import worker_death
+from people_cells import cancel_forced, cancel_running, executor_map, executor_submit, printing
 from sides import (
     Plan,
     Sample,
@@ -373,6 +374,11 @@ MEASURES: dict[str, Callable[[Side, Plan], Sample]] = {
         held_task,
         actor,
         actor_calls,
+        executor_map,
+        executor_submit,
+        cancel_running,
+        cancel_forced,
+        printing,
     )
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-__all__ = ["Counter", "array", "ends", "inc", "nap", "nth", "same"]
+__all__ = ["Counter", "array", "ends", "inc", "nap", "nth", "same", "say", "spin"]
 
 
 def same(value: int) -> int:
@@ -21,6 +21,20 @@ def inc(value: int) -> int:
 def nap(value: int, seconds: float) -> int:
     """Work that takes its time and no processor."""
     time.sleep(seconds)
+    return value
+
+
+def spin(value: int, seconds: float) -> int:
+    """Work in pure Python that keeps its thread busy."""
+    until = time.perf_counter() + seconds
+    while time.perf_counter() < until:
+        value += 1
+    return value
+
+
+def say(value: int) -> int:
+    """Prints a line."""
+    print("value", value)
     return value
 
 

@@ -6,6 +6,7 @@ is made once, and every error survives a pickle round trip. No secret and no pay
 
 from __future__ import annotations
 
+from concurrent import futures
 from concurrent.futures import CancelledError
 
 __all__ = [
@@ -22,6 +23,8 @@ __all__ = [
     "CoordinationLimitError",
     "DistributedError",
     "DistributedWarning",
+    "ExecutorBrokenError",
+    "ExecutorClosedError",
     "FunctionLoadError",
     "InvariantError",
     "KeyFileError",
@@ -302,6 +305,18 @@ class FunctionLoadError(DistributedError):
             f"{name} cannot be loaded on worker {worker}: {reason}; install the module there, "
             "or define the function in the script that submits it"
         )
+
+
+class ExecutorBrokenError(DistributedError, futures.BrokenExecutor):
+    """An executor that can run nothing more, as its initializer raised: mend that, and make a new executor."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"this executor is broken: {reason}; mend it, and make a new executor")
+
+
+class ExecutorClosedError(DistributedError, RuntimeError):
+    """The caller's fault: an executor that was shut down takes no calls."""
 
 
 class LostDataError(DistributedError):

@@ -9,10 +9,12 @@ from itertools import islice
 from typing import Any
 
 from distributed.client import graphs
+from distributed.client.again import CallMethods
 from distributed.client.connecting import connect_session, find_scheduler
 from distributed.client.coordination.datasets import DatasetMethods
 from distributed.client.data import DataMethods
 from distributed.client.futures import Future, FutureSequence
+from distributed.client.looking import LookMethods
 from distributed.client.loop_thread import LoopThread
 from distributed.client.moving import Mover
 from distributed.client.options import checked_key, task_spec
@@ -33,7 +35,7 @@ CLOSE_TIMEOUT_S = 10.0
 _open_clients: list[Client] = []  # of this process, newest last
 
 
-class Client(StreamMethods, DataMethods, DatasetMethods):
+class Client(DataMethods, CallMethods, StreamMethods, DatasetMethods, LookMethods):
     """A program's connection with a cluster.
 
         client = Client()                         # a cluster on this machine, for as long as the client lives

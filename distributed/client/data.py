@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import warnings
-from collections.abc import Coroutine, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from typing import Any
 
 from distributed.client import scattering
@@ -29,12 +29,8 @@ class DataMethods:
     id: str
     asynchronous: bool
     _timeout_s: float
-
-    def _live(self) -> Session:
-        raise NotImplementedError
-
-    def _finish(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        raise NotImplementedError
+    _live: Callable[[], Session]
+    _finish: Callable[[Coroutine[Any, Any, Any]], Any]
 
     # ------------------------------------------------------------ moving
 

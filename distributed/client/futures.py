@@ -85,6 +85,10 @@ class Future:
         """Stop it and all that depends on it, for every client; see `Client.cancel`."""
         return self._session.client.cancel([self], force=force, reason=reason)
 
+    def retry(self) -> Any:
+        """Run it once more if it failed; see `Client.retry`."""
+        return self._session.client.retry([self])
+
     def add_done_callback(self, callback: Callable[[Future], object]) -> None:
         """Call ``callback(future)`` once it is decided, in a thread of its own kind, never on the loop.
 

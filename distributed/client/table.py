@@ -83,8 +83,10 @@ class KeyTable:
                 gone.append(key)
                 if record.data is not None:
                     data += record.data
-                if fades and (record.status is Status.PENDING or record.status is Status.FINISHED):
-                    self._fading[key] = None  # a finished one may have been lost and computed again meanwhile
+                is_known = record.status is not Status.CANCELLED and record.status is not Status.LOST
+                if fades and is_known and not record.is_unsent:
+                    # One that is decided may have been lost and computed again meanwhile, or retried by somebody else.
+                    self._fading[key] = None
                 if record.payload is None and record.failure is None and record.status is not Status.LOST:
                     # Whoever released it by hand and asks for it later must not wait for ever.
                     record.status, record.reason = Status.CANCELLED, "it was released here"
@@ -120,6 +122,18 @@ class KeyTable:
                 record.status, record.is_cancelling = Status.PENDING, True
                 asked.append(record.key)
         return asked, decided
+
+    def begin_retrying(self, records: Iterable[KeyRecord]) -> list[str]:
+        """Those that failed are PENDING until the scheduler has answered; their keys. The caller has the lock.
+
+        Left as they are: those that could not be sent, or were sent to another scheduler.
+        """
+        asked: list[str] = []
+        for record in records:
+            if record.status is Status.ERROR and not record.is_unsent and self.records.get(record.key) is record:
+                record.status, record.failure = Status.PENDING, None
+                asked.append(record.key)
+        return asked
 
     # ------------------------------------------------------------ keys that were released undecided
 
@@ -227,9 +241,11 @@ class KeyTable:
                 self._decide(key, Status.LOST)
                 continue
             with self.lock:
-                record = self.records.get(key)
-                if record is not None and record.status is Status.FINISHED and record.payload is None:
-                    record.status = Status.PENDING  # one that fades is not FINISHED
+                record = self.records.get(key)  # one that fades is not decided
+                if record is None or record.is_unsent:
+                    continue
+                if record.status is Status.ERROR or (record.status is Status.FINISHED and record.payload is None):
+                    record.status, record.failure = Status.PENDING, None
 
     def lose_pending(self) -> None:
         """Nobody will decide what is pending: the connection has ended."""

@@ -131,16 +131,27 @@ class _Waiter:
 class as_completed:
     """Iterate over futures in the order in which they are decided; `async for` works too.
 
+        for future in tqdm(as_completed(futures), total=len(futures)): ...
+        for batch in as_completed(futures, with_results=True).batches(): ...
+
     Args:
         futures: to begin with; more can be given while iterating, see `add` and `update`.
-        with_results: give ``(future, result)`` instead; a failed future raises its error.
+        with_results: give ``(future, result)`` instead.
+        raise_errors: of a future that failed, raise the error; False: give it as if it were the result. Only with
+            ``with_results=True``; else nothing is raised.
         timeout: seconds from now for all; then TimeoutError.
     """
 
     def __init__(
-        self, futures: Iterable[Future] = (), *, with_results: bool = False, timeout: float | None = None
+        self,
+        futures: Iterable[Future] = (),
+        *,
+        with_results: bool = False,
+        raise_errors: bool = True,
+        timeout: float | None = None,
     ) -> None:
         self._with_results = with_results
+        self._raise_errors = raise_errors
         self._deadline = None if timeout is None else time.monotonic() + timeout
         self._timeout = timeout
         self._arrived: queue.SimpleQueue[Future] = queue.SimpleQueue()
@@ -153,12 +164,18 @@ class as_completed:
         """Wait for this one too; the same future may be added again."""
         self._open += 1
         self._session = future._session
-        future._session.table.add_waiter(future._record, lambda record: self._arrive(future))
+        arrived = self._arrived  # what was added before a `clear` arrives nowhere
+        future._session.table.add_waiter(future._record, lambda record: self._arrive(future, arrived))
 
     def update(self, futures: Iterable[Future]) -> None:
         """Wait for these too."""
         for future in futures:
             self.add(future)
+
+    def clear(self) -> None:
+        """Wait for none of those that are still to come."""
+        self._arrived = queue.SimpleQueue()
+        self._open = 0
 
     def count(self) -> int:
         """How many are still to come."""
@@ -171,6 +188,19 @@ class as_completed:
     def has_ready(self) -> bool:
         """Whether the next one is there already."""
         return not self._arrived.empty()
+
+    def next_batch(self, block: bool = True) -> list[Any]:
+        """All that are there and were not given yet, waiting for the first of them; with ``block=False``, or if
+        nothing is to come, it may be none.
+        """
+        batch = [next(self)] if block and self._open else []
+        while not self._arrived.empty():
+            batch.append(next(self))
+        return batch
+
+    def batches(self) -> Batches:
+        """Iterate over lists of those that came together, each with one at least; `async for` works too."""
+        return Batches(self)
 
     def __iter__(self) -> Iterator[Any]:
         return self
@@ -185,7 +215,7 @@ class as_completed:
         except queue.Empty:
             raise self._overdue() from None
         self._open -= 1
-        return (future, future.result()) if self._with_results else future
+        return (future, self._result_now(future)) if self._with_results else future
 
     def __aiter__(self) -> AsyncIterator[Any]:
         return self
@@ -208,10 +238,21 @@ class as_completed:
             finally:
                 self._wakers = [entry for entry in self._wakers if entry[1] is not waker]
         self._open -= 1
-        return (future, await future) if self._with_results else future
+        return (future, await self._result_later(future)) if self._with_results else future
 
-    def _arrive(self, future: Future) -> None:
-        self._arrived.put(future)
+    def _result_now(self, future: Future) -> Any:
+        error = self._error_to_give(future)
+        return future._result_now(None) if error is None else error
+
+    async def _result_later(self, future: Future) -> Any:
+        error = self._error_to_give(future)
+        return await future if error is None else error
+
+    def _error_to_give(self, future: Future) -> BaseException | None:
+        return None if self._raise_errors else future._session.error_of(future._record)
+
+    def _arrive(self, future: Future, arrived: queue.SimpleQueue[Future]) -> None:
+        arrived.put(future)
         for loop, waker in self._wakers:
             call_on(loop, _wake, waker)
 
@@ -220,6 +261,25 @@ class as_completed:
 
     def _overdue(self) -> TimeoutError:
         return TimeoutError(f"{self._open:,} futures not decided within {self._timeout:g} s")
+
+
+class Batches:
+    """What `as_completed.batches` returns."""
+
+    def __init__(self, completed: as_completed) -> None:
+        self._completed = completed
+
+    def __iter__(self) -> Iterator[list[Any]]:
+        while not self._completed.is_empty():
+            yield self._completed.next_batch()
+
+    async def __aiter__(self) -> AsyncIterator[list[Any]]:
+        completed = self._completed
+        while not completed.is_empty():
+            batch = [await anext(completed)]
+            while completed.has_ready():
+                batch.append(await anext(completed))
+            yield batch
 
 
 def _wake(waker: asyncio.Future[None]) -> None:

@@ -10,6 +10,7 @@ Requests with one answer (``who_has``, ``ncores``, ...) are ordinary ops of `dis
 
 from __future__ import annotations
 
+from distributed.messages.again import CancelQueued, RetryKeys
 from distributed.messages.base import (
     CLIENT,
     DEFAULT_OPTIONS,
@@ -80,6 +81,7 @@ __all__ = [
     "WORKER",
     "AskHolders",
     "CancelKeys",
+    "CancelQueued",
     "CancelTasks",
     "Coordinate",
     "CopiesFailed",
@@ -102,6 +104,7 @@ __all__ = [
     "ReleaseKeys",
     "RequestAnswered",
     "RequestWaits",
+    "RetryKeys",
     "ReturnTasks",
     "RunOptions",
     "RunTasks",

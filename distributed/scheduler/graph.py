@@ -137,6 +137,9 @@ def _submit_any(state: SchedulerState, client: ClientRecord, message: SubmitTask
             add_want(task, client)
     for task, failure in faults.items():
         fail(state, task, failure, "a bad request")
+        if task.function is not None:  # what it says cannot be computed, by a retry neither: it has no recipe
+            task.function.ntasks -= 1
+            task.function = None
     has_roots = (
         message.dependencies is not None and None in message.dependencies
     )  # only among them it makes a difference

@@ -69,7 +69,7 @@ TRANSITIONS: dict[TaskState, frozenset[TaskState]] = {
     _READY: frozenset({_PROCESSING, _WAITING, _RELEASED, _FORGOTTEN}),
     _PROCESSING: frozenset({_MEMORY, _READY, _WAITING, _RELEASED, _ERRED, _FORGOTTEN}),
     _MEMORY: frozenset({_RELEASED, _ERRED, _FORGOTTEN}),
-    _ERRED: frozenset({_MEMORY, _FORGOTTEN}),
+    _ERRED: frozenset({_MEMORY, _RELEASED, _FORGOTTEN}),
     _FORGOTTEN: frozenset(),
 }
 

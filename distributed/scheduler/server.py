@@ -101,6 +101,8 @@ class Scheduler(Server):
             "ncores": self.ncores,
             "who_has": self.who_has,
             "has_what": self.has_what,
+            "processing": self.processing,
+            "nbytes": self.nbytes,
             "gather": self._proxy.gather,
             "scatter": self._proxy.scatter,
             "cancel": self.cancel,
@@ -322,6 +324,14 @@ class Scheduler(Server):
     def has_what(self, stream: Any, workers: list[str] | None = None) -> dict[str, list[str]]:
         """Keys by worker, of all workers or of these."""
         return snapshot.has_what(self.machine.state, workers)
+
+    def processing(self, stream: Any, workers: list[str] | None = None) -> dict[str, list[str]]:
+        """Keys by worker of what it was sent and has not answered, of all workers or of these."""
+        return snapshot.processing(self.machine.state, workers)
+
+    def nbytes(self, stream: Any, keys: list[str] | None = None) -> dict[str, int]:
+        """Sizes of results by key, of all or of these as far as they exist."""
+        return snapshot.nbytes_of(self.machine.state, keys)
 
     def cancel(self, stream: Any, keys: list[str], client: str, reason: str | None = None) -> str:
         """Cancel tasks for all clients in the name of `client`, see `CancelKeys`."""

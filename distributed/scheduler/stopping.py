@@ -19,7 +19,7 @@ from distributed.scheduler.placement import touch
 from distributed.scheduler.records import ClientRecord, TaskRecord, TaskState, WorkerRecord, remove_want
 from distributed.scheduler.state import SchedulerState
 
-__all__ = ["adopt", "cancel_keys", "replace_stubborn", "stopping_deadline", "tasks_stopped"]
+__all__ = ["adopt", "cancel", "cancel_keys", "replace_stubborn", "stopping_deadline", "tasks_stopped"]
 
 _RELEASED, _ERRED = TaskState.RELEASED, TaskState.ERRED
 
@@ -35,13 +35,18 @@ def cancel_keys(state: SchedulerState, client: ClientRecord, message: CancelKeys
         state.outbox.cancelled[client, reason] = unknown
         if message.force:
             _force_stopping(state, unknown)
-    found = _with_relatives(state, message.keys)
+    cancel(state, message.keys, reason, is_forced=message.force)
+
+
+def cancel(state: SchedulerState, keys: Iterable[str], reason: str, *, is_forced: bool = False) -> None:
+    """Stop these tasks, their dependents and children for every client; unknown keys are no error."""
+    found = _with_relatives(state, keys)
     for task in found:
         for other in tuple(task.wanted_by or ()):
             remove_want(task, other)
             state.outbox.cancelled.setdefault((other, reason), []).append(task.key)
         if task.state is not _ERRED and task.state is not _RELEASED:
-            rest(state, task, _RELEASED, f"cancelled: {reason}", is_cancelled=True, is_forced=message.force)
+            rest(state, task, _RELEASED, f"cancelled: {reason}", is_cancelled=True, is_forced=is_forced)
     # With all of them at rest nothing needs them: the sweep forgets dependents first, then what they depended on.
     state.unneeded.extend(found)
 

@@ -27,6 +27,8 @@ _ROLES_BY_OP: dict[str, frozenset[str]] = {
     "ncores": _ANYONE,
     "who_has": _ANYONE,
     "has_what": _ANYONE,
+    "processing": _ANYONE,
+    "nbytes": _ANYONE,
     "desired_workers": _ANYONE,
     "register_client": _CLIENTS,
     "register_worker": _WORKERS,

@@ -79,6 +79,7 @@ LAZY_MODULES: dict[tuple[str, str], str] = {
     ("calls", "comm.tornado_stream"): "imports tornado, see LAZY_PACKAGES",
     ("deploy.local", "deploy.threads"): "imports all servers, which only processes=False wants in this process",
     ("deploy.host", "deploy.hosting"): "imported while other processes, forked before, import theirs",
+    ("client", "client.executor"): "only a program that asks for an executor needs it",
     ("client", "deploy"): "Client() without an address starts a cluster of its own",
 }
 

@@ -27,6 +27,8 @@ EXAMPLES: dict[str, Exception] = {
         errors.RequestLostError("tcp://s:1", "was started anew", "lock 'x'"),
         DistributedError("root"),
         errors.DistributedWarning("careful"),
+        errors.ExecutorBrokenError("its initializer raised"),
+        errors.ExecutorClosedError("closed"),
         errors.FunctionLoadError("f", "tcp://w:1", "No module named 'x'"),
         errors.InvariantError("rule"),
         errors.KeyFileError("/k", "mode"),

@@ -28,6 +28,8 @@ VALUES: dict[str, dict[str, Any]] = {
     "want-keys": {"keys": ["x"]},
     "release-keys": {"keys": []},
     "cancel-keys": {"keys": ["x"], "force": True, "reason": None},
+    "cancel-queued": {"keys": ["x", "y"]},
+    "retry-keys": {"keys": ["x"]},
     "keys-done": {"keys": ["x", "y"], "results": [b"1", None], "nbytes": [1, 2**40]},
     "keys-failed": {"keys": ["x"], "failures": [FAILURE]},
     "keys-cancelled": {"keys": ["x"], "reason": "because"},

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from random import Random
 
-from distributed.testing.chaos.proxy import CuttingProxy
+from distributed.testing.cutting import ProxyThread
 
 __all__ = ["Faults"]
 
@@ -34,7 +34,7 @@ class Faults:
     """
 
     def __init__(
-        self, worker_pids: Callable[[], list[int]], proxy: CuttingProxy, kill_every_s: float, seconds: float, seed: int
+        self, worker_pids: Callable[[], list[int]], proxy: ProxyThread, kill_every_s: float, seconds: float, seed: int
     ) -> None:
         self.counts: Counter[str] = Counter()
         self._worker_pids = worker_pids

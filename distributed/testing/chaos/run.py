@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from distributed.client import Client
-from distributed.comm.addresses import parse_address
 from distributed.testing.chaos.faults import Faults
-from distributed.testing.chaos.proxy import CuttingProxy
 from distributed.testing.chaos.workload import Node, draw_graph, expected_numbers, mix, number_of
+from distributed.testing.cutting import ProxyThread
 from distributed.testing.processes import Processes, Started, wait_until
 from distributed.worker.measure import process_nbytes
 
@@ -59,9 +58,8 @@ def run_chaos(plan: Plan, folder: Path, tell: Callable[[str], object]) -> Report
     with Processes(folder, through_proxy) as processes:
         os.environ.update(through_proxy, DISTRIBUTED_KEY_FILE=str(processes.key_file))  # before anything asks for them
         scheduler = processes.dscheduler(f"--port 0 --deaths-max 0 --worker-timeout {WORKER_TIMEOUT}")
-        place = parse_address(processes.address(scheduler))
-        proxy = CuttingProxy(place.host, place.port)
-        address = f"tcp://127.0.0.1:{proxy.port}"
+        proxy = ProxyThread(processes.address(scheduler))
+        address = proxy.address
         scratch = folder / "scratch"
         scratch.mkdir()
         workers = processes.dworker(

@@ -44,7 +44,9 @@ def actors_have_one_life(world: Any, key: str) -> str | None:
         return None
     home, known = state.actors.get(task), world.memory.get(("home", key))
     if known is not None and known[0] is task:
-        if home is not known[1] and task.failure is None:
+        if task.failure is not None:
+            del world.memory["home", key]  # everybody was told; whoever retries it wants another one
+        elif home is not known[1]:
             return f"{key} lived at {known[1].address}, and now it is {task}, at {home and home.address}"
     elif home is not None:
         world.memory["home", key] = task, home

@@ -13,6 +13,7 @@ from distributed.messages import (
     KeysDone,
     KeysFailed,
     KeysLost,
+    RetryKeys,
     RunTasks,
     SubmitTasks,
     TasksDone,
@@ -326,12 +327,12 @@ def stale_events_are_ignored(world: Any, engine: Any, event: Any, effects: list[
 
 @invariant(Moment.EVENT, "a client is told of an outcome once each time it asks")
 def outcomes_are_told_once(world: Any, engine: Any, event: Any, effects: list[Any]) -> str | None:
-    """Asking is to submit or want; losing a result owes its next outcome. That an actor is lost is news by itself."""
+    """Asking is to submit, want or retry; losing a result owes its next outcome. A lost actor is news by itself."""
     if engine is not world.scheduler:
         return None
     owed: dict[str, dict[str, int]] = world.memory.setdefault(("owed", engine.life), {})
     kind = type(event)
-    if kind is FromClient and type(event.message) in (SubmitTasks, WantKeys):
+    if kind is FromClient and type(event.message) in (SubmitTasks, WantKeys, RetryKeys):
         mine = owed.setdefault(event.client, {})
         for key in event.message.keys:
             mine[key] = mine.get(key, 0) + 1

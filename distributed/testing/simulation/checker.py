@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from itertools import islice
 from typing import Any
 
@@ -16,7 +17,7 @@ def _of(moment: Moment) -> list[Invariant]:
     return [invariant for invariant in INVARIANTS if invariant.moment is moment]
 
 
-class Checker:
+class Checker(ABC):
     """Base of `World`: its checks.
 
     Attributes:
@@ -32,9 +33,9 @@ class Checker:
         self.logged = 0
         self._next_all = ALL_EVERY
 
+    @abstractmethod
     def fail(self, rule: str, where: str) -> Any:
         """A rule does not hold."""
-        raise NotImplementedError
 
     def _ask(self, invariants: list[Invariant], *about: Any) -> None:
         for invariant in invariants:

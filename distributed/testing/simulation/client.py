@@ -11,6 +11,7 @@ from distributed.client.table import KeyTable
 from distributed.messages import (
     SCHEDULER,
     CancelKeys,
+    CancelQueued,
     KeysCancelled,
     KeysDone,
     KeysFailed,
@@ -19,6 +20,7 @@ from distributed.messages import (
     ReleaseKeys,
     RequestAnswered,
     RequestWaits,
+    RetryKeys,
     ServerClosing,
     WantKeys,
 )
@@ -307,6 +309,21 @@ class ClientProcess(Process):
                 self.outbox.append(CancelKeys(asked, force, None))
         self.wake()
         self.table.settle(decided)
+
+    def cancel_queued(self, keys: list[str]) -> None:
+        """Cancel what has not begun; what that is the scheduler says."""
+        self.world.cancelled.update(dict.fromkeys(keys))
+        self.outbox.append(CancelQueued(keys))
+        self.wake()
+
+    def retry(self, keys: Iterable[str]) -> None:
+        """Run those that failed once more."""
+        records = [record for key in keys if (record := self.table.records.get(key)) is not None]
+        with self.table.lock:
+            asked = self.table.begin_retrying(records)
+            if asked:
+                self.outbox.append(RetryKeys(asked))
+        self.wake()
 
     def gather(self, keys: Iterable[str], on_end: Callable[[list[str]], None]) -> None:
         """Fetch the results of `keys` and check them; `on_end` gets those that nobody could give."""

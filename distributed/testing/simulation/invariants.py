@@ -9,6 +9,7 @@ from distributed.testing.simulation import (
     about_limits,
     about_nested,
     about_order,
+    about_retrying,
     about_scheduler,
     about_workers,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "about_limits",
     "about_nested",
     "about_order",
+    "about_retrying",
     "about_scheduler",
     "about_workers",
 ]

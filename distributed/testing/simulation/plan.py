@@ -45,8 +45,8 @@ class WorkerPlan:
 class Step:
     """One thing that a client does, `pause` ticks after the one before.
 
-    ``kind``: submit, map, graph, want, release, cancel, gather, scatter, again, leave. ``tasks`` belong to the first
-    three, ``keys`` to scatter and want; ``share`` of 100 of what is held to release, cancel and gather.
+    ``kind``: submit, map, graph, want, release, cancel, gather, scatter, again, leave, retry, cancel_queued. ``tasks``
+    belong to the first three, ``keys`` to scatter and want; ``share`` of 100 of what is held to the others.
     """
 
     name: str
@@ -164,9 +164,7 @@ def draw_plan(chance: Chance) -> Plan:
         Recipe(f"s{number}", TaskSpec(FUNCTIONS[0]), (), draws.skewed(1, 100) * MS, draws.pick(SIZES))
         for number in range(draws.between(4, 10))
     ]
-    clients = [
-        _client(chance.stream(f"client-{number}"), number, workers, shared) for number in range(draws.between(1, 3))
-    ]
+    clients = [_client(chance, number, workers, shared) for number in range(draws.between(1, 3))]
     parents = [task for client in clients for step in client.steps if step.kind == "map" for task in step.tasks]
     give_children(chance.stream("nested"), [task for task in parents if task.spec.wanted])
     coordinating = chance.stream("coordination")
@@ -374,5 +372,28 @@ def _errand(draws: Stream, client: ClientPlan, index: int) -> ErrandPlan:
     )
 
 
-def _client(draws: Stream, number: int, workers: list[WorkerPlan], shared: list[Recipe]) -> ClientPlan:
-    return ClientPlan(f"client-{number}", f"host-{4 + number}", list(_Client(draws, number, workers, shared).steps()))
+def _second_thoughts(draws: Stream, number: int, steps: list[Step]) -> list[Step]:
+    """`steps` with retries and late cancels among them, for some clients; some tasks succeed when they are retried.
+
+    Drawn from a stream of its own, so that other plans are what they were before there were retries.
+    """
+    if not draws.percent(35):
+        return steps
+    for step in steps:
+        for task in step.tasks:
+            if task.raises == ALWAYS and draws.percent(50):
+                task.raises = task.spec.retries + 1  # the first retry by hand has luck
+    done: list[Step] = []
+    for index, step in enumerate(steps):
+        done.append(step)
+        if index and draws.percent(30):
+            kind = draws.pick(("retry", "retry", "retry", "cancel_queued"))
+            pause, share = draws.skewed(0, 400) * MS, draws.pick((30, 60, 100, 100))
+            done.append(Step(f"step-{number}.{index}+", kind, pause, share=share if kind == "retry" else 30))
+    return done
+
+
+def _client(chance: Chance, number: int, workers: list[WorkerPlan], shared: list[Recipe]) -> ClientPlan:
+    name = f"client-{number}"
+    steps = list(_Client(chance.stream(name), number, workers, shared).steps())
+    return ClientPlan(name, f"host-{4 + number}", _second_thoughts(chance.stream(f"{name} again"), number, steps))

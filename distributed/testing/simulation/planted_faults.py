@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from distributed.testing.simulation.planted_actors import ACTOR_FAULTS
+from distributed.testing.simulation.planted_again import AGAIN_FAULTS
 from distributed.testing.simulation.planted_client import CLIENT_FAULTS
 from distributed.testing.simulation.planted_coordination import COORDINATION_FAULTS
 from distributed.testing.simulation.planted_fault import Fault
@@ -23,4 +24,5 @@ FAULTS: tuple[Fault, ...] = (
     *STOP_FAULTS,
     *COORDINATION_FAULTS,
     *ACTOR_FAULTS,
+    *AGAIN_FAULTS,
 )

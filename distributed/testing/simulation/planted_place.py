@@ -101,7 +101,7 @@ PLACE_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.copying",
         "end_left",
         (("state.outbox.release.setdefault(taker, []).append(task.key)", "continue"),),
-        seeds=(18, 20),
+        seeds=(201,),
     ),
     Fault(
         "dropped-source-asked",
@@ -141,7 +141,7 @@ PLACE_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.retirement",
         "worker_paused",
         (("    touch(state, worker)\n", ""),),
-        seeds=(6,),
+        seeds=(203,),
     ),
     Fault(
         "run-overtakes-release",

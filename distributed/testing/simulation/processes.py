@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
 __all__ = ["Process"]
 
 
-class Process:
+class Process(ABC):
     """Base of scheduler, workers, nannies and clients.
 
     Attributes:
@@ -81,13 +82,14 @@ class Process:
 
     # ------------------------------------------------------------ of the roles
 
+    @abstractmethod
     def begin(self) -> None:
         """What a life begins with."""
-        raise NotImplementedError
 
+    @abstractmethod
     def died(self) -> None:
         """Called after a crash."""
 
+    @abstractmethod
     def accept(self, end: Any) -> None:
         """A connection came."""
-        raise NotImplementedError

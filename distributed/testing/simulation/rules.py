@@ -62,6 +62,8 @@ RULES: dict[str, Rule] = {
     "coordinate": Rule(BREAKS, UNCOUNTED, False, ("request-answered",), "requests are numbered"),
     "withdraw-requests": Rule(BREAKS, UNCOUNTED, False, (), "unknown requests are no error"),
     "take-items": Rule(BREAKS, UNCOUNTED, False, (), "unknown requests are no error"),
+    "cancel-queued": Rule(BREAKS, UNCOUNTED, False, (), "what is not queued goes on"),
+    "retry-keys": Rule(BREAKS, UNCOUNTED, False, ("keys-lost",), "what has not failed goes on"),
     # scheduler -> client
     "request-answered": Rule(BREAKS, UNCOUNTED, False, (), "a request has one answer; a second one is ignored"),
     "request-waits": Rule(BREAKS, UNCOUNTED, False, (), "for people"),

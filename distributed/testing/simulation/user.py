@@ -76,6 +76,12 @@ class User:
         keys = [key for key in self._some_held(step)[:5] if self.client.is_held(key)]
         self.client.cancel(keys, self.world.chance.stream(f"{step.name} forces").percent(60))
 
+    def _cancel_queued(self, step: Step) -> None:
+        self.client.cancel_queued([key for key in self._some_held(step) if self.client.is_held(key)])
+
+    def _retry(self, step: Step) -> None:
+        self.client.retry(self._some_held(step))
+
     def _gather(self, step: Step) -> None:
         keys = [key for key in self._some_held(step) if self.client.is_held(key)]
         self.client.gather(keys, lambda missing: None)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import threading
 from functools import partial
 from typing import Any
 
 import pytest
+from tqdm import tqdm
 
 from distributed import Client, Future, as_completed, wait
 from distributed.scheduler.server import Scheduler
@@ -283,3 +285,61 @@ class Unloadable:
 
     def __setstate__(self, state: Any) -> None:
         raise OSError("cannot be loaded")
+
+
+# ---------------------------------------------------------------- batches, errors, bars
+
+
+@gen_cluster(client=True)
+async def test_an_error_may_be_given_instead_of_raised(client: Client, *servers: Any) -> None:
+    futures = [client.submit(div, 1, divisor) for divisor in (1, 0)]
+    given = {future.key: value async for future, value in as_completed(futures, with_results=True, raise_errors=False)}
+    assert given[futures[0].key] == 1 and isinstance(given[futures[1].key], ZeroDivisionError)
+
+
+@gen_cluster(client=True)
+async def test_what_came_together_is_one_batch(client: Client, *servers: Any, gate: threading.Event) -> None:
+    quick, slow = client.map(inc, range(5)), client.submit(pass_gate, "gate")
+    await wait(quick)
+    completed = as_completed([*quick, slow])
+    sizes = []
+    async for batch in completed.batches():
+        sizes.append(len(batch))
+        gate.set()
+    assert sizes == [5, 1]
+    assert [batch async for batch in as_completed([]).batches()] == []
+
+
+def test_batches_of_a_blocking_client(background: Any, gate: threading.Event) -> None:
+    with Client(background.address) as client:
+        quick, slow = client.map(inc, range(5)), client.submit(pass_gate, "gate", 7)
+        wait(quick)
+        completed = as_completed([*quick, slow], with_results=True)
+        assert dict(completed.next_batch(block=False)) == dict(zip(quick, range(1, 6), strict=True))
+        assert completed.next_batch(block=False) == []
+        gate.set()
+        assert list(completed.batches()) == [[(slow, 7)]]
+        assert completed.next_batch() == []
+        errors = as_completed([client.submit(throws, 1)], with_results=True, raise_errors=False)
+        assert [type(error) for _, error in errors] == [RuntimeError]
+
+
+@gen_cluster(client=True)
+async def test_what_was_cleared_comes_no_more(client: Client, *servers: Any, gate: threading.Event) -> None:
+    slow, quick = client.submit(pass_gate, "gate"), client.submit(inc, 1)
+    completed = as_completed([slow])
+    completed.clear()
+    assert completed.is_empty()
+    completed.add(quick)
+    gate.set()
+    await slow
+    assert [future async for future in completed] == [quick]
+
+
+def test_a_bar_counts_what_comes(background: Any) -> None:
+    with Client(background.address) as client:
+        output = io.StringIO()
+        futures = client.map(inc, range(20))
+        seen = list(tqdm(as_completed(futures), total=len(futures), file=output))
+        assert sorted(future.result() for future in seen) == list(range(1, 21))
+        assert "20/20" in output.getvalue()

@@ -76,9 +76,42 @@ def test_a_result_that_came_along_is_not_lost(table: KeyTable) -> None:
         table.admit(key)
     table.on_done(done("a"))
     table.on_done(done("b", payload=None))
-    table.on_failed(KeysFailed(["c"], [FAILURE]))
     table.on_lost(KeysLost(["a", "b", "c"], True))
-    assert states(table) == {"a": "finished", "b": "pending", "c": "error"}
+    assert states(table) == {"a": "finished", "b": "pending", "c": "pending"}
+
+
+def test_a_failure_that_is_retried_by_anybody_is_pending(table: KeyTable) -> None:
+    for key in "ab":
+        table.admit(key)
+    table.on_failed(KeysFailed(["a"], [FAILURE]))
+    table.fail_unsent(["b"], FAILURE)
+    table.on_lost(KeysLost(["a", "b"], True))
+    assert states(table) == {"a": "pending", "b": "error"}
+    assert table.records["a"].failure is None
+
+
+def test_only_what_failed_and_was_sent_is_retried(table: KeyTable) -> None:
+    records = [table.admit(key)[0] for key in "abcd"]
+    table.on_done(done("a"))
+    table.on_failed(KeysFailed(["b"], [FAILURE]))
+    table.fail_unsent(["c"], FAILURE)
+    with table.lock:
+        assert table.begin_retrying([*records, KeyRecord("b")]) == ["b"]
+    assert states(table) == {"a": "finished", "b": "pending", "c": "error", "d": "pending"}
+
+
+def test_an_answer_to_the_failed_life_of_a_released_key_does_not_count(table: KeyTable) -> None:
+    table.admit("a")
+    table.on_failed(KeysFailed(["a"], [FAILURE]))
+    table.drop(["a"], lambda keys: None)
+    assert table.fade(["a"], 7)
+    table.admit("a")
+    table.on_lost(KeysLost(["a"], True))  # somebody else retried it, before the release came
+    table.on_done(done("a"))
+    assert states(table) == {"a": "pending"}
+    table.confirmed(7)
+    table.on_done(done("a"))
+    assert states(table) == {"a": "finished"}
 
 
 def test_waiters_are_called_once_when_it_is_decided(table: KeyTable) -> None:
@@ -176,9 +209,9 @@ def test_a_key_released_when_it_was_finished_fades_since_it_may_have_been_lost_a
     assert again.status is Status.PENDING, "these were about the first one"
 
 
-def test_a_key_released_when_it_had_failed_does_not_fade(table: KeyTable) -> None:
+def test_a_key_that_was_never_sent_does_not_fade(table: KeyTable) -> None:
     table.admit("a")
-    table.on_failed(KeysFailed(["a"], [FAILURE]))
+    table.fail_unsent(["a"], FAILURE)
     table.drop(["a"], lambda keys: None)
     assert not table.fade(["a"], 1)
 

@@ -1,4 +1,4 @@
-"""The forwarder of chaos: forwards, cuts, falls silent."""
+"""The forwarder of tests, in a thread: forwards, cuts, falls silent."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from random import Random
 
 import pytest
 
-from distributed.testing.chaos.proxy import CuttingProxy
+from distributed.testing.cutting import ProxyThread
 
 
 @pytest.fixture
@@ -35,14 +35,14 @@ def echo() -> Iterator[tuple[str, int]]:
 
 
 @pytest.fixture
-def proxy(echo: tuple[str, int]) -> Iterator[CuttingProxy]:
-    proxy = CuttingProxy(*echo)
+def proxy(echo: tuple[str, int]) -> Iterator[ProxyThread]:
+    proxy = ProxyThread(f"tcp://{echo[0]}:{echo[1]}")
     yield proxy
     proxy.close()
 
 
-def _connect(proxy: CuttingProxy) -> socket.socket:
-    link = socket.create_connection(("127.0.0.1", proxy.port), 5)
+def _connect(proxy: ProxyThread) -> socket.socket:
+    link = socket.create_connection(("127.0.0.1", int(proxy.address.rpartition(":")[2])), 5)
     link.sendall(b"hello")
     assert link.recv(5) == b"hello"
     return link
@@ -56,7 +56,7 @@ def _is_ended(link: socket.socket) -> bool:
         return True
 
 
-def test_it_forwards_both_ways(proxy: CuttingProxy) -> None:
+def test_it_forwards_both_ways(proxy: ProxyThread) -> None:
     with _connect(proxy) as link:
         link.sendall(b"x" * 1_000_000)
         left = 1_000_000
@@ -64,7 +64,7 @@ def test_it_forwards_both_ways(proxy: CuttingProxy) -> None:
             left -= len(link.recv(left))
 
 
-def test_a_cut_ends_the_connection_and_the_next_one_works(proxy: CuttingProxy) -> None:
+def test_a_cut_ends_the_connection_and_the_next_one_works(proxy: ProxyThread) -> None:
     with _connect(proxy) as link:
         assert proxy.cut(Random(1))
         assert _is_ended(link)
@@ -72,7 +72,7 @@ def test_a_cut_ends_the_connection_and_the_next_one_works(proxy: CuttingProxy) -
     _connect(proxy).close()
 
 
-def test_a_silent_connection_carries_nothing_and_then_ends(proxy: CuttingProxy) -> None:
+def test_a_silent_connection_carries_nothing_and_then_ends(proxy: ProxyThread) -> None:
     with _connect(proxy) as link:
         assert proxy.silence(Random(1), 0.3)
         link.sendall(b"anybody?")
@@ -81,6 +81,15 @@ def test_a_silent_connection_carries_nothing_and_then_ends(proxy: CuttingProxy) 
     _connect(proxy).close()
 
 
-def test_without_connections_there_is_nothing_to_cut(proxy: CuttingProxy) -> None:
+def test_without_connections_there_is_nothing_to_cut(proxy: ProxyThread) -> None:
     assert not proxy.cut(Random(1))
     assert not proxy.silence(Random(1), 0.1)
+
+
+def test_who_connects_while_nobody_listens_there_is_closed() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    proxy = ProxyThread(f"tcp://127.0.0.1:{port}")
+    with socket.create_connection(("127.0.0.1", int(proxy.address.rpartition(":")[2])), 5) as link:
+        assert _is_ended(link)
+    proxy.close()

@@ -1,0 +1,54 @@
+"""Invariants of what clients ask of tasks that exist: retries by hand, and cancels of what has not begun."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from distributed.messages import CancelQueued, CancelTasks, RetryKeys
+from distributed.scheduler.effects import ToWorker
+from distributed.scheduler.events import FromClient
+from distributed.scheduler.records import TaskRecord, TaskState
+from distributed.testing.simulation.rulebook import Moment, invariant
+
+
+@invariant(Moment.EVENT, "a late cancel takes no task from a worker")
+def late_cancels_spare_workers(world: Any, engine: Any, event: Any, effects: list[Any]) -> str | None:
+    """Nor one that another client holds."""
+    if engine is not world.scheduler or type(event) is not FromClient or type(event.message) is not CancelQueued:
+        return None
+    for effect in effects:
+        if type(effect) is ToWorker and type(effect.message) is CancelTasks:
+            taken = set(effect.message.keys) & set(event.message.keys)  # others: what only those needed
+            if taken:
+                return f"{sorted(taken)} from {effect.address}"
+        if getattr(effect, "client", event.client) != event.client:
+            return f"{effect.client} is told of it"
+    return None
+
+
+@invariant(Moment.EVENT, "a retry leaves nothing failed that can run, and counts from nothing")
+def retries_begin_anew(world: Any, engine: Any, event: Any, effects: list[Any]) -> str | None:
+    """Unless something that it needs cannot be computed."""
+    if engine is not world.scheduler or type(event) is not FromClient or type(event.message) is not RetryKeys:
+        return None
+    state = engine.machine.state
+    for key in event.message.keys:
+        task = state.tasks.get(key)
+        if task is None or event.client not in [client.client for client in task.wanted_by or ()]:
+            continue
+        if task.state is TaskState.ERRED and not _lacks_something(task):
+            return f"{key} is {task.state.name} still"
+    return None
+
+
+def _lacks_something(task: TaskRecord) -> bool:
+    todo, seen = [task], {task}
+    while todo:
+        current = todo.pop()
+        if current.state is TaskState.ERRED and current.function is None:
+            return True
+        for dependency in current.dependencies or ():
+            if dependency not in seen:
+                seen.add(dependency)
+                todo.append(dependency)
+    return False
