@@ -40,6 +40,7 @@ __all__ = [
     "UnknownOpError",
     "UnpicklableError",
     "UnreachableDataError",
+    "UnrunnableTaskWarning",
     "WorkerStartError",
 ]
 
@@ -67,6 +68,33 @@ def _rebuild(cls: type[DistributedError], args: tuple[object, ...], state: dict[
 
 class DistributedWarning(UserWarning):
     """Something works, but not as its user would expect; the text says what to change."""
+
+
+class UnrunnableTaskWarning(DistributedWarning):
+    """No worker that is there can ever run some tasks: start one that can, or cancel them and name others.
+
+    They run by themselves as soon as such a worker joins.
+
+    Attributes:
+        keys: of tasks that this client holds, the first 20 of them.
+        count: how many there are.
+        blocked: the task that cannot run: the first of `keys`, or one that it needs.
+        reason: why, as the end of a sentence that begins with `blocked`.
+    """
+
+    def __init__(self, keys: list[str], count: int, blocked: str, reason: str) -> None:
+        self.keys = keys
+        self.count = count
+        self.blocked = blocked
+        self.reason = reason
+        if count > 1:
+            start = f"{count:,} tasks cannot run, first {keys[0]}: "
+        else:
+            start = "" if keys == [blocked] else f"{keys[0]} cannot run: "
+        super().__init__(f"{start}{blocked} {reason}")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.keys, self.count, self.blocked, self.reason)
 
 
 class InvariantError(DistributedError):

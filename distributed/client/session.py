@@ -21,6 +21,7 @@ from distributed.client.link import Reconnect, SchedulerLink
 from distributed.client.loop_thread import run_on
 from distributed.client.outbox import Task
 from distributed.client.records import KeyRecord, Status
+from distributed.client.stuck import StuckKeys
 from distributed.client.table import KeyTable
 from distributed.comm.stream import Stream
 from distributed.errors import (
@@ -37,6 +38,7 @@ from distributed.messages import (
     KeysDone,
     KeysFailed,
     KeysLost,
+    KeysStuck,
     Payload,
     ReleaseKeys,
 )
@@ -80,6 +82,7 @@ class Session:
             KeysFailed: self.table.on_failed,
             KeysCancelled: self.table.on_cancelled,
             KeysLost: self.table.on_lost,
+            KeysStuck: StuckKeys().on_stuck,
         }
         self.link = SchedulerLink(self.table, handlers, reconnect, lambda: self._drop_released(1))
 

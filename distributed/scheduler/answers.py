@@ -80,6 +80,7 @@ def tasks_done(state: SchedulerState, worker: WorkerRecord, message: TasksDone) 
     if finished:
         booked(state, finished, _PROCESSING, _MEMORY, worker.address)
         _observe(state, finished, message)
+        state.ended.add(worker.address, worker.nthreads, state.now, message.keys, message.durations_s, "finished")
         _tell_done(state, finished, message)
         settle_done(state, related, worker.address)
 
@@ -158,7 +159,12 @@ def _take_back(
 def tasks_failed(state: SchedulerState, worker: WorkerRecord, message: TasksFailed) -> None:
     """Tasks raised: they run again while they have retries, else they and all that wait for them fail."""
     again: list[TaskRecord] = []
-    for index, task in _take_back(state, worker, message.keys, message.attempts).items():
+    taken = _take_back(state, worker, message.keys, message.attempts)
+    durations_s = [message.durations_s[index] for index in taken]
+    state.ended.add(
+        worker.address, worker.nthreads, state.now, [task.key for task in taken.values()], durations_s, "error"
+    )
+    for index, task in taken.items():
         if task.retries_left:
             task.retries_left -= 1
             again.append(task)

@@ -2,9 +2,9 @@
 
 `SchedulerMachine` only dispatches. What happens is in `graph` (clients), `answers` (workers' messages), `failures`
 (workers' lives), `lifecycle` (tasks' states), `placement` (who runs what), `stealing` (who gives some back),
-`movement` and `retirement` (where data goes) and `silence`. Every event goes through three steps:
-its handler changes the state, `sweep` drops what nobody needs any more, `settle` gets orders on, `deal` gives queued
-tasks to workers; then the messages collected meanwhile become effects, one of a kind per receiver.
+`movement` and `retirement` (where data goes), `silence`, and `stuck` (what nobody can run). Every event goes through
+these steps: its handler changes the state, `sweep` drops what nobody needs any more, `settle` gets orders on, `deal`
+gives queued tasks to workers; then the messages collected meanwhile become effects, one of a kind per receiver.
 """
 
 from __future__ import annotations
@@ -14,7 +14,18 @@ from typing import Any
 
 from distributed import messages
 from distributed.errors import InvariantError
-from distributed.scheduler import answers, copying, events, failures, graph, movement, retirement, silence, stealing
+from distributed.scheduler import (
+    answers,
+    copying,
+    events,
+    failures,
+    graph,
+    movement,
+    retirement,
+    silence,
+    stealing,
+    stuck,
+)
 from distributed.scheduler.effects import Effect
 from distributed.scheduler.lifecycle import sweep
 from distributed.scheduler.placement import deal, open_loose_queues
@@ -44,6 +55,7 @@ class SchedulerMachine:
         timers = (
             state.steal_at,
             state.silence_at,
+            state.stuck_at,
             dismissed,
             None if lost is None else lost.lost_deadline,
             None if loose is None else loose.open_at,
@@ -71,6 +83,8 @@ class SchedulerMachine:
         if state.moving.spreads or state.moving.orders or state.moving.retiring:
             movement.settle(state)
         deal(state)
+        if state.doubtful or (state.ready.live and not state.room_threads and state.ready.news is None):
+            stuck.watch(state)
         if state.steal_at is None and state.loaded and state.idle:
             stealing.watch(state)
         state.outbox.flush(state.effects)
@@ -82,7 +96,7 @@ class SchedulerMachine:
         return effects
 
     def story(self, key: str) -> list[Transition]:
-        """What happened to `key`, oldest first: ``(key, from, to, because)``."""
+        """What happened to `key`, oldest first: ``(key, from, to, because, monotonic seconds)``."""
         return story(self.state, key)
 
 
@@ -113,6 +127,7 @@ def _tick(state: SchedulerState, event: events.Tick, now: float) -> None:
     failures.drop_silent(state, now)
     open_loose_queues(state)
     stealing.look(state)
+    stuck.look(state)
 
 
 def _lookup(table: dict[type[Any], Callable[..., None]], message: messages.Message) -> Callable[..., None]:

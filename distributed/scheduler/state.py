@@ -13,6 +13,7 @@ from itertools import repeat
 from distributed.errors import InvariantError
 from distributed.messages import TaskSpec
 from distributed.scheduler.effects import Effect
+from distributed.scheduler.ended import EndedTasks
 from distributed.scheduler.orders import Moving
 from distributed.scheduler.outbox import Outbox
 from distributed.scheduler.queues import UNRESTRICTED, ReadyQueue, Restriction
@@ -27,11 +28,11 @@ from distributed.scheduler.records import (
 
 __all__ = ["NO_RECIPE", "SchedulerState", "Settings", "Transition", "booked", "story", "transition"]
 
-LOG_LENGTH = 10_000  # transitions remembered for `story`: about 1.5 MB
+LOG_LENGTH = 10_000  # transitions remembered for `story`: about 1.6 MB
 
 NO_RECIPE = TaskSpec(b"")  # the spec of scattered data
 
-Transition = tuple[str, TaskState, TaskState, str]  # key, from, to, because
+Transition = tuple[str, TaskState, TaskState, str, float]  # key, from, to, because, monotonic seconds
 
 
 @dataclass(slots=True, frozen=True)
@@ -48,6 +49,7 @@ class Settings:
         dismissal_patience_s: how long a worker that was let go may take to leave, >= 0.
         loose_patience_s: how long a task waits for the workers it prefers while they are busy, >= 0.
         steal_patience_s: how long threads may idle while tasks queue elsewhere, > 0; queues shorter than it stay.
+        stuck_patience_s: for how long nobody could run a task when its clients are told, >= 0; see `stuck`.
     """
 
     queue_target_s: float = 0.05  # hides a round trip of a few ms; more would only delay what comes later
@@ -59,6 +61,7 @@ class Settings:
     dismissal_patience_s: float = 10.0
     loose_patience_s: float = 0.5  # a preference is worth some idling, not much: its task is not the only one
     steal_patience_s: float = 0.005  # asking back takes a round trip and costs two messages; less is not worth them
+    stuck_patience_s: float = 1.5  # workers that are started again are back by then; people hear of it within 3 s
 
 
 @dataclass(slots=True)
@@ -67,8 +70,8 @@ class SchedulerState:
 
     ``idle`` and ``open`` are the workers with room (see `records.Room`) in the order in which they are served, and
     ``room_threads`` their threads together. ``by_name``, ``by_host`` and ``by_resource`` index living workers.
-    ``lost`` are dead ones whose certificate is awaited, earliest deadline first. ``touched``, ``hot``, ``unneeded`` and
-    ``outbox`` belong to the event at hand and are empty between events.
+    ``lost`` are dead ones whose certificate is awaited, earliest deadline first. ``touched``, ``hot``, ``doubtful``,
+    ``unneeded`` and ``outbox`` belong to the event at hand and are empty between events.
     """
 
     settings: Settings = field(default_factory=Settings)
@@ -104,6 +107,11 @@ class SchedulerState:
     loaded: OrderedDict[WorkerRecord, None] = field(default_factory=OrderedDict)  # living, with tasks that wait there
     steal_at: float | None = None  # when `stealing` looks next
     steal_pause_s: float = 0.0  # grows while it finds nothing
+    doubtful: dict[ReadyQueue, None] = field(default_factory=dict)  # perhaps nobody can run their tasks any more
+    stuck: OrderedDict[ReadyQueue, float] = field(default_factory=OrderedDict)  # nobody can; when that is told
+    stuck_late: list[tuple[TaskRecord, ClientRecord | None]] = field(default_factory=list)  # see `stuck`
+    stuck_at: float | None = None  # when `stuck` looks next
+    ended: EndedTasks = field(default_factory=EndedTasks)
 
 
 def transition(state: SchedulerState, task: TaskRecord, to: TaskState, because: str) -> None:
@@ -118,7 +126,7 @@ def transition(state: SchedulerState, task: TaskRecord, to: TaskState, because: 
     task.state = to
     state.counts[origin] -= 1
     state.counts[to] += 1
-    state.log.append((task.key, origin, to, because))
+    state.log.append((task.key, origin, to, because, state.now))
     if origin is TaskState.MEMORY and task in state.moving.spreads:
         state.moving.left.append(task)
 
@@ -135,7 +143,8 @@ def booked(state: SchedulerState, tasks: Sequence[TaskRecord], origin: TaskState
     state.counts[to] += len(tasks)
     if origin is TaskState.MEMORY and state.moving.spreads:
         state.moving.left.extend(task for task in tasks if task in state.moving.spreads)
-    state.log.extend(zip([task.key for task in tasks], repeat(origin), repeat(to), repeat(because)))
+    keys = [task.key for task in tasks]
+    state.log.extend(zip(keys, repeat(origin), repeat(to), repeat(because), repeat(state.now)))
 
 
 def story(state: SchedulerState, key: str) -> list[Transition]:

@@ -49,6 +49,7 @@ from distributed.messages import (
     KeysDone,
     KeysFailed,
     KeysLost,
+    KeysStuck,
     Message,
     ReleaseData,
     ReleaseKeys,
@@ -329,7 +330,7 @@ class Stage:
     def _story(self, line: _Line) -> list[str]:
         return [
             f"{origin.name} -> {to.name}: {_short(because)}"
-            for _, origin, to, because in self.machine.story(line.words[0])
+            for _, origin, to, because, _ in self.machine.story(line.words[0])
         ]
 
     def _states(self, line: _Line) -> list[str]:
@@ -437,6 +438,9 @@ def _describe_message(message: Message) -> str:
         return f"cancelled {' '.join(message.keys)} ({message.reason})"
     if isinstance(message, KeysLost):
         return f"lost {' '.join(message.keys)} ({'recomputing' if message.recomputing else 'for good'})"
+    if isinstance(message, KeysStuck):
+        columns = zip(message.waiting, message.counts, message.blocked, message.reasons, strict=True)
+        return "stuck " + "; ".join(f"{' '.join(k)} ({n}): {blocked} {_short(why)}" for k, n, blocked, why in columns)
     if isinstance(message, ForgetFunctions):
         return f"forget {' '.join(digest.decode() for digest in message.digests)}"
     if isinstance(message, CopyData | HoldersKnown):

@@ -30,6 +30,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("units",),
     ("ids",),
     ("log",),
+    ("why",),
     ("lazy",),
     ("versions",),
     ("protocol",),

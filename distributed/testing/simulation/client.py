@@ -15,6 +15,7 @@ from distributed.messages import (
     KeysDone,
     KeysFailed,
     KeysLost,
+    KeysStuck,
     Message,
     ReleaseKeys,
     ServerClosing,
@@ -62,6 +63,7 @@ class ClientProcess(Process):
             KeysFailed: lambda message: self.table.on_failed(message),
             KeysCancelled: lambda message: self.table.on_cancelled(message),
             KeysLost: lambda message: self.table.on_lost(message),
+            KeysStuck: self._on_stuck,
         }
         self._cut_at = 0
         self.endpoint = self._new_endpoint()
@@ -180,6 +182,12 @@ class ClientProcess(Process):
         self.held = {}
         self._new_client()
         self.submit_again(keys)
+
+    def _on_stuck(self, message: KeysStuck) -> None:
+        """A user who named a worker that will never come lets go of what waits for it; he is not told otherwise."""
+        for keys, blocked in zip(message.waiting, message.blocked, strict=True):
+            if blocked in self.world.work.hopeless:
+                self.release([key for key in keys if key in self.held])
 
     def leave(self) -> None:
         """Close the client politely."""

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from distributed.testing.simulation import about_clients, about_limits, about_order, about_scheduler, about_workers
+from distributed.testing.simulation import (
+    about_clients,
+    about_limits,
+    about_order,
+    about_scheduler,
+    about_stuck,
+    about_workers,
+)
 from distributed.testing.simulation.rulebook import INVARIANTS, Invariant, Moment
 
 __all__ = [
@@ -13,5 +20,6 @@ __all__ = [
     "about_limits",
     "about_order",
     "about_scheduler",
+    "about_stuck",
     "about_workers",
 ]

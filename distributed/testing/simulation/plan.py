@@ -14,10 +14,12 @@ from distributed.testing.simulation.chance import Chance, Stream
 from distributed.testing.simulation.clock import MS, SECOND
 from distributed.testing.simulation.work import ALWAYS, FUNCTIONS, Recipe
 
-__all__ = ["ClientPlan", "Fault", "Plan", "Step", "WorkerPlan", "draw_plan"]
+__all__ = ["NOWHERE", "ClientPlan", "Fault", "Plan", "Step", "WorkerPlan", "draw_plan"]
 
 SIZES = (8, 8, 8, 1_000, 12_000, 100_000, 3_000_000, 40_000_000)  # bytes of results
 SCRIPT = 4 * SECOND  # faults begin within this time
+NOWHERE = ("nowhere",)  # the name of no worker
+HOPELESS_PERCENT = 12  # of the clients need a worker of that name
 
 
 @dataclass(slots=True)
@@ -137,9 +139,26 @@ def draw_plan(chance: Chance) -> Plan:
     clients = [
         _client(chance.stream(f"client-{number}"), number, workers, shared) for number in range(draws.between(1, 3))
     ]
+    for number, client in enumerate(clients):
+        _add_hopeless(chance.stream(f"hopeless-{number}"), number, client)
     count = {"calm": 0, "usual": 4, "rough": 9, "wild": 18}[mood]
     faults = [_fault(chance.stream(f"fault-{number}"), number) for number in range(draws.between(count // 2, count))]
     return Plan(workers, clients, faults)
+
+
+def _add_hopeless(draws: Stream, number: int, client: ClientPlan) -> None:
+    """Now and then somebody submits a graph that needs a worker which will never be there.
+
+    It has a stream of its own, so that the other plans of a seed are what they were without it.
+    """
+    if not draws.percent(HOPELESS_PERCENT):
+        return
+    step = Step(f"step-{number}.hopeless", "hopeless", draws.skewed(0, 600) * MS, share=100)
+    spec = TaskSpec(FUNCTIONS[0], workers=NOWHERE, wanted=draws.percent(50))
+    blocked = [Recipe(f"h{number}.{index}", spec, (), 5 * MS) for index in range(draws.between(1, 3))]
+    needs = tuple(recipe.key for recipe in blocked)
+    step.tasks = [*blocked, Recipe(f"h{number}.sum", TaskSpec(FUNCTIONS[1]), needs, 5 * MS)]
+    client.steps.insert(draws.between(0, len(client.steps)), step)
 
 
 def _worker(draws: Stream, number: int) -> WorkerPlan:

@@ -1,0 +1,112 @@
+"""The tasks that ended last: where, when and how long each took. Bounded; for pages and `Client.get_task_stream`.
+
+Workers tell how long each of their tasks took, and send many in one message. So an entry is a message: that costs the
+scheduler nothing per task. When each began is worked out when somebody asks (`runs`).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from heapq import heapreplace
+from typing import NamedTuple
+
+__all__ = ["TASKS_MAX", "EndedTasks", "Run"]
+
+TASKS_MAX = 100_000  # remembered: about 10 MB when all of their keys are forgotten elsewhere
+
+
+class Batch(NamedTuple):
+    """Tasks that one message told of, in the order in which they ended."""
+
+    address: str
+    nthreads: int
+    now: float
+    keys: list[str]
+    durations_s: list[float]
+    status: str
+
+
+class Run(NamedTuple):
+    """One task's run; ``start`` and ``stop`` are monotonic seconds of the scheduler, ``thread`` counts from 0."""
+
+    key: str
+    worker: str
+    thread: int
+    start: float
+    stop: float
+    status: str
+
+
+@dataclass(slots=True)
+class EndedTasks:
+    """See the module.
+
+    Attributes:
+        count: tasks that were ever added: the number of the next one.
+    """
+
+    count: int = 0
+    _length: int = 0
+    _batches: deque[Batch] = field(default_factory=deque)
+
+    def add(
+        self, address: str, nthreads: int, now: float, keys: list[str], durations_s: list[float], status: str
+    ) -> None:
+        """`keys` have ended. Cost: O(1), amortised."""
+        self._batches.append(Batch(address, nthreads, now, keys, durations_s, status))
+        self.count += len(keys)
+        self._length += len(keys)
+        while self._length > TASKS_MAX and len(self._batches) > 1:
+            self._length -= len(self._batches.popleft().keys)
+
+    def rate(self, now: float, window_s: float) -> float:
+        """Tasks per second that ended in the last `window_s` seconds. Cost: O(messages in it)."""
+        total = 0
+        for batch in reversed(self._batches):
+            if batch.now < now - window_s:
+                break
+            total += len(batch.keys)
+        return total / window_s
+
+    def first_since(self, since_s: float) -> int:
+        """The number of the first remembered task that ended at `since_s` or later. Cost: O(messages since)."""
+        number = self.count
+        for batch in reversed(self._batches):
+            if batch.now < since_s:
+                break
+            number -= len(batch.keys)
+        return number
+
+    def runs(self, first: int, count_max: int) -> tuple[int, list[Run]]:
+        """Up to `count_max` runs from number `first` on, by the time they became known, whole messages each.
+
+        A message is taken to have been sent when its last task ended, and its tasks to have followed each other
+        without a pause on the worker's threads.
+
+        Returns:
+            The number to go on with, and the runs. Numbers that are forgotten are left out.
+        """
+        number = self.count - self._length
+        found: list[Run] = []
+        for batch in self._batches:
+            end = number + len(batch.keys)
+            if end > first:
+                skip = max(0, first - number)
+                found.extend(list(_runs_of(batch))[skip:])
+                if len(found) >= count_max:
+                    return end, found
+            number = end
+        return self.count, found
+
+
+def _runs_of(batch: Batch) -> Iterator[Run]:
+    """Backwards from the end: each task goes to the thread that is free latest."""
+    free = [(-batch.now, thread) for thread in range(min(batch.nthreads, len(batch.keys)))]  # a heap
+    runs: list[Run] = []
+    for key, duration_s in zip(reversed(batch.keys), reversed(batch.durations_s), strict=True):
+        end, thread = free[0]
+        runs.append(Run(key, batch.address, thread, -end - duration_s, -end, batch.status))
+        heapreplace(free, (end + duration_s, thread))
+    return reversed(runs)
