@@ -28,6 +28,7 @@ __all__ = [
     "default_client",
     "fire_and_forget",
     "get_client",
+    "progress",
     "wait",
 ]
 
@@ -53,5 +54,6 @@ _PLACES = {
     "default_client": "distributed.client.client",
     "fire_and_forget": "distributed.client.data",
     "get_client": "distributed.client.client",
+    "progress": "distributed.client.progress",
     "wait": "distributed.client.waiting",
 }

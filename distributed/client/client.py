@@ -11,6 +11,7 @@ from typing import Any
 from distributed.client import graphs
 from distributed.client.connecting import connect_session, find_scheduler
 from distributed.client.data import DataMethods
+from distributed.client.diagnosis import DiagnosisMethods
 from distributed.client.futures import Future, FutureSequence
 from distributed.client.loop_thread import LoopThread
 from distributed.client.moving import Mover
@@ -31,7 +32,7 @@ CLOSE_TIMEOUT_S = 10.0
 _open_clients: list[Client] = []  # of this process, newest last
 
 
-class Client(DataMethods):
+class Client(DataMethods, DiagnosisMethods):
     """A program's connection with a cluster.
 
         client = Client()                         # a cluster on this machine, for as long as the client lives

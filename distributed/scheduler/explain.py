@@ -54,7 +54,7 @@ def _processing(task: TaskRecord, name: str) -> Why:
     if worker.asked_until is not None and worker.asked.get(task.key) == task.attempt:
         text = f"{task.key} waits at {worker.address} and is asked back, because threads idle elsewhere."
         return Why(text, name, "asked-back", [worker.address])
-    return Why(f"{task.key} is with {worker.address} (attempt {task.attempt}).", name, "running", [worker.address])
+    return Why(f"{task.key} is with {worker.address} (attempt {task.attempt}).", name, "with-worker", [worker.address])
 
 
 def why_stuck(state: SchedulerState, restriction: Restriction) -> str:

@@ -18,6 +18,7 @@ __all__ = [
     "nbytes_of",
     "ncores",
     "processing",
+    "status_of",
     "story_of",
     "task_info",
     "who_has",
@@ -48,12 +49,12 @@ def worker_info(worker: WorkerRecord) -> dict[str, Any]:
         "processing": len(worker.processing),
         "holds": len(worker.holds),
         "occupancy_s": worker.occupancy_s,
-        "status": _status(worker),
+        "status": status_of(worker),
         "metrics": dict(worker.metrics),
     }
 
 
-def _status(worker: WorkerRecord) -> str:
+def status_of(worker: WorkerRecord) -> str:
     """``running``, ``paused`` (no memory left for more), ``retiring`` or ``lost``."""
     if not worker.is_alive:
         return "lost"

@@ -28,6 +28,10 @@ _ROLES_BY_OP: dict[str, frozenset[str]] = {
     "who_has": _ANYONE,
     "has_what": _ANYONE,
     "desired_workers": _ANYONE,
+    "why": _ANYONE,
+    "story": _ANYONE,
+    "task_stream": _ANYONE,
+    "overview": _ANYONE,
     "register_client": _CLIENTS,
     "register_worker": _WORKERS,
     "worker_died": _WORKERS,
@@ -47,6 +51,7 @@ _ROLES_BY_OP: dict[str, frozenset[str]] = {
     "delete_data": _TRUSTED,
     "compute": _CLIENTS,
     "health": _ANYONE,
+    "explain": _ANYONE,
     # nanny
     "instantiate": _CLIENTS,
     "kill": _CLIENTS,

@@ -67,6 +67,7 @@ LAZY_PACKAGES = {
     "importlib": "importlib.metadata takes 20 ms; only whoever asks for the versions of packages needs it",
     "ctypes": "3 ms of import; only who shares memory with a process of this machine needs it",
     "numpy": "optional; tests and converters of arrays only",
+    "IPython": "absent outside of notebooks",
     "tqdm": "only a terminal that shows a bar needs it",
     "tornado": "50 ms of import; only with a loop or stream of Tornado's at hand",
     "platform": "2 ms of import; only systems without uname need it",
@@ -76,12 +77,15 @@ LAZY_PACKAGES = {
 LAZY_MODULES: dict[tuple[str, str], str] = {
     ("calls", "comm.tornado_stream"): "imports tornado, see LAZY_PACKAGES",
     ("deploy.local", "deploy.threads"): "imports all servers, which only processes=False wants in this process",
+    ("client", "client.html"): "3 ms of import; only notebooks show it",
+    ("deploy", "client.html"): "likewise",
+    ("client", "client.progress"): "only who looks needs it",
     ("client", "deploy"): "Client() without an address starts a cluster of its own",
 }
 
 # Rule 1 of ARCHITECTURE.md: same start, events and times, same effects. Names of modules without "distributed.".
 PURE = re.compile(
-    r"ledger|messages\..*|fields|wire|protocol\..*|scheduler\.(?!server$|process$|proxy$|sessions$|ops$).*|worker\.(machine|events|effects|records|copies|invariants|memory)"
+    r"ledger|messages\..*|fields|wire|protocol\..*|scheduler\.(?!server$|process$|proxy$|sessions$|ops$|diagnosis$).*|worker\.(machine|events|effects|records|copies|invariants|memory)"
 )
 IMPURE_IMPORTS = {
     *("asyncio", "multiprocessing", "os", "pathlib", "random", "secrets", "select", "selectors", "shutil", "signal"),

@@ -19,6 +19,7 @@ from distributed.messages import (
     Message,
     ReleaseKeys,
     ServerClosing,
+    TaskSpec,
     WantKeys,
 )
 from distributed.testing.simulation.clock import MS, SECOND
@@ -28,12 +29,13 @@ from distributed.testing.simulation.network import End
 from distributed.testing.simulation.processes import Process
 from distributed.testing.simulation.scheduler import SCHEDULER_ADDRESS
 from distributed.testing.simulation.sessions import ASK, BYE, Endpoint
-from distributed.testing.simulation.work import Recipe, argument_of, code_of
+from distributed.testing.simulation.work import FUNCTIONS, Recipe, argument_of, code_of
 from distributed.wire import from_wire
 
 __all__ = ["ClientProcess"]
 
 RETRY = 100 * MS
+GIVE_UP = 4 * SECOND  # after a user was told that nobody can run what he wants
 PATIENCE = 8 * SECOND  # for a scheduler to come back; sessions are kept for less, so both ends are seen
 
 
@@ -184,10 +186,18 @@ class ClientProcess(Process):
         self.submit_again(keys)
 
     def _on_stuck(self, message: KeysStuck) -> None:
-        """A user who named a worker that will never come lets go of what waits for it; he is not told otherwise."""
+        """A user who named a worker that will never come adds to it, and then gives up; nothing else tells him to."""
+        work = self.world.work
         for keys, blocked in zip(message.waiting, message.blocked, strict=True):
-            if blocked in self.world.work.hopeless:
-                self.release([key for key in keys if key in self.held])
+            if blocked in work.hopeless:
+                if f"{keys[0]}.late" not in work.recipes and self.is_held(keys[0]) and not keys[0].endswith(".late"):
+                    self.submit([Recipe(f"{keys[0]}.late", TaskSpec(FUNCTIONS[1]), (keys[0],))])
+                self.later(GIVE_UP, self._give_up, self.client)
+
+    def _give_up(self, client: str) -> None:
+        if client == self.client:
+            work = self.world.work
+            self.release([key for key in self.held if any(name in work.hopeless for name in work.ancestors(key))])
 
     def leave(self) -> None:
         """Close the client politely."""

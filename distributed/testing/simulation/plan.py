@@ -140,7 +140,7 @@ def draw_plan(chance: Chance) -> Plan:
         _client(chance.stream(f"client-{number}"), number, workers, shared) for number in range(draws.between(1, 3))
     ]
     for number, client in enumerate(clients):
-        _add_hopeless(chance.stream(f"hopeless-{number}"), number, client)
+        _add_hopeless(chance.stream(f"unrunnable-{number}"), number, client)
     count = {"calm": 0, "usual": 4, "rough": 9, "wild": 18}[mood]
     faults = [_fault(chance.stream(f"fault-{number}"), number) for number in range(draws.between(count // 2, count))]
     return Plan(workers, clients, faults)

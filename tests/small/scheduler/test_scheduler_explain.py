@@ -23,7 +23,7 @@ def small(stage: Stage) -> Stage:
     ("story", "reason", "blockers", "words"),
     [
         ("states", "unknown", [], "never submitted, released or cancelled"),
-        ("submit c f a", "running", ["tcp://w1:1"], "(attempt 1)"),
+        ("submit c f a", "with-worker", ["tcp://w1:1"], "(attempt 1)"),
         ("submit c f a\ndone w1 a", "done", ["tcp://w1:1"], "1 worker(s) hold it"),
         ("submit c f a\nfailed w1 a", "failed", [], "ValueError: a is bad"),
         ("submit c f ~a b(a)\ndone w1 a\ndone w1 b", "released", [], "computed again"),
@@ -36,7 +36,12 @@ def small(stage: Stage) -> Stage:
         ("submit c f x\nsubmit c f a workers=w1", "busy", ["tcp://w1:1"], "all 1 matching workers are busy"),
         ("submit c f x\nworker w2 gpu:1\nsubmit c f y a gpu:1", "busy", ["tcp://w2:1"], "with gpu=1"),
         ("worker w2 gpu:1 threads=2\nsubmit c f y a gpu:1", "resources", ["tcp://w2:1"], "others use them now"),
-        ("submit c f a\nleft w1\nsubmit c f b\nworker w2 name=x\nsubmit c f z", "running", ["tcp://w2:1"], "attempt 2"),
+        (
+            "submit c f a\nleft w1\nsubmit c f b\nworker w2 name=x\nsubmit c f z",
+            "with-worker",
+            ["tcp://w2:1"],
+            "attempt 2",
+        ),
         ("worker w2\nsubmit c f a x\nleft w1", "suspect", ["tcp://w2:1"], "ran when 1 worker(s) died"),
     ],
 )
