@@ -13,6 +13,8 @@ from distributed.units import format_nbytes, format_seconds
 __all__ = ["screen"]
 
 BAR = 10  # characters of a memory bar
+HEAD_LINES = 7  # with the head of the first table, and a line about workers that are left out
+FUNCTIONS_SHOWN, STUCK_SHOWN = 6, 5  # where there is not room for all
 BOLD, RED, YELLOW, GREEN, PLAIN = "\x1b[1m", "\x1b[31m", "\x1b[33m", "\x1b[32m", "\x1b[0m"
 _STATUS_COLORS = {"running": GREEN, "paused": YELLOW, "retiring": YELLOW, "lost": RED}
 _STATES = ("waiting", "ready", "processing", "memory", "erred")
@@ -29,7 +31,10 @@ def screen(
         has_colors: whether a terminal shows it.
     """
     workers, functions, stuck = overview["workers"], overview["functions"], overview["stuck"]
-    room = 10_000 if height is None else max(3, height - 8 - min(len(stuck), 5) - min(len(functions), 6))
+    if height is not None:
+        functions, stuck = functions[:FUNCTIONS_SHOWN], stuck[:STUCK_SHOWN]
+    others = HEAD_LINES + (3 + len(functions) if functions else 0) + (2 + len(stuck) if stuck else 0)
+    room = len(workers) if height is None else max(3, height - others)
     head = _head(overview, workers)
     table = _worker_table(workers[:room], is_unicode)
     lines = [*head, "", *table]
@@ -37,8 +42,7 @@ def screen(
     if left > 0:
         lines.append(f"... and {left:,} more workers")
     if functions:
-        shown = functions if height is None else functions[: max(1, height - len(lines) - 3 - min(len(stuck), 5))]
-        lines += ["", *_function_table(shown)]
+        lines += ["", *_function_table(functions)]
         if overview["counted"] < sum(count for state, count in overview["tasks"].items() if state != "forgotten"):
             lines.append(f"counted among the newest {overview['counted']:,} tasks")
     if stuck:
