@@ -37,6 +37,7 @@ class StuckKeys:
                 del self._warned_at[next(iter(self._warned_at))]
             warning = UnrunnableTaskWarning(keys, count, blocked, reason)
             try:
-                warnings.warn(warning, stacklevel=2)
+                # No line of the user's program is to blame: none is on the stack of the client's loop.
+                warnings.warn_explicit(warning, UnrunnableTaskWarning, "<distributed>", 0, module="distributed")
             except UnrunnableTaskWarning:
                 logger.warning("%s", warning)

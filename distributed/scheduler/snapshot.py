@@ -139,7 +139,7 @@ def story_of(state: SchedulerState, key: str) -> list[dict[str, Any]]:
     Each step has ``at`` (monotonic seconds of the scheduler), ``start`` and ``finish`` (states), ``because``, and
     ``worker`` and ``attempt``, which are None unless it concerns a try to run the task.
     """
-    steps = [entry for entry in state.log if entry[0] == key]
+    steps = state.log.of(key)
     attempts = _attempts_of(state.tasks.get(key), steps)
     worker: str | None = None
     story: list[dict[str, Any]] = []

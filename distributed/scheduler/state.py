@@ -5,15 +5,15 @@ Not here: what to do about anything; module functions that take a `SchedulerStat
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import repeat
 
 from distributed.errors import InvariantError
 from distributed.messages import TaskSpec
 from distributed.scheduler.effects import Effect
 from distributed.scheduler.ended import EndedTasks
+from distributed.scheduler.history import History, Transition
 from distributed.scheduler.orders import Moving
 from distributed.scheduler.outbox import Outbox
 from distributed.scheduler.queues import UNRESTRICTED, ReadyQueue, Restriction
@@ -28,11 +28,7 @@ from distributed.scheduler.records import (
 
 __all__ = ["NO_RECIPE", "SchedulerState", "Settings", "Transition", "booked", "story", "transition"]
 
-LOG_LENGTH = 10_000  # transitions remembered for `story`: about 1.6 MB
-
 NO_RECIPE = TaskSpec(b"")  # the spec of scattered data
-
-Transition = tuple[str, TaskState, TaskState, str, float]  # key, from, to, because, monotonic seconds
 
 
 @dataclass(slots=True, frozen=True)
@@ -93,7 +89,7 @@ class SchedulerState:
     queues_by_token: dict[str, dict[ReadyQueue, None]] = field(default_factory=dict)
     suspects: dict[ReadyQueue, None] = field(default_factory=dict)  # those of `queues` that hold suspects
     counts: list[int] = field(default_factory=lambda: [0] * len(TaskState))  # tasks by state
-    log: deque[Transition] = field(default_factory=lambda: deque(maxlen=LOG_LENGTH))
+    log: History = field(default_factory=History)
     touched: dict[WorkerRecord, None] = field(default_factory=dict)  # their room may have grown
     hot: dict[ReadyQueue, None] = field(default_factory=dict)  # restricted queues with new tasks
     unneeded: list[TaskRecord] = field(default_factory=list)  # to be looked at by `lifecycle.sweep`
@@ -132,7 +128,7 @@ def transition(state: SchedulerState, task: TaskRecord, to: TaskState, because: 
 
 
 def booked(state: SchedulerState, tasks: Sequence[TaskRecord], origin: TaskState, to: TaskState, because: str) -> None:
-    """Book a batch whose states the caller's loop has just changed from `origin` to `to`. Cost: 0.1 us per task.
+    """Book a batch whose states the caller's loop has just changed from `origin` to `to`. Cost: 20 ns per task.
 
     Raises:
         InvariantError: the table does not have this way.
@@ -143,10 +139,9 @@ def booked(state: SchedulerState, tasks: Sequence[TaskRecord], origin: TaskState
     state.counts[to] += len(tasks)
     if origin is TaskState.MEMORY and state.moving.spreads:
         state.moving.left.extend(task for task in tasks if task in state.moving.spreads)
-    keys = [task.key for task in tasks]
-    state.log.extend(zip(keys, repeat(origin), repeat(to), repeat(because), repeat(state.now)))
+    state.log.append_batch([task.key for task in tasks], origin, to, because, state.now)
 
 
 def story(state: SchedulerState, key: str) -> list[Transition]:
-    """What happened to `key`, oldest first, as far as the log reaches back. Cost: O(LOG_LENGTH)."""
-    return [entry for entry in state.log if entry[0] == key]
+    """What happened to `key`, oldest first, as far as the log reaches back, see `History`."""
+    return state.log.of(key)

@@ -78,14 +78,24 @@ def reports_are_in_time(world: Any) -> str | None:
     since = world.memory.setdefault(("stuck since", scheduler.life), {})
     seen: dict[Any, tuple[float, int]] = {}
     is_due = state.stuck_at is not None and state.stuck_at <= state.now  # the timer fires after what came before it
-    for task in state.tasks.values():
-        if _is_hopeless(state, task):
-            first, joined = since.get(task, (state.now, state.workers_seen))
-            seen[task] = (first, joined) if joined == state.workers_seen else (state.now, state.workers_seen)
-            if state.now - seen[task][0] > LATE_S and not is_due:
-                for waiting in (task, *(other for other in task.dependents or () if other.state is TaskState.WAITING)):
-                    for client in waiting.wanted_by or ():
-                        if told.get((client.client, waiting.key)) is not waiting and (client.client, "") not in told:
-                            return f"{client.client} has not heard of {waiting.key} since {seen[task][0]:.3f}"
+    for task in _held_up(state):
+        first, joined = since.get(task, (state.now, state.workers_seen))
+        seen[task] = (first, joined) if joined == state.workers_seen else (state.now, state.workers_seen)
+        if state.now - seen[task][0] > LATE_S and not is_due:
+            for client in task.wanted_by or ():
+                if told.get((client.client, task.key)) is not task and (client.client, "") not in told:
+                    return f"{client.client} has not heard of {task.key} since {seen[task][0]:.3f}"
     world.memory["stuck since", scheduler.life] = seen
     return None
+
+
+def _held_up(state: Any) -> dict[Any, None]:
+    """The tasks that no worker can run, and those that wait for one of them, at any level."""
+    found: dict[Any, None] = {}
+    todo = [task for task in state.tasks.values() if _is_hopeless(state, task)]
+    while todo:
+        task = todo.pop()
+        if task not in found:
+            found[task] = None
+            todo.extend(other for other in task.dependents or () if other.state is TaskState.WAITING)
+    return found

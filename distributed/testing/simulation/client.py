@@ -35,7 +35,7 @@ from distributed.wire import from_wire
 __all__ = ["ClientProcess"]
 
 RETRY = 100 * MS
-GIVE_UP = 4 * SECOND  # after a user was told that nobody can run what he wants
+GIVE_UP = 6 * SECOND  # after a user was told that nobody can run what he wants
 PATIENCE = 8 * SECOND  # for a scheduler to come back; sessions are kept for less, so both ends are seen
 
 

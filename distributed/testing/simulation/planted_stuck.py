@@ -13,7 +13,7 @@ STUCK_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.stuck",
         "worker_gone",
         (("        state.doubtful[queue] = None\n", "        state.doubtful.pop(queue, None)\n"),),
-        seeds=(7,),
+        seeds=(72,),
     ),
     Fault(
         "stuck-for-ever",
@@ -29,7 +29,7 @@ STUCK_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.stuck",
         "look",
         (("        state.stuck_at = min([state.now + LOOK_S, *dues])\n", "        state.stuck_at = None\n"),),
-        seeds=(39,),
+        seeds=(7,),
     ),
     Fault(
         "left-entries-reported",
@@ -50,7 +50,7 @@ STUCK_FAULTS: tuple[Fault, ...] = (
                 "            stack.clear() if seen else stack.extend(other for other",
             ),
         ),
-        seeds=(2,),
+        seeds=(7,),
     ),
     Fault(
         "late-comers-not-told",
@@ -58,6 +58,6 @@ STUCK_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.lifecycle",
         "enter_queue_or_wait",
         (("        state.stuck_late.append((task, None))\n", "        state.stuck_late.clear()\n"),),
-        seeds=(0,),
+        seeds=(14,),
     ),
 )

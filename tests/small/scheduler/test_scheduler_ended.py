@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import pytest
 
 from distributed.scheduler import ended
@@ -9,16 +11,23 @@ from distributed.scheduler.ended import EndedTasks
 from distributed.testing.scenarios import Stage
 
 
+def add(tasks: EndedTasks, *batch: Any) -> None:
+    tasks.batches.append(cast(Any, batch))
+    tasks.count += len(batch[3])
+    if tasks.count >= tasks.trim_at:
+        tasks.trim()
+
+
 def test_tasks_of_a_thread_follow_each_other() -> None:
     tasks = EndedTasks()
-    tasks.add("w", 1, 10.0, ["a", "b"], [1.0, 2.0], "finished")
+    add(tasks, "w", 1, 10.0, ["a", "b"], [1.0, 2.0], "finished")
     _, runs = tasks.runs(0, 100)
     assert [(run.key, run.thread, run.start, run.stop) for run in runs] == [("a", 0, 7.0, 8.0), ("b", 0, 8.0, 10.0)]
 
 
 def test_tasks_of_several_threads_overlap() -> None:
     tasks = EndedTasks()
-    tasks.add("w", 2, 10.0, ["a", "b", "c"], [1.0, 2.0, 1.5], "finished")
+    add(tasks, "w", 2, 10.0, ["a", "b", "c"], [1.0, 2.0, 1.5], "finished")
     _, runs = tasks.runs(0, 100)
     assert [(run.key, run.thread, run.start, run.stop) for run in runs] == [
         ("a", 0, 7.5, 8.5),
@@ -29,9 +38,10 @@ def test_tasks_of_several_threads_overlap() -> None:
 
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ended, "TASKS_MAX", 10)
-    tasks = EndedTasks()
+    monkeypatch.setattr(ended, "SLACK", 1)
+    tasks = EndedTasks(trim_at=10)
     for number in range(8):
-        tasks.add("w", 1, float(number), [f"{number}a", f"{number}b", f"{number}c"], [0.1] * 3, "finished")
+        add(tasks, "w", 1, float(number), [f"{number}a", f"{number}b", f"{number}c"], [0.1] * 3, "finished")
     following, runs = tasks.runs(0, 100)
     assert following == tasks.count == 24
     assert [run.key for run in runs] == [f"{number}{letter}" for number in (5, 6, 7) for letter in "abc"]
@@ -40,7 +50,7 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_runs_come_in_pieces() -> None:
     tasks = EndedTasks()
     for number in range(4):
-        tasks.add("w", 1, float(number), [f"{number}a", f"{number}b"], [0.1] * 2, "finished")
+        add(tasks, "w", 1, float(number), [f"{number}a", f"{number}b"], [0.1] * 2, "finished")
     following, runs = tasks.runs(1, 2)
     assert (following, [run.key for run in runs]) == (4, ["0b", "1a", "1b"])
     assert [run.key for run in tasks.runs(following, 100)[1]] == ["2a", "2b", "3a", "3b"]
