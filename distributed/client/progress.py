@@ -52,14 +52,12 @@ class Progress:
 
     def __init__(self, records: Iterable[KeyRecord]) -> None:
         self._began = time.monotonic()
-        self._names: dict[str, str] = {}
         self.lines: dict[str, Line] = {}
         self._pending: list[KeyRecord] = []
         for record in records:
             name = name_of_key(record.key)
             if name not in self.lines and len(self.lines) >= NAMES_MAX:
                 name = "others"
-            self._names[record.key] = name
             self.lines.setdefault(name, Line(name)).total += 1
             self._pending.append(record)
         self.pause_s = INTERVAL_S
@@ -85,7 +83,7 @@ class Progress:
             if status is Status.PENDING:
                 pending.append(record)
                 continue
-            line = self.lines[self._names.pop(record.key)]
+            line = self.lines.get(name_of_key(record.key)) or self.lines["others"]
             if status is Status.FINISHED:
                 line.done += 1
             elif status is Status.ERROR:

@@ -155,6 +155,8 @@ def _tell_late(state: SchedulerState, left: int, seen: set[TaskRecord]) -> int:
         number += 1
         if task in seen:  # those who hold it have just been told
             continue
+        if client is not None and client.wanted.get(task.key) is not task:  # it has let go since
+            continue
         root, steps = _stuck_root(state, task, left)
         left -= steps
         if root is not None:

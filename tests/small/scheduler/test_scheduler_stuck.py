@@ -67,6 +67,11 @@ def test_who_comes_later_hears_of_it_too(stage: Stage) -> None:
     assert [line.replace("g may", "a may") for line in stage("wait 1")] == [f"d <- stuck g (1): {NOWHERE}"]
 
 
+def test_who_lets_go_at_once_hears_nothing(stage: Stage) -> None:
+    stage("client c\nclient d\nworker w1\nsubmit c f a workers=w7\nwait 10\nwant d a\nrelease d a")
+    assert stage("wait 2") == []
+
+
 def test_tasks_of_one_kind_are_told_together(stage: Stage) -> None:
     keys = [f"k{number}" for number in range(50)]
     stage(f"client c\nworker w1\nsubmit c f {' '.join(keys)} workers=w7")
