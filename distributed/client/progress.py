@@ -25,6 +25,7 @@ from distributed.units import format_seconds
 __all__ = ["Line", "Progress", "progress"]
 
 INTERVAL_S = 0.2  # between two looks, as people see it move
+REST_S = 0.01  # likewise, when the task that was waited for has ended and others have not
 LOOK_SHARE = 0.02  # of the time may be spent on looking, for very many futures
 BAR_WIDTH = 30
 NAMES_MAX = 20  # lines; the rest is one line together
@@ -60,7 +61,7 @@ class Progress:
                 name = "others"
             self.lines.setdefault(name, Line(name)).total += 1
             self._pending.append(record)
-        self.pause_s = INTERVAL_S
+        self.pause_s, self.rest_s = INTERVAL_S, REST_S
         self.elapsed_s = 0.0
         self.look()
 
@@ -75,7 +76,10 @@ class Progress:
         return self._pending[-1]
 
     def look(self) -> None:
-        """Count again; `pause_s` then says for how long not to. Cost: 0.1 us for each that was pending."""
+        """Count again; `pause_s` is then how long to wait if nothing happens, `rest_s` how long at least.
+
+        Cost: 0.1 us for each that was pending.
+        """
         began = time.monotonic()
         pending: list[KeyRecord] = []
         for record in self._pending:
@@ -93,7 +97,8 @@ class Progress:
         self._pending = pending
         now = time.monotonic()
         self.elapsed_s = now - self._began
-        self.pause_s = max(INTERVAL_S, (now - began) / LOOK_SHARE)
+        self.rest_s = max(REST_S, (now - began) / LOOK_SHARE)
+        self.pause_s = max(INTERVAL_S, self.rest_s)
 
     def left_s(self) -> float | None:
         """Seconds until all are decided, if it goes on as until now; None: nothing is known."""
@@ -212,24 +217,22 @@ def _follow(session: Session, state: Progress, writer: _Writer) -> None:
     clock = threading.Event()  # never set: a wait that Ctrl-C ends
     writer.write(state)
     while not state.is_over:
-        until = time.monotonic() + state.pause_s
         with contextlib.suppress(TimeoutError):
             session.wait_settled([state.last], state.pause_s)
         state.look()
-        if not state.is_over:  # one that was not the last to end
-            clock.wait(max(0.0, until - time.monotonic()))
+        if not state.is_over:
+            clock.wait(state.rest_s)
         writer.write(state)
 
 
 async def _follow_async(session: Session, state: Progress, writer: _Writer) -> None:
     writer.write(state)
     while not state.is_over:
-        until = time.monotonic() + state.pause_s
         with contextlib.suppress(TimeoutError):
             await session.wait_settled_async([state.last], state.pause_s)
         state.look()
         if not state.is_over:
-            await asyncio.sleep(max(0.0, until - time.monotonic()))
+            await asyncio.sleep(state.rest_s)
         writer.write(state)
 
 
