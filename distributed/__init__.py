@@ -41,6 +41,7 @@ __all__ = [
     "futures_of",
     "get_client",
     "get_worker",
+    "progress",
     "rejoin",
     "secede",
     "wait",
@@ -85,5 +86,6 @@ _PLACES = {
     "rejoin": "distributed.worker.context",
     "secede": "distributed.worker.context",
     "worker_client": "distributed.client.inside",
+    "progress": "distributed.client.progress",
     "wait": "distributed.client.waiting",
 }

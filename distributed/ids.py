@@ -6,11 +6,12 @@ import itertools
 import os
 import re
 
-__all__ = ["KEY_LENGTH_MAX", "counter", "is_key", "unique_id"]
+__all__ = ["KEY_LENGTH_MAX", "counter", "is_key", "name_of_key", "unique_id"]
 
 KEY_LENGTH_MAX = 1000  # a key is a name for people, not a place for data
 
 _numbers = itertools.count(1)
+_TAIL = re.compile(r"-(?:[0-9a-f]{8,}|[0-9]+)(?:-.*)?$", re.DOTALL)  # what is added to make a key of a name
 
 
 def unique_id(kind: str) -> str:
@@ -31,3 +32,8 @@ def short_name(text: str) -> str:
 def is_key(key: object) -> bool:
     """Whether `key` can name a task: text of 1 to 1,000 characters."""
     return isinstance(key, str) and 0 < len(key) <= KEY_LENGTH_MAX
+
+
+def name_of_key(key: str) -> str:
+    """What the tasks of one call have in common: ``load`` of ``load-5f3a09b1c2`` and of ``load-17``."""
+    return _TAIL.sub("", key) or key

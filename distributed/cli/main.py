@@ -11,6 +11,8 @@ from typing import Any
 import click
 
 from distributed.calls import rpc
+from distributed.cli.diagnosis import story, why
+from distributed.cli.dstatus import status
 from distributed.cli.errors import guarded
 from distributed.recipes.hashing import ALGORITHMS, hash_folder
 from distributed.security.certificates import certificate_path, mint
@@ -24,6 +26,11 @@ __all__ = ["main"]
 @click.version_option(package_name="distributed")
 def main() -> None:
     """Run Python functions on many machines. Servers are started with dscheduler and dworker."""
+
+
+main.add_command(why)
+main.add_command(story)
+main.add_command(status, name="status")
 
 
 @main.command(name="hash")

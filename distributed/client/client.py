@@ -13,6 +13,7 @@ from distributed.client.again import CallMethods
 from distributed.client.connecting import connect_session, find_scheduler
 from distributed.client.coordination.datasets import DatasetMethods
 from distributed.client.data import DataMethods
+from distributed.client.diagnosis import DiagnosisMethods
 from distributed.client.futures import Future, FutureSequence
 from distributed.client.looking import LookMethods
 from distributed.client.loop_thread import LoopThread
@@ -35,7 +36,7 @@ CLOSE_TIMEOUT_S = 10.0
 _open_clients: list[Client] = []  # of this process, newest last
 
 
-class Client(DataMethods, CallMethods, StreamMethods, DatasetMethods, LookMethods):
+class Client(DataMethods, CallMethods, StreamMethods, DatasetMethods, LookMethods, DiagnosisMethods):
     """A program's connection with a cluster.
 
         client = Client()                         # a cluster on this machine, for as long as the client lives

@@ -119,6 +119,11 @@ class Future:
     def __repr__(self) -> str:
         return f"<Future: {self.status}, key: {self.key}>"
 
+    def _repr_html_(self) -> str:
+        from distributed.client.html import future_html
+
+        return future_html(self.key, self.status)
+
     def __reduce__(self) -> Any:
         reason = "it is hidden inside another object; pass futures as arguments, or in list, tuple, dict, set"
         raise UnpicklableError("a future", "Future", reason)

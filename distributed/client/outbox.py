@@ -66,6 +66,13 @@ class Outbox:
         """Messages that leave next, in this order."""
         self._items.extendleft(reversed(messages))
 
+    def position(self, key: str) -> int | None:
+        """How many tasks and messages leave before the task `key`; None: it is not here. Cost: O(what waits)."""
+        for number, item in enumerate(self._items):
+            if (key in item.keys) if isinstance(item, SubmitTasks) else (type(item) is tuple and item[1] == key):
+                return number
+        return None
+
     def next_message(self) -> Message | None:
         """The next message to send; None: nothing waits."""
         if not self._items:

@@ -24,6 +24,7 @@ from distributed.client.link import Reconnect, SchedulerLink
 from distributed.client.loop_thread import run_on
 from distributed.client.outbox import Task
 from distributed.client.records import KeyRecord, Status
+from distributed.client.stuck import StuckKeys
 from distributed.client.table import KeyTable
 from distributed.client.workers import WorkerLinks
 from distributed.comm.stream import Stream
@@ -41,6 +42,7 @@ from distributed.messages import (
     KeysDone,
     KeysFailed,
     KeysLost,
+    KeysStuck,
     Payload,
     ReleaseKeys,
     RequestAnswered,
@@ -87,6 +89,7 @@ class Session:
             KeysLost: self.table.on_lost,
             RequestAnswered: self.requests.on_answered,
             RequestWaits: self.requests.on_waits,
+            KeysStuck: StuckKeys().on_stuck,
         }
         self.link = SchedulerLink(self.table, handlers, reconnect, lambda: self._drop_released(1), self.requests.lose)
 

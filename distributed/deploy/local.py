@@ -140,6 +140,12 @@ class LocalCluster:
     def __await__(self) -> Generator[Any, None, LocalCluster]:
         return self._start_async().__await__()
 
+    def _repr_html_(self) -> str:
+        from distributed.client.html import cluster_html
+
+        rows = (("scheduler", self.scheduler_address or "-"), ("workers", len(self.workers)), ("status", self.status))
+        return cluster_html(self.name, rows)
+
     def __repr__(self) -> str:
         return f"<LocalCluster {self.name}: {self.scheduler_address}, {len(self.workers)} workers, {self.status}>"
 

@@ -41,6 +41,7 @@ from distributed.messages.data import (
     HoldersKnown,
     ReleaseData,
 )
+from distributed.messages.diagnosis import KeysStuck
 from distributed.messages.keys import (
     CancelKeys,
     KeysCancelled,
@@ -98,6 +99,7 @@ __all__ = [
     "KeysDone",
     "KeysFailed",
     "KeysLost",
+    "KeysStuck",
     "Message",
     "Payload",
     "ReleaseData",

@@ -87,6 +87,7 @@ def tasks_done(state: SchedulerState, worker: WorkerRecord, message: TasksDone) 
         if state.has_actors:
             actors.made(state, finished, worker)
         _observe(state, finished, message)
+        note_ended(state, worker, message.keys, message.durations_s, "finished")
         _tell_done(state, finished, message)
         settle_done(state, related, worker.address)
 
@@ -162,10 +163,24 @@ def _take_back(
     return taken
 
 
+def note_ended(
+    state: SchedulerState, worker: WorkerRecord, keys: list[str], durations_s: list[float], status: str
+) -> None:
+    """For people who want to know what ran. Cost: 0.2 us."""
+    ended = state.ended
+    ended.batches.append((worker.address, worker.nthreads, state.now, keys, durations_s, status))
+    ended.count += len(keys)
+    if ended.count >= ended.trim_at:
+        ended.trim()
+
+
 def tasks_failed(state: SchedulerState, worker: WorkerRecord, message: TasksFailed) -> None:
     """Tasks raised: they run again while they have retries, else they and all that wait for them fail."""
     again: list[TaskRecord] = []
-    for index, task in _take_back(state, worker, message.keys, message.attempts).items():
+    taken = _take_back(state, worker, message.keys, message.attempts)
+    durations_s = [message.durations_s[index] for index in taken]
+    note_ended(state, worker, [task.key for task in taken.values()], durations_s, "error")
+    for index, task in taken.items():
         if task.retries_left:
             task.retries_left -= 1
             again.append(task)

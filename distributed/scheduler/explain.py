@@ -6,36 +6,11 @@ from distributed.scheduler.placement import candidates, effective
 from distributed.scheduler.queues import UNRESTRICTED, Restriction, restriction_of
 from distributed.scheduler.records import Room, TaskRecord, TaskState
 from distributed.scheduler.state import SchedulerState
+from distributed.why import Why
 
-__all__ = ["Why", "why"]
+__all__ = ["why", "why_stuck"]
 
-BLOCKERS_MAX = 20  # named; the sentence says how many there are
-
-
-class Why(str):
-    """A sentence, with what it was made of.
-
-    Attributes:
-        state: the task's state in lower case, "unknown" if there is no such task.
-        reason: a word for programs: ``unknown``, ``done``, ``actor``, ``failed``, ``released``, ``running``, ``lent``,
-            ``asked-back``, ``dependencies``, ``lost``, ``rescued``, ``no-workers``, ``no-match``, ``paused``,
-            ``suspect``, ``resources``, ``busy``.
-        blockers: keys (``dependencies``) or addresses (others) that it waits for, at most 20.
-    """
-
-    __slots__ = ("blockers", "reason", "state")
-
-    state: str
-    reason: str
-    blockers: list[str]
-
-    def __new__(cls, text: str, state: str, reason: str, blockers: list[str] | None = None) -> Why:
-        self = super().__new__(cls, text)
-        self.state, self.reason, self.blockers = state, reason, (blockers or [])[:BLOCKERS_MAX]
-        return self
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return Why, (str(self), self.state, self.reason, self.blockers)
+CHAIN_MAX = 1000  # dependencies of dependencies that are followed to the one that holds up the rest
 
 
 def why(state: SchedulerState, key: str) -> Why:
@@ -61,9 +36,19 @@ def why(state: SchedulerState, key: str) -> Why:
     if task.state is TaskState.PROCESSING:
         return _processing(task, name)
     if task.state is TaskState.WAITING:
-        waits = [d.key for d in task.dependencies or () if d.state is not TaskState.MEMORY]
-        return Why(f"{key} waits for {len(waits)} dependencies, first {waits[0]}.", name, "dependencies", waits)
+        return _waiting(state, task, name)
     return _ready(state, task, name)
+
+
+def _waiting(state: SchedulerState, task: TaskRecord, name: str) -> Why:
+    """It and, of those that it waits for, the first that waits for nobody else's result."""
+    waits = [d.key for d in task.dependencies or () if d.state is not TaskState.MEMORY]
+    root, steps = task, 0
+    while root.state is TaskState.WAITING and steps < CHAIN_MAX:
+        root = next(d for d in root.dependencies or () if d.state is not TaskState.MEMORY)
+        steps += 1
+    end = f" {why(state, root.key)}" if root.state is not TaskState.WAITING else ""
+    return Why(f"{task.key} waits for {len(waits)} dependencies, first {waits[0]}.{end}", name, "dependencies", waits)
 
 
 def _processing(task: TaskRecord, name: str) -> Why:
@@ -78,26 +63,41 @@ def _processing(task: TaskRecord, name: str) -> Why:
     if worker.lent.get(task.key):
         text = f"{task.key} runs at {worker.address} and waits there, for other tasks or outside; its slot is lent."
         return Why(text, name, "lent", [worker.address])
-    return Why(f"{task.key} is with {worker.address} (attempt {task.attempt}).", name, "running", [worker.address])
+    return Why(f"{task.key} is with {worker.address} (attempt {task.attempt}).", name, "with-worker", [worker.address])
+
+
+def why_stuck(state: SchedulerState, restriction: Restriction) -> str:
+    """Why no worker can run tasks of `restriction`, as the end of a sentence that begins with a key."""
+    if not state.workers:
+        return "could start, but there are no workers."
+    matching = candidates(state, restriction.loosened())
+    if not matching:
+        return f"may only run {_where(restriction)}; none of the {len(state.workers)} workers is such a one."
+    return f"could start, but all {len(matching)} workers that may run it are about to leave."
 
 
 def _ready(state: SchedulerState, task: TaskRecord, name: str) -> Why:
     key = task.key
     if not state.workers:
-        return Why(f"{key} could start, but there are no workers.", name, "no-workers")
+        return Why(f"{key} {why_stuck(state, UNRESTRICTED)}", name, "no-workers")
     restriction = restriction_of(task)
     if restriction == UNRESTRICTED:
-        if not any(worker.is_serving for worker in state.workers.values()):
-            return _paused(key, name, list(state.workers))
-        return Why(f"{key} could start, but all {len(state.workers)} workers are busy.", name, "busy")
-    restriction = effective(state, state.queues[restriction])
-    matching = candidates(state, restriction)
+        matching = list(state.workers.values())
+    else:
+        restriction = effective(state, state.queues[restriction])
+        matching = candidates(state, restriction)
     addresses = [worker.address for worker in matching]
     if not matching:
-        text = f"{key} may only run {_where(restriction)}; none of the {len(state.workers)} workers is such a one."
-        return Why(text, name, "no-match")
+        return Why(f"{key} {why_stuck(state, restriction)}", name, "no-match")
+    if all(worker.is_retiring for worker in matching):
+        return Why(f"{key} {why_stuck(state, restriction)}", name, "retiring", addresses)
     if not any(worker.is_serving for worker in matching):
-        return _paused(key, name, addresses)
+        text = (
+            f"{key} could start, but all {len(matching)} workers that may run it are short of memory or about to leave."
+        )
+        return Why(text, name, "paused", addresses)
+    if restriction == UNRESTRICTED:
+        return Why(f"{key} could start, but all {len(matching)} workers are busy.", name, "busy")
     if restriction.is_suspect:
         text = f"{key} ran when {task.deaths} worker(s) died, so it waits for one of {len(matching)} to be empty."
         return Why(text, name, "suspect", addresses)
@@ -109,11 +109,6 @@ def _ready(state: SchedulerState, task: TaskRecord, name: str) -> Why:
         return Why(text, name, "resources", addresses)
     text = f"{key} may only run {_where(restriction)}; all {len(matching)} matching workers are busy."
     return Why(text, name, "busy", addresses)
-
-
-def _paused(key: str, name: str, addresses: list[str]) -> Why:
-    text = f"{key} could start, but all {len(addresses)} workers that may run it are short of memory or about to leave."
-    return Why(text, name, "paused", addresses)
 
 
 def _where(restriction: Restriction) -> str:

@@ -22,6 +22,7 @@ from distributed.scheduler.rescue import expect
 from distributed.scheduler.retirement import end_retirement, expire_dismissed
 from distributed.scheduler.silence import heard, take_silent
 from distributed.scheduler.state import SchedulerState
+from distributed.scheduler.stuck import worker_came, worker_gone
 
 __all__ = ["drop_dismissed", "drop_silent", "expire_lost", "join_worker", "lose_worker", "worker_died", "worker_left"]
 
@@ -74,6 +75,7 @@ def join_worker(state: SchedulerState, event: WorkerJoined, now: float) -> None:
         state.by_resource.setdefault(name, {})[worker] = None
     state.effects.append(AcceptWorker(worker.address, worker.incarnation))
     touch(state, worker)
+    worker_came(state, worker)
 
 
 def worker_left(state: SchedulerState, event: WorkerLeft, now: float) -> None:
@@ -162,6 +164,7 @@ def _remove(state: SchedulerState, worker: WorkerRecord, reason: str) -> None:
     lose_replicas(state, lost, f"{worker.address} is gone: {reason}")
     drop_taker(state, worker)
     end_retirement(state, worker)
+    worker_gone(state, worker)
 
 
 def _unfile(index: dict[str, dict[WorkerRecord, None]], name: str, worker: WorkerRecord) -> None:

@@ -218,6 +218,8 @@ def want(state: SchedulerState, client: ClientRecord, tasks: Iterable[TaskRecord
             state.outbox.tell_failed(client, task.key, task.failure)
         elif task.state is _RELEASED:
             released.append(task)
+        elif state.stuck:
+            state.stuck_late.append((task, client))
     activate(state, released, client.client)
 
 

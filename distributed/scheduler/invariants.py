@@ -17,6 +17,7 @@ from distributed.scheduler.placement import candidates, effective, has_room_for
 from distributed.scheduler.queues import UNRESTRICTED, ReadyQueue, Restriction, restriction_of
 from distributed.scheduler.records import Room, TaskRecord, TaskState, WorkerRecord, amounts_of
 from distributed.scheduler.state import SchedulerState
+from distributed.scheduler.stuck import LOOK_S
 
 __all__ = ["check"]
 
@@ -49,6 +50,7 @@ def check(machine: SchedulerMachine) -> None:
     check_actors(state)
     check_orphans(state)
     check_coordination(state)
+    check_stuck(state)
 
 
 def _broken(rule: str, where: object) -> NoReturn:
@@ -86,7 +88,13 @@ def check_tables(state: SchedulerState) -> None:
         if kind is not _FORGOTTEN and counted[kind] != state.counts[kind]:
             _broken("tasks are counted by state", kind.name)
     outbox = state.outbox
-    left = (state.touched, state.hot, state.unneeded, *(getattr(outbox, name) for name in outbox.__slots__))
+    left = (
+        state.touched,
+        state.hot,
+        state.doubtful,
+        state.unneeded,
+        *(getattr(outbox, name) for name in outbox.__slots__),
+    )
     if any(left):
         _broken("nothing is left over between events", left)
 
@@ -340,3 +348,19 @@ def check_stopping(state: SchedulerState) -> None:
 
 def _addresses(workers: Iterable[WorkerRecord]) -> list[str]:
     return [worker.address for worker in workers]
+
+
+def check_stuck(state: SchedulerState) -> None:
+    """What nobody can run is watched, nothing else is, and the next look comes in time."""
+    for queue in (state.ready, *state.queues.values()):
+        restriction = queue.restriction.loosened()
+        can_run = any(restriction.matches(worker) and not worker.is_retiring for worker in state.workers.values())
+        if queue.live and (queue in state.stuck) is can_run:
+            _broken("a queue is watched exactly while nobody can run its tasks", restriction)
+        if (queue in state.stuck) is not (queue.news is not None):
+            _broken("a watched queue collects what is new in it", restriction)
+    for queue, due in state.stuck.items():
+        if queue is not state.ready and state.queues.get(queue.restriction) is not queue:
+            _broken("a watched queue is in use", queue.restriction)
+        if state.stuck_at is None or state.stuck_at > max(due, state.now + LOOK_S):
+            _broken("what nobody can run is looked at in time", (queue.restriction, due, state.stuck_at))

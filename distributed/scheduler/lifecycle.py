@@ -123,8 +123,11 @@ def enter_queue_or_wait(state: SchedulerState, task: TaskRecord, ready: list[Tas
     if not waiting_on:
         transition(state, task, _READY, because)
         ready.append(task)
-    elif task.state is not _WAITING:
+        return
+    if task.state is not _WAITING:
         transition(state, task, _WAITING, because)
+    if state.stuck:
+        state.stuck_late.append((task, None))
 
 
 def run_again(state: SchedulerState, tasks: Sequence[TaskRecord], because: str) -> None:

@@ -3,9 +3,10 @@
 `SchedulerMachine` only dispatches. What happens is in `graph` (clients), `answers` (workers' messages), `failures`
 (workers' lives), `lifecycle` (tasks' states), `placement` (who runs what), `stealing` (who gives some back),
 `movement` and `retirement` (where data goes), `nested` (tasks that wait for others), `stopping` (what is cancelled),
-`rescue` (data of replaced processes), `coordination` (locks, queues and their like) and `silence`. Every event goes
-through three steps: its handler changes the state, `sweep` drops what nobody needs any more, `settle` gets orders on,
-`deal` gives queued tasks to workers; then the messages collected meanwhile become effects, one of a kind per receiver.
+`rescue` (data of replaced processes), `coordination` (locks, queues and their like), `silence`, and `stuck` (what
+nobody can run). Every event goes through these steps: its handler changes the state, `sweep` drops what nobody needs
+any more, `settle` gets orders on, `deal` gives queued tasks to workers; then the messages collected meanwhile become
+effects, one of a kind per receiver.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from distributed.scheduler import (
     silence,
     stealing,
     stopping,
+    stuck,
 )
 from distributed.scheduler.coordination import requests
 from distributed.scheduler.effects import Effect
@@ -61,6 +63,7 @@ class SchedulerMachine:
         timers = (
             state.steal_at,
             state.silence_at,
+            state.stuck_at,
             dismissed,
             stopping.stopping_deadline(state),
             rescue.rescue_deadline(state),
@@ -92,6 +95,8 @@ class SchedulerMachine:
         if state.moving.spreads or state.moving.orders or state.moving.retiring:
             movement.settle(state)
         deal(state)
+        if state.doubtful or (state.ready.live and not state.room_threads and state.ready.news is None):
+            stuck.watch(state)
         if state.steal_at is None and state.loaded and state.idle:
             stealing.watch(state)
         state.outbox.flush(state.effects)
@@ -103,7 +108,7 @@ class SchedulerMachine:
         return effects
 
     def story(self, key: str) -> list[Transition]:
-        """What happened to `key`, oldest first: ``(key, from, to, because)``."""
+        """What happened to `key`, oldest first: ``(key, from, to, because, monotonic seconds)``."""
         return story(self.state, key)
 
 
@@ -140,6 +145,7 @@ def _tick(state: SchedulerState, event: events.Tick, now: float) -> None:
     nested.drop_orphans(state)
     open_loose_queues(state)
     stealing.look(state)
+    stuck.look(state)
     requests.warn_of_waits(state)
 
 

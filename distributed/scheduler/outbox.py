@@ -12,6 +12,7 @@ from distributed.messages import (
     KeysDone,
     KeysFailed,
     KeysLost,
+    KeysStuck,
     Message,
     Payload,
     ReleaseData,
@@ -36,7 +37,20 @@ class Outbox:
     first what to drop, then what to run, since the same key may be in both.
     """
 
-    __slots__ = ("cancel", "cancelled", "copy", "done", "failed", "forget", "lost", "recall", "release", "run", "stop")
+    __slots__ = (
+        "cancel",
+        "cancelled",
+        "copy",
+        "done",
+        "failed",
+        "forget",
+        "lost",
+        "recall",
+        "release",
+        "run",
+        "stop",
+        "stuck",
+    )
 
     def __init__(self) -> None:
         self.run: dict[WorkerRecord, list[TaskRecord]] = {}
@@ -50,6 +64,7 @@ class Outbox:
         self.lost: dict[tuple[ClientRecord, bool], list[str]] = {}
         self.recall: dict[WorkerRecord, ReturnTasks] = {}
         self.copy: dict[WorkerRecord, list[tuple[TaskRecord, WorkerRecord]]] = {}  # what, from where
+        self.stuck: dict[ClientRecord, KeysStuck] = {}
 
     def tell_done(self, client: ClientRecord, key: str, result: Payload, nbytes: int) -> None:
         """The result of `key` exists; `result` is None when it stays on a worker."""
@@ -72,6 +87,14 @@ class Outbox:
             message = self.failed[client] = KeysFailed([], [])
         message.keys.append(key)
         message.failures.append(failure)
+
+    def tell_stuck(self, client: ClientRecord, keys: list[str], count: int, blocked: str, reason: str) -> None:
+        """`count` tasks that `client` holds, among them `keys`, cannot run, since `blocked` cannot for `reason`."""
+        message = self.stuck.setdefault(client, KeysStuck([], [], [], []))
+        message.waiting.append(keys)
+        message.counts.append(count)
+        message.blocked.append(blocked)
+        message.reasons.append(reason)
 
     def flush(self, effects: list[Effect]) -> None:
         """Append the effects to `effects` and be empty again."""
@@ -109,6 +132,9 @@ class Outbox:
         self.done = {}
         self.failed = {}
         self.cancelled = {}
+        if self.stuck:
+            effects.extend(ToClient(c.client, message) for c, message in self.stuck.items() if c.is_told)
+            self.stuck = {}
 
     @staticmethod
     def _flush_keys(

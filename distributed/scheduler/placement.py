@@ -212,6 +212,8 @@ def _deal_restricted(state: SchedulerState) -> None:
     pools: dict[ReadyQueue, Pool] = {}
     for queue in state.hot:
         pools[queue] = OrderedDict.fromkeys(candidates(state, effective(state, queue)))
+        if all(worker.is_retiring for worker in pools[queue]):
+            state.doubtful[queue] = None
     state.hot.clear()
     for worker in state.touched:
         for queue in _queues_of(state, worker):
@@ -401,6 +403,8 @@ def _deal_suspects(state: SchedulerState) -> None:
         if queue in state.hot:
             del state.hot[queue]
             pool = candidates(state, effective(state, queue))
+            if all(worker.is_retiring for worker in pool):
+                state.doubtful[queue] = None
         else:
             restriction = effective(state, queue)
             pool = [worker for worker in state.touched if restriction.matches(worker)]
@@ -459,6 +463,7 @@ def _drop_queue(state: SchedulerState, queue: ReadyQueue) -> None:
     state.suspects.pop(queue, None)
     state.hot.pop(queue, None)
     state.loose.pop(queue, None)
+    state.stuck.pop(queue, None)
     for token in queue.restriction.tokens():
         filed = state.queues_by_token[token]
         filed.pop(queue, None)

@@ -59,7 +59,7 @@ class DataProxy:
         for number, (key, value) in enumerate(data.items()):
             batches.setdefault(turns[number % len(turns)], {})[key] = value
         await asyncio.gather(
-            *(self._rpc(worker).put_data(client=client, data=batch) for worker, batch in batches.items())
+            *(self.worker(worker).put_data(client=client, data=batch) for worker, batch in batches.items())
         )
         return {key: [worker] for worker, batch in batches.items() for key in batch}
 
@@ -70,13 +70,14 @@ class DataProxy:
 
     async def _get(self, worker: str, keys: list[str]) -> dict[str, Serialized]:
         try:
-            answer: dict[str, Serialized] = await self._rpc(worker).get_data(keys=keys)
+            answer: dict[str, Serialized] = await self.worker(worker).get_data(keys=keys)
         except (CommClosedError, ConnectTimeoutError, AuthenticationError):
             self._workers.pop(worker, None)
             return {}
         return answer
 
-    def _rpc(self, worker: str) -> rpc:
+    def worker(self, worker: str) -> rpc:
+        """The connection with the worker at an address, kept for the next time."""
         if worker not in self._workers:
             self._workers[worker] = rpc(worker, timeout=CONNECT_S, role=WORKER, may_unpickle=False, patient=False)
         return self._workers[worker]

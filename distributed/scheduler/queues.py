@@ -113,10 +113,11 @@ class ReadyQueue:
         live: how many READY tasks are in it.
         entries: how many entries, left-behind ones included.
         reserved: the worker that runs empty for a suspect of this queue, or None.
+        news: while nobody can run its tasks: those that no client has been told of, see `stuck`; else None.
         open_at: of a loose queue: from when on any worker will do; moved on whenever a wished-for worker takes a task.
     """
 
-    __slots__ = ("_heap", "entries", "levels", "live", "open_at", "reserved", "restriction")
+    __slots__ = ("_heap", "entries", "levels", "live", "news", "open_at", "reserved", "restriction")
 
     def __init__(self, restriction: Restriction) -> None:
         self.restriction = restriction
@@ -126,6 +127,7 @@ class ReadyQueue:
         self.entries = 0
         self.reserved: WorkerRecord | None = None
         self.open_at: float | None = None
+        self.news: list[TaskRecord] | None = None
 
     def push(self, level: int, tasks: Sequence[TaskRecord], is_front: bool) -> None:
         """Queue READY `tasks` of one level in their order, behind or before those that are there."""
@@ -139,6 +141,8 @@ class ReadyQueue:
             queued.extend(tasks)
         self.live += len(tasks)
         self.entries += len(tasks)
+        if self.news is not None:
+            self.news.extend(tasks)
 
     def top(self) -> int:
         """The highest level; there must be an entry."""

@@ -20,6 +20,7 @@ from distributed.scheduler.placement import touch, unreserve
 from distributed.scheduler.records import TaskRecord, WorkerRecord
 from distributed.scheduler.state import SchedulerState
 from distributed.scheduler.stealing import recall
+from distributed.scheduler.stuck import worker_gone
 
 __all__ = [
     "advance",
@@ -75,6 +76,7 @@ def retire_worker(state: SchedulerState, worker: WorkerRecord, reason: str) -> R
         worker.is_retiring = True
         unreserve(state, worker)
         touch(state, worker)
+        worker_gone(state, worker)
         # The first ones run already: asking for them as well tells what has begun, whatever the order there.
         waiting = [task for task in worker.processing.values() if not task.deaths]
         if waiting:

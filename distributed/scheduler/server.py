@@ -22,6 +22,7 @@ from distributed.ids import is_key
 from distributed.messages import CLIENT, WORKER, CancelKeys, Message, ServerClosing, WorkerLeaving
 from distributed.scheduler import snapshot
 from distributed.scheduler.demand import desired_workers
+from distributed.scheduler.diagnosis import DiagnosisOps
 from distributed.scheduler.effects import (
     AcceptWorker,
     DropWorker,
@@ -86,6 +87,7 @@ class Scheduler(Server):
         self._orders = OrderOps(self.driver)
         self._nannies = NannyCalls()
         self._proxy = DataProxy(self.machine.state)
+        self._diagnosis = DiagnosisOps(self.machine.state, self._proxy.worker)
         self._started = time.time()
         self._clients = ClientSessions(self.id, self.driver.handle)
         self._workers: dict[str, Stream] = {}  # of the accepted incarnation at each address
@@ -114,6 +116,10 @@ class Scheduler(Server):
             "versions": self.versions,
             "terminate": self.terminate,
             "desired_workers": self.desired_workers,
+            "why": self._diagnosis.why,
+            "story": self._diagnosis.story,
+            "task_stream": self._diagnosis.task_stream,
+            "overview": self._diagnosis.overview,
         })  # fmt: skip
 
     # ------------------------------------------------------------ life

@@ -5,11 +5,11 @@ Plain dicts, lists, numbers and texts, in joining or submitting order; nothing i
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from distributed.scheduler.records import TaskState, WorkerRecord
-from distributed.scheduler.state import SchedulerState
+from distributed.scheduler.records import TaskRecord, TaskState, WorkerRecord
+from distributed.scheduler.state import SchedulerState, Transition
 
 __all__ = [
     "clients_info",
@@ -18,6 +18,7 @@ __all__ = [
     "nbytes_of",
     "ncores",
     "processing",
+    "status_of",
     "story_of",
     "task_info",
     "who_has",
@@ -48,12 +49,12 @@ def worker_info(worker: WorkerRecord) -> dict[str, Any]:
         "processing": len(worker.processing),
         "holds": len(worker.holds),
         "occupancy_s": worker.occupancy_s,
-        "status": _status(worker),
+        "status": status_of(worker),
         "metrics": dict(worker.metrics),
     }
 
 
-def _status(worker: WorkerRecord) -> str:
+def status_of(worker: WorkerRecord) -> str:
     """``running``, ``paused`` (no memory left for more), ``retiring`` or ``lost``."""
     if not worker.is_alive:
         return "lost"
@@ -133,11 +134,42 @@ def task_info(state: SchedulerState, key: str) -> dict[str, Any] | None:
     }
 
 
-def story_of(state: SchedulerState, key: str) -> list[list[str]]:
-    """What happened to `key`, oldest first: ``[[from, to, because], ...]``. Cost: O(length of the log)."""
-    return [
-        [origin.name.lower(), to.name.lower(), because] for logged, origin, to, because in state.log if logged == key
-    ]
+def story_of(state: SchedulerState, key: str) -> list[dict[str, Any]]:
+    """What happened to `key`, oldest first, as far as the log reaches back. Cost: O(length of the log).
+
+    Each step has ``at`` (monotonic seconds of the scheduler), ``start`` and ``finish`` (states), ``because``, and
+    ``worker`` and ``attempt``, which are None unless it concerns a try to run the task.
+    """
+    steps = state.log.of(key)
+    attempts = _attempts_of(state.tasks.get(key), steps)
+    worker: str | None = None
+    story: list[dict[str, Any]] = []
+    for (_, origin, to, because, at), attempt in zip(steps, attempts, strict=True):
+        if to is TaskState.PROCESSING:
+            worker = because  # which names it, see `placement`
+        is_try = TaskState.PROCESSING in (origin, to)
+        story.append({
+            "at": at,
+            "start": origin.name.lower(),
+            "finish": to.name.lower(),
+            "because": because,
+            "worker": worker if is_try else None,
+            "attempt": attempt if is_try else None,
+        })  # fmt: skip
+    return story
+
+
+def _attempts_of(task: TaskRecord | None, steps: Sequence[Transition]) -> list[int | None]:
+    """The number of the attempt at each step: counted back from that of the task; None in lives before this one."""
+    attempts: list[int | None] = []
+    attempt = None if task is None else task.attempt
+    for _, _, to, _, _ in reversed(steps):
+        if to is TaskState.FORGOTTEN:
+            attempt = None
+        attempts.append(attempt)
+        if to is TaskState.PROCESSING and attempt is not None:
+            attempt -= 1
+    return attempts[::-1]
 
 
 def _workers(state: SchedulerState, addresses: Iterable[str] | None) -> list[WorkerRecord]:

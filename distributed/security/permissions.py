@@ -30,6 +30,10 @@ _ROLES_BY_OP: dict[str, frozenset[str]] = {
     "processing": _ANYONE,
     "nbytes": _ANYONE,
     "desired_workers": _ANYONE,
+    "why": _ANYONE,
+    "story": _ANYONE,
+    "task_stream": _ANYONE,
+    "overview": _ANYONE,
     "register_client": _CLIENTS,
     "register_worker": _WORKERS,
     "worker_died": _WORKERS,
@@ -51,6 +55,7 @@ _ROLES_BY_OP: dict[str, frozenset[str]] = {
     "compute": _CLIENTS,
     "actors": _TRUSTED,  # tasks and actors call actors too
     "health": _ANYONE,
+    "explain": _ANYONE,
     # nanny
     "instantiate": _CLIENTS,
     "kill": _CLIENTS,

@@ -13,6 +13,7 @@ from distributed.messages import (
     KeysDone,
     KeysFailed,
     KeysLost,
+    KeysStuck,
     Message,
     ReleaseData,
     ReturnTasks,
@@ -69,6 +70,9 @@ def _message(message: Message) -> str:
         return f"cancelled {' '.join(message.keys)} ({message.reason})"
     if isinstance(message, KeysLost):
         return f"lost {' '.join(message.keys)} ({'recomputing' if message.recomputing else 'for good'})"
+    if isinstance(message, KeysStuck):
+        columns = zip(message.waiting, message.counts, message.blocked, message.reasons, strict=True)
+        return "stuck " + "; ".join(f"{' '.join(k)} ({n}): {blocked} {short(why)}" for k, n, blocked, why in columns)
     if isinstance(message, ForgetFunctions):
         return f"forget {' '.join(digest.decode() for digest in message.digests)}"
     if isinstance(message, CopyData | HoldersKnown):

@@ -323,7 +323,7 @@ class Stage:
     def _story(self, line: _Line) -> list[str]:
         return [
             f"{origin.name} -> {to.name}: {short(because)}"
-            for _, origin, to, because in self.machine.story(line.words[0])
+            for _, origin, to, because, _ in self.machine.story(line.words[0])
         ]
 
     def _states(self, line: _Line) -> list[str]:

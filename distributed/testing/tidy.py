@@ -30,6 +30,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("units",),
     ("ids",),
     ("log",),
+    ("why",),
     ("lazy",),
     ("dataclass",),
     ("versions",),
@@ -69,6 +70,7 @@ LAZY_PACKAGES = {
     "datetime": "1 ms of import; only minting a certificate needs it",
     "ctypes": "3 ms of import; only who shares memory with a process of this machine needs it",
     "numpy": "optional; tests and converters of arrays only",
+    "IPython": "absent outside of notebooks",
     "tqdm": "only a terminal that shows a bar needs it",
     "tornado": "50 ms of import; only with a loop or stream of Tornado's at hand",
     "platform": "2 ms of import; only systems without uname need it",
@@ -80,12 +82,15 @@ LAZY_MODULES: dict[tuple[str, str], str] = {
     ("deploy.local", "deploy.threads"): "imports all servers, which only processes=False wants in this process",
     ("deploy.host", "deploy.hosting"): "imported while other processes, forked before, import theirs",
     ("client", "client.executor"): "only a program that asks for an executor needs it",
+    ("client", "client.html"): "3 ms of import; only notebooks show it",
+    ("deploy", "client.html"): "likewise",
+    ("client", "client.progress"): "only who looks needs it",
     ("client", "deploy"): "Client() without an address starts a cluster of its own",
 }
 
 # Rule 1 of ARCHITECTURE.md: same start, events and times, same effects. Names of modules without "distributed.".
 PURE = re.compile(
-    r"dataclass|ledger|messages\..*|fields|wire|protocol\..*|scheduler\.(?!server$|process$|proxy$|sessions$|ops$|nannies$).*|worker\.(machine|events|effects|records|copies|invariants|memory)"
+    r"dataclass|ledger|messages\..*|fields|wire|protocol\..*|scheduler\.(?!server$|process$|proxy$|sessions$|ops$|nannies$|diagnosis$).*|worker\.(machine|events|effects|records|copies|invariants|memory)"
 )
 IMPURE_IMPORTS = {
     *("asyncio", "multiprocessing", "os", "pathlib", "random", "secrets", "select", "selectors", "shutil", "signal"),

@@ -64,6 +64,7 @@ from distributed.worker.events import (
     Tick,
 )
 from distributed.worker.execute import POLL_S, Executor, slots_of
+from distributed.worker.explain import explain
 from distributed.worker.giving import Answers
 from distributed.worker.joining import join, send
 from distributed.worker.keeper import MemoryKeeper, memory_levels
@@ -157,6 +158,7 @@ class Worker(Server):
             "get_data": self.get_data,
             "put_data": self.put_data,
             "health": self.health,
+            "explain": self.explain,
             "versions": self.versions,
             "terminate": self.terminate,
         })  # fmt: skip
@@ -460,6 +462,11 @@ class Worker(Server):
             "stored": len(self.store),
             "uptime_s": time.time() - self._started,
         }
+
+    def explain(self, stream: Any, key: str) -> dict[str, object]:
+        """What the task `key` does here, see `Why.to_wire`; empty: it is not here."""
+        answer = explain(key, self.machine, self.executor) if is_key(key) else None
+        return {} if answer is None else answer.to_wire()
 
     def versions(self, stream: Any) -> dict[str, str]:
         """Versions of Python and packages in this process."""

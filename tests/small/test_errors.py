@@ -54,6 +54,7 @@ EXAMPLES: dict[str, Exception] = {
         errors.UnencodableError("set", "wrap it"),
         errors.UnknownOpError("sub", ["add"]),
         errors.UnpicklableError("a result", "lock", "no"),
+        errors.UnrunnableTaskWarning(["b", "c"], 2, "a", "may only run on w7"),
         errors.WorkerStartError("stderr"),
     )
 }
@@ -88,7 +89,7 @@ def test_an_error_says_whose_fault_it_is_in_its_documentation(name: str) -> None
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_every_error_of_ours_is_caught_by_its_root(name: str) -> None:
-    outside = {"CancelledError", "DistributedWarning"}
+    outside = {"CancelledError", "DistributedWarning", "UnrunnableTaskWarning"}
     assert isinstance(EXAMPLES[name], DistributedError) is (name not in outside)
 
 

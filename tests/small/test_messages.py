@@ -34,6 +34,7 @@ VALUES: dict[str, dict[str, Any]] = {
     "keys-failed": {"keys": ["x"], "failures": [FAILURE]},
     "keys-cancelled": {"keys": ["x"], "reason": "because"},
     "keys-lost": {"keys": ["x"], "recomputing": False},
+    "keys-stuck": {"waiting": [["x", "y"]], "counts": [2], "blocked": ["x"], "reasons": ["may only run on w7"]},
     "server-closing": {"reason": "SIGTERM"},
     "coordinate": {
         "request": 7,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from itertools import islice
 from typing import Any
 
 from distributed.messages import (
@@ -321,7 +320,7 @@ def stale_events_are_ignored(world: Any, engine: Any, event: Any, effects: list[
     if world.memory["is stale"] and type(event) in _OF_A_LIFE:
         log = engine.machine.state.log
         if effects or len(log) != world.logged or world.memory["heard"] != engine.machine.state.heard:
-            return f"{event.address} {event.incarnation}: {effects[:1]} {list(islice(log, world.logged, None))[:2]}"
+            return f"{event.address} {event.incarnation}: {effects[:1]} {list(log.after(world.logged))[:2]}"
     return None
 
 

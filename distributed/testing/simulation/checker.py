@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from itertools import islice
 from typing import Any
 
 from distributed.testing.simulation.invariants import INVARIANTS, Invariant, Moment
@@ -52,7 +51,7 @@ class Checker(ABC):
         state = engine.machine.state
         log = getattr(state, "log", None)
         if log is not None:
-            if len(log) == log.maxlen:
+            if log.is_full:
                 log.clear()
             self.logged = len(log)
 
@@ -66,7 +65,7 @@ class Checker(ABC):
             self._ask(_WORKER, engine, list(getattr(message, "keys", ())))
         else:
             touched = dict.fromkeys(getattr(message, "keys", ()))
-            touched.update((entry[0], None) for entry in islice(log, self.logged, None))
+            touched.update((entry[0], None) for entry in log.after(self.logged))
             for key in touched:
                 self._ask(_KEY, key)
             worker = engine.machine.state.workers.get(getattr(event, "address", ""))

@@ -16,12 +16,14 @@ from distributed.messages import (
     KeysDone,
     KeysFailed,
     KeysLost,
+    KeysStuck,
     Message,
     ReleaseKeys,
     RequestAnswered,
     RequestWaits,
     RetryKeys,
     ServerClosing,
+    TaskSpec,
     WantKeys,
 )
 from distributed.testing.simulation.clock import MS, SECOND
@@ -32,12 +34,13 @@ from distributed.testing.simulation.network import End
 from distributed.testing.simulation.processes import Process
 from distributed.testing.simulation.scheduler import SCHEDULER_ADDRESS
 from distributed.testing.simulation.sessions import ASK, BYE, Endpoint
-from distributed.testing.simulation.work import Recipe, argument_of, code_of
+from distributed.testing.simulation.work import FUNCTIONS, Recipe, argument_of, code_of
 from distributed.wire import from_wire
 
 __all__ = ["ClientProcess"]
 
 RETRY = 100 * MS
+GIVE_UP = 6 * SECOND  # after a user was told that nobody can run what he wants
 PATIENCE = 8 * SECOND  # for a scheduler to come back; sessions are kept for less, so both ends are seen
 
 
@@ -68,6 +71,7 @@ class ClientProcess(Process):
             KeysFailed: lambda message: self.table.on_failed(message),
             KeysCancelled: lambda message: self.table.on_cancelled(message),
             KeysLost: lambda message: self.table.on_lost(message),
+            KeysStuck: self._on_stuck,
         }
         self._handlers[RequestAnswered] = lambda message: self.coordinator.requests.on_answered(message)
         self._handlers[RequestWaits] = lambda message: None  # the real client logs it
@@ -193,6 +197,20 @@ class ClientProcess(Process):
         self.held = {}
         self._new_client()
         self.submit_again(keys)
+
+    def _on_stuck(self, message: KeysStuck) -> None:
+        """A user who named a worker that will never come adds to it, and then gives up; nothing else tells him to."""
+        work = self.world.work
+        for keys, blocked in zip(message.waiting, message.blocked, strict=True):
+            if blocked in work.hopeless:
+                if f"{keys[0]}.late" not in work.recipes and self.is_held(keys[0]) and not keys[0].endswith(".late"):
+                    self.submit([Recipe(f"{keys[0]}.late", TaskSpec(FUNCTIONS[1]), (keys[0],))])
+                self.later(GIVE_UP, self._give_up, self.client)
+
+    def _give_up(self, client: str) -> None:
+        if client == self.client:
+            work = self.world.work
+            self.release([key for key in self.held if any(name in work.hopeless for name in work.ancestors(key))])
 
     def leave(self) -> None:
         """Close the client politely."""

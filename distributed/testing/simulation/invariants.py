@@ -11,6 +11,7 @@ from distributed.testing.simulation import (
     about_order,
     about_retrying,
     about_scheduler,
+    about_stuck,
     about_workers,
 )
 from distributed.testing.simulation.rulebook import INVARIANTS, Invariant, Moment
@@ -27,5 +28,6 @@ __all__ = [
     "about_order",
     "about_retrying",
     "about_scheduler",
+    "about_stuck",
     "about_workers",
 ]

@@ -16,13 +16,15 @@ from distributed.testing.simulation.children import give_children
 from distributed.testing.simulation.clock import MS, SECOND
 from distributed.testing.simulation.work import ALWAYS, FUNCTIONS, Recipe
 
-__all__ = ["ClientPlan", "ErrandPlan", "Fault", "Plan", "Step", "WorkerPlan", "draw_plan"]
+__all__ = ["NOWHERE", "ClientPlan", "ErrandPlan", "Fault", "Plan", "Step", "WorkerPlan", "draw_plan"]
 
 SIZES = (8, 8, 8, 1_000, 12_000, 100_000, 3_000_000, 40_000_000)  # bytes of results
 LIMITED_PERCENT = 4  # of tasks
 CHILDREN_PERCENT = 8
 COORDINATING_PERCENT = 50  # of all seeds
 SCRIPT = 4 * SECOND  # faults begin within this time
+NOWHERE = ("nowhere",)  # the name of no worker
+HOPELESS_PERCENT = 12  # of the clients need a worker of that name
 
 
 @dataclass(slots=True)
@@ -172,6 +174,8 @@ def draw_plan(chance: Chance) -> Plan:
         for client in clients:
             client.errands = [_errand(coordinating, client, index) for index in range(coordinating.between(4, 16))]
     give_actors(chance.stream("actors"), [task for client in clients for step in client.steps for task in step.tasks])
+    for number, client in enumerate(clients):
+        _add_hopeless(chance.stream(f"unrunnable-{number}"), number, client)
     count = {"calm": 0, "usual": 4, "rough": 9, "wild": 18}[mood]
     faults = [_fault(chance.stream(f"fault-{number}"), number) for number in range(draws.between(count // 2, count))]
     _limit_times(chance, clients)
@@ -203,6 +207,21 @@ def _make_families(chance: Chance, clients: list[ClientPlan]) -> None:
                 if earlier and task.key[0] != "s" and draws.percent(CHILDREN_PERCENT):
                     task.spec = task.spec._replace(parent=draws.pick(earlier), depth=1)
             earlier += [task.key for task in step.tasks if task.key[0] != "s"]
+
+
+def _add_hopeless(draws: Stream, number: int, client: ClientPlan) -> None:
+    """Now and then somebody submits a graph that needs a worker which will never be there.
+
+    It has a stream of its own, so that the other plans of a seed are what they were without it.
+    """
+    if not draws.percent(HOPELESS_PERCENT):
+        return
+    step = Step(f"step-{number}.hopeless", "hopeless", draws.skewed(0, 600) * MS, share=100)
+    spec = TaskSpec(FUNCTIONS[0], workers=NOWHERE, wanted=draws.percent(50))
+    blocked = [Recipe(f"h{number}.{index}", spec, (), 5 * MS) for index in range(draws.between(1, 3))]
+    needs = tuple(recipe.key for recipe in blocked)
+    step.tasks = [*blocked, Recipe(f"h{number}.sum", TaskSpec(FUNCTIONS[1]), needs, 5 * MS)]
+    client.steps.insert(draws.between(0, len(client.steps)), step)
 
 
 def _worker(draws: Stream, number: int) -> WorkerPlan:

@@ -11,6 +11,7 @@ from distributed.testing.simulation.planted_life import LIFE_FAULTS
 from distributed.testing.simulation.planted_nested import NESTED_FAULTS
 from distributed.testing.simulation.planted_place import PLACE_FAULTS
 from distributed.testing.simulation.planted_stop import STOP_FAULTS
+from distributed.testing.simulation.planted_stuck import STUCK_FAULTS
 from distributed.testing.simulation.planted_worker import WORKER_FAULTS
 
 __all__ = ["FAULTS", "Fault"]
@@ -18,6 +19,7 @@ __all__ = ["FAULTS", "Fault"]
 FAULTS: tuple[Fault, ...] = (
     *LIFE_FAULTS,
     *PLACE_FAULTS,
+    *STUCK_FAULTS,
     *WORKER_FAULTS,
     *CLIENT_FAULTS,
     *NESTED_FAULTS,

@@ -70,6 +70,7 @@ RULES: dict[str, Rule] = {
     "keys-done": Rule(BREAKS, UNCOUNTED, False, (), "the same status again; keys that are not held are ignored"),
     "keys-failed": Rule(BREAKS, UNCOUNTED, False, (), "as keys-done"),
     "keys-cancelled": Rule(BREAKS, UNCOUNTED, False, (), "as keys-done"),
+    "keys-stuck": Rule(BREAKS, UNCOUNTED, False, (), "said twice it says the same"),
     "keys-lost": Rule(BREAKS, UNCOUNTED, False, (), "pending is pending"),
     "server-closing": Rule(BREAKS, AT_ONCE, False, (), "the end of the connection says the same"),
     # scheduler -> worker

@@ -7,7 +7,7 @@ from typing import Any
 from distributed.client.records import Status
 from distributed.messages import TaskSpec
 from distributed.testing.simulation.clock import MS, SECOND
-from distributed.testing.simulation.plan import ClientPlan, Step
+from distributed.testing.simulation.plan import NOWHERE, ClientPlan, Step
 from distributed.testing.simulation.work import FUNCTIONS, Recipe
 
 __all__ = ["User"]
@@ -64,6 +64,10 @@ class User:
         self.client.submit(step.tasks)
 
     def _graph(self, step: Step) -> None:
+        self.client.submit_graph(step.tasks)
+
+    def _hopeless(self, step: Step) -> None:
+        self.world.work.hopeless.update((task.key, None) for task in step.tasks if task.spec.workers == NOWHERE)
         self.client.submit_graph(step.tasks)
 
     def _want(self, step: Step) -> None:

@@ -47,12 +47,14 @@ class Work:
     Attributes:
         runs: how often each key has been begun, by any worker.
         deaths: how often a worker died while it ran the key.
+        hopeless: keys of tasks that no worker of this cluster can ever run.
     """
 
     recipes: dict[str, Recipe] = field(default_factory=dict)
     scattered: dict[str, int] = field(default_factory=dict)  # sizes
     runs: dict[str, int] = field(default_factory=dict)
     deaths: dict[str, int] = field(default_factory=dict)
+    hopeless: dict[str, None] = field(default_factory=dict)
     _values: dict[str, bytes] = field(default_factory=dict)
 
     def value(self, key: str) -> bytes:

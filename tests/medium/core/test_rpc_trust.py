@@ -50,7 +50,7 @@ async def test_a_caller_that_never_unpickles_gets_text_and_built_in_types() -> N
 
 async def test_scheduler_and_nanny_never_unpickle_what_others_answer() -> None:
     proxy = DataProxy(SchedulerState())
-    assert not proxy._rpc("tcp://127.0.0.1:1")._may_unpickle
+    assert not proxy.worker("tcp://127.0.0.1:1")._may_unpickle
     nanny = Nanny("tcp://127.0.0.1:1", zygote=None)  # type: ignore[arg-type]
     assert not nanny._scheduler._may_unpickle
     nanny.stop()

@@ -133,7 +133,7 @@ def test_missing_data_without_holders_is_computed_again(busy: Stage) -> None:
     busy("submit c f ~a b(a)\ndone w1 a")
     told = busy("missing w1 b a@w1 a@w2 a@w9 other@w1")
     assert told == ["w1 <- drop a", "w2 <- run ~a#2 +f"]
-    assert busy("done w2 a\nwhy b")[-1].startswith("running [w2]")
+    assert busy("done w2 a\nwhy b")[-1].startswith("with-worker [w2]")
 
 
 def test_who_misses_data_does_not_hold_it_whatever_a_late_word_said(busy: Stage) -> None:

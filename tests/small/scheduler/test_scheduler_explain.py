@@ -7,8 +7,9 @@ import pickle
 import pytest
 
 from distributed.scheduler import snapshot
-from distributed.scheduler.explain import BLOCKERS_MAX, Why, why
+from distributed.scheduler.explain import why
 from distributed.testing.scenarios import Stage
+from distributed.why import BLOCKERS_MAX, Why
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def small(stage: Stage) -> Stage:
     ("story", "reason", "blockers", "words"),
     [
         ("states", "unknown", [], "never submitted, released or cancelled"),
-        ("submit c f a", "running", ["tcp://w1:1"], "(attempt 1)"),
+        ("submit c f a", "with-worker", ["tcp://w1:1"], "(attempt 1)"),
         ("submit c f a\ndone w1 a", "done", ["tcp://w1:1"], "1 worker(s) hold it"),
         ("submit c f a\nfailed w1 a", "failed", [], "ValueError: a is bad"),
         ("submit c f ~a b(a)\ndone w1 a\ndone w1 b", "released", [], "computed again"),
@@ -35,7 +36,12 @@ def small(stage: Stage) -> Stage:
         ("submit c f x\nsubmit c f a workers=w1", "busy", ["tcp://w1:1"], "all 1 matching workers are busy"),
         ("submit c f x\nworker w2 gpu:1\nsubmit c f y a gpu:1", "busy", ["tcp://w2:1"], "with gpu=1"),
         ("worker w2 gpu:1 threads=2\nsubmit c f y a gpu:1", "resources", ["tcp://w2:1"], "others use them now"),
-        ("submit c f a\nleft w1\nsubmit c f b\nworker w2 name=x\nsubmit c f z", "running", ["tcp://w2:1"], "attempt 2"),
+        (
+            "submit c f a\nleft w1\nsubmit c f b\nworker w2 name=x\nsubmit c f z",
+            "with-worker",
+            ["tcp://w2:1"],
+            "attempt 2",
+        ),
         ("worker w2\nsubmit c f a x\nleft w1", "suspect", ["tcp://w2:1"], "ran when 1 worker(s) died"),
     ],
 )
@@ -146,4 +152,27 @@ def test_one_task_is_shown_without_its_payloads(stage: Stage) -> None:
     shown = snapshot.task_info(stage.machine.state, "d")
     assert shown is not None and shown["processing_on"] == "tcp://w1:1" and shown["workers"] is None
     assert snapshot.task_info(stage.machine.state, "zzz") is None
-    assert snapshot.story_of(stage.machine.state, "b") == [["released", "waiting", "c"], ["waiting", "ready", "c"]]
+
+
+def test_a_story_has_times_workers_and_attempts(stage: Stage) -> None:
+    stage("client c\nworker w1\nworker w2\nsubmit c f a retries=1\nwait 2\nfailed w1 a s=1\nwait 1\ndone w1 a")
+    steps = snapshot.story_of(stage.machine.state, "a")
+    assert [(step["at"], step["start"], step["finish"], step["worker"], step["attempt"]) for step in steps] == [
+        (0.0, "released", "ready", None, None),
+        (0.0, "ready", "processing", "tcp://w1:1", 1),
+        (2.0, "processing", "ready", "tcp://w1:1", 1),
+        (2.0, "ready", "processing", "tcp://w2:1", 2),
+    ]
+
+
+def test_an_earlier_life_of_a_key_has_no_numbers(stage: Stage) -> None:
+    stage("client c\nworker w1\nsubmit c f a\ndone w1 a\nrelease c a\nsubmit c f a")
+    attempts = [step["attempt"] for step in snapshot.story_of(stage.machine.state, "a")]
+    assert attempts == [None, None, None, None, None, 1]
+
+
+def test_what_waits_for_a_task_that_cannot_run_says_so(small: Stage) -> None:
+    small("submit c f a workers=w7\nsubmit c f b(a) d(b)")
+    answer = why(small.machine.state, "d")
+    assert answer.reason == "dependencies"
+    assert answer == "d waits for 1 dependencies, first b. a may only run on w7; none of the 1 workers is such a one."

@@ -26,13 +26,13 @@ def test_a_new_life_at_an_address_ends_the_old_one(stage: Stage) -> None:
     told = stage("worker w1 name=n")
     assert told[:2] == ["w1 dropped as w1/1: a new process took its address", "w1 accepted as w1/2"]
     assert stage("left w1/1\ndied w1/1 running=a\nfailed w1/1 a") == []
-    assert stage("why a")[0].startswith("running [w1]: a is with w1 (attempt 2)")
+    assert stage("why a")[0].startswith("with-worker [w1]: a is with w1 (attempt 2)")
 
 
 def test_a_worker_that_says_goodbye_has_killed_nothing(stage: Stage) -> None:
     stage("client c\nworker w1 nanny\nsubmit c f a\nleft w1 expected")
     assert stage.machine.state.tasks["a"].deaths == 0
-    assert stage.machine.next_wakeup is None
+    assert not stage.machine.state.lost
 
 
 def test_without_a_nanny_the_first_tasks_sent_are_blamed_one_per_thread(stage: Stage) -> None:
@@ -117,7 +117,7 @@ def test_a_task_waits_for_data_lost_with_the_worker_that_ran_it(stage: Stage) ->
 
 def test_two_workers_on_one_host_are_told_apart(stage: Stage) -> None:
     stage("client c\nworker w1 host=h gpu:1\nworker w2 host=h gpu:1\nleft w1\nsubmit c f a workers=h gpu:1")
-    assert stage("why a")[0].startswith("running [w2]")
+    assert stage("why a")[0].startswith("with-worker [w2]")
     stage("left w2")
     assert not stage.machine.state.by_host and not stage.machine.state.by_resource
 

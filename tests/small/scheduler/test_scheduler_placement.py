@@ -123,7 +123,7 @@ def test_restricted_tasks_go_to_the_holder_among_their_workers(stage: Stage) -> 
 
 def test_restricted_tasks_of_equal_priority_go_before_others(stage: Stage) -> None:
     stage("client c\nsubmit c f any\nsubmit c f own workers=w1\nsubmit c f high priority=1\nworker w1")
-    assert stage("why high")[0].startswith("running")
+    assert stage("why high")[0].startswith("with-worker")
     assert "own#1" in stage("done w1 high s=0.05")[0]
     assert "any#1" in stage("done w1 own s=0.05")[0]
 
@@ -298,7 +298,7 @@ def test_other_limits_hold_for_whoever_takes_a_task_instead(wish: Stage) -> None
 
 def test_others_are_allowed_only_where_workers_are_named(stage: Stage) -> None:
     stage("client c\nworker w1\nsubmit c f a others=yes")
-    assert stage("why a")[0].startswith("running")
+    assert stage("why a")[0].startswith("with-worker")
 
 
 def test_memory_is_never_promised_twice(stage: Stage) -> None:

@@ -19,6 +19,7 @@ from distributed.messages import (
     KeysDone,
     KeysFailed,
     KeysLost,
+    KeysStuck,
     ReleaseKeys,
     SubmitTasks,
     TasksDone,
@@ -111,6 +112,8 @@ class Cluster(RuleBasedStateMachine):
             told.update((key, "failed") for key in message.keys if key in told)
         elif isinstance(message, KeysLost):
             told.update((key, "pending" if message.recomputing else "failed") for key in message.keys if key in told)
+        elif isinstance(message, KeysStuck):
+            assert all(key in told for keys in message.waiting for key in keys)
         else:
             assert isinstance(message, KeysCancelled)
             for key in message.keys:

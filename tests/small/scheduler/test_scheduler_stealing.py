@@ -52,7 +52,7 @@ def test_there_is_one_question_under_way_per_worker_unless_it_is_lost(stuck: Sta
 def test_an_answer_that_comes_twice_counts_once(stuck: Stage) -> None:
     stuck(f"wait {PATIENCE_S}\nreturned w1 a3 a4")
     assert stuck("returned w1 a3#1 a4#1") == []
-    assert stuck("why a3")[0].startswith("running [w2]")
+    assert stuck("why a3")[0].startswith("with-worker [w2]")
 
 
 def test_a_task_that_ends_while_it_is_asked_for_has_ended(stuck: Stage) -> None:
@@ -107,7 +107,7 @@ def test_a_task_that_is_asked_for_says_so(stuck: Stage) -> None:
     stuck(f"wait {PATIENCE_S}")
     assert stuck("why a4")[0].startswith("asked-back [w1]: a4 waits at w1 and is asked back")
     stuck("returned w1 a3 kept=a4")
-    assert stuck("why a4")[0].startswith("running [w1]")
+    assert stuck("why a4")[0].startswith("with-worker [w1]")
 
 
 def test_a_short_queue_is_looked_at_again_soon(stage: Stage) -> None:

@@ -8,7 +8,22 @@ from distributed.security.keys import Keyring, keyring_from_master
 from distributed.security.permissions import may_call, may_send_objects
 
 
-@pytest.mark.parametrize("op", ["identity", "ping", "ops", "close", "scheduler_info", "health"])
+@pytest.mark.parametrize(
+    "op",
+    [
+        "identity",
+        "ping",
+        "ops",
+        "close",
+        "scheduler_info",
+        "health",
+        "why",
+        "story",
+        "task_stream",
+        "overview",
+        "explain",
+    ],
+)
 def test_everybody_may_look(op: str) -> None:
     assert all(may_call(role, op) for role in ("client", "worker", "readonly"))
 

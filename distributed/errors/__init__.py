@@ -1,0 +1,100 @@
+"""Every exception of the package, as one tree.
+
+Each docstring says whose fault the error is and what the reader can do about it. Data is kept in attributes, the text
+is made once, and every error survives a pickle round trip. No secret and no payload ever goes into a text.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import CancelledError
+
+from distributed.errors.base import AddressError, ConfigError, DistributedError, DistributedWarning, InvariantError
+from distributed.errors.tasks import (
+    ActorLostError,
+    ActorWaitsError,
+    CoordinationLimitError,
+    ExecutorBrokenError,
+    ExecutorClosedError,
+    FunctionLoadError,
+    KilledWorker,
+    LostDataError,
+    MemoryLimitExceeded,
+    NotHeldError,
+    PeerBusyError,
+    RemoteError,
+    SelfWaitError,
+    TaskTimeoutError,
+    UncopiedDataError,
+    UnreachableDataError,
+    UnrunnableTaskWarning,
+)
+from distributed.errors.wire import (
+    AuthenticationError,
+    BadRequestError,
+    CertificateError,
+    CommClosedError,
+    ConnectTimeoutError,
+    KeyFileError,
+    MessageTooLargeError,
+    NameTakenError,
+    PermissionDeniedError,
+    PortTakenError,
+    ProtocolError,
+    RequestLostError,
+    SchedulerFileError,
+    SessionLostError,
+    StreamingOpError,
+    UnencodableError,
+    UnknownOpError,
+    UnpicklableError,
+    WorkerStartError,
+)
+
+__all__ = [
+    "ActorLostError",
+    "ActorWaitsError",
+    "AddressError",
+    "AuthenticationError",
+    "BadRequestError",
+    "CancelledError",
+    "CertificateError",
+    "CommClosedError",
+    "ConfigError",
+    "ConnectTimeoutError",
+    "CoordinationLimitError",
+    "DistributedError",
+    "DistributedWarning",
+    "ExecutorBrokenError",
+    "ExecutorClosedError",
+    "FunctionLoadError",
+    "InvariantError",
+    "KeyFileError",
+    "KilledWorker",
+    "LostDataError",
+    "MemoryLimitExceeded",
+    "MessageTooLargeError",
+    "NameTakenError",
+    "NotHeldError",
+    "PeerBusyError",
+    "PermissionDeniedError",
+    "PortTakenError",
+    "ProtocolError",
+    "RemoteError",
+    "RequestLostError",
+    "SchedulerFileError",
+    "SelfWaitError",
+    "SessionLostError",
+    "StreamingOpError",
+    "TaskTimeoutError",
+    "UncopiedDataError",
+    "UnencodableError",
+    "UnknownOpError",
+    "UnpicklableError",
+    "UnreachableDataError",
+    "UnrunnableTaskWarning",
+    "WorkerStartError",
+]
+
+for _name in __all__:
+    if _name != "CancelledError":
+        globals()[_name].__module__ = __name__  # where people find them, and what travels with a failure
