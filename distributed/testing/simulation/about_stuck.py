@@ -83,7 +83,11 @@ def reports_are_in_time(world: Any) -> str | None:
         seen[task] = (first, joined) if joined == state.workers_seen else (state.now, state.workers_seen)
         if state.now - seen[task][0] > LATE_S and not is_due:
             for client in task.wanted_by or ():
-                if told.get((client.client, task.key)) is not task and (client.client, "") not in told:
+                if (
+                    client.is_told
+                    and told.get((client.client, task.key)) is not task
+                    and (client.client, "") not in told
+                ):
                     return f"{client.client} has not heard of {task.key} since {seen[task][0]:.3f}"
     world.memory["stuck since", scheduler.life] = seen
     return None
