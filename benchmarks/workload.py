@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-__all__ = ["Counter", "array", "ends", "inc", "nap", "nth", "same", "say", "spin"]
+__all__ = ["Counter", "array", "ends", "fib", "inc", "nap", "nth", "same", "say", "spin"]
 
 
 def same(value: int) -> int:
@@ -36,6 +36,17 @@ def say(value: int) -> int:
     """Prints a line."""
     print("value", value)
     return value
+
+
+def fib(n: int) -> int:
+    """A recursion: a task for every call, which waits for two others."""
+    from distributed import worker_client  # of either side; only the cell `nested` wants it
+
+    if n < 2:
+        return n
+    with worker_client() as client:
+        one, other = client.submit(fib, n - 1, pure=False), client.submit(fib, n - 2, pure=False)
+        return int(one.result() + other.result())
 
 
 def array(nbytes: int, seed: int) -> Any:
