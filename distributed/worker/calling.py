@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import pickle
 from collections.abc import Callable
-from threading import get_ident
 from time import perf_counter
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any
@@ -76,8 +75,8 @@ class Caller:
                 outcome = Outcome(task.key, task.ticket, None, 0, None, 0.0, None, missing)
             else:
                 try:
-                    if task.digest in self.functions:
-                        function = self.functions.get(task.digest, task.function)
+                    function = self.functions.find(task.digest)
+                    if function is not None:
                         args, kwargs = loads_payload(task.arguments)
                     else:
                         with in_turn():
@@ -111,25 +110,25 @@ class Caller:
 
     def _call(self, context: TaskContext, task: ReadyTask, function: Any, args: Any, kwargs: Any) -> Any:
         """The code of the user and nothing else: whoever interrupts a task does so in here, see `interrupts`."""
-        interrupts, thread = self._interrupts, get_ident()
+        interrupts, slot = self._interrupts, context.slot
         running, wanted = interrupts.running, interrupts.wanted
-        outer = running.get(thread, 0)
+        outer = running[slot]
         try:
             if task.options is not DEFAULT_OPTIONS and task.options.timeout_s:
                 interrupts.limit(context, task)
-            running[thread] = task.ticket
+            running[slot] = task.ticket
             if wanted:
                 interrupts.check(task.ticket)
             value = function(*args, **kwargs)
             if type(value) in _UNFINISHED:
                 value = list(value) if type(value) is GeneratorType else self._run_async(context, value)
-            running[thread] = outer
+            running[slot] = outer
             if not wanted:
                 return value
-            interrupts.leave(outer)
+            interrupts.leave(slot, outer)
             error = interrupts.error(task, None)
         except BaseException as raised:
-            interrupts.leave(outer)
+            interrupts.leave(slot, outer)
             error = interrupts.error(task, raised)
             if error is None or error is raised:
                 raise

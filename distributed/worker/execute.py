@@ -206,6 +206,7 @@ class Executor:
 
     def _main(self, context: TaskContext) -> None:
         enter(context)
+        self.interrupts.enter(context.slot)
         if not context.has_permit and not self._permits.take(context, is_new=True):
             return
         slot = context.slot

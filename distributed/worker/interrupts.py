@@ -6,10 +6,10 @@ anything is to be interrupted, and says that it has ended before it looks again;
 before it looks what runs. One of the two sees the other, without a lock on the way of tasks that nobody interrupts:
 
     thread                                    loop
-    running[thread] = ticket                  wanted[ticket] = request
+    running[slot] = ticket                    wanted[ticket] = request
     wanted? -> look closely                   with the lock: runs it? -> raise there, note that
     call of the function
-    running[thread] = what it ran before
+    running[slot] = what it ran before
     wanted? -> with the lock: was something raised here? -> let it come, and catch it
 
 Code that catches everything swallows the exception: it is raised again, at growing intervals. What holds the
@@ -25,7 +25,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from threading import get_ident
 from typing import Any
@@ -61,22 +61,20 @@ class Interrupts:
     """Who runs what in one process, and what is to be interrupted.
 
     Args:
-        running: where deadlines are noted for the nanny.
+        running: where deadlines are noted for the nanny; it has a slot for every thread.
     Attributes:
-        running: ticket by thread, of the call that is on top there; 0: it runs none.
+        running: ticket by slot, of the call that is on top of its thread; 0: it runs none.
         wanted: what is to be interrupted, or will be, by ticket.
-        cancellers: by ticket, how to interrupt a task that does not run in the thread that waits for it; called with
-            the lock, so it must neither raise nor wait. Whoever adds one removes it.
     Cost: 0.1 us per call that nobody interrupts.
     """
 
     def __init__(self, running: Running) -> None:
-        self.running: dict[int, int] = {}
+        self.running = [0] * running.nthreads
         self.wanted: dict[int, _Request] = {}
-        self.cancellers: dict[int, Callable[[], object]] = {}
         self._slots = running
         self._lock = threading.Lock()
-        self._raised: set[int] = set()  # threads in which something was raised since their call began
+        self._threads = [0] * running.nthreads  # by slot
+        self._raised: set[int] = set()  # slots in whose threads something was raised since the call began
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._is_child = False
@@ -103,6 +101,10 @@ class Interrupts:
         for ticket in tickets:
             self.wanted.pop(ticket, None)
 
+    def calls(self) -> list[tuple[int, int]]:
+        """Ticket and thread of every slot."""
+        return list(zip(self.running, self._threads, strict=True))
+
     def _look(self) -> None:
         """Raise what is due, and look again when more will be."""
         if self._timer is not None:
@@ -123,18 +125,18 @@ class Interrupts:
     def _interrupt(self, request: _Request) -> bool:
         """Raise in the thread that runs it; False: none does."""
         with self._lock:
-            canceller = self.cancellers.get(request.ticket)
-            if canceller is not None:
-                canceller()
+            if request.ticket in self.running:
+                slot = self.running.index(request.ticket)
+                self._raised.add(slot)
+                _raise_in(self._threads[slot])
                 return True
-            for thread, ticket in list(self.running.items()):
-                if ticket == request.ticket:
-                    self._raised.add(thread)
-                    _raise_in(thread)
-                    return True
         return False
 
     # ------------------------------------------------------------ threads of tasks
+
+    def enter(self, slot: int) -> None:
+        """This thread runs the tasks of `slot` from now on."""
+        self._threads[slot] = get_ident()
 
     def limit(self, context: TaskContext, task: ReadyTask) -> None:
         """The call of `task` begins, in the thread of `context`: interrupt it when its time is over."""
@@ -156,21 +158,20 @@ class Interrupts:
         if request is not None and request.is_cancelled:
             raise TaskInterrupted
 
-    def leave(self, outer: int) -> None:
+    def leave(self, slot: int, outer: int) -> None:
         """A call has ended: from now on it is not interrupted. `outer` is what its thread ran before.
 
         A child that was forked in the call ends here.
         """
-        thread = get_ident()
         is_raised = False
         while True:
             try:
                 if self._is_child:
                     _end_child()
-                self.running[thread] = outer
+                self.running[slot] = outer
                 with self._lock:
-                    is_raised = thread in self._raised or is_raised
-                    self._raised.discard(thread)
+                    is_raised = slot in self._raised or is_raised
+                    self._raised.discard(slot)
                 if is_raised:
                     _let_come()
                 return
@@ -193,7 +194,7 @@ _instances: weakref.WeakSet[Interrupts] = weakref.WeakSet()
 def _after_fork() -> None:
     """Only the thread that forked goes on here: if it runs a task it ends with that."""
     for interrupts in _instances:
-        if interrupts.running.get(get_ident()):
+        if any(ticket and thread == get_ident() for ticket, thread in interrupts.calls()):
             interrupts._is_child = True
             interrupts.wanted[0] = _Request(0, 0.0)  # every call looks closely from now on
 

@@ -219,3 +219,32 @@ def test_a_task_within_its_limit_is_left_alone(client: Client) -> None:
 def test_a_limit_is_some_seconds(client: Client, timeout: Any) -> None:
     with pytest.raises(ValueError, match="seconds, more than 0"):
         client.submit(inc, 1, timeout=timeout)
+
+
+def parent(folder: str) -> Any:
+    """Waits for two children that never end."""
+    from distributed import get_client
+
+    client = get_client()
+    children = [client.submit(spin, os.path.join(folder, f"child-{number}"), pure=False) for number in range(2)]
+    note(os.path.join(folder, "begun"))
+    return client.gather(children)
+
+
+def test_children_stop_with_their_parent(client: Client, tmp_path: Path, begun: Callable[[], int]) -> None:
+    future = client.submit(parent, str(tmp_path), pure=False)
+    pid = begun()
+    wait_until(lambda: all((tmp_path / f"child-{number}").exists() for number in range(2)), PATIENCE_S)
+    future.cancel()
+    both = [client.submit(slowly, number, str(tmp_path / "go"), pure=False) for number in range(2)]
+    (tmp_path / "go").touch()
+    assert client.gather(both) == [0, 1]  # both threads are free
+    assert is_alive(pid)
+
+
+def test_workers_in_threads_interrupt_too(tmp_path: Path, begun: Callable[[], int]) -> None:
+    with LocalCluster(n_workers=1, threads_per_worker=1, processes=False) as cluster, Client(cluster) as client:
+        future = client.submit(spin, str(tmp_path / "begun"), pure=False)
+        assert begun() == os.getpid()
+        future.cancel(force=True)  # there is nobody who could end a process, and that is not needed
+        assert client.submit(inc, 1, pure=False).result(PATIENCE_S) == 2
