@@ -35,6 +35,7 @@ __all__ = [
     "ProtocolError",
     "RemoteError",
     "SchedulerFileError",
+    "SelfWaitError",
     "SessionLostError",
     "StreamingOpError",
     "UncopiedDataError",
