@@ -1,6 +1,6 @@
 """The calling side of actors: one stream to each worker, over which calls leave in order and answers come in any.
 
-After the request ``{'op': 'actors', 'reply': False}`` the stream carries our own lists, many calls or answers in each:
+After the request ``{'op': 'actors', 'reply': False}`` the stream carries lists of ours, many calls or answers in each:
 
     calls      [[number, key, actor, name, is_read, arguments], ...]     arguments: a pickle of (args, kwargs)
     answers    [[number, kind, value], ...]

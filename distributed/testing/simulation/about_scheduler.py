@@ -168,7 +168,7 @@ def failures_are_counted(world: Any, engine: Any, event: Any, effects: list[Any]
 
 @invariant(Moment.EVENT, "a worker that cannot give data is no holder of it any more")
 def missing_data_is_believed(world: Any, engine: Any, event: Any, effects: list[Any]) -> str | None:
-    """Unless it is the last copy of what cannot be computed again, or the answer was late."""
+    """Unless it is the last copy of what cannot be computed again, or an actor's home, or the answer was late."""
     if type(event) is not FromWorker or type(event.message) is not TasksMissingData:
         return None
     state = engine.machine.state
@@ -183,7 +183,8 @@ def missing_data_is_believed(world: Any, engine: Any, event: Any, effects: list[
             dependency, holder = state.tasks.get(key), state.workers.get(address)
             if dependency is None or holder is None or dependency not in (task.dependencies or ()):
                 continue
-            if key in holder.holds and dependency.function is not None:
+            is_home = state.actors.get(dependency) is holder
+            if key in holder.holds and dependency.function is not None and not is_home:
                 return f"{key} at {address}"
     return None
 
