@@ -32,6 +32,7 @@ from distributed.messages.data import (
     HoldersKnown,
     ReleaseData,
 )
+from distributed.messages.functions import ReleaseFunctions
 from distributed.messages.keys import (
     CancelKeys,
     KeysCancelled,
@@ -86,6 +87,7 @@ __all__ = [
     "Message",
     "Payload",
     "ReleaseData",
+    "ReleaseFunctions",
     "ReleaseKeys",
     "ReturnTasks",
     "RunOptions",

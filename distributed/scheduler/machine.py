@@ -141,6 +141,7 @@ _BY_CLIENT_MESSAGE: dict[type[Any], Callable[..., None]] = {
     messages.SubmitTasks: graph.submit,
     messages.WantKeys: graph.want_keys,
     messages.ReleaseKeys: graph.release_keys,
+    messages.ReleaseFunctions: graph.release_functions,
     messages.CancelKeys: graph.cancel_keys,
 }
 

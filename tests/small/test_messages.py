@@ -28,6 +28,7 @@ VALUES: dict[str, dict[str, Any]] = {
     "want-keys": {"keys": ["x"]},
     "release-keys": {"keys": []},
     "cancel-keys": {"keys": ["x"], "force": True, "reason": None},
+    "release-functions": {"digests": [b"d"]},
     "keys-done": {"keys": ["x", "y"], "results": [b"1", None], "nbytes": [1, 2**40]},
     "keys-failed": {"keys": ["x"], "failures": [FAILURE]},
     "keys-cancelled": {"keys": ["x"], "reason": "because"},

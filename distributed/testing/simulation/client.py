@@ -33,6 +33,7 @@ from distributed.wire import from_wire
 __all__ = ["ClientProcess"]
 
 RETRY = 100 * MS
+FUNCTIONS_MAX = 2  # that the scheduler keeps for a client: few, so that they come and go
 PATIENCE = 8 * SECOND  # for a scheduler to come back; sessions are kept for less, so both ends are seen
 
 
@@ -54,7 +55,7 @@ class ClientProcess(Process):
         self.scheduler_life = 0
         self.held: dict[str, int] = {}
         self.table = KeyTable()
-        self.outbox = Outbox()
+        self.outbox = Outbox(FUNCTIONS_MAX)
         self.gatherings: dict[Gathering, None] = {}
         self._is_awake = False
         self._handlers: dict[type[Message], Callable[[Any], None]] = {
@@ -79,7 +80,7 @@ class ClientProcess(Process):
         self.sessions += 1
         self.client = f"{self.name}.{self.sessions}"
         self.table = KeyTable()
-        self.outbox = Outbox()
+        self.outbox = Outbox(FUNCTIONS_MAX)
         self.gatherings = {}
         self.scheduler_life = 0
         self.endpoint = self._new_endpoint()

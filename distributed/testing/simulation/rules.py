@@ -59,6 +59,7 @@ RULES: dict[str, Rule] = {
     "want-keys": Rule(BREAKS, UNCOUNTED, False, _KEYS_TOLD, "a client holds a key once"),
     "release-keys": Rule(BREAKS, UNCOUNTED, False, (), "what is not held is no error"),
     "cancel-keys": Rule(BREAKS, UNCOUNTED, False, ("keys-cancelled",), "unknown keys are no error"),
+    "release-functions": Rule(BREAKS, UNCOUNTED, False, (), "unknown digests are no error"),
     # scheduler -> client
     "keys-done": Rule(BREAKS, UNCOUNTED, False, (), "the same status again; keys that are not held are ignored"),
     "keys-failed": Rule(BREAKS, UNCOUNTED, False, (), "as keys-done"),
