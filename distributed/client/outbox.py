@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
-from distributed.messages import Message, Payload, ReleaseKeys, SubmitTasks, TaskSpec
+from distributed.messages import Message, Payload, ReleaseFunctions, ReleaseKeys, SubmitTasks, TaskSpec
 from distributed.protocol.serialize import payload_nbytes
 
 __all__ = ["Outbox", "Task"]
 
 BATCH_COUNT_MAX = 2000  # tasks per message: 200 kB of no-ops, a few ms of work for the scheduler
 BATCH_NBYTES_MAX = 4 * 1024 * 1024
+# What the scheduler and workers keep for us although no task needs it; what was used longest ago goes, and is sent
+# again if it comes back. A program that makes a new function for each call would fill them.
+FUNCTIONS_MAX = 1000
+FUNCTIONS_NBYTES_MAX = 64 * 1024 * 1024
 
 Task = tuple[TaskSpec, str, Payload, list[str] | None]  # spec, key, arguments, keys of dependencies
 
@@ -19,13 +23,20 @@ Task = tuple[TaskSpec, str, Payload, list[str] | None]  # spec, key, arguments, 
 class Outbox:
     """A queue of tasks and messages; tasks that follow each other leave in one message.
 
-    Filled by any thread under the session's lock, emptied on the loop. A function travels once.
+    Filled by any thread under the session's lock, emptied on the loop. A function travels once, as long as the
+    scheduler keeps it for us.
+
+    Args:
+        functions_max, functions_nbytes_max: how many functions, and of which size together, it is to keep.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, functions_max: int = FUNCTIONS_MAX, functions_nbytes_max: int = FUNCTIONS_NBYTES_MAX) -> None:
         self._items: deque[Task | Message] = deque()
         self._functions: dict[bytes, Payload] = {}  # to leave with the next tasks
-        self._sent: set[bytes] = set()
+        self._sent: dict[bytes, int] = {}  # digest: size of those that the scheduler keeps, the latest used last
+        self._sent_nbytes = 0
+        self._functions_max = functions_max
+        self._functions_nbytes_max = functions_nbytes_max
 
     def append_graph(self, tasks: Sequence[Task]) -> None:
         """Queue tasks some of which nobody wants for themselves, each after those it depends on.
@@ -48,19 +59,40 @@ class Outbox:
     def add_functions(self, functions: dict[bytes, Payload]) -> None:
         """Before the tasks that need them."""
         for digest, blob in functions.items():
-            if digest not in self._sent:
-                self._sent.add(digest)
+            nbytes = self._sent.pop(digest, None)
+            if nbytes is None:
+                nbytes = payload_nbytes(blob)
+                self._sent_nbytes += nbytes
+                self._sent[digest] = nbytes  # first: see `next_message`
                 self._functions[digest] = blob
+            else:
+                self._sent[digest] = nbytes
+        if len(self._sent) > self._functions_max or self._sent_nbytes > self._functions_nbytes_max:
+            self._release_functions(functions)
+
+    def _release_functions(self, needed: dict[bytes, Payload]) -> None:
+        """Queue the release of those used longest ago; the tasks that need them are queued before."""
+        released = []
+        for digest in list(self._sent):
+            if len(self._sent) <= self._functions_max and self._sent_nbytes <= self._functions_nbytes_max:
+                break
+            if digest not in needed:
+                self._sent_nbytes -= self._sent.pop(digest)
+                released.append(digest)
+        if released:
+            self._items.append(ReleaseFunctions(released))
 
     def unsend_functions(self, functions: dict[bytes, Payload]) -> None:
         """These did not leave after all: they are added again with the next tasks that need them."""
-        self._sent.difference_update(functions)
+        for digest in functions:
+            self._sent_nbytes -= self._sent.pop(digest, 0)
 
     def clear(self) -> None:
         """Forget what waits, and what has left: the next scheduler knows nothing."""
         self._items.clear()
         self._functions.clear()
         self._sent.clear()
+        self._sent_nbytes = 0
 
     def put_back(self, messages: Sequence[Message]) -> None:
         """Messages that leave next, in this order."""
@@ -80,6 +112,10 @@ class Outbox:
         item = self._items.popleft()
         if not isinstance(item, Message):
             return self._batch(item)
+        if isinstance(item, ReleaseFunctions):
+            # One that was added again meanwhile may have left with an earlier batch. Asked here, at the last moment:
+            # what is added from now on leaves after this message.
+            item.digests = [digest for digest in item.digests if digest not in self._sent]
         if isinstance(item, SubmitTasks):
             item.functions, self._functions = {**self._functions, **item.functions}, {}
         return item

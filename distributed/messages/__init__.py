@@ -42,6 +42,7 @@ from distributed.messages.data import (
     ReleaseData,
 )
 from distributed.messages.diagnosis import KeysStuck
+from distributed.messages.functions import ReleaseFunctions
 from distributed.messages.keys import (
     CancelKeys,
     KeysCancelled,
@@ -103,6 +104,7 @@ __all__ = [
     "Message",
     "Payload",
     "ReleaseData",
+    "ReleaseFunctions",
     "ReleaseKeys",
     "RequestAnswered",
     "RequestWaits",

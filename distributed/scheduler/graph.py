@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from distributed.errors import BadRequestError, DistributedError, LostDataError
-from distributed.messages import Failure, Payload, ReleaseKeys, SubmitTasks, TaskSpec, WantKeys
+from distributed.messages import Failure, Payload, ReleaseFunctions, ReleaseKeys, SubmitTasks, TaskSpec, WantKeys
 from distributed.scheduler.lifecycle import activate, fail, failure_of, forget_function_if_unused, leave_family
 from distributed.scheduler.ordering import depth_first
 from distributed.scheduler.placement import push_plain
@@ -46,10 +46,18 @@ def leave_client(state: SchedulerState, client_id: str) -> None:
         return
     state.orphans.pop(client_id, None)
     _release(state, client, list(client.wanted))
-    for digest, function in client.functions.items():
-        del function.clients[client]
+    _release_functions(state, client, list(client.functions))
+
+
+def release_functions(state: SchedulerState, client: ClientRecord, message: ReleaseFunctions) -> None:
+    """`client` will send these functions again before it names them; unknown ones are no error."""
+    _release_functions(state, client, [digest for digest in message.digests if digest in client.functions])
+
+
+def _release_functions(state: SchedulerState, client: ClientRecord, digests: Sequence[bytes]) -> None:
+    for digest in digests:
+        del client.functions.pop(digest).clients[client]
         forget_function_if_unused(state, digest)
-    client.functions.clear()
 
 
 def submit(state: SchedulerState, client: ClientRecord, message: SubmitTasks) -> None:

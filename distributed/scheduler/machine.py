@@ -182,6 +182,7 @@ _BY_CLIENT_MESSAGE: dict[type[Any], Callable[..., None]] = {
     messages.SubmitTasks: _submit,
     messages.WantKeys: graph.want_keys,
     messages.ReleaseKeys: graph.release_keys,
+    messages.ReleaseFunctions: graph.release_functions,
     messages.CancelKeys: stopping.cancel_keys,
     messages.CancelQueued: retrying.cancel_queued,
     messages.RetryKeys: retrying.retry_keys,

@@ -30,6 +30,7 @@ VALUES: dict[str, dict[str, Any]] = {
     "cancel-keys": {"keys": ["x"], "force": True, "reason": None},
     "cancel-queued": {"keys": ["x", "y"]},
     "retry-keys": {"keys": ["x"]},
+    "release-functions": {"digests": [b"d"]},
     "keys-done": {"keys": ["x", "y"], "results": [b"1", None], "nbytes": [1, 2**40]},
     "keys-failed": {"keys": ["x"], "failures": [FAILURE]},
     "keys-cancelled": {"keys": ["x"], "reason": "because"},

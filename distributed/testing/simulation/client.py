@@ -41,6 +41,7 @@ __all__ = ["ClientProcess"]
 
 RETRY = 100 * MS
 GIVE_UP = 6 * SECOND  # after a user was told that nobody can run what he wants
+FUNCTIONS_MAX = 2  # that the scheduler keeps for a client: few, so that they come and go
 PATIENCE = 8 * SECOND  # for a scheduler to come back; sessions are kept for less, so both ends are seen
 
 
@@ -63,7 +64,7 @@ class ClientProcess(Process):
         self.scheduler_life = 0
         self.held: dict[str, int] = {}
         self.table = KeyTable()
-        self.outbox = Outbox()
+        self.outbox = Outbox(FUNCTIONS_MAX)
         self.gatherings: dict[Gathering, None] = {}
         self._is_awake = False
         self._handlers: dict[type[Message], Callable[[Any], None]] = {
@@ -93,7 +94,7 @@ class ClientProcess(Process):
         self.sessions += 1
         self.client = f"{self.name}.{self.sessions}"
         self.table = KeyTable()
-        self.outbox = Outbox()
+        self.outbox = Outbox(FUNCTIONS_MAX)
         self.gatherings = {}
         self.coordinator.begin_session()
         self.scheduler_life = 0

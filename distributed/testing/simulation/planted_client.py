@@ -32,6 +32,14 @@ CLIENT_FAULTS: tuple[Fault, ...] = (
         seeds=(3, 2, 4),
     ),
     Fault(
+        "released-though-added-again",
+        "A function that is used again while its release waits is released all the same.",
+        "distributed.client.outbox",
+        "Outbox.next_message",
+        (("[digest for digest in item.digests if digest not in self._sent]", "item.digests"),),
+        seeds=(42,),
+    ),
+    Fault(
         "lost-but-here",
         "A result that came here counts as pending while it is computed again.",
         "distributed.client.table",

@@ -64,6 +64,7 @@ RULES: dict[str, Rule] = {
     "take-items": Rule(BREAKS, UNCOUNTED, False, (), "unknown requests are no error"),
     "cancel-queued": Rule(BREAKS, UNCOUNTED, False, (), "what is not queued goes on"),
     "retry-keys": Rule(BREAKS, UNCOUNTED, False, ("keys-lost",), "what has not failed goes on"),
+    "release-functions": Rule(BREAKS, UNCOUNTED, False, (), "unknown digests are no error"),
     # scheduler -> client
     "request-answered": Rule(BREAKS, UNCOUNTED, False, (), "a request has one answer; a second one is ignored"),
     "request-waits": Rule(BREAKS, UNCOUNTED, False, (), "for people"),

@@ -22,6 +22,7 @@ from distributed.messages import (
     KeysFailed,
     KeysLost,
     Message,
+    ReleaseFunctions,
     ReleaseKeys,
     SubmitTasks,
     TaskSpec,
@@ -329,6 +330,36 @@ def test_a_function_leaves_once() -> None:
     outbox.append(task("c"))
     (message,) = messages(outbox)
     assert isinstance(message, SubmitTasks) and message.functions == {b"f": b"F"}
+
+
+def test_functions_that_were_used_longest_ago_are_released_behind_the_tasks_that_need_them() -> None:
+    outbox = Outbox(functions_max=2)
+    for digest in (b"f", b"g", b"f", b"h"):
+        outbox.add_functions({digest: digest.upper()})
+        outbox.append(task(digest.decode()))
+    first, release, last = messages(outbox)
+    assert isinstance(first, SubmitTasks) and list(first.functions) == [b"f", b"g", b"h"]
+    assert release == ReleaseFunctions([b"g"])
+    assert isinstance(last, SubmitTasks) and last.functions == {}
+    outbox.add_functions({b"g": b"G"})  # sent again, and now it is f that goes
+    outbox.append(task("again"))
+    release, again = messages(outbox)
+    assert release == ReleaseFunctions([b"f"])
+    assert isinstance(again, SubmitTasks) and again.functions == {b"g": b"G"}
+
+
+def test_functions_are_released_by_size_too_but_none_that_is_needed_now() -> None:
+    outbox = Outbox(functions_nbytes_max=10)
+    outbox.add_functions({b"f": bytes(6)})
+    outbox.add_functions({b"g": bytes(20)})
+    assert messages(outbox) == [ReleaseFunctions([b"f"])]
+
+
+def test_a_function_that_is_used_again_before_its_release_has_left_stays() -> None:
+    outbox = Outbox(functions_max=1)
+    for digest in (b"f", b"g", b"f"):
+        outbox.add_functions({digest: digest.upper()})
+    assert messages(outbox) == [ReleaseFunctions([]), ReleaseFunctions([b"g"])]
 
 
 def test_messages_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:

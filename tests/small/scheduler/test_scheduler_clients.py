@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from distributed.errors import BadRequestError, LostDataError
-from distributed.messages import SubmitTasks, TaskSpec
+from distributed.messages import ReleaseFunctions, SubmitTasks, TaskSpec
 from distributed.protocol.failure import exception_from_failure
 from distributed.scheduler.effects import ToClient
 from distributed.scheduler.events import ClientJoined, FromClient
@@ -194,6 +194,12 @@ def test_a_function_is_forgotten_with_its_last_task_and_client(busy: Stage) -> N
 def test_a_function_without_tasks_goes_with_its_client(busy: Stage) -> None:
     busy("submit c f a\ndone w1 a\nrelease c a")
     assert busy("leave c") == ["w1 <- forget f"]
+
+
+def test_a_function_that_its_client_releases_goes_with_its_last_task(busy: Stage) -> None:
+    busy("submit c f a")
+    assert busy.from_client("c", ReleaseFunctions([b"f", b"unknown"])) == []
+    assert busy("done w1 a\nrelease c a")[-2:] == ["w1 <- drop a", "w1 <- forget f"]
 
 
 def test_a_function_stays_while_another_client_has_sent_it(busy: Stage) -> None:
