@@ -15,7 +15,6 @@ from itertools import islice
 from typing import Any
 
 from distributed.client.client import Client
-from distributed.client.futures import Future
 from distributed.client.initializing import after_initializer, in_chunks
 from distributed.client.moving import Mover
 from distributed.client.options import task_spec
@@ -195,7 +194,11 @@ class Executor(futures.Executor):
             arguments, needs = mover.pack(args, kwargs)
             tasks.append((spec, f"{packed.name}-{self._token[-12:]}-{counter()}", arguments, needs))
         records = session.submit(tasks, {packed.digest: packed.blob, **mover.blobs}, mover.tasks)
-        return self._under_way.add([Future(session, record) for record in records])
+        try:
+            return self._under_way.add(records)
+        except BaseException:  # it was shut down just now
+            session.release([record.key for record in records])
+            raise
 
     def _results(
         self, function: Callable[..., Any], calls: Iterator[_Call], deadline: float | None, buffersize: int | None

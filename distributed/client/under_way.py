@@ -12,9 +12,9 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from concurrent import futures
+from functools import partial
 from typing import Any
 
-from distributed.client.futures import Future
 from distributed.client.records import KeyRecord, Status
 from distributed.client.session import Session
 from distributed.errors import (
@@ -29,6 +29,7 @@ from distributed.messages import CancelQueued
 __all__ = ["ExecutorFuture", "UnderWay", "finish_all"]
 
 LINGER_S = 1.0  # the thread waits so long for another call before it ends; starting one takes 0.1 ms
+BATCH_COUNT_MAX = 1000  # results set in one go: a few ms, after which others see what is left
 FETCHES_MAX = 32  # results that are fetched from workers at once
 
 _alive: weakref.WeakSet[UnderWay] = weakref.WeakSet()
@@ -41,11 +42,11 @@ class ExecutorFuture(futures.Future[Any]):
         key: of the task.
     """
 
-    def __init__(self, under_way: UnderWay, remote: Future) -> None:
+    def __init__(self, under_way: UnderWay, record: KeyRecord) -> None:
         super().__init__()
-        self.key = remote.key
+        self.key = record.key
         self._under_way = under_way
-        self._remote: Future | None = remote  # until it is done
+        self._record: KeyRecord | None = record  # until it is done; held as long
 
     def cancel(self) -> bool:
         """Stop the call, also one that runs, as far as it can be stopped; False: it was done."""
@@ -58,6 +59,9 @@ class ExecutorFuture(futures.Future[Any]):
         )
 
 
+_Arrival = tuple[ExecutorFuture, futures.Future[Any] | None]  # what is decided, and its result if it was fetched
+
+
 class UnderWay:
     """See the module. Its methods are called from any thread."""
 
@@ -67,8 +71,7 @@ class UnderWay:
         self._waiting: dict[ExecutorFuture, None] = {}  # not decided: whoever takes one out decides it
         self._open = 0  # those whose callbacks have not come to an end
         self._thread: threading.Thread | None = None
-        self._arrivals: queue.SimpleQueue[tuple[ExecutorFuture, futures.Future[Any] | None] | None]
-        self._arrivals = queue.SimpleQueue()
+        self._arrivals: queue.SimpleQueue[_Arrival | None] = queue.SimpleQueue()
         self._fetches = asyncio.Semaphore(FETCHES_MAX)
         self._is_closed = False
         self._broken = ""
@@ -84,9 +87,9 @@ class UnderWay:
         if self._is_closed:
             raise ExecutorClosedError("cannot schedule new futures after shutdown: make a new executor")
 
-    def add(self, remotes: Sequence[Future]) -> list[ExecutorFuture]:
-        """A future for each of these, which have just been submitted. Raises as `check_open`."""
-        added = [ExecutorFuture(self, remote) for remote in remotes]
+    def add(self, records: Sequence[KeyRecord]) -> list[ExecutorFuture]:
+        """A future for each of these, which have just been submitted and are held. Raises as `check_open`."""
+        added = [ExecutorFuture(self, record) for record in records]
         with self._changed:
             self.check_open()
             if self._thread is None:
@@ -95,23 +98,25 @@ class UnderWay:
                 self._thread = thread
             self._waiting.update(dict.fromkeys(added))
             self._open += len(added)
-        for future, remote in zip(added, remotes, strict=True):
-            self._await(future, remote)
+        arrivals, add_waiter = self._arrivals, self._session.table.add_waiter
+        for future, record in zip(added, records, strict=True):
+            add_waiter(record, partial(_arrive, arrivals, future))
         return added
 
     def cancel(self, cancelled: Iterable[ExecutorFuture]) -> None:
         """Cancel those that are not done; the scheduler is told at once of all."""
         with self._changed:
             mine = [future for future in cancelled if self._waiting.pop(future, self) is None]
-        records: list[KeyRecord] = []
-        for future in mine:
-            if future._remote is not None:
-                records.append(future._remote._record)
-        if records and self._session.link.end is None:
+        if not mine:
+            return
+        records = [record for future in mine if (record := future._record) is not None]
+        if self._session.link.end is None:
             self._session.cancel(records, False, None)
+        self._session.release([record.key for record in records])
         for future in mine:
             _end_cancelled(future)
         self._ended(len(mine))
+        self._arrivals.put(None)  # so that the thread sees whether something is left
 
     def count(self) -> int:
         """How many are not done."""
@@ -155,43 +160,42 @@ class UnderWay:
 
     # ------------------------------------------------------------ results
 
-    def _await(self, future: ExecutorFuture, remote: Future) -> None:
-        arrivals = self._arrivals
-        self._session.table.add_waiter(remote._record, lambda record: arrivals.put((future, None)))
-
     def _deliver(self) -> None:
         while True:
             try:
                 patience_s = None if self._waiting else 0.0 if self._is_closed else LINGER_S
-                arrival = self._arrivals.get(timeout=patience_s)
+                arrived = [self._arrivals.get(timeout=patience_s)]
             except queue.Empty:
                 with self._changed:
                     if not self._waiting:
                         self._thread = None
                         return
                 continue
-            if arrival is not None:
-                self._settle(*arrival)
-            del arrival  # or the last result would live as long as this thread
+            while len(arrived) < BATCH_COUNT_MAX and not self._arrivals.empty():
+                arrived.append(self._arrivals.get())
+            self._settle([arrival for arrival in arrived if arrival is not None])
+            del arrived  # or the last results would live as long as this thread
 
-    def _settle(self, future: ExecutorFuture, fetched: futures.Future[Any] | None) -> None:
-        """The call is decided: set its result if it is here, else have it fetched."""
-        remote = future._remote
-        if remote is None:  # cancelled meanwhile
-            return
-        record = remote._record
-        is_elsewhere = (
-            record.status in (Status.FINISHED, Status.PENDING) and record.payload is None
-        )  # PENDING: lost since
-        if is_elsewhere and fetched is None and self._begin_fetching(future, record):
-            return
-        with self._changed:
-            if self._waiting.pop(future, self) is self:  # cancelled meanwhile
-                return
+    def _settle(self, arrived: list[_Arrival]) -> None:
+        """These calls are decided: set results that are here, have others fetched."""
+        ready: list[tuple[ExecutorFuture, KeyRecord, futures.Future[Any] | None]] = []
+        for future, fetched in arrived:
+            record = future._record
+            if record is None:  # cancelled meanwhile
+                continue
+            # PENDING: lost since, and computed again.
+            is_elsewhere = record.status in (Status.FINISHED, Status.PENDING) and record.payload is None
+            if is_elsewhere and fetched is None and self._begin_fetching(future, record):
+                continue
+            ready.append((future, record, fetched))
+        with self._changed:  # those that are left were cancelled meanwhile
+            ready = [entry for entry in ready if self._waiting.pop(entry[0], self) is None]
         try:
-            self._decide(future, record, fetched)
+            for future, record, fetched in ready:
+                self._decide(future, record, fetched)
         finally:
-            self._ended(1)
+            self._session.release([record.key for _, record, _ in ready])
+            self._ended(len(ready))
 
     def _begin_fetching(self, future: ExecutorFuture, record: KeyRecord) -> bool:
         """Whether the result is on its way; False: the client has ended."""
@@ -236,6 +240,7 @@ class UnderWay:
         with self._changed:
             self._broken = error.reason
             left, self._waiting = list(self._waiting), {}
+        self._session.release([future.key for future in left])
         for future in left:
             _end(future, None, ExecutorBrokenError(error.reason))
         self._ended(len(left))
@@ -249,13 +254,12 @@ class UnderWay:
             if not self._open:
                 at_end, self._at_end = self._at_end, None
                 self._changed.notify_all()
-        self._arrivals.put(None)  # so that the thread sees whether something is left
         if at_end is not None:
             _run_aside(at_end)
 
 
 def _end(future: ExecutorFuture, value: Any, error: BaseException | None) -> None:
-    _let_go(future)
+    future._record = None
     future.set_running_or_notify_cancel()
     if error is None:
         future.set_result(value)
@@ -264,16 +268,13 @@ def _end(future: ExecutorFuture, value: Any, error: BaseException | None) -> Non
 
 
 def _end_cancelled(future: ExecutorFuture) -> None:
-    _let_go(future)
+    future._record = None
     futures.Future.cancel(future)
     future.set_running_or_notify_cancel()
 
 
-def _let_go(future: ExecutorFuture) -> None:
-    """The cluster may forget the task, whoever still has its future."""
-    remote, future._remote = future._remote, None
-    if remote is not None:
-        remote.release()
+def _arrive(arrivals: queue.SimpleQueue[_Arrival | None], future: ExecutorFuture, record: KeyRecord) -> None:
+    arrivals.put((future, None))
 
 
 def _run_aside(function: Callable[[], object]) -> None:

@@ -290,7 +290,7 @@ def test_a_call_that_somebody_else_cancels_is_cancelled(
     executor: Executor, client: Client, gate: threading.Event
 ) -> None:
     future = executor.submit(pass_gate, "gate", 5)
-    client.cancel([future._remote])
+    client._live().cancel([future._record], False, "enough")
     with pytest.raises(CancelledError):
         future.result(PATIENCE_S)
     assert future.cancelled()
