@@ -31,8 +31,8 @@ class Outbox:
     """
 
     def __init__(self, functions_max: int = FUNCTIONS_MAX, functions_nbytes_max: int = FUNCTIONS_NBYTES_MAX) -> None:
-        self._items: deque[Task | Message] = deque()
-        self._functions: dict[bytes, Payload] = {}  # to leave with the next tasks
+        self._items: deque[Task | Message | dict[bytes, Payload]] = deque()  # functions stand before their tasks
+        self._functions: dict[bytes, Payload] = {}  # taken out of the queue, to leave with the next tasks
         self._sent: dict[bytes, int] = {}  # digest: size of those that the scheduler keeps, the latest used last
         self._sent_nbytes = 0
         self._functions_max = functions_max
@@ -58,15 +58,16 @@ class Outbox:
 
     def add_functions(self, functions: dict[bytes, Payload]) -> None:
         """Before the tasks that need them."""
+        fresh: dict[bytes, Payload] = {}
         for digest, blob in functions.items():
             nbytes = self._sent.pop(digest, None)
             if nbytes is None:
                 nbytes = payload_nbytes(blob)
                 self._sent_nbytes += nbytes
-                self._sent[digest] = nbytes  # first: see `next_message`
-                self._functions[digest] = blob
-            else:
-                self._sent[digest] = nbytes
+                fresh[digest] = blob
+            self._sent[digest] = nbytes
+        if fresh:
+            self._items.append(fresh)
         if len(self._sent) > self._functions_max or self._sent_nbytes > self._functions_nbytes_max:
             self._release_functions(functions)
 
@@ -101,24 +102,26 @@ class Outbox:
     def position(self, key: str) -> int | None:
         """How many tasks and messages leave before the task `key`; None: it is not here. Cost: O(what waits)."""
         for number, item in enumerate(self._items):
-            if (key in item.keys) if isinstance(item, SubmitTasks) else (type(item) is tuple and item[1] == key):
+            if (key in item.keys) if isinstance(item, SubmitTasks) else (isinstance(item, tuple) and item[1] == key):
                 return number
         return None
 
     def next_message(self) -> Message | None:
         """The next message to send; None: nothing waits."""
-        if not self._items:
-            return None
-        item = self._items.popleft()
-        if not isinstance(item, Message):
-            return self._batch(item)
-        if isinstance(item, ReleaseFunctions):
-            # One that was added again meanwhile may have left with an earlier batch. Asked here, at the last moment:
-            # what is added from now on leaves after this message.
-            item.digests = [digest for digest in item.digests if digest not in self._sent]
-        if isinstance(item, SubmitTasks):
-            item.functions, self._functions = {**self._functions, **item.functions}, {}
-        return item
+        while self._items:
+            item = self._items.popleft()
+            if isinstance(item, dict):
+                self._functions.update(item)
+                continue
+            if not isinstance(item, Message):
+                return self._batch(item)
+            if isinstance(item, ReleaseFunctions):
+                for digest in item.digests:
+                    self._functions.pop(digest, None)  # nothing has needed it meanwhile
+            if isinstance(item, SubmitTasks):
+                item.functions, self._functions = {**self._functions, **item.functions}, {}
+            return item
+        return None
 
     def _batch(self, task: Task, is_whole: bool = False) -> SubmitTasks:
         """As many of the next tasks as one message should hold."""
@@ -134,14 +137,16 @@ class Outbox:
             batch.arguments.append(arguments)
             dependencies.append(needs)
             nbytes += payload_nbytes(arguments)
+            while items and isinstance(functions := items[0], dict):
+                self._functions.update(functions)
+                items.popleft()
             if not items or not (is_whole or (len(spec_of) < BATCH_COUNT_MAX and nbytes < BATCH_NBYTES_MAX)):
                 break
             item = items[0]
-            if isinstance(item, Message):
+            if not isinstance(item, tuple):
                 break
             task = item
             items.popleft()
-        # Last, since other threads go on adding: a function is added before the first task that needs it.
         batch.functions, self._functions = self._functions, {}
         batch.specs = list(specs)
         batch.spec_of = spec_of if len(specs) > 1 else None

@@ -43,7 +43,10 @@ def retry_keys(state: SchedulerState, client: ClientRecord, message: RetryKeys) 
 
 
 def _erred_before(tasks: Iterable[TaskRecord]) -> dict[TaskRecord, None]:
-    """Of `tasks` and all that they need those which are ERRED and have a recipe, each after what it needs."""
+    """Of `tasks` and all that they need those which are ERRED and have a recipe, each after what it needs.
+
+    What was let go and has to be computed again may need such ones too: an actor that was lost since, for example.
+    """
     found: dict[TaskRecord, None] = {}
     stack = [task for task in tasks if task.state is TaskState.ERRED and task.function is not None]
     while stack:
@@ -53,9 +56,9 @@ def _erred_before(tasks: Iterable[TaskRecord]) -> dict[TaskRecord, None]:
             stack.extend(
                 dependency
                 for dependency in task.dependencies or ()
-                if dependency.state is TaskState.ERRED and dependency.function is not None
+                if dependency.function is not None and dependency.state in (TaskState.ERRED, TaskState.RELEASED)
             )
-    return dict.fromkeys(reversed(found))
+    return dict.fromkeys(task for task in reversed(found) if task.state is TaskState.ERRED)
 
 
 def cancel_queued(state: SchedulerState, client: ClientRecord, message: CancelQueued) -> None:

@@ -259,8 +259,7 @@ class ClientProcess(Process):
         chosen = [recipe for recipe in recipes if self._may_submit(recipe, names)]
         if chosen:
             with self.table.lock:
-                for recipe in chosen:
-                    self._add_functions(recipe)
+                self._add_functions(*chosen)
                 self.outbox.append_graph([_task(recipe) for recipe in chosen])
                 for recipe in chosen:
                     if recipe.spec.wanted:
@@ -284,8 +283,8 @@ class ClientProcess(Process):
         recipes = [self.world.work.recipes[key] for key in ordered]
         with self.table.lock:
             tasks: list[Task] = []
+            self._add_functions(*recipes)
             for recipe in recipes:
-                self._add_functions(recipe)
                 spec, *rest = _task(recipe)
                 tasks.append((spec._replace(wanted=recipe.key in held), rest[0], rest[1], rest[2]))
             if tasks:
@@ -391,9 +390,8 @@ class ClientProcess(Process):
         """One future more of this key."""
         self.held[key] = self.held.get(key, 0) + 1
 
-    def _add_functions(self, recipe: Recipe) -> None:
-        digest = recipe.spec.function
-        self.outbox.add_functions({digest: code_of(digest)})
+    def _add_functions(self, *recipes: Recipe) -> None:
+        self.outbox.add_functions({recipe.spec.function: code_of(recipe.spec.function) for recipe in recipes})
 
     def wake(self) -> None:
         """Something is in the outbox."""

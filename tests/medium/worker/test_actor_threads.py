@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -43,6 +43,13 @@ class Probe:
 
 
 ENDED: list[int] = []
+
+
+def _becomes(is_so: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + PATIENCE_S
+    while not is_so() and time.monotonic() < deadline:
+        time.sleep(0.001)
+    return is_so()
 
 
 class Answers:
@@ -117,10 +124,7 @@ def test_an_idle_thread_ends_and_another_one_takes_over(stage: Stage) -> None:
     stage.make("a")
     for _ in range(3):
         assert stage.caller.wait(stage.call("a", "where"))
-        deadline = time.monotonic() + PATIENCE_S
-        while threads_of_actors() and time.monotonic() < deadline:
-            time.sleep(0.001)
-        assert not threads_of_actors()
+        assert _becomes(lambda: not threads_of_actors())
 
 
 def test_an_idle_thread_makes_room_for_an_actor_that_waits(stage: Stage) -> None:
@@ -150,9 +154,7 @@ def test_the_object_goes_in_a_thread_of_its_own(stage: Stage) -> None:
     where = stage.caller.wait(stage.call("a", "where"))
     stage.houses.clear()
     stage.actors.end(["a"], "it was released")
-    deadline = time.monotonic() + PATIENCE_S
-    while not ENDED and time.monotonic() < deadline:
-        time.sleep(0.001)
+    assert _becomes(lambda: bool(ENDED))
     assert [where] == ENDED
 
 

@@ -128,4 +128,4 @@ def test_an_orphan_that_was_not_dead_begins_anew(parent: Stage) -> None:
 
 def test_why_tells_of_a_lent_slot_only_while_it_is_lent(parent: Stage) -> None:
     parent("lent w1 p\nrejoined w1 p")
-    assert why(parent.machine.state, "p").reason == "running"
+    assert why(parent.machine.state, "p").reason == "with-worker"

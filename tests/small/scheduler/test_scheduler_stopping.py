@@ -69,7 +69,7 @@ def test_a_task_that_ended_when_it_was_cancelled_has_stopped_too(alone: Stage) -
 def test_innocents_of_a_replaced_process_run_again_and_are_not_blamed(stage: Stage) -> None:
     stage("client c\nworker w1 threads=3 nanny\nsubmit c f a b x\ndone w1 x\ncancel c a force=yes\nwait 0.4")
     stage("died w1 running= cause=replaced\nleft w1")
-    assert stage("worker w2 threads=3") == ["w2 accepted as w2/1", "w2 <- run b#2 x#2 +f"]
+    assert stage("worker w2 threads=3") == ["w2 accepted as w2/1", "w2 <- run x#2 b#2 +f"]
     assert stage.machine.state.tasks["b"].deaths == 0
 
 
