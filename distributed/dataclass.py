@@ -10,6 +10,7 @@ cannot use `super()` without arguments (as with ``slots=True`` there).
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from types import FunctionType
 from typing import Any, TypeVar, dataclass_transform
@@ -34,6 +35,11 @@ class Field:
         self.repr = repr
         self.name = ""
         self.type = ""
+
+    @property
+    def _field_type(self) -> Any:
+        """What the functions of `dataclasses` (replace, asdict, ...) look at; who calls them has imported it."""
+        return sys.modules["dataclasses"]._FIELD
 
 
 def field(*, default: Any = _MISSING, default_factory: Any = _MISSING, init: bool = True, repr: bool = True) -> Any:
@@ -90,6 +96,7 @@ def _make(kind: Any, has_eq: bool, has_repr: bool, is_frozen: bool) -> Any:
     content = {name: value for name, value in kind.__dict__.items() if name not in hidden}
     content["__slots__"] = tuple(each.name for each in own)
     content["_fields_"] = every
+    content["__dataclass_fields__"] = {each.name: each for each in every}
     content["__match_args__"] = tuple(each.name for each in every if each.init)
     if has_repr and "__repr__" not in content:
         content["__repr__"] = _text

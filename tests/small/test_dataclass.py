@@ -110,6 +110,13 @@ def test_replace_makes_another_one() -> None:
         replace(parcel, colour="red")
 
 
+def test_the_functions_of_the_standard_library_take_it_too() -> None:
+    assert dataclasses.is_dataclass(Parcel)
+    assert dataclasses.replace(Parcel("a", 2), name="b") == Parcel("b", 2)  # type: ignore[type-var]
+    assert dataclasses.astuple(Place("here")) == ("here", 1)  # type: ignore[call-overload]
+    assert [each.name for each in dataclasses.fields(Place)] == ["street", "number"]  # type: ignore[arg-type]
+
+
 def test_defaults_that_cannot_work_are_refused() -> None:
     with pytest.raises(TypeError, match="the field 'b' without default follows one with"):
 
