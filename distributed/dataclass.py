@@ -10,6 +10,7 @@ cannot use `super()` without arguments (as with ``slots=True`` there).
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from types import FunctionType
 from typing import Any, TypeVar, dataclass_transform
@@ -25,20 +26,35 @@ _MISSING: Any = type("_Missing", (), {"__slots__": (), "__repr__": lambda self: 
 class Field:
     """What is known of one field; `name` and `type`, the text of its annotation, are filled in by `dataclass`."""
 
-    __slots__ = ("default", "default_factory", "init", "name", "repr", "type")
+    __slots__ = ("compare", "default", "default_factory", "init", "name", "repr", "type")
 
-    def __init__(self, default: Any, default_factory: Any, init: bool, repr: bool) -> None:
+    def __init__(
+        self, default: Any, default_factory: Any, init: bool = True, repr: bool = True, compare: bool = True
+    ) -> None:
         self.default = default
         self.default_factory = default_factory
         self.init = init
         self.repr = repr
+        self.compare = compare
         self.name = ""
         self.type = ""
 
+    @property
+    def _field_type(self) -> Any:
+        """What the functions of `dataclasses` (replace, asdict, ...) look at; who calls them has imported it."""
+        return sys.modules["dataclasses"]._FIELD
 
-def field(*, default: Any = _MISSING, default_factory: Any = _MISSING, init: bool = True, repr: bool = True) -> Any:
-    """A field with a default that each instance makes anew, that is no argument, or that is not shown."""
-    return Field(default, default_factory, init, repr)
+
+def field(
+    *,
+    default: Any = _MISSING,
+    default_factory: Any = _MISSING,
+    init: bool = True,
+    repr: bool = True,
+    compare: bool = True,
+) -> Any:
+    """A field with a default that each instance makes anew, that is no argument, not shown, or not compared."""
+    return Field(default, default_factory, init, repr, compare)
 
 
 @dataclass_transform(field_specifiers=(field,))
@@ -90,6 +106,7 @@ def _make(kind: Any, has_eq: bool, has_repr: bool, is_frozen: bool) -> Any:
     content = {name: value for name, value in kind.__dict__.items() if name not in hidden}
     content["__slots__"] = tuple(each.name for each in own)
     content["_fields_"] = every
+    content["__dataclass_fields__"] = {each.name: each for each in every}
     content["__match_args__"] = tuple(each.name for each in every if each.init)
     if has_repr and "__repr__" not in content:
         content["__repr__"] = _text
@@ -112,7 +129,7 @@ def _own_fields(kind: Any) -> list[Field]:
         default = kind.__dict__.get(name, _MISSING)
         if default.__hash__ is None:
             raise TypeError(f"the default of field {name!r} would be shared: use default_factory")
-        each = default if isinstance(default, Field) else Field(default, _MISSING, True, True)
+        each = default if isinstance(default, Field) else Field(default, _MISSING)
         each.name, each.type = name, annotation
         own.append(each)
     return own
@@ -126,11 +143,11 @@ def _text(self: Any) -> str:
 def _are_equal(self: Any, other: Any) -> Any:
     if type(other) is not type(self):
         return NotImplemented
-    return all(getattr(self, each.name) == getattr(other, each.name) for each in self._fields_)
+    return all(getattr(self, each.name) == getattr(other, each.name) for each in self._fields_ if each.compare)
 
 
 def _hash(self: Any) -> int:
-    return hash(tuple(getattr(self, each.name) for each in self._fields_))
+    return hash(tuple(getattr(self, each.name) for each in self._fields_ if each.compare))
 
 
 def _refuse(self: Any, name: str, value: Any = None) -> None:

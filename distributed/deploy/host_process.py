@@ -14,6 +14,7 @@ import time
 import weakref
 from typing import Any
 
+from distributed.comm.same_host import prepare
 from distributed.errors import WorkerStartError
 
 __all__ = ["HostProcess"]
@@ -49,6 +50,7 @@ class HostProcess:
             with contextlib.suppress(BrokenPipeError):  # it ended at once; the answer that does not come tells more
                 self._process.stdin.write(json.dumps(given).encode() + b"\n")
                 self._process.stdin.flush()
+            prepare()  # what our own first connection will need, while it starts
             hello = json.loads(_read_line(self._process, answer, START_TIMEOUT_S))
             if "error" in hello:
                 raise WorkerStartError(f"the cluster did not start: {hello['error']}")

@@ -40,7 +40,7 @@ CURE = (
 _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\n?", re.DOTALL)
 
 
-@dataclass(slots=True, frozen=True, eq=False, repr=False)
+@dataclass(slots=True, frozen=True, repr=False)
 class Certificates:
     """What this user's processes show and accept. Its repr shows no secret.
 
@@ -51,8 +51,8 @@ class Certificates:
 
     path: str
     fingerprints: tuple[str, ...]
-    _pem: str  # of the certificates only
-    _contexts: dict[bool, ssl.SSLContext] = field(default_factory=dict)
+    _pem: str = field(compare=False)  # of the certificates only
+    _contexts: dict[bool, ssl.SSLContext] = field(default_factory=dict, compare=False)
 
     def __repr__(self) -> str:
         return f"<Certificates {', '.join(map(short, self.fingerprints))}>"

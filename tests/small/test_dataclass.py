@@ -35,6 +35,7 @@ class Sealed(Parcel):
 class Place:
     street: str
     number: int = 1
+    seen: list[str] = field(default_factory=list, compare=False)
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -84,7 +85,7 @@ def test_a_wrong_call_says_whose_and_what() -> None:
 
 def test_a_frozen_one_has_a_hash_and_refuses_to_be_changed() -> None:
     place = Place("here")
-    assert {place: 1}[Place("here", 1)] == 1
+    assert {place: 1}[Place("here", 1, ["x"])] == 1
     with pytest.raises(AttributeError, match=r"Place.street cannot be assigned"):
         place.street = "there"  # type: ignore[misc]
     with pytest.raises(AttributeError):
@@ -108,6 +109,13 @@ def test_replace_makes_another_one() -> None:
     assert replace(parcel, name="b") == Parcel("b", 2) and parcel.name == "a"
     with pytest.raises(TypeError, match="colour"):
         replace(parcel, colour="red")
+
+
+def test_the_functions_of_the_standard_library_take_it_too() -> None:
+    assert dataclasses.is_dataclass(Parcel)
+    assert dataclasses.replace(Parcel("a", 2), name="b") == Parcel("b", 2)  # type: ignore[type-var]
+    assert dataclasses.astuple(Place("here")) == ("here", 1, [])  # type: ignore[call-overload]
+    assert [each.name for each in dataclasses.fields(Place)] == ["street", "number", "seen"]  # type: ignore[arg-type]
 
 
 def test_defaults_that_cannot_work_are_refused() -> None:

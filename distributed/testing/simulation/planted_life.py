@@ -101,7 +101,7 @@ LIFE_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.lifecycle",
         "withdraw",
         (("max(state.attempts_withdrawn, task.attempt)", "task.attempt"),),
-        seeds=(13, 17),
+        seeds=(6,),
     ),
     Fault(
         "withdrawn-not-touched",

@@ -21,7 +21,7 @@ PLACE_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.silence",
         "take_silent",
         (("            state.silence_at = last + timeout_s\n", ""),),
-        seeds=(1,),
+        seeds=(18,),
     ),
     Fault(
         "sign-of-another-life",
@@ -101,7 +101,7 @@ PLACE_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.copying",
         "end_left",
         (("state.outbox.release.setdefault(taker, []).append(task.key)", "continue"),),
-        seeds=(201,),
+        seeds=(60,),
     ),
     Fault(
         "dropped-source-asked",
@@ -155,7 +155,7 @@ PLACE_FAULTS: tuple[Fault, ...] = (
                 ("            self.run = {}\n        self._flush_keys(effects, self.release, ReleaseData)\n"),
             ),
         ),
-        seeds=(14,),
+        seeds=(23,),
     ),
     Fault(
         "function-without-worker",
@@ -169,14 +169,16 @@ PLACE_FAULTS: tuple[Fault, ...] = (
         "function-looked-at-too-soon",
         "Whether a function is unused is asked before its client is gone.",
         "distributed.scheduler.graph",
-        "leave_client",
+        "_release_functions",
         (
             (
-                ("        del function.clients[client]\n        forget_function_if_unused(state, digest)\n"),
-                ("        forget_function_if_unused(state, digest)\n        del function.clients[client]\n"),
+                "        del client.functions.pop(digest).clients[client]\n"
+                "        forget_function_if_unused(state, digest)\n",
+                "        forget_function_if_unused(state, digest)\n"
+                "        client.functions.pop(digest).clients.pop(client, None)\n",
             ),
         ),
-        seeds=(1, 3, 0),
+        seeds=(0,),
     ),
     Fault(
         "forgotten-for-another",

@@ -13,7 +13,7 @@ WORKER_FAULTS: tuple[Fault, ...] = (
         "distributed.worker.machine",
         "WorkerMachine._run_tasks",
         (("if attempt <= old.attempt:", "if attempt < old.attempt:"),),
-        seeds=(11,),
+        seeds=(42,),
     ),
     Fault(
         "cancelled-result-kept",
@@ -114,7 +114,7 @@ WORKER_FAULTS: tuple[Fault, ...] = (
         "distributed.worker.copies",
         "hold_copy",
         (("        unqueue_copy(state, copy)\n", "        copy.peer = None\n"),),
-        note="A copy has to come by a task of its own while it is queued at a peer: not once in 750 seeds.",
+        seeds=(60,),
     ),
     Fault(
         "unwanted-still-fetched",
@@ -237,7 +237,7 @@ WORKER_FAULTS: tuple[Fault, ...] = (
                 ("        if self.is_paused:\n            return\n        level = levels.target_nbytes"),
             ),
         ),
-        seeds=(147,),
+        seeds=(7,),
     ),
     Fault(
         "unwanted-file-kept",

@@ -163,9 +163,11 @@ async def test_a_server_that_hangs_up_is_tried_again_until_time_is_up() -> None:
         writer.close()
         await writer.wait_closed()
 
+    before = len(asyncio.all_tasks())
     server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
     with pytest.raises(ConnectTimeoutError, match=r"closed it|reset by peer"):
         await connect_address(server.sockets[0].getsockname(), 0.05)
+    await until(lambda: len(asyncio.all_tasks()) == before)  # a connection that was accepted last is closed too
     server.close()
     await server.wait_closed()
 
