@@ -355,11 +355,16 @@ def test_functions_are_released_by_size_too_but_none_that_is_needed_now() -> Non
     assert messages(outbox) == [ReleaseFunctions([b"f"])]
 
 
-def test_a_function_that_is_used_again_before_its_release_has_left_stays() -> None:
+def test_a_function_that_is_used_again_before_its_release_has_left_is_sent_again_after_it() -> None:
     outbox = Outbox(functions_max=1)
     for digest in (b"f", b"g", b"f"):
         outbox.add_functions({digest: digest.upper()})
-    assert messages(outbox) == [ReleaseFunctions([]), ReleaseFunctions([b"g"])]
+        outbox.append(task(digest.decode()))
+    first, one, second, other, last = messages(outbox)
+    assert isinstance(first, SubmitTasks) and list(first.functions) == [b"f", b"g"]
+    assert isinstance(second, SubmitTasks) and list(second.functions) == [b"f"]
+    assert isinstance(last, SubmitTasks) and not last.functions
+    assert (one, other) == (ReleaseFunctions([b"f"]), ReleaseFunctions([b"g"]))
 
 
 def test_messages_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
