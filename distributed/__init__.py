@@ -36,7 +36,11 @@ __all__ = [
     "default_client",
     "fire_and_forget",
     "get_client",
+    "get_worker",
+    "rejoin",
+    "secede",
     "wait",
+    "worker_client",
 ]
 
 
@@ -68,6 +72,10 @@ _PLACES = {
     "as_completed": "distributed.client.waiting",
     "default_client": "distributed.client.client",
     "fire_and_forget": "distributed.client.data",
-    "get_client": "distributed.client.client",
+    "get_client": "distributed.client.inside",
+    "get_worker": "distributed.worker.context",
+    "rejoin": "distributed.worker.context",
+    "secede": "distributed.worker.context",
+    "worker_client": "distributed.client.inside",
     "wait": "distributed.client.waiting",
 }

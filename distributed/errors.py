@@ -36,6 +36,7 @@ __all__ = [
     "RemoteError",
     "RequestLostError",
     "SchedulerFileError",
+    "SelfWaitError",
     "SessionLostError",
     "StreamingOpError",
     "UncopiedDataError",
@@ -358,6 +359,16 @@ class MemoryLimitExceeded(DistributedError):
         super().__init__(
             f"{key} took {used_nbytes / 1e6:,.0f} MB of memory, more than its limit of {limit_nbytes / 1e6:,.0f} MB; "
             "raise memory_limit=, or let it work on smaller parts"
+        )
+
+
+class SelfWaitError(DistributedError):
+    """A task waits for its own result, which cannot come: give what it submits another key, or ``pure=False``."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        super().__init__(
+            f"{key} waits for its own result: what it submitted has its own key; give it another key=, or pure=False"
         )
 
 

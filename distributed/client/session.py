@@ -18,6 +18,7 @@ from typing import Any
 from distributed.calls import rpc
 from distributed.client.coordination.table import RequestTable
 from distributed.client.gathering import fetch
+from distributed.client.lent import refuse_own
 from distributed.client.link import Reconnect, SchedulerLink
 from distributed.client.loop_thread import run_on
 from distributed.client.outbox import Task
@@ -40,14 +41,13 @@ from distributed.messages import (
     KeysLost,
     Payload,
     ReleaseKeys,
-    RequestAnswered,
-    RequestWaits,
 )
 from distributed.protocol.failure import exception_from_failure
 from distributed.protocol.serialize import loads_payload
 from distributed.security.keys import keyring
 from distributed.security.permissions import WORKER
 from distributed.versions import all_versions, warn_of_mismatch
+from distributed.worker.context import await_lent, wait_lent
 
 __all__ = ["Session", "call_on"]
 
@@ -84,8 +84,7 @@ class Session:
             KeysFailed: self.table.on_failed,
             KeysCancelled: self.table.on_cancelled,
             KeysLost: self.table.on_lost,
-            RequestAnswered: self.requests.on_answered,
-            RequestWaits: self.requests.on_waits,
+            **self.requests.handlers(),
         }
         self.link = SchedulerLink(self.table, handlers, reconnect, lambda: self._drop_released(1), self.requests.lose)
 
@@ -133,13 +132,13 @@ class Session:
                 return await self.ask_once(op, **keywords)
             except (CommClosedError, ConnectTimeoutError):
                 attempts_left -= 1
-                self.check_open()
+                self._check_open()
                 if not attempts_left:
                     raise
 
     async def ask_once(self, op: str, **keywords: Any) -> Any:
         """Call an op of the scheduler, on the loop, connected or not; errors as `rpc`."""
-        self.check_open()
+        self._check_open()
         assert self.scheduler is not None
         return await self.scheduler.call(op, **keywords)
 
@@ -180,7 +179,7 @@ class Session:
         self._drop_released()
         records: list[KeyRecord] = []
         with self.table.lock:
-            self.check_open()
+            self._check_open()
             admit, outbox = self.table.admit, self.link.outbox
             outbox.add_functions(functions)
             for task in tasks:
@@ -208,7 +207,7 @@ class Session:
         """`submit` for tasks with new keys, each after those it depends on; only wanted ones get a holder."""
         self._drop_released()
         with self.table.lock:
-            self.check_open()
+            self._check_open()
             self.link.outbox.add_functions(functions)
             if tasks:
                 self.link.outbox.append_graph(tasks)
@@ -223,7 +222,7 @@ class Session:
 
     def hold(self, key: str) -> KeyRecord:
         """One holder more of a key that somebody here holds; ValueError if nobody does."""
-        self.check_open()
+        self._check_open()
         try:
             return self.table.hold(key)
         except KeyError:
@@ -236,13 +235,13 @@ class Session:
         """
         self._drop_released()
         with self.table.lock:
-            self.check_open()
+            self._check_open()
             return self.table.admit(key)
 
     def cancel(self, records: Sequence[KeyRecord], force: bool, reason: str | None) -> None:
         """Ask the scheduler to cancel; the records settle when it answers, whatever they were before."""
         with self.table.lock:
-            self.check_open()
+            self._check_open()
             keys, decided = self.table.begin_cancelling(records, reason or f"cancelled by {self.client.id}")
             if keys:
                 self.link.outbox.append(CancelKeys(keys, force, reason))
@@ -261,10 +260,11 @@ class Session:
         if len(records) == 1 and records[0].status is not Status.PENDING:
             return
         self.refuse_on_loop()
+        refuse_own(records)
         latch = self.table.latch(records)
         is_open = False
         try:
-            is_open = latch.wait(timeout_s)
+            is_open = wait_lent(latch.wait, timeout_s)
         finally:
             if not is_open:  # also when Ctrl-C came
                 self.table.forget_waiter(records, latch.settle)
@@ -276,6 +276,7 @@ class Session:
         pending = [record for record in records if record.status is Status.PENDING]
         if not pending:
             return
+        refuse_own(pending)
         loop = asyncio.get_running_loop()
         opened = loop.create_future()
         left = len(pending)
@@ -289,7 +290,7 @@ class Session:
         for record in pending:
             self.table.add_waiter(record, settle)
         try:
-            await asyncio.wait_for(opened, timeout_s)
+            await await_lent(asyncio.wait_for(opened, timeout_s))
         except TimeoutError:
             raise TimeoutError(_overdue(records, timeout_s)) from None
         finally:
@@ -367,7 +368,7 @@ class Session:
         """Results that stayed on workers, by key; from any loop. See `gathering`."""
         if asyncio.get_running_loop() is self.loop:
             return await fetch(self, records, skip_errors)
-        self.check_open()
+        self._check_open()
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(fetch(self, records, skip_errors), self.loop))
 
     def worker(self, address: str) -> rpc:
@@ -395,7 +396,7 @@ class Session:
         """Run a coroutine on the loop and wait for it in this thread. Raises TimeoutError."""
         try:
             self.refuse_on_loop()
-            self.check_open()
+            self._check_open()
         except BaseException:
             coroutine.close()
             raise
@@ -462,8 +463,7 @@ class Session:
         end = self.link.end
         return None if end is None else CommClosedError(self.scheduler_address, getattr(end, "reason", str(end)))
 
-    def check_open(self) -> None:
-        """CommClosedError if nothing can be asked any more."""
+    def _check_open(self) -> None:
         error = self._ended()
         if error is not None:
             raise error

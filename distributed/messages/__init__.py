@@ -57,6 +57,7 @@ from distributed.messages.life import (
     WorkerPaused,
     WorkerRetiring,
 )
+from distributed.messages.running import TasksLent, TasksRejoined
 from distributed.messages.tasks import (
     CancelTasks,
     ForgetFunctions,
@@ -109,7 +110,9 @@ __all__ = [
     "TaskSpec",
     "TasksDone",
     "TasksFailed",
+    "TasksLent",
     "TasksMissingData",
+    "TasksRejoined",
     "TasksReturned",
     "WantKeys",
     "WithdrawRequests",

@@ -93,17 +93,18 @@ class Outbox:
         if self.copy:
             effects.extend(ToWorker(w.address, _copy_message(copies)) for w, copies in self.copy.items() if w.is_alive)
             self.copy = {}
-        for (client, is_recomputing), keys in self.lost.items():
-            if client.client:  # else it is the holder of `coordination`, which need not be told
-                effects.append(ToClient(client.client, KeysLost(keys, is_recomputing)))
+        messages: list[tuple[ClientRecord, Message]] = [
+            *((client, KeysLost(keys, is_recomputing)) for (client, is_recomputing), keys in self.lost.items()),
+            *self.done.items(),
+            *self.failed.items(),
+            *((client, KeysCancelled(keys, reason)) for (client, reason), keys in self.cancelled.items()),
+        ]
+        # An orphan's session has ended, and the holder of `coordination` is no client: nobody is there to be told.
+        told = [(client, m) for client, m in messages if client.client and client.orphaned_at is None]
+        effects.extend(ToClient(client.client, message) for client, message in told)
         self.lost = {}
-        messages: list[tuple[ClientRecord, Message]] = [*self.done.items(), *self.failed.items()]
-        effects.extend(ToClient(client.client, message) for client, message in messages if client.client)
         self.done = {}
         self.failed = {}
-        for (client, reason), keys in self.cancelled.items():
-            if client.client:
-                effects.append(ToClient(client.client, KeysCancelled(keys, reason)))
         self.cancelled = {}
 
     @staticmethod

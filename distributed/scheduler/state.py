@@ -48,6 +48,7 @@ class Settings:
         worker_timeout_s: a worker that was silent for so long is given up, > 0; None: never.
         dismissal_patience_s: how long a worker that was let go may take to leave, >= 0.
         loose_patience_s: how long a task waits for the workers it prefers while they are busy, >= 0.
+        orphan_patience_s: for how long what the client of a dead worker's tasks held is kept for their next run, >= 0.
         steal_patience_s: how long threads may idle while tasks queue elsewhere, > 0; queues shorter than it stay.
         long_wait_s: how long a request may wait for a lock or its like before its client is told for whom, > 0.
         coordination_nbytes_max: of all items in queues, variables and their like, > 0.
@@ -63,6 +64,7 @@ class Settings:
     loose_patience_s: float = 0.5  # a preference is worth some idling, not much: its task is not the only one
     long_wait_s: float = 10.0
     coordination_nbytes_max: int = 256 * 1024 * 1024  # they are in this process's memory, for ever if nobody gets them
+    orphan_patience_s: float = 5.0  # a new process of a worker takes a second or two
     steal_patience_s: float = 0.005  # asking back takes a round trip and costs two messages; less is not worth them
 
 
@@ -107,6 +109,7 @@ class SchedulerState:
     moving: Moving = field(default_factory=Moving)
     coordination: Coordination = field(default_factory=Coordination)
     loose: OrderedDict[ReadyQueue, None] = field(default_factory=OrderedDict)  # loose ones, by `open_at`, not yet open
+    orphans: dict[str, float] = field(default_factory=dict)  # clients of dead workers: when what they hold is let go
     loaded: OrderedDict[WorkerRecord, None] = field(default_factory=OrderedDict)  # living, with tasks that wait there
     steal_at: float | None = None  # when `stealing` looks next
     steal_pause_s: float = 0.0  # grows while it finds nothing

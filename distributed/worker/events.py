@@ -20,6 +20,7 @@ __all__ = [
     "Outcome",
     "SchedulerLost",
     "TasksExecuted",
+    "TasksLending",
     "TasksWithdrawn",
     "Tick",
 ]
@@ -60,6 +61,13 @@ class TasksExecuted:
     """The executor finished these, in the order in which they ended."""
 
     outcomes: list[Outcome]
+
+
+@dataclass(slots=True)
+class TasksLending:
+    """Tasks have lent their slots or have some again: ``{key: (ticket, whether it is lent now)}``."""
+
+    news: dict[str, tuple[int, bool]]
 
 
 @dataclass(slots=True)
@@ -121,6 +129,7 @@ class Tick:
 Event = (
     FromScheduler
     | TasksExecuted
+    | TasksLending
     | TasksWithdrawn
     | DataFetched
     | FetchFailed

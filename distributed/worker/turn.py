@@ -13,7 +13,9 @@ from distributed.messages import (
     Message,
     TasksDone,
     TasksFailed,
+    TasksLent,
     TasksMissingData,
+    TasksRejoined,
     TasksReturned,
 )
 from distributed.worker.effects import DropData, DropFunctions, Effect, Execute, GiveBack, Keep, ReadyTask, Withdraw
@@ -47,6 +49,8 @@ class Turn:
     failed: list[tuple[TaskRecord, Failure, float]] = field(default_factory=list)
     unstarted: list[tuple[TaskRecord, list[str], list[list[str]]]] = field(default_factory=list)
     returned: TasksReturned | None = None
+    lent: list[TaskRecord] = field(default_factory=list)
+    rejoined: list[TaskRecord] = field(default_factory=list)
 
     def effects(self) -> Iterator[Effect]:
         """What to do here, in order."""
@@ -81,6 +85,10 @@ class Turn:
             yield AskHolders(self.asked)
         if self.returned is not None and (self.returned.keys or self.returned.kept):
             yield self.returned
+        if self.lent:
+            yield TasksLent(*_names(self.lent))
+        if self.rejoined:
+            yield TasksRejoined(*_names(self.rejoined))
 
 
 def _names(records: Iterable[TaskRecord]) -> tuple[list[str], list[int]]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from distributed.client.client import Client, get_client
+from distributed.client.client import Client
 from distributed.client.coordination.errand import NOTHING, Errand
+from distributed.client.inside import get_client
 from distributed.client.session import Session
 from distributed.ids import unique_id
 from distributed.messages import RequestAnswered
@@ -51,7 +52,7 @@ class Named:
         return [self.name]
 
     def _errand(
-        self, verb: str, *, count: int = 0, waits: bool = True, timeout_s: float | None = None, item: Any = NOTHING
+        self, verb: str, *, count: int = 0, waits: bool = False, timeout_s: float | None = None, item: Any = NOTHING
     ) -> Errand:
         return Errand(
             self._session(), self.kind, self._names(), verb, count=count, waits=waits, timeout_s=timeout_s, item=item

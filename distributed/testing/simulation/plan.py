@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from distributed.messages import TaskSpec
 from distributed.testing.simulation.chance import Chance, Stream
 from distributed.testing.simulation.clock import MS, SECOND
+from distributed.testing.simulation.errands import ErrandPlan, draw_errands
+from distributed.testing.simulation.nested import give_children
 from distributed.testing.simulation.work import ALWAYS, FUNCTIONS, Recipe
 
-__all__ = ["ClientPlan", "ErrandPlan", "Fault", "Plan", "Step", "WorkerPlan", "draw_plan"]
+__all__ = ["ClientPlan", "Fault", "Plan", "Step", "WorkerPlan", "draw_plan"]
 
 SIZES = (8, 8, 8, 1_000, 12_000, 100_000, 3_000_000, 40_000_000)  # bytes of results
-COORDINATING_PERCENT = 50  # of all seeds
 SCRIPT = 4 * SECOND  # faults begin within this time
 
 
@@ -51,23 +52,6 @@ class Step:
     tasks: list[Recipe] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
     share: int = 0
-
-
-@dataclass(slots=True)
-class ErrandPlan:
-    """One thing that a client does with a lock, queue or its like, `pause` ticks after the one before.
-
-    ``kind``: lock, locks, semaphore, put, get, set, clear, wait. ``patience`` is how long it waits, ``lasts`` how long
-    it holds, ``count`` how many items it wants, or what else the kind makes of it.
-    """
-
-    name: str
-    kind: str
-    pause: int
-    place: str
-    patience: int
-    lasts: int
-    count: int
 
 
 @dataclass(slots=True)
@@ -143,6 +127,7 @@ def _cut(step: Step, gone: set[str]) -> Step:
             task.nbytes,
             task.raises,
             task.kills,
+            task.children,
         )
         for task in step.tasks
         if task.key not in gone
@@ -162,10 +147,11 @@ def draw_plan(chance: Chance) -> Plan:
     clients = [
         _client(chance.stream(f"client-{number}"), number, workers, shared) for number in range(draws.between(1, 3))
     ]
-    coordinating = chance.stream("coordination")
-    if coordinating.percent(COORDINATING_PERCENT):
-        for client in clients:
-            client.errands = [_errand(coordinating, client, index) for index in range(coordinating.between(4, 16))]
+    errands = draw_errands(chance.stream("coordination"), len(clients))
+    for client, drawn in zip(clients, errands, strict=True):
+        client.errands = drawn
+    parents = [task for client in clients for step in client.steps if step.kind == "map" for task in step.tasks]
+    give_children(chance.stream("nested"), [task for task in parents if task.spec.wanted])
     count = {"calm": 0, "usual": 4, "rough": 9, "wild": 18}[mood]
     faults = [_fault(chance.stream(f"fault-{number}"), number) for number in range(draws.between(count // 2, count))]
     return Plan(workers, clients, faults)
@@ -321,21 +307,6 @@ _KINDS = (
     *("graph", "graph", "map", "map", "submit", "submit", "want", "release", "release", "cancel", "gather", "gather"),
     *("scatter", "scatter", "again", "again", "again", "leave"),
 )
-
-
-_ERRANDS = ("lock", "lock", "lock", "locks", "semaphore", "put", "put", "put", "get", "get", "set", "clear", "wait")
-
-
-def _errand(draws: Stream, client: ClientPlan, index: int) -> ErrandPlan:
-    return ErrandPlan(
-        name=f"errand-{client.name[-1]}.{index}",
-        kind=draws.pick(_ERRANDS),
-        pause=draws.skewed(0, 700) * MS,
-        place=draws.pick(("x", "x", "y")),
-        patience=draws.pick((5, 100, 1_000, 6_000)) * MS,
-        lasts=draws.skewed(0, 1_500) * MS,
-        count=draws.between(0, 3),
-    )
 
 
 def _client(draws: Stream, number: int, workers: list[WorkerPlan], shared: list[Recipe]) -> ClientPlan:

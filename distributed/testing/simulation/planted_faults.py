@@ -6,9 +6,17 @@ from distributed.testing.simulation.planted_client import CLIENT_FAULTS
 from distributed.testing.simulation.planted_coordination import COORDINATION_FAULTS
 from distributed.testing.simulation.planted_fault import Fault
 from distributed.testing.simulation.planted_life import LIFE_FAULTS
+from distributed.testing.simulation.planted_nested import NESTED_FAULTS
 from distributed.testing.simulation.planted_place import PLACE_FAULTS
 from distributed.testing.simulation.planted_worker import WORKER_FAULTS
 
 __all__ = ["FAULTS", "Fault"]
 
-FAULTS: tuple[Fault, ...] = (*LIFE_FAULTS, *PLACE_FAULTS, *WORKER_FAULTS, *CLIENT_FAULTS, *COORDINATION_FAULTS)
+FAULTS: tuple[Fault, ...] = (
+    *LIFE_FAULTS,
+    *PLACE_FAULTS,
+    *WORKER_FAULTS,
+    *CLIENT_FAULTS,
+    *NESTED_FAULTS,
+    *COORDINATION_FAULTS,
+)

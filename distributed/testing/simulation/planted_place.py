@@ -155,7 +155,7 @@ PLACE_FAULTS: tuple[Fault, ...] = (
                 ("            self.run = {}\n        self._flush_keys(effects, self.release, ReleaseData)\n"),
             ),
         ),
-        seeds=(103, 120),
+        seeds=(103, 120, 104),
     ),
     Fault(
         "function-without-worker",
