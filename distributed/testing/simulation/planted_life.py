@@ -165,7 +165,7 @@ LIFE_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.failures",
         "_bury",
         (("if not worker.lent.get(key)][: worker.nthreads]", "if not worker.lent.get(key)]"),),
-        seeds=(3, 6),
+        seeds=(3, 6, 12),
     ),
     Fault(
         "one-death-too-many",
