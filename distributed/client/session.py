@@ -45,8 +45,6 @@ from distributed.messages import (
     KeysStuck,
     Payload,
     ReleaseKeys,
-    RequestAnswered,
-    RequestWaits,
 )
 from distributed.protocol.failure import exception_from_failure
 from distributed.versions import all_versions, warn_of_mismatch
@@ -87,8 +85,7 @@ class Session:
             KeysFailed: self.table.on_failed,
             KeysCancelled: self.table.on_cancelled,
             KeysLost: self.table.on_lost,
-            RequestAnswered: self.requests.on_answered,
-            RequestWaits: self.requests.on_waits,
+            **self.requests.handlers(),
             KeysStuck: StuckKeys().on_stuck,
         }
         self.link = SchedulerLink(self.table, handlers, reconnect, lambda: self._drop_released(1), self.requests.lose)
@@ -450,7 +447,7 @@ class Session:
         return None if end is None else CommClosedError(self.scheduler_address, getattr(end, "reason", str(end)))
 
     def check_open(self) -> None:
-        """CommClosedError if nothing can be asked any more."""
+        """Raise what there is to be told after the end, if it has come."""
         error = self._ended()
         if error is not None:
             raise error

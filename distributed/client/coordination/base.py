@@ -52,7 +52,7 @@ class Named:
         return [self.name]
 
     def _errand(
-        self, verb: str, *, count: int = 0, waits: bool = True, timeout_s: float | None = None, item: Any = NOTHING
+        self, verb: str, *, count: int = 0, waits: bool = False, timeout_s: float | None = None, item: Any = NOTHING
     ) -> Errand:
         return Errand(
             self._session(), self.kind, self._names(), verb, count=count, waits=waits, timeout_s=timeout_s, item=item

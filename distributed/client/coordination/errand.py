@@ -7,12 +7,12 @@ it was answered with has been taken; so nothing is held by a program that does n
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from distributed.client.coordination.table import OnAnswer
 from distributed.client.futures import Future
+from distributed.client.lent import run_lent
 from distributed.client.packing import replace_futures
 from distributed.client.records import KeyRecord
 from distributed.client.session import Session
@@ -20,6 +20,7 @@ from distributed.errors import BadRequestError, CoordinationLimitError, RequestL
 from distributed.ids import KEY_LENGTH_MAX, is_key
 from distributed.messages import ITEM_NBYTES_MAX, Coordinate, RequestAnswered, TakeItems, WantKeys, WithdrawRequests
 from distributed.protocol.serialize import TaskRef, dumps_payload, loads_payload, payload_nbytes
+from distributed.worker.context import await_lent, current_key
 
 __all__ = ["NOTHING", "Errand"]
 
@@ -53,7 +54,7 @@ class Errand:
         verb: str,
         *,
         count: int = 0,
-        waits: bool = True,
+        waits: bool = False,
         timeout_s: float | None = None,
         item: Any = NOTHING,
         frees: Errand | None = None,
@@ -81,7 +82,7 @@ class Errand:
         self._futures = item  # its futures must live until the scheduler holds their keys
         item_keys = [list(keys)] if self._items else []
         number = count if frees is None else frees.number
-        self._message = Coordinate(0, kind, names, verb, _task_here(), waits, number, self._items, item_keys)
+        self._message = Coordinate(0, kind, names, verb, current_key(), waits, number, self._items, item_keys)
 
     def run(self, finish: Callable[[RequestAnswered | None], T]) -> Any:
         """What `finish` makes of the answer (None: its time was up); for an asynchronous client, an awaitable of it."""
@@ -90,7 +91,11 @@ class Errand:
     def now(self, finish: Callable[[RequestAnswered | None], T]) -> T:
         """Ask, wait in this thread, and finish."""
         try:
-            return finish(self._checked(self.session.run(self._ask())))
+            session = self.session
+            session.refuse_on_loop()
+            if not self._message.waits:
+                return finish(self._checked(session.run(self._ask())))
+            return finish(self._checked(run_lent(session.loop, self._ask())))
         except BaseException:
             self.withdraw()
             raise
@@ -98,7 +103,8 @@ class Errand:
     async def later(self, finish: Callable[[RequestAnswered | None], T]) -> T:
         """Ask, await on any loop, and finish."""
         try:
-            return finish(self._checked(await self._on_session_loop(self._ask())))
+            asked = self._on_session_loop(self._ask())
+            return finish(self._checked(await (await_lent(asked) if self._message.waits else asked)))
         except BaseException:
             self.withdraw()
             raise
@@ -199,12 +205,6 @@ class Errand:
         if answer is not None and answer.outcome != "done":
             self.settle()
         return answer
-
-
-def _task_here() -> str | None:
-    context: Any = sys.modules.get("distributed.worker.context")  # not loaded: no task runs in this process
-    key = None if context is None else context.current_key()
-    return None if key is None else str(key)
 
 
 def _with_futures(value: Any, futures: dict[str, Future]) -> Any:

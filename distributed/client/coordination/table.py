@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import Any
 
 from distributed.messages import RequestAnswered, RequestWaits
 
@@ -31,6 +32,10 @@ class RequestTable:
         self.life = 0
         self.reason = ""
         self._last = 0
+
+    def handlers(self) -> dict[type, Callable[[Any], None]]:
+        """What to do with each type of message."""
+        return {RequestAnswered: self.on_answered, RequestWaits: self.on_waits}
 
     def begin(self, on_answer: OnAnswer) -> int:
         """The number of a new request; its message is to be queued under the same lock.

@@ -12,7 +12,7 @@ from typing import Any
 from distributed.client.coordination.table import RequestTable
 from distributed.messages import Coordinate, RequestAnswered, TakeItems, WantKeys, WithdrawRequests
 from distributed.scheduler.events import ClientJoined, ClientLeft, FromClient
-from distributed.testing.simulation.plan import ErrandPlan
+from distributed.testing.simulation.errands import ErrandPlan
 
 __all__ = ["Coordinator", "empty_places"]
 

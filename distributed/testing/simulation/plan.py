@@ -14,14 +14,14 @@ from distributed.testing.simulation.about_actors import give_actors
 from distributed.testing.simulation.chance import Chance, Stream
 from distributed.testing.simulation.children import give_children
 from distributed.testing.simulation.clock import MS, SECOND
+from distributed.testing.simulation.errands import ErrandPlan, draw_errands
 from distributed.testing.simulation.work import ALWAYS, FUNCTIONS, Recipe
 
-__all__ = ["NOWHERE", "ClientPlan", "ErrandPlan", "Fault", "Plan", "Step", "WorkerPlan", "draw_plan"]
+__all__ = ["NOWHERE", "ClientPlan", "Fault", "Plan", "Step", "WorkerPlan", "draw_plan"]
 
 SIZES = (8, 8, 8, 1_000, 12_000, 100_000, 3_000_000, 40_000_000)  # bytes of results
 LIMITED_PERCENT = 4  # of tasks
 CHILDREN_PERCENT = 8
-COORDINATING_PERCENT = 50  # of all seeds
 SCRIPT = 4 * SECOND  # faults begin within this time
 NOWHERE = ("nowhere",)  # the name of no worker
 HOPELESS_PERCENT = 12  # of the clients need a worker of that name
@@ -57,23 +57,6 @@ class Step:
     tasks: list[Recipe] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
     share: int = 0
-
-
-@dataclass(slots=True)
-class ErrandPlan:
-    """One thing that a client does with a lock, queue or its like, `pause` ticks after the one before.
-
-    ``kind``: lock, locks, semaphore, put, get, set, clear, wait. ``patience`` is how long it waits, ``lasts`` how long
-    it holds, ``count`` how many items it wants, or what else the kind makes of it.
-    """
-
-    name: str
-    kind: str
-    pause: int
-    place: str
-    patience: int
-    lasts: int
-    count: int
 
 
 @dataclass(slots=True)
@@ -169,10 +152,9 @@ def draw_plan(chance: Chance) -> Plan:
     clients = [_client(chance, number, workers, shared) for number in range(draws.between(1, 3))]
     parents = [task for client in clients for step in client.steps if step.kind == "map" for task in step.tasks]
     give_children(chance.stream("nested"), [task for task in parents if task.spec.wanted])
-    coordinating = chance.stream("coordination")
-    if coordinating.percent(COORDINATING_PERCENT):
-        for client in clients:
-            client.errands = [_errand(coordinating, client, index) for index in range(coordinating.between(4, 16))]
+    errands = draw_errands(chance.stream("coordination"), len(clients))
+    for client, drawn in zip(clients, errands, strict=True):
+        client.errands = drawn
     give_actors(chance.stream("actors"), [task for client in clients for step in client.steps for task in step.tasks])
     for number, client in enumerate(clients):
         _add_hopeless(chance.stream(f"unrunnable-{number}"), number, client)
@@ -374,21 +356,6 @@ _KINDS = (
     *("graph", "graph", "map", "map", "submit", "submit", "want", "release", "release", "cancel", "gather", "gather"),
     *("scatter", "scatter", "again", "again", "again", "leave"),
 )
-
-
-_ERRANDS = ("lock", "lock", "lock", "locks", "semaphore", "put", "put", "put", "get", "get", "set", "clear", "wait")
-
-
-def _errand(draws: Stream, client: ClientPlan, index: int) -> ErrandPlan:
-    return ErrandPlan(
-        name=f"errand-{client.name[-1]}.{index}",
-        kind=draws.pick(_ERRANDS),
-        pause=draws.skewed(0, 700) * MS,
-        place=draws.pick(("x", "x", "y")),
-        patience=draws.pick((5, 100, 1_000, 6_000)) * MS,
-        lasts=draws.skewed(0, 1_500) * MS,
-        count=draws.between(0, 3),
-    )
 
 
 def _second_thoughts(draws: Stream, number: int, steps: list[Step]) -> list[Step]:

@@ -141,7 +141,7 @@ LIFE_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.lifecycle",
         "enter_queue_or_wait",
         (("if dependency.state is _ERRED:", "if dependency.state is _ERRED and task.state is _WAITING:"),),
-        seeds=(10,),
+        seeds=(66,),
     ),
     Fault(
         "certificate-of-another-life",
@@ -165,7 +165,7 @@ LIFE_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.failures",
         "_bury",
         (("if not worker.lent.get(key)][: worker.nthreads]", "if not worker.lent.get(key)]"),),
-        seeds=(12, 3, 6),
+        seeds=(3, 6, 12),
     ),
     Fault(
         "one-death-too-many",

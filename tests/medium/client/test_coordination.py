@@ -350,18 +350,16 @@ async def test_a_wait_that_is_cancelled_holds_nothing(client, scheduler, a, b):
 def test_ctrl_c_in_a_wait_leaves_nothing_behind(background, two, monkeypatch):
     own = background.scheduler.machine.state.coordination
     Lock("x", two[0]).acquire()
-    run = two[1]._session.run
 
-    def interrupted(coroutine, timeout_s=None):
-        run_later = asyncio.run_coroutine_threadsafe(coroutine, two[1]._session.loop)
+    def interrupted(loop, coroutine, timeout_s=None):
+        run_later = asyncio.run_coroutine_threadsafe(coroutine, loop)
         background.thread.run(until(lambda: own.requests == 1))
         run_later.cancel()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(two[1]._session, "run", interrupted)
+    monkeypatch.setattr("distributed.client.coordination.errand.run_lent", interrupted)
     with pytest.raises(KeyboardInterrupt):
         Lock("x", two[1]).acquire()
-    monkeypatch.setattr(two[1]._session, "run", run)
     background.thread.run(until(lambda: own.requests == 0))
     assert own.locks["x"].lease is not None
 
