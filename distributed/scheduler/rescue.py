@@ -40,6 +40,8 @@ def data_rescued(state: SchedulerState, worker: WorkerRecord, message: DataRescu
     back: list[TaskRecord] = []
     for key, nbytes in zip(message.keys, message.nbytes, strict=True):
         task = state.tasks.get(key)
+        if key in worker.holds:  # said twice
+            continue
         if task is None or task not in state.expected or task.state is not TaskState.RELEASED:
             state.outbox.release.setdefault(worker, []).append(key)
             continue

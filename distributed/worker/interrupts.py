@@ -20,6 +20,8 @@ A child that a task forks runs on behind the call, as if it were the worker: it 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import math
 import os
 import sys
 import threading
@@ -38,6 +40,7 @@ from distributed.worker.running import Running
 __all__ = ["Interrupts", "TaskInterrupted"]
 
 PAUSE_S, PAUSE_S_MAX = 0.05, 5.0  # between two exceptions for one that is swallowed; it doubles
+IDLE_S = 1.0  # after the last limit
 RAISED_MAX = 100  # so that we do not look for ever
 
 
@@ -77,6 +80,7 @@ class Interrupts:
         self._raised: set[int] = set()  # slots in whose threads something was raised since the call began
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._look_at = math.inf  # monotonic seconds of the next look
         self._is_child = False
         _instances.add(self)
 
@@ -105,11 +109,16 @@ class Interrupts:
         """Ticket and thread of every slot."""
         return list(zip(self.running, self._threads, strict=True))
 
-    def _look(self) -> None:
-        """Raise what is due, and look again when more will be."""
+    def _look(self, is_again: bool = False) -> None:
+        """Raise what is due, and look again when more will be; else once more, so that short tasks do not wake us each.
+
+        Args:
+            is_again: this is that look.
+        """
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self._look_at = math.inf  # before we look: a thread that begins with a limit meanwhile has to wake us
         now = time.monotonic()
         requests = [request for request in list(self.wanted.values()) if request.count < RAISED_MAX]
         for request in requests:
@@ -119,8 +128,9 @@ class Interrupts:
                 request.pause_s = min(PAUSE_S_MAX, 2 * request.pause_s)
             elif request.due <= now:  # it is about to begin, or waits for a task that runs on its stack
                 request.due = now + PAUSE_S
-        if requests and self._loop is not None:
-            self._timer = self._loop.call_later(max(0.0, min(request.due for request in requests) - now), self._look)
+        if self._loop is not None and (requests or not is_again):
+            self._look_at = min((request.due for request in requests), default=now + IDLE_S)
+            self._timer = self._loop.call_later(max(0.0, self._look_at - now), self._look, not requests)
 
     def _interrupt(self, request: _Request) -> bool:
         """Raise in the thread that runs it; False: none does."""
@@ -145,8 +155,10 @@ class Interrupts:
         context.deadline = due
         self._slots.limit(context.slot, due)
         self.wanted[task.ticket] = _Request(task.ticket, due, timeout_s)
-        if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._look)
+        if due < self._look_at and self._loop is not None:
+            self._look_at = due  # those that come before the loop has looked need not wake it, too
+            with contextlib.suppress(RuntimeError):  # the loop has ended: the process does, too
+                self._loop.call_soon_threadsafe(self._look)
 
     def check(self, ticket: int) -> None:
         """A call begins, and something is wanted.

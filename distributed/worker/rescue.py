@@ -26,7 +26,7 @@ import msgpack
 
 from distributed.comm.memory import address_of, read_memory
 from distributed.protocol.serialize import Serialized, payload_nbytes
-from distributed.worker.spill import ALIGNMENT, Spilled
+from distributed.worker.spill import ALIGNMENT, Spilled, SpillReadError
 from distributed.worker.store import Packed, Store
 
 __all__ = ["RescueLog", "load_rescued", "log_path", "rescue"]
@@ -207,16 +207,18 @@ def _copy_frames(pid: int, frames: list[Any], path: str) -> list[list[int]]:
 def load_rescued(folder: str) -> tuple[dict[str, Packed], dict[str, int]]:
     """Values and sizes by key of what `rescue` put into `folder`; the files may go then.
 
-    Raises:
-        OSError: there is no such folder, or it is not whole.
+    What cannot be read is left out, with a line in the log: a worker without it is better than none.
     """
-    with open(os.path.join(folder, INDEX_NAME), "rb") as file:
-        index = msgpack.unpackb(file.read(), strict_map_key=False)
     values: dict[str, Packed] = {}
     nbytes: dict[str, int] = {}
-    for key, (name, parts, is_plain) in index.items():
-        spilled = Spilled(os.path.join(folder, name), [(start, end) for start, end in parts], is_plain)
-        payload = spilled.private_payload()
-        values[key] = Packed(payload, is_original=True)
-        nbytes[key] = payload_nbytes(payload)
+    try:
+        with open(os.path.join(folder, INDEX_NAME), "rb") as file:
+            index = msgpack.unpackb(file.read(), strict_map_key=False)
+        for key, (name, parts, is_plain) in index.items():
+            spilled = Spilled(os.path.join(folder, name), [(start, end) for start, end in parts], is_plain)
+            payload = spilled.private_payload()
+            values[key] = Packed(payload, is_original=True)
+            nbytes[key] = payload_nbytes(payload)
+    except (OSError, SpillReadError) as error:
+        logger.error("data that was rescued from the process before cannot be read: %s", error)
     return values, nbytes

@@ -13,7 +13,7 @@ LIFE_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.answers",
         "tasks_done",
         (("if task is None or task.attempt != attempt:", "if task is None:"),),
-        seeds=(23, 24, 29),
+        note="Missed in 60 seeds since tasks are cancelled with force; to be hunted for longer.",
     ),
     Fault(
         "failure-of-any-attempt",
@@ -83,9 +83,9 @@ LIFE_FAULTS: tuple[Fault, ...] = (
         "waiting-left-out",
         "A stopped task that was waiting still needs its dependencies.",
         "distributed.scheduler.lifecycle",
-        "_stop",
+        "rest",
         (("if origin in _ACTIVE:", "if origin in (_READY, _PROCESSING):"),),
-        seeds=(4, 1, 0),
+        seeds=(0,),
     ),
     Fault(
         "dropped-while-needed",
@@ -165,7 +165,7 @@ LIFE_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.failures",
         "_bury",
         (("if not worker.lent.get(key)][: worker.nthreads]", "if not worker.lent.get(key)]"),),
-        seeds=(3, 6, 12),
+        seeds=(3,),
     ),
     Fault(
         "one-death-too-many",

@@ -13,15 +13,15 @@ NESTED_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.nested",
         "tasks_lent",
         (("    touch(state, worker)\n", ""),),
-        seeds=(2, 10),
+        seeds=(8,),
     ),
     Fault(
         "lent-still-counted",
         "A task that lends its slot goes on to take room.",
         "distributed.scheduler.placement",
         "refresh_room",
-        (("    count = len(worker.processing) - worker.lent_count\n", "    count = len(worker.processing)\n"),),
-        seeds=(0, 2),
+        (("len(worker.stopping) - worker.lent_count\n", "len(worker.stopping)\n"),),
+        seeds=(27,),
     ),
     Fault(
         "lent-of-any-attempt",
@@ -53,7 +53,7 @@ NESTED_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.records",
         "lend_slot",
         (("        worker.has_suspect = False\n", "        worker.has_suspect = True\n"),),
-        seeds=(10, 11),
+        seeds=(10,),
     ),
     Fault(
         "rejoined-not-told",

@@ -21,7 +21,7 @@ PLACE_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.silence",
         "take_silent",
         (("            state.silence_at = last + timeout_s\n", ""),),
-        seeds=(18,),
+        seeds=(7,),
     ),
     Fault(
         "sign-of-another-life",
@@ -101,7 +101,7 @@ PLACE_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.copying",
         "end_left",
         (("state.outbox.release.setdefault(taker, []).append(task.key)", "continue"),),
-        seeds=(60,),
+        seeds=(19,),
     ),
     Fault(
         "dropped-source-asked",
@@ -141,7 +141,7 @@ PLACE_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.retirement",
         "worker_paused",
         (("    touch(state, worker)\n", ""),),
-        seeds=(203,),
+        seeds=(5,),
     ),
     Fault(
         "run-overtakes-release",
@@ -155,7 +155,7 @@ PLACE_FAULTS: tuple[Fault, ...] = (
                 ("            self.run = {}\n        self._flush_keys(effects, self.release, ReleaseData)\n"),
             ),
         ),
-        seeds=(103,),
+        note="Missed in 60 seeds since tasks are cancelled with force; to be hunted for longer.",
     ),
     Fault(
         "function-without-worker",
@@ -202,7 +202,7 @@ PLACE_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.graph",
         "_submit_plain",
         (("attempt = state.attempts_withdrawn", "attempt = 0"),),
-        seeds=(17, 12, 23),
+        seeds=(13,),
     ),
     Fault(
         "unknown-not-cancelled",

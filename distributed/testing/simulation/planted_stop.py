@@ -13,7 +13,7 @@ STOP_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.stopping",
         "tasks_stopped",
         (("worker.stopping.pop(pair, None)", "worker.stopping.get(pair, None)"),),
-        seeds=(0,),
+        seeds=(1,),
     ),
     Fault(
         "stop-not-answered",
@@ -21,7 +21,7 @@ STOP_FAULTS: tuple[Fault, ...] = (
         "distributed.worker.machine",
         "WorkerMachine._stop_tasks",
         (("turn.stopped.append((key, attempt))", "turn.stopped.clear()"),),
-        seeds=(0,),
+        seeds=(3,),
     ),
     Fault(
         "rescued-data-of-another-task",
@@ -35,7 +35,7 @@ STOP_FAULTS: tuple[Fault, ...] = (
             ),
             ("del state.expected[task]", "state.expected.pop(task, None)"),
         ),
-        seeds=(0,),
+        note="Missed in 60 seeds since tasks are cancelled with force; to be hunted for longer.",
     ),
     Fault(
         "rescued-data-for-nobody",
@@ -43,7 +43,7 @@ STOP_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.rescue",
         "data_rescued",
         (('settle_done(state, back, "rescued data is back")', "settle_done(state, (), 'nothing')"),),
-        seeds=(0,),
+        note="Missed in 60 seeds since tasks are cancelled with force; to be hunted for longer.",
     ),
     Fault(
         "late-is-a-death",
@@ -51,7 +51,7 @@ STOP_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.failures",
         "_fail_late",
         (("if task.retries_left:", "if True:"), ("task.retries_left -= 1", "task.retries_left = 0")),
-        note="To be tried.",
+        note="Missed in 60 seeds; to be hunted for longer.",
     ),
     Fault(
         "orphans-stay",

@@ -13,7 +13,7 @@ WORKER_FAULTS: tuple[Fault, ...] = (
         "distributed.worker.machine",
         "WorkerMachine._run_tasks",
         (("if attempt <= old.attempt:", "if attempt < old.attempt:"),),
-        seeds=(19, 30, 10),
+        seeds=(27,),
     ),
     Fault(
         "cancelled-result-kept",
@@ -98,7 +98,7 @@ WORKER_FAULTS: tuple[Fault, ...] = (
                 "copy.gone.append([copy.key, address])",
             ),
         ),
-        seeds=(5,),
+        seeds=(2,),
     ),
     Fault(
         "failed-holder-not-named",
@@ -114,7 +114,7 @@ WORKER_FAULTS: tuple[Fault, ...] = (
         "distributed.worker.copies",
         "hold_copy",
         (("        unqueue_copy(state, copy)\n", "        copy.peer = None\n"),),
-        seeds=(60,),
+        seeds=(27,),
     ),
     Fault(
         "unwanted-still-fetched",
@@ -122,7 +122,7 @@ WORKER_FAULTS: tuple[Fault, ...] = (
         "distributed.worker.copies",
         "stop_waiting",
         (("        _forget_unwanted(state, copy)\n", ""),),
-        seeds=(0, 3),
+        seeds=(1,),
     ),
     Fault(
         "waiter-on-one-side",

@@ -193,3 +193,18 @@ def test_a_cancelled_task_with_a_limit_was_cancelled(place: Place) -> None:
     [outcome] = place.wait(1)
     assert outcome.failure is not None
     assert outcome.failure[0].endswith("TaskInterrupted")
+
+
+def test_many_tasks_with_limits_do_not_wake_the_loop_each(place: Place) -> None:
+    looks: list[int] = []
+    look = place.executor.interrupts._look
+
+    def count(is_again: bool = False) -> None:
+        looks.append(1)
+        look(is_again)
+
+    place.executor.interrupts._look = count  # type: ignore[method-assign]
+    place.executor.submit([place.task(quick, number, timeout_s=60.0) for number in range(1_000)])
+    assert len(place.wait(1_000)) == 1_000
+    assert not place.executor.interrupts.wanted
+    assert len(looks) < 100

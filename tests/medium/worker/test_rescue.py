@@ -153,3 +153,11 @@ def test_a_copy_that_can_be_computed_again_gives_up_its_pickle() -> None:
     packed = Packed(Serialized([b"", b"x" * 20_000]))
     packed.load()
     assert packed.payload is None
+
+
+def test_a_folder_that_is_gone_costs_the_data_and_no_worker(
+    worker: Worker, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    worker.put(a=1)
+    assert load_rescued(str(tmp_path / "nothing")) == ({}, {})
+    assert "cannot be read" in caplog.text

@@ -207,3 +207,8 @@ def test_what_waits_behind_a_task_that_does_not_stop_is_given_to_others(stage: S
 def test_rescued_data_says_where_it_is(replaced: Stage) -> None:
     text = "s was taken out of a process that had to be replaced, and comes back with the next one."
     assert replaced("why s") == [f"rescued []: {text}"]
+
+
+def test_rescued_data_may_be_told_twice(replaced: Stage) -> None:
+    replaced("worker w1 nanny\nrescued w1 s")
+    assert replaced("rescued w1 s\nstates")[0] == "s MEMORY"
