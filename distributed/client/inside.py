@@ -48,6 +48,8 @@ def get_client() -> Client:
         with _making:
             client = worker.companion
             if client is None or client.status == "closed":
+                if client is not None:
+                    client.close()  # it has lost its session for good; its thread is still there
                 client = worker.companion = WorkerClient(worker)
     assert isinstance(client, Client)
     return client

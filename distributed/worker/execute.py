@@ -202,7 +202,9 @@ class Executor:
         gate, busy, permits = self.gate, self.gate.busy, self._permits
         while True:
             busy[slot] = True
-            if gate.is_shut and not self._wait_at_gate(context):
+            if gate.is_shut:
+                if self._wait_at_gate(context):
+                    continue
                 return
             try:
                 for queue in self._order:
@@ -240,7 +242,7 @@ class Executor:
         self.running.begin(slot, task.key)
         outcome = self._caller.run(context, task, limits)
         self.running.end(slot)
-        self.gate.end_alone()
+        self.gate.end_alone(slot)
         return outcome
 
     def _wait(self, context: TaskContext) -> bool:
@@ -255,6 +257,7 @@ class Executor:
         self._permits.put(context)
         if not self.gate.wait(context.slot):
             return False
+        self.gate.leave(context.slot)  # whoever is to run alone has a permit, and waits for those at a task only
         self._permits.wait(context)
         return True
 

@@ -72,11 +72,12 @@ class Gate:
             self.busy[slot] = True
             return not self._is_closed
 
-    def end_alone(self) -> None:
-        """The others may go on."""
+    def end_alone(self, slot: int) -> None:
+        """The others may go on, if it was this slot that ran alone."""
         with self._condition:
-            self._alone = None
-            self._set_shut()
+            if self._alone == slot:
+                self._alone = None
+                self._set_shut()
 
     def set_paused(self, paused: bool) -> None:
         """Let nobody begin a task, or everybody again. Any thread."""

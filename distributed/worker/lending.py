@@ -91,7 +91,9 @@ class Lending:
             raise RuntimeError("this would block the loop of all async tasks: await the future, or what you wait for")
         if wait(0.0):
             return True
-        if context.is_seceded:
+        if (
+            context.is_seceded or not context.has_permit
+        ):  # else: a thread of the task's own, while the task itself waits
             return _wait_in_parts(wait, timeout_s)
         started = perf_counter()
         self._pause(context)
@@ -176,17 +178,17 @@ class Lending:
         self._running.end(context.slot)
         if context.watch is not None:
             context.watch.suspend()
-            self._gate.end_alone()
+            self._gate.end_alone(context.slot)
         self._gate.leave(context.slot)
         self._tell(context, True)
 
     def _resume(self, context: TaskContext) -> None:
         assert context.task is not None
-        if context.watch is not None:
+        if context.loop_thread:  # the loop must not wait: others may run beside it, so its memory is watched no more
+            self._gate.busy[context.slot] = True
+        elif context.watch is not None:
             self._gate.begin_alone(context.slot)
             context.watch.resume()
-        elif context.loop_thread:
-            self._gate.busy[context.slot] = True
         else:
             self._gate.come_back(context.slot)
         self._running.begin(context.slot, context.task.key)

@@ -148,7 +148,9 @@ class Watch:
         if self.raised_at is not None:
             _let_come()
         if not self.is_over:
-            self.used_nbytes = max(self._peak_nbytes, self._own_part(self._limits.peak()))
+            # Suspended to the end is an async task that has waited: what came later may be others'.
+            latest_nbytes = 0 if self._is_suspended else self._own_part(self._limits.peak())
+            self.used_nbytes = max(self._peak_nbytes, latest_nbytes)
             self.is_over = self.used_nbytes > self.limit_nbytes
 
     def error(self) -> MemoryLimitExceeded:
