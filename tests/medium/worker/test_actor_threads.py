@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,6 +11,7 @@ import pytest
 from distributed.actors.calling import RAISED, RETURNED
 from distributed.messages import RunOptions
 from distributed.protocol.serialize import dumps_payload, loads_payload
+from distributed.testing.processes import wait_until
 from distributed.worker.actor_calls import ActorCall
 from distributed.worker.actors import Actors, House, housed
 from distributed.worker.context import current_key
@@ -45,13 +45,6 @@ class Probe:
 ENDED: list[int] = []
 
 
-def _becomes(is_so: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + PATIENCE_S
-    while not is_so() and time.monotonic() < deadline:
-        time.sleep(0.001)
-    return is_so()
-
-
 class Answers:
     """In the place of a caller's stream: what was answered, by number."""
 
@@ -62,9 +55,7 @@ class Answers:
         self.answers[number] = (kind, value)
 
     def wait(self, number: int) -> Any:
-        deadline = time.monotonic() + PATIENCE_S
-        while number not in self.answers and time.monotonic() < deadline:
-            time.sleep(0.001)
+        wait_until(lambda: number in self.answers, "it is so")
         kind, value = self.answers[number]
         return loads_payload(value) if kind == RETURNED else value
 
@@ -104,9 +95,7 @@ def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
     stage = Stage(Actors("tcp://me:1", threads_max=2, idle_s=getattr(request, "param", 1000.0)))
     yield stage
     stage.actors.close()
-    deadline = time.monotonic() + PATIENCE_S
-    while threads_of_actors() > before and time.monotonic() < deadline:
-        time.sleep(0.001)
+    wait_until(lambda: not (threads_of_actors() > before), "it is so")
     assert threads_of_actors() == before
 
 
@@ -124,7 +113,8 @@ def test_an_idle_thread_ends_and_another_one_takes_over(stage: Stage) -> None:
     stage.make("a")
     for _ in range(3):
         assert stage.caller.wait(stage.call("a", "where"))
-        assert _becomes(lambda: not threads_of_actors())
+        wait_until(lambda: not (threads_of_actors()), "it is so")
+        assert not threads_of_actors()
 
 
 def test_an_idle_thread_makes_room_for_an_actor_that_waits(stage: Stage) -> None:
@@ -154,7 +144,7 @@ def test_the_object_goes_in_a_thread_of_its_own(stage: Stage) -> None:
     where = stage.caller.wait(stage.call("a", "where"))
     stage.houses.clear()
     stage.actors.end(["a"], "it was released")
-    assert _becomes(lambda: bool(ENDED))
+    wait_until(lambda: ENDED, "it is so")
     assert [where] == ENDED
 
 
