@@ -23,7 +23,7 @@ __all__ = ["DiagnosisOps"]
 
 WORKER_PATIENCE_S = 1.0  # for a worker to say what a task of its does; one whose interpreter is held does not
 KEYS_MAX = 100  # of which a story is told at once: each is a walk through the log
-RUNS_MAX = 20_000  # in one answer: some 2 MB
+RUNS_MAX = 5_000  # in one answer: some 20 ms of work
 
 
 class DiagnosisOps:
