@@ -23,7 +23,7 @@ __all__ = ["DiagnosisOps"]
 
 WORKER_PATIENCE_S = 1.0  # for a worker to say what a task of its does; one whose interpreter is held does not
 KEYS_MAX = 100  # of which a story is told at once: each is a walk through the log
-RUNS_MAX = 20_000  # in one answer: some 2 MB
+RUNS_MAX = 5_000  # in one answer: some 20 ms of work
 
 
 class DiagnosisOps:
@@ -85,7 +85,7 @@ class DiagnosisOps:
         if since_s is not None:
             if isinstance(since_s, bool) or not isinstance(since_s, (int, float)) or not since_s >= 0:
                 raise BadRequestError(f"since_s={since_s!r}: seconds, >= 0")
-            first = ended.first_since(time.monotonic() - since_s)
+            first = ended.first_since(_now_s() - since_s)
         if first is None:
             return {"next": ended.count, "end": ended.count, "missed": 0, "runs": []}
         if type(first) is not int or first < 0:
@@ -100,9 +100,14 @@ class DiagnosisOps:
 
     def overview(self, stream: Any) -> dict[str, Any]:
         """What `dstatus` shows, see `scheduler.overview`."""
-        return overview(self._state, time.monotonic())
+        return overview(self._state, _now_s())
+
+
+def _now_s() -> float:
+    """In the machine's seconds, which are the loop's."""
+    return asyncio.get_running_loop().time()
 
 
 def _offset_s() -> float:
-    """From monotonic seconds, which the event loop's are, to those since 1970."""
-    return time.time() - time.monotonic()
+    """From the machine's seconds to those since 1970."""
+    return time.time() - _now_s()

@@ -15,6 +15,7 @@ from typing import NamedTuple
 __all__ = ["TASKS_MAX", "EndedTasks", "Run"]
 
 TASKS_MAX = 100_000  # remembered: about 10 MB when all of their keys are forgotten elsewhere
+CLOCK_S = 0.002  # what our times may be off: tasks that end are told of once a millisecond
 SLACK = 1_000  # more of them, so that old ones are dropped now and then
 
 
@@ -84,15 +85,17 @@ class EndedTasks:
         """
         number = self._first
         found: list[Run] = []
+        nthreads_of: dict[str, int] = {}
         for batch in self.batches:
             end = number + len(batch[3])
             if end > first:
                 skip = max(0, first - number)
                 found.extend(list(_runs_of(batch))[skip:])
+                nthreads_of[batch[0]] = batch[1]
                 if len(found) >= count_max:
-                    return end, found
+                    return end, _on_threads(found, nthreads_of)
             number = end
-        return self.count, found
+        return self.count, _on_threads(found, nthreads_of)
 
 
 def _runs_of(batch: Batch) -> Iterator[Run]:
@@ -105,3 +108,23 @@ def _runs_of(batch: Batch) -> Iterator[Run]:
         runs.append(Run(key, address, thread, -end - duration_s, -end, status))
         heapreplace(free, (end + duration_s, thread))
     return reversed(runs)
+
+
+def _on_threads(runs: list[Run], nthreads_of: dict[str, int]) -> list[Run]:
+    """The same with threads that fit those of earlier messages: of those that were free, the one that was so last."""
+    ends: dict[str, list[float]] = {}  # of each worker's threads
+    placed = list(runs)
+    for index in sorted(range(len(runs)), key=lambda index: runs[index].start):
+        run = runs[index]
+        threads = ends.setdefault(run.worker, [])
+        free = [thread for thread, end in enumerate(threads) if end <= run.start + CLOCK_S]
+        if free:
+            thread = max(free, key=threads.__getitem__)
+        elif len(threads) < nthreads_of[run.worker]:
+            thread = len(threads)
+            threads.append(run.stop)
+        else:  # messages took their time
+            thread = min(range(len(threads)), key=threads.__getitem__)
+        threads[thread] = run.stop
+        placed[index] = run._replace(thread=thread)
+    return placed

@@ -21,8 +21,9 @@ from distributed.worker.server import Worker
 BUILT_IN = {"close"}  # served by the connection itself, no handler
 LOOKS = {
     "identity", "ping", "ops", "close", "scheduler_info", "ncores", "who_has", "has_what", "versions", "health",
-    "monitor_resources", "desired_workers",
+    "monitor_resources", "desired_workers", "why", "story", "task_stream", "overview", "explain",
 }  # fmt: skip
+NEEDS: dict[str, Any] = {"why": {"key": "x"}, "story": {"keys": ["x"]}, "explain": {"key": "x"}}
 
 
 def nanny(scheduler: Scheduler) -> Nanny:
@@ -79,5 +80,5 @@ async def test_a_readonly_peer_may_look(scheduler: Scheduler, a: Worker) -> None
     for server in (scheduler, a):
         stream = await connect(server.address, role=READONLY)
         for op in sorted(set(server.handlers) & LOOKS):
-            await ask(stream, op=op)  # a refusal would be raised
+            await ask(stream, op=op, **NEEDS.get(op, {}))  # a refusal would be raised
         stream.close()

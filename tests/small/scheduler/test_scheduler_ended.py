@@ -36,6 +36,17 @@ def test_tasks_of_several_threads_overlap() -> None:
     ]
 
 
+def test_threads_are_told_apart_over_messages() -> None:
+    tasks = EndedTasks()
+    add(tasks, "w", 2, 10.0, ["a"], [1.0], "finished")
+    add(tasks, "w", 2, 10.001, ["b"], [1.0], "finished")
+    add(tasks, "w", 2, 11.0, ["c"], [1.0], "error")
+    add(tasks, "v", 1, 11.0, ["d"], [1.0], "finished")
+    add(tasks, "w", 2, 11.5, ["late"], [1.0], "finished")  # more than threads at a time: its message took its time
+    _, runs = tasks.runs(0, 100)
+    assert [(run.key, run.thread) for run in runs] == [("a", 0), ("b", 1), ("c", 1), ("d", 0), ("late", 0)]
+
+
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ended, "TASKS_MAX", 10)
     monkeypatch.setattr(ended, "SLACK", 1)
