@@ -14,9 +14,9 @@ class Why(str):
         state: the task's state in lower case: at the scheduler, or what the future's `status` says if the scheduler
             need not be asked; "unknown" if there is no such task.
         reason: a word for programs: ``unknown``, ``done``, ``failed``, ``released``, ``running``, ``queued``,
-            ``fetching``, ``asked-back``, ``with-worker``, ``dependencies``, ``lost``, ``no-workers``, ``no-match``,
-            ``paused``, ``retiring``, ``suspect``, ``resources``, ``busy``; from the client itself ``not-sent``,
-            ``connecting``, ``cancelling``, ``cancelled``, ``closed``.
+            ``fetching``, ``lent``, ``coordination``, ``actor``, ``asked-back``, ``with-worker``, ``dependencies``,
+            ``lost``, ``no-workers``, ``no-match``, ``paused``, ``retiring``, ``suspect``, ``resources``, ``busy``; from
+            the client itself ``not-sent``, ``connecting``, ``cancelling``, ``cancelled``, ``closed``.
         blockers: keys (``dependencies``, ``fetching``) or addresses (others) that it waits for, at most 20.
     """
 

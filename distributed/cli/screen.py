@@ -71,13 +71,14 @@ def _worker_table(workers: Sequence[dict[str, Any]], is_unicode: bool) -> list[s
             worker["status"],
             f"{worker['running']}/{worker['nthreads']}",
             f"{worker['queued']:,}",
+            f"{worker['lent']:,}",
             f"{worker['holds']:,}",
             "-" if worker["cpu_percent"] is None else f"{worker['cpu_percent']:.0f} %",
             _memory(worker, is_unicode),
         )
         for worker in workers
     ]
-    return _table(("worker", "status", "running", "queued", "results", "cpu", "memory"), rows, "<<>>>><")
+    return _table(("worker", "status", "running", "queued", "lent", "results", "cpu", "memory"), rows, "<<>>>>><")
 
 
 def _memory(worker: dict[str, Any], is_unicode: bool) -> str:

@@ -42,7 +42,7 @@ class DiagnosisOps:
         if not is_key(key):
             raise BadRequestError("why: key is a text")
         answer = why(self._state, key)
-        if answer.reason == "with-worker":
+        if answer.reason in ("with-worker", "lent"):
             answer = await self._why_there(key, answer)
         return answer.to_wire()
 
@@ -60,7 +60,8 @@ class DiagnosisOps:
         if not isinstance(told, dict) or not told.get("reason"):
             return why(self._state, key)  # it has ended, or moved, meanwhile
         there = Why.from_wire(told)
-        return Why(f"{answer} {there}", answer.state, there.reason, there.blockers or [address])
+        reason = there.reason if answer.reason == "with-worker" else answer.reason
+        return Why(f"{answer} {there}", answer.state, reason, there.blockers or [address])
 
     def story(self, stream: Any, keys: list[str]) -> list[dict[str, Any]]:
         """The steps of `keys` in the order in which they happened, see `snapshot.story_of`, with ``key``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from distributed.scheduler.coordination.answering import waits_of
 from distributed.scheduler.placement import candidates, effective
 from distributed.scheduler.queues import UNRESTRICTED, Restriction, restriction_of
 from distributed.scheduler.records import Room, TaskRecord, TaskState
@@ -34,7 +35,7 @@ def why(state: SchedulerState, key: str) -> Why:
     if task.state is TaskState.RELEASED:
         return Why(f"{key} was computed and let go; it is computed again when somebody needs it.", name, "released")
     if task.state is TaskState.PROCESSING:
-        return _processing(task, name)
+        return _processing(state, task, name)
     if task.state is TaskState.WAITING:
         return _waiting(state, task, name)
     return _ready(state, task, name)
@@ -51,7 +52,7 @@ def _waiting(state: SchedulerState, task: TaskRecord, name: str) -> Why:
     return Why(f"{task.key} waits for {len(waits)} dependencies, first {waits[0]}.{end}", name, "dependencies", waits)
 
 
-def _processing(task: TaskRecord, name: str) -> Why:
+def _processing(state: SchedulerState, task: TaskRecord, name: str) -> Why:
     worker = task.processing_on
     assert worker is not None
     if not worker.is_alive:
@@ -60,6 +61,10 @@ def _processing(task: TaskRecord, name: str) -> Why:
     if worker.asked_until is not None and worker.asked.get(task.key) == task.attempt:
         text = f"{task.key} waits at {worker.address} and is asked back, because threads idle elsewhere."
         return Why(text, name, "asked-back", [worker.address])
+    waits = waits_of(state, task.key)
+    if waits:
+        text = f"{task.key} runs at {worker.address}: {waits[0].text}."
+        return Why(text, name, "coordination", waits[0].blockers)
     if worker.lent.get(task.key):
         text = f"{task.key} runs at {worker.address} and waits there, for other tasks or outside; its slot is lent."
         return Why(text, name, "lent", [worker.address])

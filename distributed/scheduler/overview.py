@@ -40,7 +40,7 @@ def overview(state: SchedulerState, now: float) -> dict[str, Any]:
 
 
 def _worker(worker: WorkerRecord) -> dict[str, Any]:
-    count = len(worker.processing)
+    count = len(worker.processing) - worker.lent_count
     return {
         "name": worker.name,
         "address": worker.address,
@@ -48,6 +48,7 @@ def _worker(worker: WorkerRecord) -> dict[str, Any]:
         "nthreads": worker.nthreads,
         "running": min(count, worker.nthreads),
         "queued": max(0, count - worker.nthreads),
+        "lent": worker.lent_count,
         "holds": len(worker.holds),
         "cpu_percent": worker.metrics.get("cpu_percent"),
         "memory_nbytes": worker.metrics.get("memory_nbytes"),
