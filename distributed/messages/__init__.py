@@ -32,6 +32,7 @@ from distributed.messages.data import (
     HoldersKnown,
     ReleaseData,
 )
+from distributed.messages.equipment import EquipmentFailed, EquipWorker, WorkerEquipped
 from distributed.messages.keys import (
     CancelKeys,
     KeysCancelled,
@@ -49,6 +50,7 @@ from distributed.messages.life import (
     WorkerPaused,
     WorkerRetiring,
 )
+from distributed.messages.output import KeysPrinted, TasksPrinted
 from distributed.messages.tasks import (
     CancelTasks,
     ForgetFunctions,
@@ -75,6 +77,8 @@ __all__ = [
     "DataAdded",
     "DataRemoved",
     "DismissWorker",
+    "EquipWorker",
+    "EquipmentFailed",
     "Failure",
     "ForgetFunctions",
     "Heartbeat",
@@ -83,6 +87,7 @@ __all__ = [
     "KeysDone",
     "KeysFailed",
     "KeysLost",
+    "KeysPrinted",
     "Message",
     "Payload",
     "ReleaseData",
@@ -97,8 +102,10 @@ __all__ = [
     "TasksDone",
     "TasksFailed",
     "TasksMissingData",
+    "TasksPrinted",
     "TasksReturned",
     "WantKeys",
+    "WorkerEquipped",
     "WorkerLeaving",
     "WorkerPaused",
     "WorkerRetiring",

@@ -9,12 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from distributed.messages import Message
+from distributed.messages import Message, Payload
 
 __all__ = [
     "ClientJoined",
     "ClientLeft",
+    "Equip",
     "Event",
+    "ForgetTasks",
     "FromClient",
     "FromWorker",
     "Rebalance",
@@ -140,6 +142,28 @@ class Retire:
 
 
 @dataclass(slots=True)
+class Equip:
+    """Give every worker, also those to come, a file or plugin, or (kind "unplug") take a plugin away.
+
+    Ends in `OrderDone` with ``failures``, by address of the workers that go on without it.
+    """
+
+    order: str
+    kind: str
+    name: str
+    digest: bytes
+    payload: Payload
+    nbytes: int
+
+
+@dataclass(slots=True)
+class ForgetTasks:
+    """Cancel every task and drop all data, for every client: the cluster begins anew."""
+
+    reason: str
+
+
+@dataclass(slots=True)
 class Tick:
     """The time ``next_wakeup`` has come."""
 
@@ -156,5 +180,7 @@ Event = (
     | Replicate
     | Rebalance
     | Retire
+    | Equip
+    | ForgetTasks
     | Tick
 )

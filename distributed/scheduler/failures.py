@@ -12,6 +12,7 @@ from typing import Any
 from distributed.errors import BadRequestError, KilledWorker, NameTakenError
 from distributed.scheduler.copying import drop_taker
 from distributed.scheduler.effects import AcceptWorker, DropWorker, RefuseWorker
+from distributed.scheduler.equipment import equip_joined, forget_worker
 from distributed.scheduler.events import WorkerDied, WorkerJoined, WorkerLeft
 from distributed.scheduler.lifecycle import fail, failure_of, lose_replicas, run_again
 from distributed.scheduler.placement import close_worker, touch
@@ -70,6 +71,7 @@ def join_worker(state: SchedulerState, event: WorkerJoined, now: float) -> None:
     for name in worker.resources:
         state.by_resource.setdefault(name, {})[worker] = None
     state.effects.append(AcceptWorker(worker.address, worker.incarnation))
+    equip_joined(state, worker)
     touch(state, worker)
 
 
@@ -153,6 +155,7 @@ def _remove(state: SchedulerState, worker: WorkerRecord, reason: str) -> None:
     lose_replicas(state, lost, f"{worker.address} is gone: {reason}")
     drop_taker(state, worker)
     end_retirement(state, worker)
+    forget_worker(state, worker)
 
 
 def _unfile(index: dict[str, dict[WorkerRecord, None]], name: str, worker: WorkerRecord) -> None:

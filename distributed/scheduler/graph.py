@@ -10,8 +10,10 @@ from collections.abc import Iterable, Sequence
 
 from distributed.errors import BadRequestError, DistributedError, LostDataError
 from distributed.messages import CancelKeys, Failure, Payload, ReleaseKeys, SubmitTasks, TaskSpec, WantKeys
+from distributed.scheduler.events import ForgetTasks
 from distributed.scheduler.lifecycle import activate, cancel, fail, failure_of, forget_function_if_unused
 from distributed.scheduler.ordering import depth_first
+from distributed.scheduler.output import forget_client
 from distributed.scheduler.placement import push_plain
 from distributed.scheduler.records import (
     ClientRecord,
@@ -24,7 +26,7 @@ from distributed.scheduler.records import (
 )
 from distributed.scheduler.state import SchedulerState, booked
 
-__all__ = ["cancel_keys", "join_client", "leave_client", "release_keys", "submit", "want_keys"]
+__all__ = ["cancel_keys", "forget_tasks", "join_client", "leave_client", "release_keys", "submit", "want_keys"]
 
 _RELEASED, _WAITING, _READY, _PROCESSING, _MEMORY, _ERRED, _FORGOTTEN = TaskState
 
@@ -41,6 +43,7 @@ def leave_client(state: SchedulerState, client_id: str) -> None:
     if client is None:
         return
     _release(state, client, list(client.wanted))
+    forget_client(state, client)
     for digest, function in client.functions.items():
         del function.clients[client]
         forget_function_if_unused(state, digest)
@@ -284,3 +287,8 @@ def cancel_keys(state: SchedulerState, client: ClientRecord, message: CancelKeys
     if unknown:
         state.outbox.cancelled[client, reason] = unknown
     cancel(state, message.keys, reason)
+
+
+def forget_tasks(state: SchedulerState, event: ForgetTasks, now: float) -> None:
+    """Cancel everything, for everybody; scattered data goes too."""
+    cancel(state, list(state.tasks), event.reason)

@@ -2,7 +2,8 @@
 
 `SchedulerMachine` only dispatches. What happens is in `graph` (clients), `answers` (workers' messages), `failures`
 (workers' lives), `lifecycle` (tasks' states), `placement` (who runs what), `stealing` (who gives some back),
-`movement` and `retirement` (where data goes) and `silence`. Every event goes through three steps:
+`movement` and `retirement` (where data goes), `equipment` (what all workers have), `output` (who hears
+what tasks print) and `silence`. Every event goes through three steps:
 its handler changes the state, `sweep` drops what nobody needs any more, `settle` gets orders on, `deal` gives queued
 tasks to workers; then the messages collected meanwhile become effects, one of a kind per receiver.
 """
@@ -14,7 +15,19 @@ from typing import Any
 
 from distributed import messages
 from distributed.errors import InvariantError
-from distributed.scheduler import answers, copying, events, failures, graph, movement, retirement, silence, stealing
+from distributed.scheduler import (
+    answers,
+    copying,
+    equipment,
+    events,
+    failures,
+    graph,
+    movement,
+    output,
+    retirement,
+    silence,
+    stealing,
+)
 from distributed.scheduler.effects import Effect
 from distributed.scheduler.lifecycle import sweep
 from distributed.scheduler.placement import deal, open_loose_queues
@@ -44,6 +57,7 @@ class SchedulerMachine:
         timers = (
             state.steal_at,
             state.silence_at,
+            state.printing.tell_at,
             dismissed,
             None if lost is None else lost.lost_deadline,
             None if loose is None else loose.open_at,
@@ -112,6 +126,7 @@ def _tick(state: SchedulerState, event: events.Tick, now: float) -> None:
     failures.drop_dismissed(state, now)
     failures.drop_silent(state, now)
     open_loose_queues(state)
+    output.tell_omitted(state)
     stealing.look(state)
 
 
@@ -134,6 +149,8 @@ _BY_EVENT: dict[type[Any], Callable[..., None]] = {
     events.Replicate: movement.replicate,
     events.Rebalance: movement.rebalance,
     events.Retire: movement.retire,
+    events.Equip: equipment.equip,
+    events.ForgetTasks: graph.forget_tasks,
     events.Tick: _tick,
 }
 
@@ -156,4 +173,7 @@ _BY_WORKER_MESSAGE: dict[type[Any], Callable[..., None]] = {
     messages.AskHolders: copying.ask_holders,
     messages.WorkerPaused: retirement.worker_paused,
     messages.WorkerRetiring: retirement.worker_retiring,
+    messages.TasksPrinted: output.tasks_printed,
+    messages.WorkerEquipped: equipment.worker_equipped,
+    messages.EquipmentFailed: equipment.equipment_failed,
 }

@@ -6,12 +6,14 @@ from distributed.messages import (
     DEFAULT_OPTIONS,
     CancelTasks,
     CopyData,
+    EquipWorker,
     Failure,
     ForgetFunctions,
     KeysCancelled,
     KeysDone,
     KeysFailed,
     KeysLost,
+    KeysPrinted,
     Message,
     Payload,
     ReleaseData,
@@ -21,6 +23,7 @@ from distributed.messages import (
     TaskSpec,
 )
 from distributed.scheduler.effects import Effect, ToClient, ToWorker
+from distributed.scheduler.kit import Item
 from distributed.scheduler.records import ClientRecord, FunctionRecord, TaskRecord, WorkerRecord
 
 __all__ = ["Outbox"]
@@ -32,10 +35,13 @@ class Outbox:
     """What is to be told to whom. `flush` turns it into effects.
 
     Order of the effects: to workers before to clients (an idle worker costs more than a late answer); to a worker
-    first what to drop, then what to run, since the same key may be in both.
+    first what to drop, then what to run, since the same key may be in both, and before that its equipment.
     """
 
-    __slots__ = ("cancel", "cancelled", "copy", "done", "failed", "forget", "lost", "recall", "release", "run")
+    __slots__ = (
+        "cancel", "cancelled", "copy", "done", "equip", "failed", "forget", "lost", "printed", "recall", "release",
+        "run",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.run: dict[WorkerRecord, list[TaskRecord]] = {}
@@ -47,6 +53,8 @@ class Outbox:
         self.cancelled: dict[tuple[ClientRecord, str], list[str]] = {}
         self.lost: dict[tuple[ClientRecord, bool], list[str]] = {}
         self.recall: dict[WorkerRecord, ReturnTasks] = {}
+        self.equip: dict[WorkerRecord, list[Item]] = {}
+        self.printed: dict[ClientRecord, KeysPrinted] = {}
         self.copy: dict[WorkerRecord, list[tuple[TaskRecord, WorkerRecord]]] = {}  # what, from where
 
     def tell_done(self, client: ClientRecord, key: str, result: Payload, nbytes: int) -> None:
@@ -71,6 +79,15 @@ class Outbox:
         message.keys.append(key)
         message.failures.append(failure)
 
+    def tell_printed(self, client: ClientRecord, key: str, stream: str, text: str) -> None:
+        """`key` has written `text`."""
+        message = self.printed.get(client)
+        if message is None:
+            message = self.printed[client] = KeysPrinted([], [], [])
+        message.keys.append(key)
+        message.streams.append(stream)
+        message.texts.append(text)
+
     def flush(self, effects: list[Effect]) -> None:
         """Append the effects to `effects` and be empty again."""
         if self.cancel:
@@ -87,12 +104,18 @@ class Outbox:
         if self.recall:
             effects.extend(ToWorker(w.address, message) for w, message in self.recall.items() if w.is_alive)
             self.recall = {}
+        if self.equip:
+            effects.extend(ToWorker(w.address, _equip_message(items)) for w, items in self.equip.items() if w.is_alive)
+            self.equip = {}
         if self.run:
             effects.extend(ToWorker(worker.address, run_message(worker, tasks)) for worker, tasks in self.run.items())
             self.run = {}
         if self.copy:
             effects.extend(ToWorker(w.address, _copy_message(copies)) for w, copies in self.copy.items() if w.is_alive)
             self.copy = {}
+        if self.printed:  # before its result
+            effects.extend(ToClient(client.client, message) for client, message in self.printed.items())
+            self.printed = {}
         for (client, is_recomputing), keys in self.lost.items():
             effects.append(ToClient(client.client, KeysLost(keys, is_recomputing)))
         self.lost = {}
@@ -114,6 +137,11 @@ class Outbox:
             if worker.is_alive:  # a replica of what a cancelled task was to fetch too is dropped for both reasons
                 effects.append(ToWorker(worker.address, kind(list(dict.fromkeys(keys)))))
         keys_by_worker.clear()
+
+
+def _equip_message(items: list[Item]) -> EquipWorker:
+    names = [item.name for item in items]
+    return EquipWorker([i.serial for i in items], [i.kind for i in items], names, [i.payload for i in items])
 
 
 def _copy_message(copies: list[tuple[TaskRecord, WorkerRecord]]) -> CopyData:

@@ -13,6 +13,7 @@ from itertools import repeat
 from distributed.errors import InvariantError
 from distributed.messages import TaskSpec
 from distributed.scheduler.effects import Effect
+from distributed.scheduler.kit import Kit, Printing
 from distributed.scheduler.orders import Moving
 from distributed.scheduler.outbox import Outbox
 from distributed.scheduler.queues import UNRESTRICTED, ReadyQueue, Restriction
@@ -104,6 +105,8 @@ class SchedulerState:
     loaded: OrderedDict[WorkerRecord, None] = field(default_factory=OrderedDict)  # living, with tasks that wait there
     steal_at: float | None = None  # when `stealing` looks next
     steal_pause_s: float = 0.0  # grows while it finds nothing
+    kit: Kit = field(default_factory=Kit)
+    printing: Printing = field(default_factory=Printing)
 
 
 def transition(state: SchedulerState, task: TaskRecord, to: TaskState, because: str) -> None:

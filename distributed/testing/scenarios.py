@@ -447,7 +447,8 @@ def _describe_message(message: Message) -> str:
         return f"dismissed ({message.reason})"
     if isinstance(message, ReturnTasks):
         return "return " + " ".join(f"{k}#{attempt}" for k, attempt in zip(message.keys, message.attempts, strict=True))
-    assert isinstance(message, CancelTasks | ReleaseData)
+    if not isinstance(message, CancelTasks | ReleaseData):
+        return f"{message.op} {' '.join(map(_short, map(str, message.to_wire()[1:])))}"
     return f"{'cancel' if isinstance(message, CancelTasks) else 'drop'} {' '.join(message.keys)}"
 
 

@@ -35,6 +35,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("protocol",),
     ("config",),
     ("ledger",),
+    ("allowance",),
     ("fields",),
     ("messages",),
     ("wire",),
@@ -80,7 +81,7 @@ LAZY_MODULES: dict[tuple[str, str], str] = {
 
 # Rule 1 of ARCHITECTURE.md: same start, events and times, same effects. Names of modules without "distributed.".
 PURE = re.compile(
-    r"ledger|messages\..*|fields|wire|protocol\..*|scheduler\.(?!server$|process$|proxy$|sessions$|ops$).*|worker\.(machine|events|effects|records|copies|invariants|memory)"
+    r"ledger|allowance|messages\..*|fields|wire|protocol\..*|scheduler\.(?!server$|process$|proxy$|sessions$|ops$).*|worker\.(machine|events|effects|records|copies|equipping|printing|invariants|memory)"
 )
 IMPURE_IMPORTS = {
     *("asyncio", "multiprocessing", "os", "pathlib", "random", "secrets", "select", "selectors", "shutil", "signal"),

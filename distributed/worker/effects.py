@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from distributed.messages import DEFAULT_OPTIONS, Message, Payload, RunOptions
 
 __all__ = [
     "DropData",
+    "DropEquipment",
     "DropFunctions",
     "Effect",
+    "Equip",
+    "EquipItem",
     "Execute",
     "Fetch",
     "GiveBack",
@@ -104,4 +107,26 @@ class ToScheduler:
     message: Message
 
 
-Effect = Execute | Withdraw | GiveBack | Keep | DropData | DropFunctions | Fetch | ToScheduler
+class EquipItem(NamedTuple):
+    """A file, a plugin, or a plugin that goes; see `distributed.messages.equipment`."""
+
+    serial: int
+    kind: str
+    name: str
+    payload: Payload
+
+
+@dataclass(slots=True)
+class Equip:
+    """Take these in, one after the other, after those before; answer with `Equipped`."""
+
+    ticket: int
+    items: list[EquipItem]
+
+
+@dataclass(slots=True)
+class DropEquipment:
+    """Its scheduler is lost: plugins end. What is being taken in is answered to nobody."""
+
+
+Effect = Execute | Withdraw | GiveBack | Keep | DropData | DropFunctions | Fetch | ToScheduler | Equip | DropEquipment

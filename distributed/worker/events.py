@@ -13,6 +13,7 @@ from distributed.messages import Failure, Message, Payload
 __all__ = [
     "DataFetched",
     "DataPut",
+    "Equipped",
     "Event",
     "FetchBusy",
     "FetchFailed",
@@ -109,6 +110,14 @@ class DataPut:
 
 
 @dataclass(slots=True)
+class Equipped:
+    """The answer to `Equip`: all was taken in but what is in ``failures``, by serial."""
+
+    ticket: int
+    failures: dict[int, Failure]
+
+
+@dataclass(slots=True)
 class SchedulerLost:
     """The connection with the scheduler is gone: nothing it asked for counts any more."""
 
@@ -126,6 +135,7 @@ Event = (
     | FetchFailed
     | FetchBusy
     | DataPut
+    | Equipped
     | SchedulerLost
     | Tick
 )

@@ -157,6 +157,9 @@ class WorkerState:
         resting_peers: addresses of those that rest (values are None).
         fetches: number of peers with a fetch under way.
         tickets: how many tickets were given out.
+        equipping: ``{ticket: serials}`` of equipment that is being taken in.
+        equipment_serial: the highest that this scheduler has sent.
+        held: ``{ticket: task}`` of READY tasks that wait for it; empty while nothing is being taken in.
     """
 
     address: str
@@ -169,6 +172,9 @@ class WorkerState:
     resting_peers: dict[str, None] = field(default_factory=dict)
     fetches: int = 0
     tickets: int = 0
+    equipping: dict[int, list[int]] = field(default_factory=dict)
+    equipment_serial: int = 0
+    held: dict[int, ReadyTask] = field(default_factory=dict)
 
 
 def move_task(record: TaskRecord, state: TaskState) -> None:

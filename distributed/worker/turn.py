@@ -16,7 +16,18 @@ from distributed.messages import (
     TasksMissingData,
     TasksReturned,
 )
-from distributed.worker.effects import DropData, DropFunctions, Effect, Execute, GiveBack, Keep, ReadyTask, Withdraw
+from distributed.worker.effects import (
+    DropData,
+    DropEquipment,
+    DropFunctions,
+    Effect,
+    Equip,
+    Execute,
+    GiveBack,
+    Keep,
+    ReadyTask,
+    Withdraw,
+)
 from distributed.worker.records import CopyRecord, TaskRecord
 
 __all__ = ["Turn"]
@@ -47,6 +58,8 @@ class Turn:
     failed: list[tuple[TaskRecord, Failure, float]] = field(default_factory=list)
     unstarted: list[tuple[TaskRecord, list[str], list[list[str]]]] = field(default_factory=list)
     returned: TasksReturned | None = None
+    equip: Equip | DropEquipment | None = None
+    equipped: list[Message] = field(default_factory=list)
 
     def effects(self) -> Iterator[Effect]:
         """What to do here, in order."""
@@ -60,11 +73,14 @@ class Turn:
             yield DropData(self.dropped)
         if self.keep is not None:  # before Execute, which may hold tasks that need the data
             yield self.keep
+        if self.equip is not None:
+            yield self.equip
         if self.ready:
             yield Execute(self.ready)
 
     def messages(self) -> Iterator[Message]:
         """What to tell the scheduler, in order."""
+        yield from self.equipped
         if self.done is not None:
             yield self.done
         if self.added is not None:
