@@ -20,9 +20,10 @@ from distributed.protocol.serialize import (
     loads_payload,
     payload_nbytes,
 )
+from distributed.worker.calling import replace_refs
 from distributed.worker.effects import ReadyTask
 from distributed.worker.events import Outcome
-from distributed.worker.execute import Executor, replace_refs
+from distributed.worker.execute import Executor
 from distributed.worker.store import Packed, Store
 
 __all__ = ["DirectOps"]

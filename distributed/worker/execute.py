@@ -6,43 +6,29 @@ Not here: the order of tasks, what becomes of an outcome (the machine), and keep
 from __future__ import annotations
 
 import contextlib
-import logging
-import pickle
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from itertools import groupby
 from operator import attrgetter, itemgetter
-from time import perf_counter
-from types import CoroutineType
 from typing import Any
 
-from distributed.errors import BadRequestError, FunctionLoadError, UnpicklableError
-from distributed.messages import Failure, Payload
-from distributed.protocol.failure import OWN_FOLDER, failure_from_exception
-from distributed.protocol.serialize import TaskRef, dumps_payload, loads_payload, payload_nbytes
+from distributed.worker.calling import Caller
+from distributed.worker.context import TaskContext, enter
 from distributed.worker.effects import ReadyTask
 from distributed.worker.events import Outcome
-from distributed.worker.functions import Functions
 from distributed.worker.gate import Gate
 from distributed.worker.limits import TaskLimits
 from distributed.worker.running import Running
-from distributed.worker.sizes import nbytes_of
-from distributed.worker.spill import SpillReadError
 from distributed.worker.store import Store
 
-__all__ = ["INLINE_NBYTES_MAX", "POLL_S", "Executor", "replace_refs"]
+__all__ = ["POLL_S", "Executor"]
 
-logger = logging.getLogger(__name__)
-
-INLINE_NBYTES_MAX = 16 * 1024  # estimated size up to which a wanted result is pickled to ride inline
-PAYLOAD_NBYTES_MAX = 4 * INLINE_NBYTES_MAX  # its pickle may be bigger than estimated, but not out of all proportion
 BIG_NBYTES = 1024 * 1024  # a result after which it is looked whether there is memory for more
 POLL_S = 0.001  # while tasks end, the loop looks this often; being woken for each would cost it more than the tasks
 
 _rank = attrgetter("rank")
-_PLAIN = frozenset({int, float, bool, str, type(None)})  # plain pickle does it, without looking for buffers
 
 
 class Executor:
@@ -66,6 +52,7 @@ class Executor:
         running: told which task each thread runs; slots 0 to nthreads - 1.
         limits: watches tasks with a memory limit, each of which runs alone; None: limits are ignored.
         on_big: called in the thread after a result of 1 MiB or more, before it takes another task; must not raise.
+        owner: the worker's server, for `get_worker`.
     """
 
     def __init__(
@@ -77,6 +64,7 @@ class Executor:
         running: Running | None = None,
         limits: TaskLimits | None = None,
         on_big: Callable[[], object] = lambda: None,
+        owner: Any = None,
     ) -> None:
         self.nthreads = nthreads
         self.gate = Gate(nthreads)
@@ -84,9 +72,7 @@ class Executor:
         self._on_big = on_big
         self.running = Running(None, nthreads) if running is None else running
         self._report = report
-        self._store = store
-        self._address = address
-        self._functions = Functions()
+        self._caller = Caller(store, address)
         self._queues: dict[int, deque[ReadyTask]] = {}  # by rank, ascending; changed under the condition
         self._order: tuple[deque[ReadyTask], ...] = ()  # the same for threads that do not lock; replaced as a whole
         self._outcomes: deque[Outcome] = deque()
@@ -96,7 +82,9 @@ class Executor:
         self._is_quiet = True  # nobody has promised to look at the outcomes
         self._is_woken = False  # `report` was called and nobody has looked since
         self._threads = [
-            threading.Thread(target=self._main, args=(slot,), name=f"distributed-worker-{slot}", daemon=True)
+            threading.Thread(
+                target=self._main, args=(TaskContext(slot, owner),), name=f"distributed-worker-{slot}", daemon=True
+            )
             for slot in range(nthreads)
         ]
         for thread in self._threads:
@@ -162,7 +150,7 @@ class Executor:
 
     def forget_functions(self, digests: list[bytes]) -> None:
         """Drop loaded functions; they are loaded again should a task need them."""
-        self._functions.forget(digests)
+        self._caller.functions.forget(digests)
 
     def close(self, timeout_s: float) -> bool:
         """Run nothing more, and wait for what runs. May be called again. Blocks, so call it off the loop to wait.
@@ -185,9 +173,11 @@ class Executor:
 
     # ------------------------------------------------------------ executor threads
 
-    def _main(self, slot: int) -> None:
+    def _main(self, context: TaskContext) -> None:
+        enter(context)
+        slot = context.slot
         add = self._outcomes.append
-        begin, end, run = self.running.begin, self.running.end, self._run
+        begin, end, run = self.running.begin, self.running.end, self._caller.run
         gate, busy = self.gate, self.gate.busy
         while True:
             busy[slot] = True
@@ -206,10 +196,10 @@ class Executor:
             except IndexError:  # another thread was quicker
                 continue
             if task.options.memory_limit_nbytes and self._limits is not None:
-                outcome = self._run_alone(slot, task, self._limits)
+                outcome = self._run_alone(context, task, self._limits)
             else:
                 begin(slot, task.key)
-                outcome = run(task)
+                outcome = run(context, task)
                 end(slot)
             add(outcome)
             is_big = outcome.nbytes >= BIG_NBYTES
@@ -225,11 +215,12 @@ class Executor:
         if self.gate.is_shut:
             self.gate.notify()
 
-    def _run_alone(self, slot: int, task: ReadyTask, limits: TaskLimits) -> Outcome:
+    def _run_alone(self, context: TaskContext, task: ReadyTask, limits: TaskLimits) -> Outcome:
         """Run a task with a memory limit; the other threads wait."""
+        slot = context.slot
         self.gate.begin_alone(slot)
         self.running.begin(slot, task.key)
-        outcome = self._run(task, limits)
+        outcome = self._caller.run(context, task, limits)
         self.running.end(slot)
         self.gate.end_alone()
         return outcome
@@ -250,128 +241,6 @@ class Executor:
             self._is_woken = True
             self._is_quiet = False
         self._report()
-
-    def _run(self, task: ReadyTask, limits: TaskLimits | None = None) -> Outcome:
-        """Never raises, whatever the code of the user does."""
-        started = perf_counter()
-        try:
-            values: dict[str, Any] = {}
-            if task.dependencies:
-                missing = self._read(task.dependencies, values)
-                if missing:
-                    return Outcome(task.key, task.ticket, None, 0, None, 0.0, None, missing)
-            try:
-                function = self._functions.get(task.digest, task.function)
-                args, kwargs = loads_payload(task.arguments)
-            except Exception as error:
-                raise self._load_error(f"the function or an argument of {task.key}", error) from _users_part(error)
-            if values:
-                args, kwargs = replace_refs(args, values), replace_refs(kwargs, values)
-            value = function(*args, **kwargs) if limits is None else _call_limited(task, limits, function, args, kwargs)
-            duration_s = perf_counter() - started
-            if type(value) is CoroutineType:
-                value.close()
-                raise BadRequestError(
-                    f"{task.key} returned a coroutine: async functions cannot be tasks yet; "
-                    "submit a plain function, for example one that calls asyncio.run()"
-                )
-            nbytes = nbytes_of(value)
-            payload = _inline(task.key, value) if task.wanted and nbytes <= INLINE_NBYTES_MAX else None
-            return Outcome(task.key, task.ticket, value, nbytes, payload, duration_s)
-        except BaseException as error:  # SystemExit and KeyboardInterrupt too: they are the task's, not the thread's
-            failure = _failure(error)
-        return Outcome(task.key, task.ticket, None, 0, None, perf_counter() - started, failure)
-
-    def _read(self, keys: list[str], values: dict[str, Any]) -> list[str]:
-        """Fill `values` with the results of `keys`; the answer is what is missing."""
-        missing = []
-        for key in keys:
-            try:
-                values[key] = self._store.get(key)
-            except UnpicklableError:
-                raise  # a peer could not send it, and says so
-            except SpillReadError:  # it is lost; another worker may have it, or it is computed again
-                logger.exception("the result of %s is lost", key)
-                missing.append(key)
-            except Exception as error:
-                if key in self._store:
-                    raise self._load_error(f"the argument {key}", error) from _users_part(error)
-                missing.append(key)
-        return missing
-
-    def _load_error(self, name: str, error: Exception) -> FunctionLoadError:
-        _, text, _, _ = failure_from_exception(error, with_pickle=False)
-        return FunctionLoadError(name, self._address, f"{type(error).__name__}: {text}")
-
-
-def _call_limited(task: ReadyTask, limits: TaskLimits, function: Any, args: Any, kwargs: Any) -> Any:
-    """The result of the call.
-
-    Raises:
-        MemoryLimitExceeded: it took too much, whether it ended by itself or was interrupted.
-    """
-    watch = limits.begin(task.key, task.options.memory_limit_nbytes)
-    try:
-        try:
-            value = function(*args, **kwargs)
-        finally:
-            watch.end()
-    except BaseException:
-        watch.end()  # the exception may have come in the middle of the first one
-        if watch.is_over:
-            raise watch.error() from None
-        raise
-    if watch.is_over:
-        raise watch.error()
-    return value
-
-
-def replace_refs(value: Any, values: dict[str, Any]) -> Any:
-    """`value` with the result for every `TaskRef` in it, at any depth of list, tuple, set and dict (not its keys).
-
-    Raises:
-        KeyError: a reference to a key that is not in `values`.
-    """
-    kind = type(value)
-    if kind is TaskRef:
-        return values[value.key]
-    if kind is list or kind is tuple or kind is set or kind is frozenset:
-        return kind([replace_refs(entry, values) for entry in value])
-    if kind is dict:
-        return {name: replace_refs(entry, values) for name, entry in value.items()}
-    return value
-
-
-def _inline(key: str, value: Any) -> Payload:
-    """The pickled result, None if it is bigger than it seemed.
-
-    Raises:
-        UnpicklableError: it cannot be pickled; names key and type.
-    """
-    if type(value) in _PLAIN:
-        return pickle.dumps(value, 5)
-    try:
-        payload = dumps_payload(value)
-    except UnpicklableError as error:
-        raise UnpicklableError(f"the result of {key}", error.type_name, error.reason) from None
-    return payload if payload_nbytes(payload) <= PAYLOAD_NBYTES_MAX else None
-
-
-def _failure(error: BaseException) -> Failure:
-    try:
-        # SystemExit and its like must not be raised again where the result is asked for: no pickle, so a RemoteError.
-        return failure_from_exception(_users_part(error), with_pickle=isinstance(error, Exception))
-    except BaseException as broken:  # a method of the exception raised SystemExit
-        name = type(error).__qualname__
-        return [name, f"<describing this {name} raised {type(broken).__qualname__}>", "", None]
-
-
-def _users_part(error: BaseException) -> BaseException:
-    """`error` with a traceback that begins where the code of the user does; an empty one if it never got there."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(OWN_FOLDER):
-        trace = trace.tb_next
-    return error.with_traceback(trace)
 
 
 def _take_all(entries: deque[Any]) -> list[Any]:

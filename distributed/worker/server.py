@@ -164,7 +164,7 @@ class Worker(Server):
         self.machine = WorkerMachine(self.address, self.nthreads)
         self.executor = Executor(
             self.nthreads, lambda: _wake(loop, self._look), self.store, self.address,
-            Running(self._running_path, self.nthreads), self.memory.limits, self.memory.after_big,
+            Running(self._running_path, self.nthreads), self.memory.limits, self.memory.after_big, self,
         )  # fmt: skip
         self.memory.start(
             self.executor.gate.set_paused, lambda paused: self._send(WorkerPaused(paused)),

@@ -29,7 +29,7 @@ from distributed.protocol.serialize import BUFFERS_MAX
 from distributed.scheduler.server import Scheduler
 from distributed.testing.clusters import gen_cluster, until
 from distributed.testing.functions import double, inc
-from distributed.worker.execute import INLINE_NBYTES_MAX
+from distributed.worker.calling import INLINE_NBYTES_MAX
 from distributed.worker.server import Worker
 
 MiB = 1024 * 1024

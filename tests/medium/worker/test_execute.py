@@ -16,10 +16,11 @@ import pytest
 from distributed.errors import FunctionLoadError, UnpicklableError
 from distributed.protocol.failure import OWN_FOLDER, exception_from_failure
 from distributed.protocol.serialize import TaskRef, dumps_function, dumps_payload, loads_payload
-from distributed.worker import execute
+from distributed.worker import calling
+from distributed.worker.calling import replace_refs
 from distributed.worker.effects import ReadyTask
 from distributed.worker.events import Outcome
-from distributed.worker.execute import POLL_S, Executor, replace_refs
+from distributed.worker.execute import POLL_S, Executor
 from distributed.worker.store import Packed, Store
 
 PATIENCE_S = 10.0  # a test that waits this long has failed
@@ -155,9 +156,9 @@ def test_an_unwanted_result_is_not_pickled(bench: Bench) -> None:
 
 
 def test_a_big_result_stays(bench: Bench) -> None:
-    outcome = bench.run(bytes, execute.INLINE_NBYTES_MAX + 1)
+    outcome = bench.run(bytes, calling.INLINE_NBYTES_MAX + 1)
     assert outcome.payload is None
-    assert outcome.nbytes == len(outcome.value) == execute.INLINE_NBYTES_MAX + 1
+    assert outcome.nbytes == len(outcome.value) == calling.INLINE_NBYTES_MAX + 1
 
 
 class Modest:
@@ -166,7 +167,7 @@ class Modest:
     nbytes = 10
 
     def __init__(self) -> None:
-        self.data = b"x" * (execute.PAYLOAD_NBYTES_MAX + 1)
+        self.data = b"x" * (calling.PAYLOAD_NBYTES_MAX + 1)
 
 
 def test_a_result_that_is_bigger_than_it_seems_stays(bench: Bench) -> None:

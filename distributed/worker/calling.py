@@ -1,0 +1,189 @@
+"""How one task is called: load function and arguments, call, measure and pickle. Whatever happens is an `Outcome`.
+
+The code of users runs in `_call` and, as far as their classes have methods for it, in loading, measuring and pickling.
+Not here: threads and the order of tasks (`execute`), what the code may ask about itself (`context`).
+"""
+
+from __future__ import annotations
+
+import logging
+import pickle
+from time import perf_counter
+from types import CoroutineType
+from typing import Any
+
+from distributed.errors import BadRequestError, FunctionLoadError, UnpicklableError
+from distributed.messages import Failure, Payload
+from distributed.protocol.failure import OWN_FOLDER, failure_from_exception
+from distributed.protocol.serialize import TaskRef, dumps_payload, loads_payload, payload_nbytes
+from distributed.worker.context import TaskContext
+from distributed.worker.effects import ReadyTask
+from distributed.worker.events import Outcome
+from distributed.worker.functions import Functions
+from distributed.worker.limits import TaskLimits
+from distributed.worker.sizes import nbytes_of
+from distributed.worker.spill import SpillReadError
+from distributed.worker.store import Store
+
+__all__ = ["INLINE_NBYTES_MAX", "Caller", "replace_refs"]
+
+logger = logging.getLogger(__name__)
+
+INLINE_NBYTES_MAX = 16 * 1024  # estimated size up to which a wanted result is pickled to ride inline
+PAYLOAD_NBYTES_MAX = 4 * INLINE_NBYTES_MAX  # its pickle may be bigger than estimated, but not out of all proportion
+
+_PLAIN = frozenset({int, float, bool, str, type(None)})  # plain pickle does it, without looking for buffers
+
+
+class Caller:
+    """Calls tasks, in any thread.
+
+    Args:
+        store: where dependencies are read.
+        address: this worker, for the texts of errors.
+    """
+
+    def __init__(self, store: Store, address: str) -> None:
+        self.functions = Functions()
+        self._store = store
+        self._address = address
+
+    def run(self, context: TaskContext, task: ReadyTask, limits: TaskLimits | None = None) -> Outcome:
+        """How it ended. Never raises, whatever the code of the user does."""
+        context.task = task
+        started = perf_counter()
+        try:
+            outcome = self._run(context, task, limits, started)
+        except BaseException as error:  # SystemExit and KeyboardInterrupt too: they are the task's, not the thread's
+            outcome = Outcome(task.key, task.ticket, None, 0, None, perf_counter() - started, _failure(error))
+        if context.at_end is not None:
+            context.end_call()
+        context.task = None
+        return outcome
+
+    def _run(self, context: TaskContext, task: ReadyTask, limits: TaskLimits | None, started: float) -> Outcome:
+        values: dict[str, Any] = {}
+        if task.dependencies:
+            missing = self._read(task.dependencies, values)
+            if missing:
+                return Outcome(task.key, task.ticket, None, 0, None, 0.0, None, missing)
+        try:
+            function = self.functions.get(task.digest, task.function)
+            args, kwargs = loads_payload(task.arguments)
+        except Exception as error:
+            raise self._load_error(f"the function or an argument of {task.key}", error) from _users_part(error)
+        if values:
+            args, kwargs = replace_refs(args, values), replace_refs(kwargs, values)
+        if limits is None:
+            value = _call(context, function, args, kwargs)
+        else:
+            value = _call_limited(context, task, limits, function, args, kwargs)
+        duration_s = perf_counter() - started
+        nbytes = nbytes_of(value)
+        payload = _inline(task.key, value) if task.wanted and nbytes <= INLINE_NBYTES_MAX else None
+        return Outcome(task.key, task.ticket, value, nbytes, payload, duration_s)
+
+    def _read(self, keys: list[str], values: dict[str, Any]) -> list[str]:
+        """Fill `values` with the results of `keys`; the answer is what is missing."""
+        missing = []
+        for key in keys:
+            try:
+                values[key] = self._store.get(key)
+            except UnpicklableError:
+                raise  # a peer could not send it, and says so
+            except SpillReadError:  # it is lost; another worker may have it, or it is computed again
+                logger.exception("the result of %s is lost", key)
+                missing.append(key)
+            except Exception as error:
+                if key in self._store:
+                    raise self._load_error(f"the argument {key}", error) from _users_part(error)
+                missing.append(key)
+        return missing
+
+    def _load_error(self, name: str, error: Exception) -> FunctionLoadError:
+        _, text, _, _ = failure_from_exception(error, with_pickle=False)
+        return FunctionLoadError(name, self._address, f"{type(error).__name__}: {text}")
+
+
+def _call(context: TaskContext, function: Any, args: Any, kwargs: Any) -> Any:
+    """The code of the user and nothing else: whoever interrupts a task may do so in here."""
+    value = function(*args, **kwargs)
+    if type(value) is CoroutineType:
+        value.close()
+        raise BadRequestError(
+            f"{context.task.key if context.task else ''} returned a coroutine: async functions cannot be tasks yet; "
+            "submit a plain function, for example one that calls asyncio.run()"
+        )
+    return value
+
+
+def _call_limited(
+    context: TaskContext, task: ReadyTask, limits: TaskLimits, function: Any, args: Any, kwargs: Any
+) -> Any:
+    """The result of the call.
+
+    Raises:
+        MemoryLimitExceeded: it took too much, whether it ended by itself or was interrupted.
+    """
+    watch = limits.begin(task.key, task.options.memory_limit_nbytes)
+    try:
+        try:
+            value = _call(context, function, args, kwargs)
+        finally:
+            watch.end()
+    except BaseException:
+        watch.end()  # the exception may have come in the middle of the first one
+        if watch.is_over:
+            raise watch.error() from None
+        raise
+    if watch.is_over:
+        raise watch.error()
+    return value
+
+
+def replace_refs(value: Any, values: dict[str, Any]) -> Any:
+    """`value` with the result for every `TaskRef` in it, at any depth of list, tuple, set and dict (not its keys).
+
+    Raises:
+        KeyError: a reference to a key that is not in `values`.
+    """
+    kind = type(value)
+    if kind is TaskRef:
+        return values[value.key]
+    if kind is list or kind is tuple or kind is set or kind is frozenset:
+        return kind([replace_refs(entry, values) for entry in value])
+    if kind is dict:
+        return {name: replace_refs(entry, values) for name, entry in value.items()}
+    return value
+
+
+def _inline(key: str, value: Any) -> Payload:
+    """The pickled result, None if it is bigger than it seemed.
+
+    Raises:
+        UnpicklableError: it cannot be pickled; names key and type.
+    """
+    if type(value) in _PLAIN:
+        return pickle.dumps(value, 5)
+    try:
+        payload = dumps_payload(value)
+    except UnpicklableError as error:
+        raise UnpicklableError(f"the result of {key}", error.type_name, error.reason) from None
+    return payload if payload_nbytes(payload) <= PAYLOAD_NBYTES_MAX else None
+
+
+def _failure(error: BaseException) -> Failure:
+    try:
+        # SystemExit and its like must not be raised again where the result is asked for: no pickle, so a RemoteError.
+        return failure_from_exception(_users_part(error), with_pickle=isinstance(error, Exception))
+    except BaseException as broken:  # a method of the exception raised SystemExit
+        name = type(error).__qualname__
+        return [name, f"<describing this {name} raised {type(broken).__qualname__}>", "", None]
+
+
+def _users_part(error: BaseException) -> BaseException:
+    """`error` with a traceback that begins where the code of the user does; an empty one if it never got there."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(OWN_FOLDER):
+        trace = trace.tb_next
+    return error.with_traceback(trace)
