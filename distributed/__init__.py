@@ -22,13 +22,17 @@ __all__ = [
     "LocalCluster",
     "Nanny",
     "Scheduler",
+    "SchedulerPlugin",
     "Worker",
+    "WorkerPlugin",
     "__version__",
     "as_completed",
     "default_client",
     "fire_and_forget",
     "get_client",
+    "print",
     "wait",
+    "warn",
 ]
 
 
@@ -48,10 +52,14 @@ _PLACES = {
     "LocalCluster": "distributed.deploy.local",
     "Nanny": "distributed.nanny",
     "Scheduler": "distributed.scheduler.server",
+    "SchedulerPlugin": "distributed.scheduler.plugins",
     "Worker": "distributed.worker.server",
+    "WorkerPlugin": "distributed.worker.plugins",
     "as_completed": "distributed.client.waiting",
     "default_client": "distributed.client.client",
     "fire_and_forget": "distributed.client.data",
     "get_client": "distributed.client.client",
+    "print": "distributed.worker.telling",
     "wait": "distributed.client.waiting",
+    "warn": "distributed.worker.telling",
 }

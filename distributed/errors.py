@@ -19,6 +19,7 @@ __all__ = [
     "ConnectTimeoutError",
     "DistributedError",
     "DistributedWarning",
+    "EquipmentError",
     "FunctionLoadError",
     "InvariantError",
     "KeyFileError",
@@ -40,6 +41,7 @@ __all__ = [
     "UnknownOpError",
     "UnpicklableError",
     "UnreachableDataError",
+    "UserCodeRefusedError",
     "WorkerStartError",
 ]
 
@@ -306,6 +308,36 @@ class KilledWorker(DistributedError):
             for certificate in self.certificates
             if isinstance(attempt := certificate.get("attempt"), int)
         ]
+
+
+class EquipmentError(DistributedError):
+    """Some workers could not take in a file or a plugin, and go on without: mend it, and give it to them again.
+
+    Attributes:
+        name: of the file or plugin.
+        failures: what was raised there, by address.
+    """
+
+    def __init__(self, name: str, failures: dict[str, BaseException]) -> None:
+        self.name = name
+        self.failures = failures
+        shown = "; ".join(f"{where}: {type(error).__name__}: {error}" for where, error in list(failures.items())[:3])
+        more = f"; and {len(failures) - 3} more" if len(failures) > 3 else ""
+        super().__init__(f"{len(failures)} workers go on without {name}: {shown}{more}; mend it, and give it again")
+
+
+class UserCodeRefusedError(DistributedError):
+    """The caller's fault: schedulers and nannies never run code that comes over the wire; their operators may load it.
+
+    Start the process with ``--preload FILE.py``, or run the function on workers.
+    """
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+        super().__init__(
+            f"{where} runs no code that comes over the wire: ask its operator to start it with --preload FILE.py, "
+            "or run the function on the workers (Client.run)"
+        )
 
 
 class MemoryLimitExceeded(DistributedError):

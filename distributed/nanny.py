@@ -32,6 +32,7 @@ from distributed.worker.keeper import memory_levels
 from distributed.worker.leaving import GRACE_S
 from distributed.worker.measure import process_nbytes
 from distributed.worker.memory import look_after_s
+from distributed.worker.output import FORWARDED
 from distributed.worker.running import read_running
 
 __all__ = ["Nanny", "RestartPolicy"]
@@ -135,6 +136,7 @@ class Nanny(Server):
         self.add_handlers({
             "instantiate": self.instantiate,
             "kill": self.kill,
+            "renew": self.renew,
             "terminate": self.terminate,
             "monitor_resources": self.monitor_resources,
         })  # fmt: skip
@@ -209,6 +211,17 @@ class Nanny(Server):
         """End the worker and start no other one; its folder is removed. No error if none is alive."""
         await self._stop_worker("by force")
         return "OK"
+
+    async def renew(self, stream: Any = None) -> str:
+        """End the worker at once, with all it holds, and start another one; its tasks are not to blame.
+
+        Raises:
+            ValueError: one is being started already, or this nanny ends.
+        """
+        if self.status == "closed":
+            raise ValueError("this nanny ends")
+        await self._stop_worker("by force")
+        return await self.instantiate()
 
     async def terminate(self, stream: Any = None, graceful: bool = False) -> str:
         """End worker and nanny, at once, or `graceful` when others have taken over; answers first."""
@@ -428,6 +441,8 @@ class Nanny(Server):
         self._registered.set()
 
     def _on_stderr(self, line: str) -> None:
-        self._stderr.append(line)
+        self._stderr.append(line.removeprefix(FORWARDED))
+        if line.startswith(FORWARDED):  # the client that wants its task has it, or will have
+            return
         with contextlib.suppress(OSError):  # whoever read our stderr is gone; the worker must not suffer from it
             print(line, file=sys.stderr, flush=True)

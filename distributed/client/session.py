@@ -37,6 +37,7 @@ from distributed.messages import (
     KeysDone,
     KeysFailed,
     KeysLost,
+    KeysPrinted,
     Payload,
     ReleaseKeys,
 )
@@ -80,6 +81,7 @@ class Session:
             KeysFailed: self.table.on_failed,
             KeysCancelled: self.table.on_cancelled,
             KeysLost: self.table.on_lost,
+            KeysPrinted: lambda message: client.printer.take(message),
         }
         self.link = SchedulerLink(self.table, handlers, reconnect, lambda: self._drop_released(1))
 

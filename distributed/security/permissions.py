@@ -39,6 +39,9 @@ _ROLES_BY_OP: dict[str, frozenset[str]] = {
     "scatter": _CLIENTS,
     "cancel": _CLIENTS,
     "terminate": _CLIENTS,
+    "add_equipment": _CLIENTS,
+    "remove_equipment": _CLIENTS,
+    "restart": _CLIENTS,
     "versions": _ANYONE,
     # worker
     "get_data": _TRUSTED,
@@ -47,9 +50,11 @@ _ROLES_BY_OP: dict[str, frozenset[str]] = {
     "delete_data": _TRUSTED,
     "compute": _CLIENTS,
     "health": _ANYONE,
+    "run": _TRUSTED,  # no new power for workers: they have each other unpickle data
     # nanny
     "instantiate": _CLIENTS,
     "kill": _CLIENTS,
+    "renew": _TRUSTED,  # by the scheduler, which calls as a worker
     "monitor_resources": _ANYONE,
 }
 

@@ -49,7 +49,7 @@ class Lines:
     _told_at: float = float("-inf")
 
     def write(self, key: str, stream: str, text: str, now: float) -> list[str]:
-        """Task `key` writes `text`; the pieces, each of whole lines, that will be told of it now or with what was begun.
+        """Task `key` writes `text`; the pieces of whole lines that it completes and that will be told.
 
         Args:
             now: monotonic seconds.

@@ -38,7 +38,9 @@ from distributed.wire import from_wire
 from distributed.worker.direct import DirectOps
 from distributed.worker.effects import (
     DropData,
+    DropEquipment,
     DropFunctions,
+    Equip,
     Execute,
     Fetch,
     GiveBack,
@@ -46,6 +48,7 @@ from distributed.worker.effects import (
     ToScheduler,
     Withdraw,
 )
+from distributed.worker.equipment import Equipment, transitions_of
 from distributed.worker.events import (
     DataFetched,
     DataPut,
@@ -63,10 +66,12 @@ from distributed.worker.joining import join, send
 from distributed.worker.keeper import MemoryKeeper, memory_levels
 from distributed.worker.leaving import GRACE_S, Leaving
 from distributed.worker.machine import WorkerMachine
+from distributed.worker.output import TaskOutput
 from distributed.worker.peers import BigAnswers, unless_silent
 from distributed.worker.running import Running
 from distributed.worker.spill import SpillDisk
 from distributed.worker.store import Packed
+from distributed.worker.visiting import Visits
 
 __all__ = ["Worker"]
 
@@ -133,6 +138,9 @@ class Worker(Server):
         self.on_registered: Callable[[], object] = lambda: None  # called at each registration
         self.finished: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._running_path = running_path
+        self.output = TaskOutput(self._send)
+        visits = Visits(self)
+        self.equipment = Equipment(self, visits, local_directory, owns_process, self._forget_loaded)
         self._scheduler: Stream | None = None
         self._peers: dict[str, rpc] = {}
         self._big_answers = BigAnswers(lambda: self.address)
@@ -145,6 +153,7 @@ class Worker(Server):
             "get_data": self.get_data,
             "put_data": self.put_data,
             "health": self.health,
+            "run": visits.run,
             "versions": self.versions,
             "terminate": self.terminate,
         })  # fmt: skip
@@ -178,7 +187,7 @@ class Worker(Server):
             "delete_data": self._direct.delete_data,
         })  # fmt: skip
         self.driver = Driver(self.machine, {
-            Execute: lambda effect: self.executor.submit(effect.tasks),
+            Execute: self._execute,
             Withdraw: lambda effect: self.executor.withdraw(effect.keys),
             GiveBack: self._give_back,
             Keep: lambda effect: self.memory.keep(effect.keys, effect.values, effect.nbytes),
@@ -186,7 +195,11 @@ class Worker(Server):
             DropFunctions: lambda effect: self.executor.forget_functions(effect.digests),
             Fetch: lambda effect: self._spawn(self._fetch(effect.address, effect.keys)),
             ToScheduler: lambda effect: self._send(effect.message),
+            Equip: lambda effect: self._spawn(self.equipment.take_in(effect, self.driver.handle)),
+            DropEquipment: lambda effect: self._spawn(self.equipment.drop()),
         }, tick=Tick, on_failure=self._fail)  # fmt: skip
+        if settings().forward_output:
+            self.output.open(is_guarded=self.nanny is not None)
         try:
             await self._register()
         except BaseException:
@@ -211,6 +224,8 @@ class Worker(Server):
 
     async def _close(self, reason: str, error: BaseException | None) -> None:
         self.status = "closed"
+        self.output.close()
+        await self.equipment.close()
         if self._scheduler is not None and not self._scheduler.closed():
             self._send(WorkerLeaving(reason))
             try:
@@ -357,8 +372,21 @@ class Worker(Server):
             self._looking = None
         outcomes = self.executor.take_outcomes()
         if outcomes:
+            if self.output.has_any:  # what a task wrote comes before its result
+                self.output.flush()
+            if self.equipment.is_watched:
+                self.equipment.tell(transitions_of(outcomes))
             self.driver.handle(TasksExecuted(self._direct.take(outcomes)))
             self._looking = asyncio.get_running_loop().call_later(POLL_S, self._look)
+
+    def _execute(self, effect: Execute) -> None:
+        if self.equipment.is_watched:
+            self.equipment.tell([(task.key, "waiting", "ready") for task in effect.tasks])
+        self.executor.submit(effect.tasks)
+
+    def _forget_loaded(self) -> None:
+        """Functions were loaded from a module that has been replaced; any thread."""
+        self.executor.forget_functions(list(self.machine.state.functions))
 
     def _give_back(self, effect: GiveBack) -> None:
         self.driver.handle(TasksWithdrawn(effect.tickets, self.executor.withdraw(list(effect.tickets))))
