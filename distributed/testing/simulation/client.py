@@ -15,6 +15,7 @@ from distributed.messages import (
     KeysDone,
     KeysFailed,
     KeysLost,
+    KeysPrinted,
     Message,
     ReleaseKeys,
     ServerClosing,
@@ -41,7 +42,7 @@ class ClientProcess(Process):
 
     Attributes:
         client: id of this session.
-        held: futures of the user by key.
+        held: futures of the user by key; ever_held: also those of earlier times.
         table, outbox: of this session.
         endpoint: our end of the session; scheduler_life: the scheduler it is with, 0: none yet.
         gatherings: those under way.
@@ -53,6 +54,7 @@ class ClientProcess(Process):
         self.client = ""
         self.scheduler_life = 0
         self.held: dict[str, int] = {}
+        self.ever_held: dict[str, None] = {}
         self.table = KeyTable()
         self.outbox = Outbox()
         self.gatherings: dict[Gathering, None] = {}
@@ -62,6 +64,7 @@ class ClientProcess(Process):
             KeysFailed: lambda message: self.table.on_failed(message),
             KeysCancelled: lambda message: self.table.on_cancelled(message),
             KeysLost: lambda message: self.table.on_lost(message),
+            KeysPrinted: lambda message: None,
         }
         self._cut_at = 0
         self.endpoint = self._new_endpoint()
@@ -340,6 +343,7 @@ class ClientProcess(Process):
 
     def _hold(self, key: str) -> None:
         self.held[key] = self.held.get(key, 0) + 1
+        self.ever_held[key] = None
 
     def _add_functions(self, recipe: Recipe) -> None:
         digest = recipe.spec.function

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from distributed.testing.simulation import about_clients, about_limits, about_order, about_scheduler, about_workers
+from distributed.testing.simulation import (
+    about_clients,
+    about_limits,
+    about_order,
+    about_people,
+    about_scheduler,
+    about_workers,
+)
 from distributed.testing.simulation.rulebook import INVARIANTS, Invariant, Moment
 
 __all__ = [
@@ -12,6 +19,7 @@ __all__ = [
     "about_clients",
     "about_limits",
     "about_order",
+    "about_people",
     "about_scheduler",
     "about_workers",
 ]

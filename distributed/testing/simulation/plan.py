@@ -80,6 +80,7 @@ class Plan:
     workers: list[WorkerPlan]
     clients: list[ClientPlan]
     faults: list[Fault]
+    prints: bool = False  # some tasks do
 
     def names(self) -> list[str]:
         """Of every part that may be left out, big parts first."""
@@ -105,7 +106,7 @@ class Plan:
             if client.name not in names
         ]
         workers = [worker for worker in self.workers if worker.name not in names]
-        return Plan(workers, clients, [fault for fault in self.faults if fault.name not in names])
+        return Plan(workers, clients, [fault for fault in self.faults if fault.name not in names], self.prints)
 
 
 def _cut(step: Step, gone: set[str]) -> Step:
@@ -139,7 +140,17 @@ def draw_plan(chance: Chance) -> Plan:
     ]
     count = {"calm": 0, "usual": 4, "rough": 9, "wild": 18}[mood]
     faults = [_fault(chance.stream(f"fault-{number}"), number) for number in range(draws.between(count // 2, count))]
-    return Plan(workers, clients, faults)
+    people = chance.stream("people")  # of its own, so that most seeds are about nothing of it
+    if not people.percent(30):
+        return Plan(workers, clients, faults)
+    for number in range(people.between(1, 8)):
+        fault = _fault(chance.stream(f"wish-{number}"), number)
+        fault.name, fault.kind = f"wish-{number}", people.pick(_WISHES)
+        faults.append(fault)
+    return Plan(workers, clients, faults, prints=True)
+
+
+_WISHES = ("equip", "equip", "equip", "equip", "unplug", "restart")
 
 
 def _worker(draws: Stream, number: int) -> WorkerPlan:

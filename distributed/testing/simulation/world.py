@@ -62,6 +62,7 @@ class World(Checker):
         self.order: dict[str, int] = {}
         self.cancelled: dict[str, None] = {}
         self.wanted: dict[str, None] = {}
+        self.addresses_seen: dict[str, None] = {}  # of workers
         self.is_healed = False
         self.is_over = False
         self.faults: Counter[str] = Counter()
