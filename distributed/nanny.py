@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -90,6 +90,7 @@ class Nanny(Server):
         worker_options: keywords of `Worker`, such as ``nthreads`` and ``name``.
         worker_port, host, insecure, tls: where and how the worker listens, see `Server.listen`.
         local_directory: where a temporary folder for each life is made; None: the system's.
+        preload: modules or files that each life loads, see `process.preload`.
         policy: when to start a dead worker again; it counts deaths, so give each nanny its own.
     """
 
@@ -105,6 +106,7 @@ class Nanny(Server):
         tls: bool = False,
         local_directory: str | None = None,
         log_level: str = "WARNING",
+        preload: Sequence[str] = (),
         policy: RestartPolicy | None = None,
         keys: Keyring | None = None,
     ) -> None:
@@ -121,6 +123,7 @@ class Nanny(Server):
         self._listen = {"port": worker_port, "address": host, "insecure": insecure, "tls": tls}
         self._local_directory = local_directory
         self._log_level = log_level
+        self._preload = [os.path.abspath(name) if name.endswith(".py") else name for name in preload]
         self._policy = policy or RestartPolicy()
         self._scheduler = rpc(self.scheduler_address, role=WORKER, may_unpickle=False)
         self._registered = asyncio.Event()
@@ -277,6 +280,7 @@ class Nanny(Server):
             },
             "listen": self._listen,
             "log_level": self._log_level,
+            "preload": self._preload,
         }
         try:
             self.process = await self._zygote.spawn("worker", options, stderr_write, status_write)

@@ -13,6 +13,7 @@ PEOPLE_FAULTS: tuple[Fault, ...] = (
         "distributed.worker.machine",
         "WorkerMachine._end",
         (("if self.state.equipping and turn.ready:", "if self.state.equipping and not turn.ready:"),),
+        seeds=(5, 20, 25),
     ),
     Fault(
         "joined-without-equipment",
@@ -20,6 +21,7 @@ PEOPLE_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.failures",
         "join_worker",
         (("    equip_joined(state, worker)\n", ""),),
+        seeds=(5, 25, 29),
     ),
     Fault(
         "lost-worker-waited-for",
@@ -27,6 +29,7 @@ PEOPLE_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.failures",
         "_remove",
         (("    forget_worker(state, worker)\n", ""),),
+        seeds=(5, 30, 56),
     ),
     Fault(
         "equipment-of-lost-scheduler-kept",
@@ -34,6 +37,7 @@ PEOPLE_FAULTS: tuple[Fault, ...] = (
         "distributed.worker.equipping",
         "forget_equipment",
         (("has_any, state.equipment_serial = state.equipment_serial > 0, 0", "has_any = state.equipment_serial > 0"),),
+        seeds=(42, 58, 99),
     ),
     Fault(
         "output-to-everybody",
@@ -41,6 +45,7 @@ PEOPLE_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.output",
         "audience",
         (("return tuple(member.wanted_by)", "return tuple(state.clients.values())"),),
+        seeds=(3, 5, 20),
     ),
     Fault(
         "allowance-of-left-client-kept",
@@ -48,5 +53,6 @@ PEOPLE_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.output",
         "forget_client",
         (("    state.printing.allowances.pop(client, None)\n", ""),),
+        seeds=(3, 5, 20),
     ),
 )
