@@ -30,9 +30,13 @@ __all__ = [
     "default_client",
     "fire_and_forget",
     "get_client",
+    "get_worker",
     "print",
+    "rejoin",
+    "secede",
     "wait",
     "warn",
+    "worker_client",
 ]
 
 
@@ -58,8 +62,12 @@ _PLACES = {
     "as_completed": "distributed.client.waiting",
     "default_client": "distributed.client.client",
     "fire_and_forget": "distributed.client.data",
-    "get_client": "distributed.client.client",
     "print": "distributed.worker.telling",
+    "get_client": "distributed.client.inside",
+    "get_worker": "distributed.worker.context",
+    "rejoin": "distributed.worker.context",
+    "secede": "distributed.worker.context",
+    "worker_client": "distributed.client.inside",
     "wait": "distributed.client.waiting",
     "warn": "distributed.worker.telling",
 }

@@ -353,6 +353,16 @@ class MemoryLimitExceeded(DistributedError):
         )
 
 
+class SelfWaitError(DistributedError):
+    """A task waits for its own result, which cannot come: give what it submits another key, or ``pure=False``."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        super().__init__(
+            f"{key} waits for its own result: what it submitted has its own key; give it another key=, or pure=False"
+        )
+
+
 class UncopiedDataError(DistributedError):
     """Some data could not be copied: it is gone, or workers do not reach each other; what could be copied was.
 

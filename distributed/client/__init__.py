@@ -19,6 +19,6 @@ _PLACES = {
     "as_completed": "distributed.client.waiting",
     "default_client": "distributed.client.client",
     "fire_and_forget": "distributed.client.data",
-    "get_client": "distributed.client.client",
+    "get_client": "distributed.client.inside",
     "wait": "distributed.client.waiting",
 }

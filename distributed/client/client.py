@@ -26,7 +26,7 @@ from distributed.config import settings
 from distributed.errors import CommClosedError, ConnectTimeoutError
 from distributed.ids import counter, unique_id
 
-__all__ = ["Client", "default_client", "get_client"]
+__all__ = ["Client", "default_client"]
 
 MAP_CHUNK = 1000  # calls packed before they are sent, so that workers begin while the rest is packed
 CLOSE_TIMEOUT_S = 10.0
@@ -59,6 +59,8 @@ class Client(DataMethods, EquipmentMethods):
         AuthenticationError: it has another key.
         SchedulerFileError: the file is missing, damaged, or left over from a scheduler that ended.
     """
+
+    process = ""  # of the worker whose tasks use this client, see `distributed.client.inside`
 
     def __init__(
         self,
@@ -360,7 +362,8 @@ class Client(DataMethods, EquipmentMethods):
         self._session = await connect_session(
             self, self._address, self._timeout_s, self._scheduler_file, self._security
         )
-        _open_clients.append(self)
+        if not self.process:  # those of workers are for their tasks, which have another way to them
+            _open_clients.append(self)
 
     async def _close_async(self) -> None:
         self._forget()
@@ -393,13 +396,8 @@ class Client(DataMethods, EquipmentMethods):
         return pure_key(packed, arguments)
 
 
-def get_client() -> Client:
-    """The client opened last in this process and still open; ValueError when there is none."""
-    return Client.current()
-
-
 def default_client() -> Client:
-    """The same as `get_client`."""
+    """The client opened last in this process and still open; ValueError when there is none."""
     return Client.current()
 
 

@@ -110,7 +110,7 @@ async def connect_session(
     """
     pinned = pinned_fingerprint(address, security, scheduler_file)
     try:
-        stream, hello = await _introduce(client.id, address, timeout_s, None, pinned)
+        stream, hello = await _introduce(client, address, timeout_s, None, pinned)
     except ConnectTimeoutError:
         stale = None if scheduler_file is None else describe_stale_file(scheduler_file)
         if stale is None:
@@ -120,7 +120,7 @@ async def connect_session(
     def reconnect(timeout_s: float, told: list[Any]) -> Coroutine[Any, Any, tuple[Stream, dict[str, Any]]]:
         if getattr(client.cluster, "status", "") == "closed":
             raise ProtocolError("the cluster has ended")
-        return _introduce(client.id, address, timeout_s, told, pinned)
+        return _introduce(client, address, timeout_s, told, pinned)
 
     session = Session(client, asyncio.get_running_loop(), client.asynchronous, reconnect)
     session.start(stream, hello)
@@ -129,7 +129,7 @@ async def connect_session(
 
 
 async def _introduce(
-    client_id: str, address: str, timeout_s: float, told: list[Any] | None, pinned: str | None
+    client: Any, address: str, timeout_s: float, told: list[Any] | None, pinned: str | None
 ) -> tuple[Stream, dict[str, Any]]:
     """A stream of the scheduler that knows us now, and its answer; `told` as for `ClientSessions.serve`."""
     try:
@@ -137,7 +137,7 @@ async def _introduce(
     except ConnectTimeoutError:
         reason = "is a scheduler running there? Start one with `dscheduler`"
         raise ConnectTimeoutError(address, timeout_s, reason) from None
-    request = {"op": "register_client", "client": client_id, "versions": versions_here()}
+    request = {"op": "register_client", "client": client.id, "versions": versions_here(), "process": client.process}
     try:
         async with asyncio.timeout(timeout_s):
             hello = await exchange(stream, request if told is None else {**request, "session": told})

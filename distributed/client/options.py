@@ -11,6 +11,7 @@ from distributed.errors import BadRequestError
 from distributed.ids import is_key
 from distributed.messages import TaskSpec
 from distributed.units import parse_nbytes
+from distributed.worker.context import current
 
 __all__ = ["checked_key", "named_workers", "task_spec"]
 
@@ -39,6 +40,11 @@ def task_spec(
         raise BadRequestError(f"allow_other_workers={allow_other_workers!r}: True or False, and only with workers=")
     if platform is not None and not (isinstance(platform, str) and 0 < len(platform) <= PLATFORM_LENGTH_MAX):
         raise BadRequestError(f"platform={platform!r}: a tag of workers, such as 'linux' or 'linux-*'")
+    parent, depth = None, 0
+    context = current()
+    if context is not None and context.task is not None:  # a task's child: as urgent as its parent, unless told else
+        parent, depth = context.task.key, context.task.options.depth + 1
+        priority = max(-INTEGER_MAX, min(INTEGER_MAX, priority + context.task.options.priority))
     return TaskSpec(
         digest,
         priority,
@@ -49,6 +55,8 @@ def task_spec(
         allow_other_workers,
         platform,
         None if memory_limit is None else _nbytes("memory_limit", memory_limit),
+        parent=parent,
+        depth=depth,
     )
 
 

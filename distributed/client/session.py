@@ -17,6 +17,7 @@ from typing import Any
 
 from distributed.calls import rpc
 from distributed.client.gathering import fetch
+from distributed.client.lent import refuse_own
 from distributed.client.link import Reconnect, SchedulerLink
 from distributed.client.loop_thread import run_on
 from distributed.client.outbox import Task
@@ -46,6 +47,7 @@ from distributed.protocol.serialize import loads_payload
 from distributed.security.keys import keyring
 from distributed.security.permissions import WORKER
 from distributed.versions import all_versions, warn_of_mismatch
+from distributed.worker.context import await_lent, wait_lent
 
 __all__ = ["Session", "call_on"]
 
@@ -257,10 +259,11 @@ class Session:
         if len(records) == 1 and records[0].status is not Status.PENDING:
             return
         self.refuse_on_loop()
+        refuse_own(records)
         latch = self.table.latch(records)
         is_open = False
         try:
-            is_open = latch.wait(timeout_s)
+            is_open = wait_lent(latch.wait, timeout_s)
         finally:
             if not is_open:  # also when Ctrl-C came
                 self.table.forget_waiter(records, latch.settle)
@@ -272,6 +275,7 @@ class Session:
         pending = [record for record in records if record.status is Status.PENDING]
         if not pending:
             return
+        refuse_own(pending)
         loop = asyncio.get_running_loop()
         opened = loop.create_future()
         left = len(pending)
@@ -285,7 +289,7 @@ class Session:
         for record in pending:
             self.table.add_waiter(record, settle)
         try:
-            await asyncio.wait_for(opened, timeout_s)
+            await await_lent(asyncio.wait_for(opened, timeout_s))
         except TimeoutError:
             raise TimeoutError(_overdue(records, timeout_s)) from None
         finally:

@@ -9,8 +9,10 @@ from collections.abc import AsyncIterator, Generator, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from distributed.client.futures import Future
+from distributed.client.lent import get_lent, refuse_own
 from distributed.client.records import KeyRecord, Status
 from distributed.client.session import Session, call_on
+from distributed.worker.context import await_lent
 
 __all__ = ["ALL_COMPLETED", "FIRST_COMPLETED", "FIRST_EXCEPTION", "DoneAndNotDone", "as_completed", "wait"]
 
@@ -69,13 +71,14 @@ class _Waiter:
 
     def wait(self, timeout: float | None) -> None:
         self._futures[0]._session.refuse_on_loop()
+        refuse_own([future._record for future in self._futures])
         arrivals: queue.SimpleQueue[KeyRecord] = queue.SimpleQueue()
         deadline = None if timeout is None else time.monotonic() + timeout
         self._subscribe(arrivals.put)
         try:
             while self._missing > 0:
                 left = None if deadline is None else max(0.0, deadline - time.monotonic())
-                self._count(arrivals.get(timeout=left))
+                self._count(get_lent(arrivals, left))
         except queue.Empty:
             raise self._overdue(timeout) from None
         finally:
@@ -92,7 +95,7 @@ class _Waiter:
         try:
             async with asyncio.timeout(timeout):
                 while self._missing > 0:
-                    self._count(await arrivals.get())
+                    self._count(await await_lent(arrivals.get()))
         except TimeoutError:
             raise self._overdue(timeout) from None
         finally:
@@ -178,7 +181,7 @@ class as_completed:
         if self._arrived.empty() and self._session is not None:
             self._session.refuse_on_loop()
         try:
-            future = self._arrived.get(timeout=self._left())
+            future = get_lent(self._arrived, self._left())
         except queue.Empty:
             raise self._overdue() from None
         self._open -= 1
@@ -199,7 +202,7 @@ class as_completed:
                 break
             except queue.Empty:
                 try:
-                    await asyncio.wait_for(waker, self._left())
+                    await await_lent(asyncio.wait_for(waker, self._left()))
                 except TimeoutError:
                     raise self._overdue() from None
             finally:

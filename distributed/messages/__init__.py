@@ -51,6 +51,7 @@ from distributed.messages.life import (
     WorkerRetiring,
 )
 from distributed.messages.output import KeysPrinted, TasksPrinted
+from distributed.messages.running import TasksLent, TasksRejoined
 from distributed.messages.tasks import (
     CancelTasks,
     ForgetFunctions,
@@ -101,8 +102,10 @@ __all__ = [
     "TaskSpec",
     "TasksDone",
     "TasksFailed",
+    "TasksLent",
     "TasksMissingData",
     "TasksPrinted",
+    "TasksRejoined",
     "TasksReturned",
     "WantKeys",
     "WorkerEquipped",

@@ -30,6 +30,7 @@ from distributed.scheduler.records import (
     add_replica,
     add_want,
     end_processing,
+    forget_lent,
     give_back_extras,
     remove_replica,
 )
@@ -43,6 +44,7 @@ _RELEASED, _PROCESSING, _MEMORY, _ERRED = TaskState.RELEASED, TaskState.PROCESSI
 def tasks_done(state: SchedulerState, worker: WorkerRecord, message: TasksDone) -> None:
     """Results exist: clients hear of them, dependents may start. The hot loop of answers: about 1 us per task."""
     processing, holds, extras, alone = worker.processing, worker.holds, worker.extras, worker.alone
+    lent = worker.lent
     occupancy_s = worker.occupancy_s
     finished: list[TaskRecord] = []
     related: list[TaskRecord] = []
@@ -65,6 +67,8 @@ def tasks_done(state: SchedulerState, worker: WorkerRecord, message: TasksDone) 
         holds[key] = task
         if extras and key in extras:
             give_back_extras(task, worker)
+        if lent and key in lent:
+            forget_lent(key, worker)
         if task.dependents is not None or task.dependencies is not None:
             related.append(task)
         finished.append(task)

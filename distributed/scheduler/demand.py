@@ -34,7 +34,7 @@ def desired_workers(state: SchedulerState, target_s: float) -> int:
     """
     tasks, work_s = 0, 0.0
     for worker in state.workers.values():
-        tasks += len(worker.processing)
+        tasks += len(worker.processing) - worker.lent_count
         work_s += _work_at(state, worker)
     for queue in chain((state.ready,), islice(state.queues.values(), QUEUES_MAX)):
         if queue.live and _can_run(state, queue):
@@ -49,7 +49,7 @@ def desired_workers(state: SchedulerState, target_s: float) -> int:
 
 def _work_at(state: SchedulerState, worker: WorkerRecord) -> float:
     """Seconds of work at `worker`; what has been running for long will, for all we know, run as long again."""
-    count = len(worker.processing)
+    count = len(worker.processing) - worker.lent_count
     if not count:
         return 0.0
     silent_s = state.now - worker.reported_s

@@ -8,7 +8,7 @@ from typing import Any
 from distributed.errors import DistributedError
 from distributed.messages import Message
 
-__all__ = ["AcceptWorker", "DropWorker", "Effect", "OrderDone", "RefuseWorker", "ToClient", "ToWorker"]
+__all__ = ["AcceptWorker", "DropWorker", "Effect", "EndClient", "OrderDone", "RefuseWorker", "ToClient", "ToWorker"]
 
 
 @dataclass(slots=True)
@@ -54,6 +54,14 @@ class DropWorker:
 
 
 @dataclass(slots=True)
+class EndClient:
+    """End the session of this client, connected or not; a `ClientLeft` may follow."""
+
+    client: str
+    reason: str
+
+
+@dataclass(slots=True)
 class OrderDone:
     """A `Replicate`, `Rebalance` or `Retire` has ended: with ``result``, plain data, and with ``error`` if one came."""
 
@@ -62,4 +70,4 @@ class OrderDone:
     error: DistributedError | None
 
 
-Effect = ToClient | ToWorker | AcceptWorker | RefuseWorker | DropWorker | OrderDone
+Effect = ToClient | ToWorker | AcceptWorker | RefuseWorker | DropWorker | EndClient | OrderDone

@@ -32,9 +32,13 @@ __all__ = [
 
 @dataclass(slots=True)
 class ClientJoined:
-    """A client connected; ``client`` is its id, new for every connection."""
+    """A client connected; ``client`` is its id, new for every connection.
+
+    ``process`` is that of the worker whose tasks use it, '' for one of a program.
+    """
 
     client: str
+    process: str = ""
 
 
 @dataclass(slots=True)

@@ -15,6 +15,7 @@ from distributed.scheduler.effects import AcceptWorker, DropWorker, RefuseWorker
 from distributed.scheduler.equipment import equip_joined, forget_worker
 from distributed.scheduler.events import WorkerDied, WorkerJoined, WorkerLeft
 from distributed.scheduler.lifecycle import fail, failure_of, lose_replicas, run_again
+from distributed.scheduler.nested import orphan_clients
 from distributed.scheduler.placement import close_worker, touch
 from distributed.scheduler.records import TaskRecord, WorkerRecord, end_processing, remove_replica
 from distributed.scheduler.retirement import end_retirement, expire_dismissed
@@ -166,8 +167,9 @@ def _unfile(index: dict[str, dict[WorkerRecord, None]], name: str, worker: Worke
 
 def _bury(state: SchedulerState, worker: WorkerRecord, certificate: dict[str, Any], running: list[str] | None) -> None:
     """`worker` died while `running` ran there; unknown: those sent first, one for each thread."""
+    orphan_clients(state, worker)
     if running is None:
-        running = list(worker.processing)[: worker.nthreads]
+        running = [key for key in worker.processing if not worker.lent.get(key)][: worker.nthreads]
     _requeue(state, worker, certificate, running, f"{worker.address} died")
 
 

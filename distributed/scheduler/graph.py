@@ -31,10 +31,14 @@ __all__ = ["cancel_keys", "forget_tasks", "join_client", "leave_client", "releas
 _RELEASED, _WAITING, _READY, _PROCESSING, _MEMORY, _ERRED, _FORGOTTEN = TaskState
 
 
-def join_client(state: SchedulerState, client: str) -> None:
-    """A client connected; one that is known already keeps what it holds."""
-    if client not in state.clients:
-        state.clients[client] = ClientRecord(client)
+def join_client(state: SchedulerState, client: str, process: str = "") -> None:
+    """A client connected, in the `process` of a worker or ''; one that is known already keeps what it holds."""
+    known = state.clients.get(client)
+    if known is not None and known.orphaned_at is not None:  # its process lives after all, and it begins anew
+        leave_client(state, client)
+        known = None
+    if known is None:
+        state.clients[client] = ClientRecord(client, process)
 
 
 def leave_client(state: SchedulerState, client_id: str) -> None:
@@ -42,6 +46,7 @@ def leave_client(state: SchedulerState, client_id: str) -> None:
     client = state.clients.pop(client_id, None)
     if client is None:
         return
+    state.orphans.pop(client_id, None)
     _release(state, client, list(client.wanted))
     forget_client(state, client)
     for digest, function in client.functions.items():

@@ -47,10 +47,18 @@ def check(machine: SchedulerMachine) -> None:
     check_kit(state)
     check_printing(state)
     check_stealing(state)
+    check_orphans(state)
 
 
 def _broken(rule: str, where: object) -> NoReturn:
     raise InvariantError(f"{rule}: {where}")
+
+
+def check_orphans(state: SchedulerState) -> None:
+    """Clients of dead workers are let go in time, and only those."""
+    orphans = {name: client for name, client in state.clients.items() if client.orphaned_at is not None}
+    if set(orphans) != set(state.orphans) or list(state.orphans.values()) != sorted(state.orphans.values()):
+        _broken("clients of dead workers are let go, the first first", sorted(orphans))
 
 
 def check_tables(state: SchedulerState) -> None:
@@ -91,8 +99,9 @@ def check_task_fields(task: TaskRecord) -> None:
         _broken("a task has holders exactly while it is in MEMORY", task)
     if (task.failure is not None) != (state is _ERRED):
         _broken("a task has a failure exactly while it is ERRED", task)
-    if (task.estimate_s != 0) != (state is _PROCESSING):
-        _broken("a task is estimated exactly while it is PROCESSING", task)
+    is_lent = task.processing_on is not None and task.processing_on.lent.get(task.key, False)
+    if (task.estimate_s != 0) != (state is _PROCESSING and not is_lent):
+        _broken("a task is estimated exactly while it is PROCESSING and has a slot", task)
     if task.function is None and state in _ACTIVE:
         _broken("what has no recipe is not computed", task)
     if task.deaths != len(task.certificates or ()) or task.attempt < 0 or task.retries_left < 0:
@@ -162,15 +171,18 @@ def check_worker(state: SchedulerState, worker: WorkerRecord) -> None:
         for key, task in worker.processing.items()
         if amounts_of(task.spec) is not None or task.deaths
     }
-    if extras != worker.extras or worker.has_suspect != any(task.deaths for task in worker.processing.values()):
+    never_lent = [task for key, task in worker.processing.items() if key not in worker.lent]
+    if extras != worker.extras or worker.has_suspect != any(task.deaths for task in never_lent):
         _broken("a worker knows its suspects and who uses its resources", worker.address)
-    if worker.has_suspect and len(worker.processing) > 1:
+    if worker.has_suspect and len(never_lent) > 1:
         _broken("a suspect runs alone", worker.address)
+    if any(key not in worker.processing for key in worker.lent) or worker.lent_count != sum(worker.lent.values()):
+        _broken("who lends a slot runs here, and is counted", (worker.address, worker.lent))
     for name, total in worker.amounts.items():
         used = sum(amount for resources in extras.values() for other, amount in resources if other == name)
         if used > total + 1e-6 or abs(total - used - worker.resources_free[name]) > 1e-6:
             _broken("resources are reserved while they are used, and never overbooked", (worker.address, name))
-    if len(worker.processing) > max(1, worker.nthreads * state.settings.depth_max):
+    if len(worker.processing) - worker.lent_count > max(1, worker.nthreads * state.settings.depth_max):
         _broken("a worker's queue is bounded", worker.address)
 
 
@@ -248,7 +260,7 @@ def check_rooms(state: SchedulerState) -> None:
     if state.room_threads != sum(worker.nthreads for _, pool in pools for worker in pool):
         _broken("threads with room are counted", state.room_threads)
     for worker in state.workers.values():
-        is_full = len(worker.processing) >= worker.nthreads
+        is_full = len(worker.processing) - worker.lent_count >= worker.nthreads
         if worker.room is Room.IDLE and (is_full or worker.has_suspect or worker.is_reserved):
             _broken("an idle worker has a thread free and nothing against it", worker.address)
     reserved = [queue.reserved for queue in state.suspects if queue.reserved is not None]
@@ -272,7 +284,7 @@ def check_nobody_idles(state: SchedulerState) -> None:
 
 def check_stealing(state: SchedulerState) -> None:
     """Tasks that wait at one worker while another idles are looked at in time, and asked for once."""
-    if set(state.loaded) != {w for w in state.workers.values() if len(w.processing) > w.nthreads}:
+    if set(state.loaded) != {w for w in state.workers.values() if len(w.processing) - w.lent_count > w.nthreads}:
         _broken("workers with tasks that wait are known", _addresses(state.loaded))
     if any(worker.is_loaded is not (worker in state.loaded) for worker in state.workers.values()):
         _broken("a worker knows whether tasks wait there", _addresses(state.loaded))

@@ -2,10 +2,10 @@
 
 `SchedulerMachine` only dispatches. What happens is in `graph` (clients), `answers` (workers' messages), `failures`
 (workers' lives), `lifecycle` (tasks' states), `placement` (who runs what), `stealing` (who gives some back),
-`movement` and `retirement` (where data goes), `equipment` (what all workers have), `output` (who hears
-what tasks print) and `silence`. Every event goes through three steps:
-its handler changes the state, `sweep` drops what nobody needs any more, `settle` gets orders on, `deal` gives queued
-tasks to workers; then the messages collected meanwhile become effects, one of a kind per receiver.
+`movement` and `retirement` (where data goes), `nested` (tasks that wait for others), `equipment` (what all workers
+have), `output` (who hears what tasks print) and `silence`. Every event goes through three steps: its handler changes
+the state, `sweep` drops what nobody needs any more, `settle` gets orders on, `deal` gives queued tasks to workers; then
+the messages collected meanwhile become effects, one of a kind per receiver.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from distributed.scheduler import (
     failures,
     graph,
     movement,
+    nested,
     output,
     retirement,
     silence,
@@ -61,6 +62,7 @@ class SchedulerMachine:
             dismissed,
             None if lost is None else lost.lost_deadline,
             None if loose is None else loose.open_at,
+            next(iter(state.orphans.values()), None),
         )
         return min((timer for timer in timers if timer is not None), default=None)
 
@@ -101,11 +103,13 @@ class SchedulerMachine:
 
 
 def _client_joined(state: SchedulerState, event: events.ClientJoined, now: float) -> None:
-    graph.join_client(state, event.client)
+    graph.join_client(state, event.client, event.process)
 
 
 def _client_left(state: SchedulerState, event: events.ClientLeft, now: float) -> None:
-    graph.leave_client(state, event.client)
+    client = state.clients.get(event.client)
+    if client is not None and client.orphaned_at is None:  # else what it held is let go later
+        graph.leave_client(state, event.client)
 
 
 def _from_client(state: SchedulerState, event: events.FromClient, now: float) -> None:
@@ -125,6 +129,7 @@ def _tick(state: SchedulerState, event: events.Tick, now: float) -> None:
     failures.expire_lost(state, now)
     failures.drop_dismissed(state, now)
     failures.drop_silent(state, now)
+    nested.drop_orphans(state)
     open_loose_queues(state)
     output.tell_omitted(state)
     stealing.look(state)
@@ -169,6 +174,8 @@ _BY_WORKER_MESSAGE: dict[type[Any], Callable[..., None]] = {
     messages.DataRemoved: answers.data_removed,
     messages.Heartbeat: answers.heartbeat,
     messages.TasksReturned: stealing.tasks_returned,
+    messages.TasksLent: nested.tasks_lent,
+    messages.TasksRejoined: nested.tasks_rejoined,
     messages.CopiesFailed: copying.copies_failed,
     messages.AskHolders: copying.ask_holders,
     messages.WorkerPaused: retirement.worker_paused,

@@ -113,18 +113,19 @@ class Outbox:
         if self.copy:
             effects.extend(ToWorker(w.address, _copy_message(copies)) for w, copies in self.copy.items() if w.is_alive)
             self.copy = {}
-        if self.printed:  # before its result
-            effects.extend(ToClient(client.client, message) for client, message in self.printed.items())
-            self.printed = {}
-        for (client, is_recomputing), keys in self.lost.items():
-            effects.append(ToClient(client.client, KeysLost(keys, is_recomputing)))
+        messages: list[tuple[ClientRecord, Message]] = [
+            *self.printed.items(),  # before its result
+            *((client, KeysLost(keys, is_recomputing)) for (client, is_recomputing), keys in self.lost.items()),
+            *self.done.items(),
+            *self.failed.items(),
+            *((client, KeysCancelled(keys, reason)) for (client, reason), keys in self.cancelled.items()),
+        ]
+        # An orphan's session has ended: nobody is there to be told.
+        effects.extend(ToClient(client.client, m) for client, m in messages if client.orphaned_at is None)
+        self.printed = {}
         self.lost = {}
-        messages: list[tuple[ClientRecord, Message]] = [*self.done.items(), *self.failed.items()]
-        effects.extend(ToClient(client.client, message) for client, message in messages)
         self.done = {}
         self.failed = {}
-        for (client, reason), keys in self.cancelled.items():
-            effects.append(ToClient(client.client, KeysCancelled(keys, reason)))
         self.cancelled = {}
 
     @staticmethod

@@ -14,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from heapq import heapify, heappop, heapreplace
 
-from distributed.scheduler.queues import UNRESTRICTED, ReadyQueue, Restriction, restriction_of, worker_tokens
+from distributed.scheduler.queues import UNRESTRICTED, ReadyQueue, Restriction, level_of, restriction_of, worker_tokens
 from distributed.scheduler.records import (
     MEMORY,
     FunctionRecord,
@@ -37,6 +37,7 @@ __all__ = [
     "push_plain",
     "push_ready",
     "refresh_room",
+    "share_s",
     "touch",
     "unreserve",
 ]
@@ -58,16 +59,16 @@ def push_ready(state: SchedulerState, tasks: Sequence[TaskRecord], is_front: boo
     """Queue `tasks`, which have just become READY, in their order; those with dependencies always before others."""
     for task in reversed(tasks):
         if is_front or task.dependencies is not None:
-            _queue_for(state, task).push(task.spec.priority, (task,), is_front=True)
+            _queue_for(state, task).push(level_of(task.spec), (task,), is_front=True)
     if not is_front:
         for task in tasks:
             if task.dependencies is None:
-                _queue_for(state, task).push(task.spec.priority, (task,), is_front=False)
+                _queue_for(state, task).push(level_of(task.spec), (task,), is_front=False)
 
 
 def push_plain(state: SchedulerState, tasks: Sequence[TaskRecord]) -> None:
     """Queue `tasks` behind others: just READY, of one spec, no dependencies, no deaths. Cost: O(1) + 10 ns each."""
-    _queue_for(state, tasks[0]).push(tasks[0].spec.priority, tasks, is_front=False)
+    _queue_for(state, tasks[0]).push(level_of(tasks[0].spec), tasks, is_front=False)
 
 
 def leave_queue(state: SchedulerState, task: TaskRecord) -> None:
@@ -89,7 +90,7 @@ def touch(state: SchedulerState, worker: WorkerRecord) -> None:
 
 def refresh_room(state: SchedulerState, worker: WorkerRecord) -> None:
     """Put `worker` where its room says: last in ``state.idle`` or ``state.open``, or in neither. Cost: O(1)."""
-    count = len(worker.processing)
+    count = len(worker.processing) - worker.lent_count
     settings = state.settings
     if not worker.is_serving or worker.has_suspect or worker.is_reserved:
         room = _CLOSED
@@ -127,7 +128,7 @@ def refresh_room(state: SchedulerState, worker: WorkerRecord) -> None:
 
 
 def _refresh_loaded(state: SchedulerState, worker: WorkerRecord) -> None:
-    worker.is_loaded = worker.is_alive and len(worker.processing) > worker.nthreads
+    worker.is_loaded = worker.is_alive and len(worker.processing) - worker.lent_count > worker.nthreads
     if worker.is_loaded:
         state.loaded[worker] = None
     else:
@@ -137,7 +138,7 @@ def _refresh_loaded(state: SchedulerState, worker: WorkerRecord) -> None:
 def has_room_for(worker: WorkerRecord, restriction: Restriction) -> bool:
     """Whether `worker`, which matches `restriction`, can take one such task now."""
     if restriction.is_suspect:
-        if worker.processing or not worker.is_serving:
+        if len(worker.processing) > worker.lent_count or not worker.is_serving:
             return False
     elif worker.room is _CLOSED:
         return False
@@ -268,7 +269,7 @@ def _fill(state: SchedulerState, queue: ReadyQueue, priority: int, worker: Worke
     if not processing:
         worker.reported_s = state.now
     nthreads, depth_max = worker.nthreads, state.settings.depth_max * worker.nthreads
-    count, occupancy_s, estimate_s = len(processing), worker.occupancy_s, 0.0
+    count, occupancy_s, estimate_s = len(processing) - worker.lent_count, worker.occupancy_s, 0.0
     function: FunctionRecord | None = None
     chosen: list[TaskRecord] = []
     nentries = len(level)
@@ -290,7 +291,7 @@ def _fill(state: SchedulerState, queue: ReadyQueue, priority: int, worker: Worke
                 continue
         if task.function is not function:
             function = task.function
-            estimate_s = _share_s(state, task, worker)
+            estimate_s = share_s(state, task, worker)
         task.state = _PROCESSING
         task.attempt += 1
         task.processing_on = worker
@@ -317,11 +318,11 @@ def _start(state: SchedulerState, task: TaskRecord, worker: WorkerRecord) -> Non
     task.attempt += 1
     if not worker.processing:
         worker.reported_s = state.now
-    begin_processing(task, worker, _share_s(state, task, worker))
+    begin_processing(task, worker, share_s(state, task, worker))
     state.outbox.run.setdefault(worker, []).append(task)
 
 
-def _share_s(state: SchedulerState, task: TaskRecord, worker: WorkerRecord) -> float:
+def share_s(state: SchedulerState, task: TaskRecord, worker: WorkerRecord) -> float:
     """What `task` takes of its worker's queue: its time, or more if its result is big.
 
     Big results come one per thread; smaller ones fill no more than QUEUE_MEMORY of the worker's memory. So a wide layer

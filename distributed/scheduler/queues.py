@@ -16,12 +16,22 @@ from typing import NamedTuple
 from distributed.messages import TaskSpec
 from distributed.scheduler.records import MEMORY, TaskRecord, TaskState, WorkerRecord, amounts_of
 
-__all__ = ["UNRESTRICTED", "ReadyQueue", "Restriction", "restriction_of"]
+__all__ = ["UNRESTRICTED", "ReadyQueue", "Restriction", "level_of", "restriction_of"]
 
 ANYWHERE = "any worker"  # the token of restrictions that name neither workers nor resources
+DEPTH_BITS = 20
+DEPTH_MAX = (1 << DEPTH_BITS) - 1  # deeper ones go with those of this depth
 STALE_MAX = 1000  # left-behind entries a queue may hold beside as many as it has live ones
 
 _READY = TaskState.READY
+
+
+def level_of(spec: TaskSpec) -> int:
+    """In which level of its queue a task waits: of higher priority first, of equal priority the deeper ones first.
+
+    So of tasks that submit tasks few have begun and wait, and the children of those that have come before others.
+    """
+    return (spec.priority << DEPTH_BITS) + min(spec.depth, DEPTH_MAX)
 
 
 class Restriction(NamedTuple):
@@ -93,7 +103,7 @@ def worker_tokens(worker: WorkerRecord) -> list[str]:
 
 
 class ReadyQueue:
-    """The READY tasks of one restriction, higher priority first.
+    """The READY tasks of one restriction, by level (see `level_of`), higher ones first.
 
     Attributes:
         live: how many READY tasks are in it.
@@ -102,41 +112,41 @@ class ReadyQueue:
         open_at: of a loose queue: from when on any worker will do; moved on whenever a wished-for worker takes a task.
     """
 
-    __slots__ = ("_priorities", "entries", "levels", "live", "open_at", "reserved", "restriction")
+    __slots__ = ("_heap", "entries", "levels", "live", "open_at", "reserved", "restriction")
 
     def __init__(self, restriction: Restriction) -> None:
         self.restriction = restriction
         self.levels: dict[int, deque[TaskRecord]] = {}
-        self._priorities: list[int] = []  # a heap of -priority, one for every level
+        self._heap: list[int] = []  # of -level, one for every level
         self.live = 0
         self.entries = 0
         self.reserved: WorkerRecord | None = None
         self.open_at: float | None = None
 
-    def push(self, priority: int, tasks: Sequence[TaskRecord], is_front: bool) -> None:
-        """Queue READY `tasks` of one priority in their order, behind or before those that are there."""
-        level = self.levels.get(priority)
-        if level is None:
-            level = self.levels[priority] = deque()
-            heappush(self._priorities, -priority)
+    def push(self, level: int, tasks: Sequence[TaskRecord], is_front: bool) -> None:
+        """Queue READY `tasks` of one level in their order, behind or before those that are there."""
+        queued = self.levels.get(level)
+        if queued is None:
+            queued = self.levels[level] = deque()
+            heappush(self._heap, -level)
         if is_front:
-            level.extendleft(reversed(tasks))
+            queued.extendleft(reversed(tasks))
         else:
-            level.extend(tasks)
+            queued.extend(tasks)
         self.live += len(tasks)
         self.entries += len(tasks)
 
     def top(self) -> int:
-        """The highest priority; there must be an entry."""
-        while not self.levels[-self._priorities[0]]:
-            del self.levels[-heappop(self._priorities)]
-        return -self._priorities[0]
+        """The highest level; there must be an entry."""
+        while not self.levels[-self._heap[0]]:
+            del self.levels[-heappop(self._heap)]
+        return -self._heap[0]
 
-    def pop(self, priority: int) -> TaskRecord | None:
-        """The next live task of this priority, which no longer counts as queued; None if there is none."""
-        level = self.levels.get(priority)
-        while level:
-            task = level.popleft()
+    def pop(self, level: int) -> TaskRecord | None:
+        """The next live task of this level, which no longer counts as queued; None if there is none."""
+        queued = self.levels.get(level)
+        while queued:
+            task = queued.popleft()
             self.entries -= 1
             if self.has(task):
                 self.live -= 1
@@ -153,12 +163,12 @@ class ReadyQueue:
         if not self.live:
             self.clear()
         elif self.entries > 2 * self.live + STALE_MAX:
-            for priority, level in self.levels.items():
-                self.levels[priority] = deque(dict.fromkeys(task for task in level if self.has(task)))
+            for level, queued in self.levels.items():
+                self.levels[level] = deque(dict.fromkeys(task for task in queued if self.has(task)))
             self.entries = sum(map(len, self.levels.values()))
 
     def clear(self) -> None:
         """Drop every entry: none is live."""
         self.levels.clear()
-        self._priorities.clear()
+        self._heap.clear()
         self.live = self.entries = 0

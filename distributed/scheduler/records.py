@@ -35,7 +35,10 @@ __all__ = [
     "amounts_of",
     "begin_processing",
     "end_processing",
+    "forget_lent",
+    "lend_slot",
     "link_dependencies",
+    "rejoin_slot",
     "remove_replica",
     "remove_want",
     "unlink_dependencies",
@@ -123,9 +126,15 @@ class FunctionRecord:
 
 @dataclass(slots=True, eq=False, repr=False)
 class ClientRecord:
-    """A connected client and what it holds."""
+    """A connected client and what it holds.
+
+    ``process`` is that of the worker whose tasks use it, '' for one of a program. ``orphaned_at`` is when that worker's
+    death became final: its session has ended, and what it holds is let go soon.
+    """
 
     client: str
+    process: str = ""
+    orphaned_at: float | None = None
     wanted: dict[str, TaskRecord] = field(default_factory=dict)
     functions: dict[bytes, FunctionRecord] = field(default_factory=dict)
     alone: tuple[ClientRecord, ...] = ()  # (self,): the `wanted_by` of most tasks, shared by all of them
@@ -157,7 +166,7 @@ class WorkerRecord:
     occupancy_s: float = 0.0
     extras: dict[str, tuple[tuple[str, float], ...]] = field(default_factory=dict)  # suspects and resource users here
     resources_free: dict[str, float] = field(default_factory=dict)
-    has_suspect: bool = False  # the one task here is a suspect: nothing may be placed behind it
+    has_suspect: bool = False  # the one task here that never lent is a suspect: nothing may be placed behind it
     is_reserved: bool = False  # it runs empty, so that a suspect can have it alone
     is_paused: bool = False  # it has no memory left for more
     is_retiring: bool = False  # it is on its way out, see `retirement`
@@ -172,6 +181,8 @@ class WorkerRecord:
     asked_until: float | None = None  # when the question under way counts as lost
     tags: tuple[str, ...] = ()  # what ``spec.platform`` may match
     amounts: dict[str, float] = field(default_factory=dict)  # its resources, and its memory limit as one of them
+    lent: dict[str, bool] = field(default_factory=dict)  # tasks here that ever lent their slot; whether they do now
+    lent_count: int = 0  # of those that do now: they take no room
 
     def __post_init__(self) -> None:
         self.amounts = dict(self.resources)
@@ -282,7 +293,7 @@ def begin_processing(task: TaskRecord, worker: WorkerRecord, estimate_s: float) 
     amounts = amounts_of(task.spec)
     if amounts is not None or task.deaths:
         worker.extras[task.key] = amounts or ()
-        worker.has_suspect = task.deaths > 0
+        worker.has_suspect = worker.has_suspect or task.deaths > 0
         for name, amount in amounts or ():
             if name in worker.resources_free:  # but for the memory of a worker without limit
                 worker.resources_free[name] -= amount
@@ -300,11 +311,38 @@ def end_processing(task: TaskRecord) -> None:
         worker.occupancy_s = 0.0  # exactly: thousands of small differences do not add up
     if task.key in worker.extras:
         give_back_extras(task, worker)
+    if task.key in worker.lent:
+        forget_lent(task.key, worker)
+
+
+def forget_lent(key: str, worker: WorkerRecord) -> None:
+    """The part of `end_processing` for a task that ever lent its slot."""
+    worker.lent_count -= worker.lent.pop(key)
+
+
+def lend_slot(task: TaskRecord, worker: WorkerRecord) -> None:
+    """PROCESSING `task` waits: it takes no room and no time of its worker, nor keeps others away as a suspect."""
+    if task.deaths and task.key not in worker.lent:
+        worker.has_suspect = False
+    worker.lent_count += not worker.lent.get(task.key, False)
+    worker.lent[task.key] = True
+    worker.occupancy_s = worker.occupancy_s - task.estimate_s if len(worker.processing) > worker.lent_count else 0.0
+    task.estimate_s = 0.0
+
+
+def rejoin_slot(task: TaskRecord, worker: WorkerRecord, estimate_s: float) -> None:
+    """PROCESSING `task` goes on."""
+    if worker.lent.get(task.key, False):
+        worker.lent[task.key] = False
+        worker.lent_count -= 1
+        worker.occupancy_s += estimate_s
+        task.estimate_s = estimate_s
 
 
 def give_back_extras(task: TaskRecord, worker: WorkerRecord) -> None:
     """The part of `end_processing` that few tasks need: resources, and the end of a suspect's time alone."""
-    worker.has_suspect = False  # a suspect is alone, so whoever ends here leaves none behind
+    if task.deaths and task.key not in worker.lent:
+        worker.has_suspect = False
     for name, amount in worker.extras.pop(task.key):
         if name in worker.resources_free:
             worker.resources_free[name] += amount

@@ -22,7 +22,15 @@ from distributed.ids import is_key
 from distributed.messages import CLIENT, WORKER, CancelKeys, Message, ServerClosing, WorkerLeaving
 from distributed.scheduler import snapshot
 from distributed.scheduler.demand import desired_workers
-from distributed.scheduler.effects import AcceptWorker, DropWorker, OrderDone, RefuseWorker, ToClient, ToWorker
+from distributed.scheduler.effects import (
+    AcceptWorker,
+    DropWorker,
+    EndClient,
+    OrderDone,
+    RefuseWorker,
+    ToClient,
+    ToWorker,
+)
 from distributed.scheduler.equipment_ops import EquipmentOps
 from distributed.scheduler.events import (
     ClientJoined,
@@ -73,6 +81,7 @@ class Scheduler(Server):
             AcceptWorker: self._accept_worker,
             RefuseWorker: self._refuse_worker,
             DropWorker: self._drop_worker,
+            EndClient: lambda effect: self._clients.end(effect.client, effect.reason),
             OrderDone: lambda effect: self._orders.order_done(effect),
         }, tick=Tick, on_failure=self._fail)  # fmt: skip
         self._orders = OrderOps(self.driver)
@@ -156,11 +165,17 @@ class Scheduler(Server):
     # ------------------------------------------------------------ clients
 
     async def register_client(
-        self, stream: Stream, client: str, versions: dict[str, str] | None = None, session: list[Any] | None = None
+        self,
+        stream: Stream,
+        client: str,
+        versions: dict[str, str] | None = None,
+        session: list[Any] | None = None,
+        process: str = "",
     ) -> None:
         """Turn this stream into a client's: messages of `distributed.messages` both ways until it closes.
 
-        A client that was cut off names its session, see `ClientSessions.serve`.
+        A client that was cut off names its session, see `ClientSessions.serve`. One that is in the `process` of a
+        worker ends with it.
         """
         _needs_stream(stream)
         if not is_key(client):
@@ -169,7 +184,7 @@ class Scheduler(Server):
             "id": self.id,
             "versions": versions_here(),
             "worker_versions": {address: details["versions"] for address, details in self._worker_details.items()},
-        })  # fmt: skip
+        }, str(process))  # fmt: skip
 
     def _handle_client(self, event: Any) -> None:
         self.driver.handle(event)

@@ -56,12 +56,13 @@ class ClientSessions:
         """Of all that are connected."""
         return [session.endpoint.stream for session in self._sessions.values() if session.endpoint.stream is not None]
 
-    async def serve(self, stream: Stream, client: str, told: Any, hello: dict[str, Any]) -> None:
+    async def serve(self, stream: Stream, client: str, told: Any, hello: dict[str, Any], process: str = "") -> None:
         """Make `stream` that of `client`, answer `hello`, and hand over what it sends until the stream closes.
 
         Args:
             told: ``[scheduler id, count]`` of who comes back, else None. The answer has ``received`` if the session
                 goes on: the number of messages that came here.
+            process: see `ClientJoined`.
         Raises:
             BadRequestError: the client is connected already, or `told` cannot be.
         """
@@ -75,7 +76,7 @@ class ClientSessions:
             session, count = _Session(client, self), 0
             self._sessions[client] = session
             stream.write_message_nowait(hello)
-            self._handle(ClientJoined(client))
+            self._handle(ClientJoined(client, process))
         else:
             logger.info("client %s is back", client)
             stream.write_message_nowait({**hello, "received": session.endpoint.ledger.received})
@@ -110,6 +111,12 @@ class ClientSessions:
                 self._forget(session, "too much waits for it")
             else:
                 session.endpoint.ledger.trim()  # it does not confirm: it cannot come back, should it be cut off
+
+    def end(self, client: str, reason: str) -> None:
+        """Forget this one, connected or not."""
+        session = self._sessions.get(client)
+        if session is not None:
+            self._forget(session, reason)
 
     def close(self) -> None:
         """Forget everybody, and tell nobody."""

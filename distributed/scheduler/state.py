@@ -48,6 +48,7 @@ class Settings:
         worker_timeout_s: a worker that was silent for so long is given up, > 0; None: never.
         dismissal_patience_s: how long a worker that was let go may take to leave, >= 0.
         loose_patience_s: how long a task waits for the workers it prefers while they are busy, >= 0.
+        orphan_patience_s: for how long what the client of a dead worker's tasks held is kept for their next run, >= 0.
         steal_patience_s: how long threads may idle while tasks queue elsewhere, > 0; queues shorter than it stay.
     """
 
@@ -59,6 +60,7 @@ class Settings:
     worker_timeout_s: float | None = 30.0  # workers speak every second; a hung host must not hold its tasks for ever
     dismissal_patience_s: float = 10.0
     loose_patience_s: float = 0.5  # a preference is worth some idling, not much: its task is not the only one
+    orphan_patience_s: float = 5.0  # a new process of a worker takes a second or two
     steal_patience_s: float = 0.005  # asking back takes a round trip and costs two messages; less is not worth them
 
 
@@ -102,6 +104,7 @@ class SchedulerState:
     silence_at: float | None = None  # when `silence` looks next
     moving: Moving = field(default_factory=Moving)
     loose: OrderedDict[ReadyQueue, None] = field(default_factory=OrderedDict)  # loose ones, by `open_at`, not yet open
+    orphans: dict[str, float] = field(default_factory=dict)  # clients of dead workers: when what they hold is let go
     loaded: OrderedDict[WorkerRecord, None] = field(default_factory=OrderedDict)  # living, with tasks that wait there
     steal_at: float | None = None  # when `stealing` looks next
     steal_pause_s: float = 0.0  # grows while it finds nothing

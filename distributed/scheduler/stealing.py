@@ -54,7 +54,9 @@ def _ask_all(state: SchedulerState) -> bool:
 
     Answers whether anything was found or is to be expected soon; False: what waits cannot move.
     """
-    threads = sum(worker.nthreads - len(worker.processing) for worker in islice(state.idle, TAKERS_MAX))
+    threads = sum(
+        worker.nthreads + worker.lent_count - len(worker.processing) for worker in islice(state.idle, TAKERS_MAX)
+    )
     wanted_s = threads * state.settings.queue_target_s
     found = 0
     is_early = False
@@ -82,7 +84,8 @@ def _worth_moving(state: SchedulerState, giver: WorkerRecord, threads: int, wait
 
     All that waits if nothing has ended for longer than everything should have taken; else a fair share.
     """
-    begun = max(giver.nthreads, len(giver.asked))  # refused ones run; of the others the first sent
+    # Refused ones run, as those do that ever lent their slot; of the others the first sent.
+    begun = max(giver.nthreads + giver.lent_count, len(giver.lent), len(giver.asked))
     waiting = len(giver.processing) - begun
     if state.now - giver.reported_s < giver.occupancy_s / giver.nthreads:
         waiting = -(-waiting * threads // (threads + giver.nthreads))
@@ -95,6 +98,7 @@ def _worth_moving(state: SchedulerState, giver: WorkerRecord, threads: int, wait
         if (
             giver.asked.get(task.key) != task.attempt
             and not task.deaths
+            and task.key not in giver.lent
             and (task.dependencies is None or _nbytes_to_move(task, taker) <= nbytes_max)
             and _is_welcome(state, task)
         ):

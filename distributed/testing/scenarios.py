@@ -414,6 +414,8 @@ def _describe(effect: effects.Effect) -> str:
     if isinstance(effect, effects.OrderDone):
         error = "" if effect.error is None else f"; {_short(str(effect.error))}"
         return f"order {effect.order} done: {_short(str(effect.result))}{error}"
+    if isinstance(effect, effects.EndClient):
+        return f"{effect.client} ended: {_short(effect.reason)}"
     worker = _short(effect.address)
     if isinstance(effect, effects.ToWorker):
         return f"{worker} <- {_describe_message(through_codec(effect.message, SCHEDULER))}"

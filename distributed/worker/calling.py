@@ -1,6 +1,7 @@
 """How one task is called: load function and arguments, call, measure and pickle. Whatever happens is an `Outcome`.
 
-The code of users runs in `_call` and, as far as their classes have methods for it, in loading, measuring and pickling.
+The code of users runs in `Caller._call` and, as far as their classes have methods for it, in loading, measuring and
+pickling.
 Not here: threads and the order of tasks (`execute`), what the code may ask about itself (`context`).
 """
 
@@ -8,11 +9,12 @@ from __future__ import annotations
 
 import logging
 import pickle
+from collections.abc import Callable
 from time import perf_counter
-from types import CoroutineType
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any
 
-from distributed.errors import BadRequestError, FunctionLoadError, UnpicklableError
+from distributed.errors import FunctionLoadError, UnpicklableError
 from distributed.messages import Failure, Payload
 from distributed.protocol.failure import OWN_FOLDER, failure_from_exception
 from distributed.protocol.serialize import TaskRef, dumps_payload, loads_payload, payload_nbytes
@@ -32,6 +34,7 @@ logger = logging.getLogger(__name__)
 INLINE_NBYTES_MAX = 16 * 1024  # estimated size up to which a wanted result is pickled to ride inline
 PAYLOAD_NBYTES_MAX = 4 * INLINE_NBYTES_MAX  # its pickle may be bigger than estimated, but not out of all proportion
 
+_UNFINISHED = frozenset({GeneratorType, CoroutineType, AsyncGeneratorType})  # calls whose code is still to run
 _PLAIN = frozenset({int, float, bool, str, type(None)})  # plain pickle does it, without looking for buffers
 
 
@@ -41,10 +44,12 @@ class Caller:
     Args:
         store: where dependencies are read.
         address: this worker, for the texts of errors.
+        run_async: the result of a coroutine or an async generator, see `AsyncTasks.run`.
     """
 
-    def __init__(self, store: Store, address: str) -> None:
+    def __init__(self, store: Store, address: str, run_async: Callable[[TaskContext, Any], Any]) -> None:
         self.functions = Functions()
+        self._run_async = run_async
         self._store = store
         self._address = address
 
@@ -53,35 +58,68 @@ class Caller:
         context.task = task
         started = perf_counter()
         try:
-            outcome = self._run(context, task, limits, started)
+            missing: list[str] | None = None
+            values: dict[str, Any] = {}
+            if task.dependencies and (missing := self._read(task.dependencies, values)):
+                outcome = Outcome(task.key, task.ticket, None, 0, None, 0.0, None, missing)
+            else:
+                try:
+                    function = self.functions.get(task.digest, task.function)
+                    args, kwargs = loads_payload(task.arguments)
+                except Exception as error:
+                    what = f"the function or an argument of {task.key}"
+                    raise self._load_error(what, error) from _users_part(error)
+                if values:
+                    args, kwargs = replace_refs(args, values), replace_refs(kwargs, values)
+                if limits is None:
+                    value = self._call(context, function, args, kwargs)
+                else:
+                    value = self._call_limited(context, task, limits, function, args, kwargs)
+                duration_s = perf_counter() - started
+                if context.lent_s:
+                    duration_s, context.lent_s = max(0.0, duration_s - context.lent_s), 0.0
+                nbytes = nbytes_of(value)
+                payload = _inline(task.key, value) if task.wanted and nbytes <= INLINE_NBYTES_MAX else None
+                outcome = Outcome(task.key, task.ticket, value, nbytes, payload, duration_s)
         except BaseException as error:  # SystemExit and KeyboardInterrupt too: they are the task's, not the thread's
-            outcome = Outcome(task.key, task.ticket, None, 0, None, perf_counter() - started, _failure(error))
+            duration_s, context.lent_s = max(0.0, perf_counter() - started - context.lent_s), 0.0
+            outcome = Outcome(task.key, task.ticket, None, 0, None, duration_s, _failure(error))
         if context.at_end is not None:
             context.end_call()
         context.task = None
         return outcome
 
-    def _run(self, context: TaskContext, task: ReadyTask, limits: TaskLimits | None, started: float) -> Outcome:
-        values: dict[str, Any] = {}
-        if task.dependencies:
-            missing = self._read(task.dependencies, values)
-            if missing:
-                return Outcome(task.key, task.ticket, None, 0, None, 0.0, None, missing)
+    def _call(self, context: TaskContext, function: Any, args: Any, kwargs: Any) -> Any:
+        """The code of the user and nothing else: whoever interrupts a task may do so in here."""
+        value = function(*args, **kwargs)
+        if type(value) in _UNFINISHED:
+            return list(value) if type(value) is GeneratorType else self._run_async(context, value)
+        return value
+
+    def _call_limited(
+        self, context: TaskContext, task: ReadyTask, limits: TaskLimits, function: Any, args: Any, kwargs: Any
+    ) -> Any:
+        """The result of the call.
+
+        Raises:
+            MemoryLimitExceeded: it took too much, whether it ended by itself or was interrupted.
+        """
+        watch = context.watch = limits.begin(task.key, task.options.memory_limit_nbytes)
         try:
-            function = self.functions.get(task.digest, task.function)
-            args, kwargs = loads_payload(task.arguments)
-        except Exception as error:
-            raise self._load_error(f"the function or an argument of {task.key}", error) from _users_part(error)
-        if values:
-            args, kwargs = replace_refs(args, values), replace_refs(kwargs, values)
-        if limits is None:
-            value = _call(context, function, args, kwargs)
-        else:
-            value = _call_limited(context, task, limits, function, args, kwargs)
-        duration_s = perf_counter() - started
-        nbytes = nbytes_of(value)
-        payload = _inline(task.key, value) if task.wanted and nbytes <= INLINE_NBYTES_MAX else None
-        return Outcome(task.key, task.ticket, value, nbytes, payload, duration_s)
+            try:
+                value = self._call(context, function, args, kwargs)
+            finally:
+                watch.end()
+        except BaseException:
+            watch.end()  # the exception may have come in the middle of the first one
+            if watch.is_over:
+                raise watch.error() from None
+            raise
+        finally:
+            context.watch = None
+        if watch.is_over:
+            raise watch.error()
+        return value
 
     def _read(self, keys: list[str], values: dict[str, Any]) -> list[str]:
         """Fill `values` with the results of `keys`; the answer is what is missing."""
@@ -103,42 +141,6 @@ class Caller:
     def _load_error(self, name: str, error: Exception) -> FunctionLoadError:
         _, text, _, _ = failure_from_exception(error, with_pickle=False)
         return FunctionLoadError(name, self._address, f"{type(error).__name__}: {text}")
-
-
-def _call(context: TaskContext, function: Any, args: Any, kwargs: Any) -> Any:
-    """The code of the user and nothing else: whoever interrupts a task may do so in here."""
-    value = function(*args, **kwargs)
-    if type(value) is CoroutineType:
-        value.close()
-        raise BadRequestError(
-            f"{context.task.key if context.task else ''} returned a coroutine: async functions cannot be tasks yet; "
-            "submit a plain function, for example one that calls asyncio.run()"
-        )
-    return value
-
-
-def _call_limited(
-    context: TaskContext, task: ReadyTask, limits: TaskLimits, function: Any, args: Any, kwargs: Any
-) -> Any:
-    """The result of the call.
-
-    Raises:
-        MemoryLimitExceeded: it took too much, whether it ended by itself or was interrupted.
-    """
-    watch = limits.begin(task.key, task.options.memory_limit_nbytes)
-    try:
-        try:
-            value = _call(context, function, args, kwargs)
-        finally:
-            watch.end()
-    except BaseException:
-        watch.end()  # the exception may have come in the middle of the first one
-        if watch.is_over:
-            raise watch.error() from None
-        raise
-    if watch.is_over:
-        raise watch.error()
-    return value
 
 
 def replace_refs(value: Any, values: dict[str, Any]) -> Any:

@@ -80,15 +80,22 @@ class Equipment:
         failures: dict[int, Failure] = {}
         async with self._turn:
             for item in effect.items:
-                try:
-                    async with asyncio.timeout(TAKE_IN_S) as bound:
-                        await self._visits.call("equip", lambda item=item: self._take_in(item))  # type: ignore[misc]
-                except Exception:  # whatever code of users raises
-                    if bound.expired():
-                        error = TimeoutError(f"{item.kind} {item.name} was not ready within {TAKE_IN_S:g} s")
+                error = await self._error_of(item)
+                if error is not None:
                     logger.warning("%s: %s %s: %r", self._owner.address, item.kind, item.name, error)
                     failures[item.serial] = failure_from_exception(error)
         handle(Equipped(effect.ticket, failures))
+
+    async def _error_of(self, item: EquipItem) -> Exception | None:
+        """Take one item in; what was raised."""
+        try:
+            async with asyncio.timeout(TAKE_IN_S) as bound:
+                await self._visits.call("equip", lambda: self._take_in(item))
+        except Exception as error:  # whatever code of users raises
+            if bound.expired():
+                return TimeoutError(f"{item.kind} {item.name} was not ready within {TAKE_IN_S:g} s")
+            return error
+        return None
 
     async def drop(self) -> None:
         """End all plugins: their scheduler is gone."""

@@ -21,6 +21,7 @@ __all__ = [
     "Outcome",
     "SchedulerLost",
     "TasksExecuted",
+    "TasksLending",
     "TasksWithdrawn",
     "Tick",
 ]
@@ -61,6 +62,13 @@ class TasksExecuted:
     """The executor finished these, in the order in which they ended."""
 
     outcomes: list[Outcome]
+
+
+@dataclass(slots=True)
+class TasksLending:
+    """Tasks have lent their slots or have some again: ``{key: (ticket, whether it is lent now)}``."""
+
+    news: dict[str, tuple[int, bool]]
 
 
 @dataclass(slots=True)
@@ -130,6 +138,7 @@ class Tick:
 Event = (
     FromScheduler
     | TasksExecuted
+    | TasksLending
     | TasksWithdrawn
     | DataFetched
     | FetchFailed

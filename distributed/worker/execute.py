@@ -14,21 +14,29 @@ from itertools import groupby
 from operator import attrgetter, itemgetter
 from typing import Any
 
+from distributed.worker.async_tasks import AsyncTasks
 from distributed.worker.calling import Caller
 from distributed.worker.context import TaskContext, enter
 from distributed.worker.effects import ReadyTask
 from distributed.worker.events import Outcome
 from distributed.worker.gate import Gate
+from distributed.worker.lending import THREADS_MAX, Lending
 from distributed.worker.limits import TaskLimits
+from distributed.worker.permits import Permits
 from distributed.worker.running import Running
 from distributed.worker.store import Store
 
-__all__ = ["POLL_S", "Executor"]
+__all__ = ["POLL_S", "Executor", "slots_of"]
 
 BIG_NBYTES = 1024 * 1024  # a result after which it is looked whether there is memory for more
 POLL_S = 0.001  # while tasks end, the loop looks this often; being woken for each would cost it more than the tasks
 
 _rank = attrgetter("rank")
+
+
+def slots_of(nthreads: int) -> int:
+    """How many threads an executor may come to have, so how many slots it needs in `Running`."""
+    return nthreads + THREADS_MAX
 
 
 class Executor:
@@ -49,7 +57,7 @@ class Executor:
         report: must not raise and must not wait, such as ``lambda: loop.call_soon_threadsafe(look)``.
         store: where dependencies are read.
         address: this worker, for the texts of errors.
-        running: told which task each thread runs; slots 0 to nthreads - 1.
+        running: told which task each thread runs; slots 0 to `slots_of` nthreads - 1.
         limits: watches tasks with a memory limit, each of which runs alone; None: limits are ignored.
         on_big: called in the thread after a result of 1 MiB or more, before it takes another task; must not raise.
         owner: the worker's server, for `get_worker`.
@@ -67,28 +75,30 @@ class Executor:
         owner: Any = None,
     ) -> None:
         self.nthreads = nthreads
-        self.gate = Gate(nthreads)
+        self.gate = Gate(slots_of(nthreads))
+        self.running = Running(None, slots_of(nthreads)) if running is None else running
         self._limits = limits
         self._on_big = on_big
-        self.running = Running(None, nthreads) if running is None else running
+        self._owner = owner
         self._report = report
-        self._caller = Caller(store, address)
         self._queues: dict[int, deque[ReadyTask]] = {}  # by rank, ascending; changed under the condition
         self._order: tuple[deque[ReadyTask], ...] = ()  # the same for threads that do not lock; replaced as a whole
         self._outcomes: deque[Outcome] = deque()
-        self._condition = threading.Condition()  # held to add to the queues and to begin waiting, not to take from it
+        self._permits = Permits(nthreads, self._has_work, self._start_thread)
+        self._condition = self._permits.condition  # held to add to the queues, not to take from them
+        self.lending = Lending(
+            self._permits, self.running, self.gate, nthreads, self._take_deeper, self._has_work, self._help_with,
+            self._wake_if_quiet,
+        )  # fmt: skip
+        self._async_tasks = AsyncTasks(self._permits)
+        self._caller = Caller(store, address, self._async_tasks.run)
         self._is_closed = False
         self._report_lock = threading.Lock()
         self._is_quiet = True  # nobody has promised to look at the outcomes
         self._is_woken = False  # `report` was called and nobody has looked since
-        self._threads = [
-            threading.Thread(
-                target=self._main, args=(TaskContext(slot, owner),), name=f"distributed-worker-{slot}", daemon=True
-            )
-            for slot in range(nthreads)
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._threads: list[threading.Thread] = []
+        for slot in range(nthreads):
+            self._start_thread(slot)
 
     # ------------------------------------------------------------ loop thread
 
@@ -164,24 +174,35 @@ class Executor:
             self._is_closed = True
             self._queues.clear()
             self._order = ()
-            self._condition.notify_all()
+        self._permits.close()
         self.gate.close()
+        self._async_tasks.close()
         deadline = time.monotonic() + timeout_s
-        for thread in self._threads:
+        for thread in list(self._threads):
             thread.join(max(0.0, deadline - time.monotonic()))
         return not any(thread.is_alive() for thread in self._threads)
 
     # ------------------------------------------------------------ executor threads
 
+    def _start_thread(self, slot: int) -> None:
+        """Of the first threads each begins with a permit; those beyond are started for tasks that wait."""
+        context = TaskContext(slot, self._owner, self.lending)
+        context.has_permit = slot < self.nthreads
+        thread = threading.Thread(target=self._main, args=(context,), name=f"distributed-worker-{slot}", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
     def _main(self, context: TaskContext) -> None:
         enter(context)
+        if not context.has_permit and not self._permits.take(context, is_new=True):
+            return
         slot = context.slot
         add = self._outcomes.append
         begin, end, run = self.running.begin, self.running.end, self._caller.run
-        gate, busy = self.gate, self.gate.busy
+        gate, busy, permits = self.gate, self.gate.busy, self._permits
         while True:
             busy[slot] = True
-            if gate.is_shut and not gate.wait(slot):
+            if gate.is_shut and not self._wait_at_gate(context):
                 return
             try:
                 for queue in self._order:
@@ -189,8 +210,8 @@ class Executor:
                         task = queue.popleft()
                         break
                 else:
-                    self._leave(slot)
-                    if self._wait():
+                    gate.leave(slot)
+                    if self._wait(context):
                         continue
                     return
             except IndexError:  # another thread was quicker
@@ -204,16 +225,13 @@ class Executor:
             add(outcome)
             is_big = outcome.nbytes >= BIG_NBYTES
             del task, outcome  # or the last result would live until the next task
-            self._leave(slot)
+            gate.leave(slot)
             if is_big:
                 self._on_big()
             if self._is_quiet:
                 self._wake()
-
-    def _leave(self, slot: int) -> None:
-        self.gate.busy[slot] = False
-        if self.gate.is_shut:
-            self.gate.notify()
+            if (permits.is_wanted or not context.has_permit) and not self._wait(context):
+                return
 
     def _run_alone(self, context: TaskContext, task: ReadyTask, limits: TaskLimits) -> Outcome:
         """Run a task with a memory limit; the other threads wait."""
@@ -225,14 +243,55 @@ class Executor:
         self.gate.end_alone()
         return outcome
 
-    def _wait(self) -> bool:
-        """Until there are tasks; False: until the executor is closed."""
+    def _wait(self, context: TaskContext) -> bool:
+        """Until there are a permit and tasks; False: until the executor is closed."""
+        context.is_seceded = False  # by the task that has ended
         if self._outcomes:  # this thread is idle, so somebody may be waiting for just these
             self._wake()
-        with self._condition:
-            while not any(self._order) and not self._is_closed:
-                self._condition.wait()
-            return not self._is_closed
+        return self._permits.take(context)
+
+    def _wait_at_gate(self, context: TaskContext) -> bool:
+        """Until tasks may begin again; meanwhile those that have begun may have the permit. False: they never may."""
+        self._permits.put(context)
+        if not self.gate.wait(context.slot):
+            return False
+        self._permits.wait(context)
+        return True
+
+    def _has_work(self) -> bool:
+        return any(self._order)
+
+    def _take_deeper(self, context: TaskContext, depth: int) -> ReadyTask | None:
+        """For `Lending`: the next task that is deeper and needs no thread alone; this thread is then busy."""
+        self.gate.busy[context.slot] = True
+        if not self.gate.is_shut:
+            with self._condition, contextlib.suppress(IndexError):  # another thread was quicker
+                for queue in self._order:
+                    if queue and queue[0].options.depth > depth:
+                        task = queue.popleft()
+                        if not task.options.memory_limit_nbytes:
+                            return task
+                        queue.appendleft(task)
+        self.gate.leave(context.slot)
+        return None
+
+    def _help_with(self, below: TaskContext, task: ReadyTask) -> None:
+        """For `Lending`: run `task` on top of a task that waits."""
+        context = TaskContext(below.slot, self._owner, self.lending)
+        context.level = below.level + 1
+        self._permits.pass_on(below, context)
+        enter(context)
+        self.running.begin(below.slot, task.key)
+        self._outcomes.append(self._caller.run(context, task))
+        self.running.end(below.slot)
+        enter(below)
+        self._permits.end(context, below)
+        self.gate.leave(below.slot)
+        self._wake()
+
+    def _wake_if_quiet(self) -> None:
+        if self._is_quiet:
+            self._wake()
 
     def _wake(self) -> None:
         with self._report_lock:

@@ -39,10 +39,24 @@ class Gate:
             self.busy[slot] = not self._is_closed
             return not self._is_closed
 
-    def notify(self) -> None:
-        """A thread is busy no more, and the gate is shut."""
+    def leave(self, slot: int) -> None:
+        """A thread is at no task any more, or its task waits."""
+        self.busy[slot] = False
+        if self.is_shut:
+            with self._condition:
+                self._condition.notify_all()
+
+    def come_back(self, slot: int) -> None:
+        """The task of a thread that has left goes on; if another one runs alone now, after that."""
+        self.busy[slot] = True
+        if not self.is_shut:
+            return
         with self._condition:
+            self.busy[slot] = False
             self._condition.notify_all()
+            while self._alone not in (None, slot) and not self._is_closed:
+                self._condition.wait()
+            self.busy[slot] = True
 
     def begin_alone(self, slot: int) -> bool:
         """Until the others have ended their tasks; they begin no new ones before `end_alone`. False: it is closed."""

@@ -56,9 +56,14 @@ class TaskLimits:
 
     def begin(self, key: str, limit_nbytes: int) -> Watch:
         """This thread begins the call of `key`, alone; whoever calls this ends the watch."""
-        self._watch = Watch(self, key, limit_nbytes)
+        watch = Watch(self, key, limit_nbytes)
+        self.watch(watch)
+        return watch
+
+    def watch(self, watch: Watch) -> None:
+        """From now on it is this call that runs alone: it begins, or goes on after it has waited for others."""
+        self._watch = watch
         self.on_begin()
-        return self._watch
 
     def look(self, now: float) -> bool:
         """Judge the task that runs; whether there is one, so that it is worth while to look again in `LOOK_S`."""
@@ -89,6 +94,8 @@ class Watch:
         self._limits = limits
         self._looks_over = 0
         self._has_ended = False
+        self._is_suspended = False
+        self._own_nbytes = self._peak_nbytes = 0  # of the parts of the call before it waited
         self._lock = threading.Lock()
         self._thread = threading.get_ident()
         self._taken_before = limits.taken()
@@ -101,6 +108,8 @@ class Watch:
         with self._lock:
             if self._has_ended:
                 return False
+            if self._is_suspended:
+                return True
             self._looks_over = self._looks_over + 1 if nbytes > self.limit_nbytes else 0
             self.used_nbytes = max(self.used_nbytes, nbytes)
             if self._looks_over >= LOOKS_OVER and self.raised_at is None:
@@ -108,6 +117,23 @@ class Watch:
                 self.raised_at = now
                 _raise_in(self._thread, OverLimit)
         return True
+
+    def suspend(self) -> None:
+        """The task waits, and others run: what the process takes from now on is theirs."""
+        with self._lock:
+            self._is_suspended = True
+            self._peak_nbytes = max(self._peak_nbytes, self._own_part(self._limits.peak()))
+            self._own_nbytes = self._own_part(self._limits.measure())
+
+    def resume(self) -> None:
+        """The task goes on, alone again, with what it had."""
+        with self._lock:
+            self._taken_before = self._limits.taken()
+            self._limits.reset_peak()
+            self._nbytes_before = self._limits.measure() - self._own_nbytes
+            self._looks_over = 0
+            self._is_suspended = False
+        self._limits.watch(self)
 
     def end(self) -> None:
         """The call has ended: from now on it is not interrupted. In its thread; may be called again.
@@ -122,7 +148,7 @@ class Watch:
         if self.raised_at is not None:
             _let_come()
         if not self.is_over:
-            self.used_nbytes = self._own_part(self._limits.peak())
+            self.used_nbytes = max(self._peak_nbytes, self._own_part(self._limits.peak()))
             self.is_over = self.used_nbytes > self.limit_nbytes
 
     def error(self) -> MemoryLimitExceeded:

@@ -1,8 +1,9 @@
 """The machine of a worker: what to fetch, when a task is ready, what to answer. Pure: no I/O, clock, random or thread.
 
 Tasks are handed to the executor as they become ready, with a rank: those of higher priority before others, of equal
-priority those with dependencies before those without. One that waits for data does not hold up those behind it. All
-that one event brings about leaves in one effect of each kind. States: `distributed.worker.records`.
+priority the deeper ones (their parents wait for them), of equal depth those with dependencies before those without.
+One that waits for data does not hold up those behind it. All that one event brings about leaves in one effect of each
+kind. States: `distributed.worker.records`.
 """
 
 from __future__ import annotations
@@ -46,10 +47,11 @@ from distributed.worker.events import (
     FromScheduler,
     SchedulerLost,
     TasksExecuted,
+    TasksLending,
     TasksWithdrawn,
     Tick,
 )
-from distributed.worker.records import TaskRecord, TaskState, WorkerState, move_task
+from distributed.worker.records import TaskRecord, TaskState, WorkerState, move_task, rank_of
 from distributed.worker.turn import Turn
 
 __all__ = ["WorkerMachine"]
@@ -118,7 +120,7 @@ class WorkerMachine:
             strict=False,  # a repeat has no end
         )
         table = [DEFAULT_OPTIONS] if message.options is None else message.options
-        ranks = [-2 * options.priority for options in table]
+        ranks = [rank_of(options) for options in table]
         for key, attempt, arguments, wanted, index, dependencies, option in columns:
             old = tasks.get(key)
             if old is not None:
@@ -257,6 +259,15 @@ class WorkerMachine:
                 turn.added = DataAdded(ordered, [memory[key] for key in ordered], None)
             self._arrive(turn, arrived)
 
+    def _tasks_lending(self, turn: Turn, event: TasksLending) -> None:
+        """The scheduler hears what has changed since it was told last: a task that has ended meanwhile says enough."""
+        for key, (ticket, is_lent) in event.news.items():
+            record = self.state.tasks.get(key)
+            if record is None or record.task.ticket != ticket or record.is_lent is is_lent:
+                continue
+            record.is_lent = is_lent
+            (turn.lent if is_lent else turn.rejoined).append(record)
+
     def _tasks_withdrawn(self, turn: Turn, event: TasksWithdrawn) -> None:
         returned = turn.returned = TasksReturned([], [], [])
         withdrawn = frozenset(event.withdrawn)
@@ -370,6 +381,7 @@ _Handler = Callable[[WorkerMachine, Turn, Any], None]
 _HANDLERS: dict[type[Any], _Handler] = {
     FromScheduler: WorkerMachine._from_scheduler,
     TasksExecuted: WorkerMachine._tasks_executed,
+    TasksLending: WorkerMachine._tasks_lending,
     TasksWithdrawn: WorkerMachine._tasks_withdrawn,
     DataFetched: WorkerMachine._data_fetched,
     FetchFailed: WorkerMachine._fetch_failed,

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 from distributed.errors import InvariantError
-from distributed.messages import Payload
+from distributed.messages import Payload, RunOptions
 from distributed.worker.effects import ReadyTask
 
 __all__ = [
@@ -32,11 +32,16 @@ __all__ = [
     "move_copy",
     "move_task",
     "queue_copy",
+    "rank_of",
     "remove_waiter",
     "rest_peer",
     "unqueue_copy",
     "update_peer",
 ]
+
+
+DEPTH_BITS = 20
+DEPTH_MAX = (1 << DEPTH_BITS) - 1  # deeper ones go with those of this depth
 
 
 class TaskState(IntEnum):
@@ -83,6 +88,7 @@ class TaskRecord:
     Attributes:
         task: what the executor gets.
         attempt: the scheduler's number of this try, sent back with the answer.
+        is_lent: whether the scheduler was told last that it has lent its slot; only in READY.
         missing: in WAITING ``{key: copy}`` of the dependencies that are not here, never empty; else None.
     """
 
@@ -90,6 +96,7 @@ class TaskRecord:
     attempt: int
     state: TaskState = TaskState.NEW
     missing: dict[str, CopyRecord] | None = None
+    is_lent: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -175,6 +182,11 @@ class WorkerState:
     equipping: dict[int, list[int]] = field(default_factory=dict)
     equipment_serial: int = 0
     held: dict[int, ReadyTask] = field(default_factory=dict)
+
+
+def rank_of(options: RunOptions) -> int:
+    """The executor's rank of tasks without dependencies; those with some have one less. Less goes first."""
+    return -2 * (options.priority << DEPTH_BITS) - 2 * min(options.depth, DEPTH_MAX)
 
 
 def move_task(record: TaskRecord, state: TaskState) -> None:

@@ -57,10 +57,11 @@ from distributed.worker.events import (
     FromScheduler,
     SchedulerLost,
     TasksExecuted,
+    TasksLending,
     TasksWithdrawn,
     Tick,
 )
-from distributed.worker.execute import POLL_S, Executor
+from distributed.worker.execute import POLL_S, Executor, slots_of
 from distributed.worker.giving import Answers
 from distributed.worker.joining import join, send
 from distributed.worker.keeper import MemoryKeeper, memory_levels
@@ -137,6 +138,7 @@ class Worker(Server):
         self._answers = Answers(self.store)
         self.on_registered: Callable[[], object] = lambda: None  # called at each registration
         self.finished: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.companion: Any = None  # the client of its tasks, once one has asked; see `distributed.client.inside`
         self._running_path = running_path
         self.output = TaskOutput(self._send)
         visits = Visits(self)
@@ -173,7 +175,7 @@ class Worker(Server):
         self.machine = WorkerMachine(self.address, self.nthreads)
         self.executor = Executor(
             self.nthreads, lambda: _wake(loop, self._look), self.store, self.address,
-            Running(self._running_path, self.nthreads), self.memory.limits, self.memory.after_big, self,
+            Running(self._running_path, slots_of(self.nthreads)), self.memory.limits, self.memory.after_big, self,
         )  # fmt: skip
         self.memory.start(
             self.executor.gate.set_paused, lambda paused: self._send(WorkerPaused(paused)),
@@ -237,6 +239,8 @@ class Worker(Server):
             self.driver.stop()
             await asyncio.get_running_loop().run_in_executor(None, self.executor.close, THREADS_TIMEOUT_S)
             self.executor.running.close()
+        if self.companion is not None:
+            await asyncio.get_running_loop().run_in_executor(None, self.companion.close)
         self._background.cancel()
         await self.memory.close()
         if self._looking is not None:
@@ -378,6 +382,9 @@ class Worker(Server):
                 self.equipment.tell(transitions_of(outcomes))
             self.driver.handle(TasksExecuted(self._direct.take(outcomes)))
             self._looking = asyncio.get_running_loop().call_later(POLL_S, self._look)
+        news = self.executor.lending.take_news()
+        if news:  # after the outcomes: of tasks that have ended nobody has to know any more
+            self.driver.handle(TasksLending(news))
 
     def _execute(self, effect: Execute) -> None:
         if self.equipment.is_watched:

@@ -13,7 +13,9 @@ from distributed.messages import (
     Message,
     TasksDone,
     TasksFailed,
+    TasksLent,
     TasksMissingData,
+    TasksRejoined,
     TasksReturned,
 )
 from distributed.worker.effects import (
@@ -60,6 +62,8 @@ class Turn:
     returned: TasksReturned | None = None
     equip: Equip | DropEquipment | None = None
     equipped: list[Message] = field(default_factory=list)
+    lent: list[TaskRecord] = field(default_factory=list)
+    rejoined: list[TaskRecord] = field(default_factory=list)
 
     def effects(self) -> Iterator[Effect]:
         """What to do here, in order."""
@@ -97,6 +101,10 @@ class Turn:
             yield AskHolders(self.asked)
         if self.returned is not None and (self.returned.keys or self.returned.kept):
             yield self.returned
+        if self.lent:
+            yield TasksLent(*_names(self.lent))
+        if self.rejoined:
+            yield TasksRejoined(*_names(self.rejoined))
 
 
 def _names(records: Iterable[TaskRecord]) -> tuple[list[str], list[int]]:

@@ -22,6 +22,8 @@ EXAMPLES: dict[str, Exception] = {
         errors.CommClosedError("tcp://h:1", "reset"),
         errors.ConfigError("memory", "x", "write a size"),
         errors.ConnectTimeoutError("tcp://h:1", 3, "no answer"),
+        errors.EquipmentError("a.py", {}),
+        errors.UserCodeRefusedError("the scheduler"),
         DistributedError("root"),
         errors.DistributedWarning("careful"),
         errors.FunctionLoadError("f", "tcp://w:1", "No module named 'x'"),

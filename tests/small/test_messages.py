@@ -55,6 +55,8 @@ VALUES: dict[str, dict[str, Any]] = {
     "holders-known": {"keys": ["x"], "holders": [[]]},
     "dismiss-worker": {"reason": "retired"},
     "tasks-returned": {"keys": ["x"], "attempts": [1], "kept": ["y", "z"]},
+    "tasks-lent": {"keys": ["x"], "attempts": [1]},
+    "tasks-rejoined": {"keys": ["x"], "attempts": [1]},
     "copies-failed": {"keys": ["x"], "gone": [[["x", "tcp://w:1"]]]},
     "ask-holders": {"keys": ["x"]},
     "worker-paused": {"paused": True},

@@ -99,7 +99,7 @@ def fetched_results_are_right(world: Any, client: Any, key: str, value: bytes) -
 @invariant(Moment.CLUSTER, "nothing that a client waits for is forgotten")
 def pending_keys_are_coming(world: Any) -> str | None:
     """When neither has anything under way to the other, the scheduler is about to compute every pending key."""
-    for client in world.clients:
+    for client in world.all_clients():
         record = _record_of(world, client)
         if record is None:
             continue
@@ -115,7 +115,7 @@ def pending_keys_are_coming(world: Any) -> str | None:
 def outcomes_agree(world: Any) -> str | None:
     """Finished keys are in memory, failed ones have failed; when neither has anything under way to the other."""
     states = {Status.FINISHED: TaskState.MEMORY, Status.ERROR: TaskState.ERRED}
-    for client in world.clients:
+    for client in world.all_clients():
         record = _record_of(world, client)
         if record is None:
             continue
@@ -134,7 +134,7 @@ def outcomes_agree(world: Any) -> str | None:
 @invariant(Moment.CLUSTER, "the scheduler holds nothing for a client that the client has let go")
 def wants_agree(world: Any) -> str | None:
     """When neither has anything under way to the other."""
-    for client in world.clients:
+    for client in world.all_clients():
         record = _record_of(world, client)
         if record is None:
             continue
@@ -147,7 +147,7 @@ def wants_agree(world: Any) -> str | None:
 @invariant(Moment.CLUSTER, "a user's futures are the records of his client")
 def futures_have_records(world: Any) -> str | None:
     """Counted the same."""
-    for client in world.clients:
+    for client in world.all_clients():
         holders = {key: record.holders for key, record in client.table.records.items()}
         if client.is_alive and holders != client.held:
             return f"{client.name}: {sorted(set(holders.items()) ^ set(client.held.items()))[:5]}"
@@ -157,7 +157,7 @@ def futures_have_records(world: Any) -> str | None:
 @invariant(Moment.CLUSTER, "no record of a client is decided and still waited for")
 def waiters_are_served(world: Any) -> str | None:
     """Whoever waits is told at once."""
-    for client in world.clients:
+    for client in world.all_clients():
         for key, record in client.table.records.items():
             if record.status is not Status.PENDING and record.waiters:
                 return f"{client.name}: {key}"
@@ -167,7 +167,7 @@ def waiters_are_served(world: Any) -> str | None:
 @invariant(Moment.REST, "a client that has let go of everything has no records and nothing to send")
 def clients_are_empty(world: Any) -> str | None:
     """Tables and outboxes."""
-    for client in world.clients:
+    for client in world.all_clients():
         if client.table.records or client.outbox.next_message() is not None:
             return f"{client.name}: {sorted(client.table.records)[:5]}"
     return None

@@ -55,7 +55,7 @@ def orders_agree(world: Any) -> str | None:
 def ledgers_agree(world: Any) -> str | None:
     """Exactly when nothing is under way; never more than was sent, nor less than was confirmed."""
     scheduler = world.scheduler
-    for client in world.clients:
+    for client in world.all_clients():
         session = scheduler.sessions.get(client.client) if scheduler.is_alive and client.is_alive else None
         if session is None or client.scheduler_life != scheduler.life:
             continue

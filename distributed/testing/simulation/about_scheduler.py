@@ -25,7 +25,7 @@ from distributed.messages import (
 from distributed.scheduler import invariants
 from distributed.scheduler.effects import ToClient, ToWorker
 from distributed.scheduler.events import ClientLeft, FromClient, FromWorker, WorkerAlive, WorkerDied, WorkerLeft
-from distributed.scheduler.queues import UNRESTRICTED, restriction_of
+from distributed.scheduler.queues import UNRESTRICTED, level_of, restriction_of
 from distributed.scheduler.records import TaskState
 from distributed.testing.simulation.rulebook import Moment, invariant
 
@@ -252,7 +252,7 @@ def sent_tasks_know_holders(world: Any, engine: Any, event: Any, effects: list[A
     return None
 
 
-@invariant(Moment.EVENT, "tasks of higher priority are sent first")
+@invariant(Moment.EVENT, "tasks of higher priority are sent first, and of equal priority the deeper ones")
 def priorities_hold(world: Any, engine: Any, event: Any, effects: list[Any]) -> str | None:
     """Of those that any worker may run: none waits behind one that was sent just now."""
     if engine is not world.scheduler:
@@ -266,8 +266,8 @@ def priorities_hold(world: Any, engine: Any, event: Any, effects: list[Any]) -> 
             for key in effect.message.keys:
                 task = state.tasks.get(key)
                 is_plain = task is not None and not task.deaths and restriction_of(task) is UNRESTRICTED
-                if is_plain and task.spec.priority < top:
-                    return f"{key} of {task.spec.priority} before one of {top}"
+                if is_plain and level_of(task.spec) < top:
+                    return f"{key} of {level_of(task.spec)} before one of {top}"
     return None
 
 

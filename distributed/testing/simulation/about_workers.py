@@ -57,8 +57,8 @@ def store_sizes_agree(world: Any) -> str | None:
 
 @invariant(Moment.WORKER, "a worker runs no more tasks than it has threads")
 def threads_are_bounded(world: Any, worker: Any, keys: list[str]) -> str | None:
-    """Withdrawn tasks that run on take a thread too."""
-    running = len(worker.executor.running)
+    """Withdrawn tasks that run on take a thread too; those that wait for others do not."""
+    running = len(worker.executor.running) - len(worker.executor.lent)
     return None if running <= worker.plan.nthreads else f"{worker.name}: {running}"
 
 

@@ -69,6 +69,7 @@ class ClientProcess(Process):
         self._cut_at = 0
         self.endpoint = self._new_endpoint()
         self.on_ready: Callable[[], None] = lambda: None
+        self.process = ""  # of the worker whose tasks use it
 
     # ------------------------------------------------------------ the session
 
@@ -126,7 +127,7 @@ class ClientProcess(Process):
         end.on_message = lambda wire: self._registered(end, wire)
         end.on_closed = lambda reason: self._connect_later(client)
         told = [self.scheduler_life, self.endpoint.ledger.received] if self.scheduler_life else None
-        end.send(["register-client", self.client, told])
+        end.send(["register-client", self.client, told, self.process])
 
     def _registered(self, end: End, wire: list[Any]) -> None:
         if wire[0] == "error":  # our old connection is not known to be gone
@@ -283,7 +284,9 @@ class ClientProcess(Process):
 
     def release(self, keys: Iterable[str]) -> None:
         """Let go of all futures of these keys."""
-        names = [key for key in keys for _ in range(self.held.pop(key))]
+        self._let_go([key for key in keys for _ in range(self.held.pop(key))])
+
+    def _let_go(self, names: list[str]) -> None:
         self.table.settle(self.table.drop(names, lambda gone: self.outbox.append(ReleaseKeys(gone))))
         self._wake()
 

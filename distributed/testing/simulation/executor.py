@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 from zlib import crc32
 
 from distributed.messages import TasksPrinted
 from distributed.testing.simulation.clock import MS, seconds
-from distributed.testing.simulation.work import INLINE_MAX, argument_of, code_of
+from distributed.testing.simulation.work import INLINE_MAX, Recipe, argument_of, code_of
 from distributed.worker.effects import ReadyTask
 from distributed.worker.events import Outcome
 
@@ -23,6 +25,7 @@ class Executor:
     Attributes:
         queue: what has not begun.
         running: by ticket, ``(task, scheduler's life, attempt)``; the attempt is None if its machine has forgotten it.
+        lent: tickets of those among them that wait for their children, or for a slot after that.
     """
 
     def __init__(self, worker: Any) -> None:
@@ -30,12 +33,14 @@ class Executor:
         self.world = worker.world
         self.queue: deque[ReadyTask] = deque()
         self.running: dict[int, tuple[ReadyTask, int, int | None]] = {}
+        self.lent: dict[int, None] = {}
+        self._rejoining: deque[tuple[ReadyTask, Callable[[], None]]] = deque()
         self._outcomes: list[Outcome] = []
         self._is_looking = False
 
     def running_keys(self) -> list[str]:
-        """What runs now."""
-        return [task.key for task, _, _ in self.running.values()]
+        """What runs now; who waits for children does not."""
+        return [task.key for ticket, (task, _, _) in self.running.items() if ticket not in self.lent]
 
     def submit(self, tasks: list[ReadyTask]) -> None:
         """Run these after those submitted before."""
@@ -52,7 +57,9 @@ class Executor:
     def begin(self) -> None:
         """Give tasks to free threads."""
         worker, world = self.worker, self.world
-        while self.queue and len(self.running) < worker.plan.nthreads and not worker.memory.is_paused:
+        while self._rejoining and self._has_slot():
+            self._rejoin(*self._rejoining.popleft())
+        while self.queue and self._has_slot() and not worker.memory.is_paused:
             task = self._next()
             record = worker.machine.state.tasks.get(task.key)
             attempt = record.attempt if record is not None and record.task is task else None
@@ -69,8 +76,31 @@ class Executor:
             duration = recipe.duration * worker.plan.speed * worker.slowness
             if run <= recipe.kills:
                 worker.later(duration // 2, self._kill, task)
+            elif recipe.children:
+                worker.later(duration // 2, self._wait, task, recipe, run <= recipe.raises, values, duration)
             else:
                 worker.later(duration, self._end, task, run <= recipe.raises, values, duration)
+
+    def _has_slot(self) -> bool:
+        return len(self.running) - len(self.lent) < int(self.worker.plan.nthreads)
+
+    def _wait(self, task: ReadyTask, recipe: Recipe, *rest: Any) -> None:
+        """Submit its children, and lend its slot until they are decided."""
+        self.lent[task.ticket] = None
+        self.worker.lending(task.ticket, task.key, True)
+        go_on = partial(self.worker.later, rest[2] // 2, self._end, task, *rest)
+
+        def come_back() -> None:
+            self._rejoining.append((task, go_on))
+            self.begin()
+
+        self.worker.client.run(recipe.children, lambda: self.worker.later(0, come_back))
+        self.begin()
+
+    def _rejoin(self, task: ReadyTask, go_on: Callable[[], None]) -> None:
+        del self.lent[task.ticket]
+        self.worker.lending(task.ticket, task.key, False)
+        go_on()
 
     def _next(self) -> ReadyTask:
         """The first of the lowest rank."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from distributed.testing.simulation import (
     about_clients,
     about_limits,
+    about_nested,
     about_order,
     about_people,
     about_scheduler,
@@ -18,6 +19,7 @@ __all__ = [
     "Moment",
     "about_clients",
     "about_limits",
+    "about_nested",
     "about_order",
     "about_people",
     "about_scheduler",

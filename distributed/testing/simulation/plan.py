@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from distributed.messages import TaskSpec
 from distributed.testing.simulation.chance import Chance, Stream
 from distributed.testing.simulation.clock import MS, SECOND
+from distributed.testing.simulation.nested import give_children
 from distributed.testing.simulation.work import ALWAYS, FUNCTIONS, Recipe
 
 __all__ = ["ClientPlan", "Fault", "Plan", "Step", "WorkerPlan", "draw_plan"]
@@ -119,6 +120,7 @@ def _cut(step: Step, gone: set[str]) -> Step:
             task.nbytes,
             task.raises,
             task.kills,
+            task.children,
         )
         for task in step.tasks
         if task.key not in gone
@@ -138,6 +140,8 @@ def draw_plan(chance: Chance) -> Plan:
     clients = [
         _client(chance.stream(f"client-{number}"), number, workers, shared) for number in range(draws.between(1, 3))
     ]
+    parents = [task for client in clients for step in client.steps if step.kind == "map" for task in step.tasks]
+    give_children(chance.stream("nested"), [task for task in parents if task.spec.wanted])
     count = {"calm": 0, "usual": 4, "rough": 9, "wild": 18}[mood]
     faults = [_fault(chance.stream(f"fault-{number}"), number) for number in range(draws.between(count // 2, count))]
     people = chance.stream("people")  # of its own, so that most seeds are about nothing of it

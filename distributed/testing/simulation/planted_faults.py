@@ -5,10 +5,13 @@ from __future__ import annotations
 from distributed.testing.simulation.planted_client import CLIENT_FAULTS
 from distributed.testing.simulation.planted_fault import Fault
 from distributed.testing.simulation.planted_life import LIFE_FAULTS
+from distributed.testing.simulation.planted_nested import NESTED_FAULTS
 from distributed.testing.simulation.planted_people import PEOPLE_FAULTS
 from distributed.testing.simulation.planted_place import PLACE_FAULTS
 from distributed.testing.simulation.planted_worker import WORKER_FAULTS
 
 __all__ = ["FAULTS", "Fault"]
 
-FAULTS: tuple[Fault, ...] = (*LIFE_FAULTS, *PLACE_FAULTS, *WORKER_FAULTS, *CLIENT_FAULTS, *PEOPLE_FAULTS)
+FAULTS: tuple[Fault, ...] = (
+    *LIFE_FAULTS, *PLACE_FAULTS, *WORKER_FAULTS, *CLIENT_FAULTS, *NESTED_FAULTS, *PEOPLE_FAULTS,
+)  # fmt: skip

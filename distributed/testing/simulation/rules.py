@@ -81,6 +81,8 @@ RULES: dict[str, Rule] = {
     "tasks-failed": Rule(BREAKS, LATE, False, (), "attempts tell late answers"),
     "tasks-missing-data": Rule(BREAKS, LATE, False, (), "attempts tell late answers"),
     "tasks-returned": Rule(BREAKS, LATE, False, (), "attempts tell late answers"),
+    "tasks-lent": Rule(BREAKS, AT_ONCE, False, (), "the state, not a change of it"),
+    "tasks-rejoined": Rule(BREAKS, AT_ONCE, False, (), "the state, not a change of it"),
     "data-added": Rule(BREAKS, AT_ONCE, False, (), "a replica is counted once"),
     "data-removed": Rule(BREAKS, AT_ONCE, False, (), "what is not held is no error"),
     "copies-failed": Rule(BREAKS, AT_ONCE, False, (), "a copy that is not ordered any more is no error"),

@@ -6,7 +6,15 @@ from typing import Any
 
 from distributed.messages import CLIENT, WORKER, Message, ServerClosing, WorkerLeaving
 from distributed.scheduler import snapshot
-from distributed.scheduler.effects import AcceptWorker, DropWorker, OrderDone, RefuseWorker, ToClient, ToWorker
+from distributed.scheduler.effects import (
+    AcceptWorker,
+    DropWorker,
+    EndClient,
+    OrderDone,
+    RefuseWorker,
+    ToClient,
+    ToWorker,
+)
 from distributed.scheduler.events import (
     ClientJoined,
     ClientLeft,
@@ -61,6 +69,7 @@ class SchedulerProcess(Engine):
             AcceptWorker: self._accept_worker,
             RefuseWorker: self._refuse_worker,
             DropWorker: self._drop_worker,
+            EndClient: self._end_client,
             OrderDone: self._order_done,
         }
         self.world.network.listen(SCHEDULER_ADDRESS, self)
@@ -85,7 +94,7 @@ class SchedulerProcess(Engine):
 
     def _introduced(self, end: End, wire: list[Any]) -> None:
         if wire[0] == "register-client":
-            self._register_client(end, wire[1], wire[2])
+            self._register_client(end, *wire[1:])
         elif wire[0] == "register-worker":
             self._register_worker(end, wire[1])
         else:
@@ -93,7 +102,7 @@ class SchedulerProcess(Engine):
 
     # ------------------------------------------------------------ clients
 
-    def _register_client(self, end: End, client: str, told: list[Any] | None) -> None:
+    def _register_client(self, end: End, client: str, told: list[Any] | None, process: str) -> None:
         session = self.sessions.get(client)
         count = told[1] if told is not None and told[0] == self.life else None
         if session is not None and told is None and session.end is not None:
@@ -105,7 +114,7 @@ class SchedulerProcess(Engine):
         if session is None:
             self.sessions[client] = session = self._new_session(client)
             end.send(["registered", self.life, None])
-            self.handle(ClientJoined(client))
+            self.handle(ClientJoined(client, process))
             session.attach(end)
         else:
             end.send(["registered", self.life, session.ledger.received])
@@ -129,6 +138,11 @@ class SchedulerProcess(Engine):
             del self.sessions[client]
             session.detach()
             self.handle(ClientLeft(client))
+
+    def _end_client(self, effect: EndClient) -> None:
+        session = self.sessions.get(effect.client)
+        if session is not None:
+            self._forget_client(effect.client, session)
 
     def _to_client(self, effect: ToClient) -> None:
         session = self.sessions.get(effect.client)

@@ -27,6 +27,7 @@ class Recipe:
         duration: ticks.
         raises: so many of its first runs raise.
         kills: so many of its first runs kill their worker.
+        children: tasks that it submits and waits for, half-way.
     """
 
     key: str
@@ -36,6 +37,7 @@ class Recipe:
     nbytes: int = 8
     raises: int = 0
     kills: int = 0
+    children: tuple[Recipe, ...] = ()
 
 
 @dataclass(slots=True)

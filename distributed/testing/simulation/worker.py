@@ -21,6 +21,7 @@ from distributed.testing.simulation.engine import Calls, Engine
 from distributed.testing.simulation.equipping import Toolbox
 from distributed.testing.simulation.executor import Executor
 from distributed.testing.simulation.memory import Disk, Memory
+from distributed.testing.simulation.nested import WorkerClient
 from distributed.testing.simulation.network import End
 from distributed.testing.simulation.plan import WorkerPlan
 from distributed.testing.simulation.scheduler import SCHEDULER_ADDRESS
@@ -45,6 +46,7 @@ from distributed.worker.events import (
     FromScheduler,
     SchedulerLost,
     TasksExecuted,
+    TasksLending,
     TasksWithdrawn,
     Tick,
 )
@@ -80,6 +82,7 @@ class WorkerProcess(Engine):
         self.plan = plan
         self.number = number
         self.nanny: Any = None
+        self.client = WorkerClient(world, self)
         self.disk = Disk()
         self.address = ""
         self.incarnation = ""
@@ -90,6 +93,11 @@ class WorkerProcess(Engine):
         self.slowness = 1
         self.is_leaving = False
         self.retiring = ""
+
+    @property
+    def process(self) -> str:
+        """This life of the process, over all its registrations."""
+        return f"{self.name}-life-{self.life}"
 
     def begin(self) -> None:
         """Listen and register."""
@@ -147,7 +155,7 @@ class WorkerProcess(Engine):
                 "resources": self.plan.resources,
                 "host": self.host,
                 "tags": self.plan.tags,
-                "process": f"{self.name}-life-{self.life}",
+                "process": self.process,
             },
         ])  # fmt: skip
 
@@ -218,8 +226,25 @@ class WorkerProcess(Engine):
         self.tell(WorkerRetiring(reason))
         self.later(GRACE, self.leave, reason)
 
+    def crash(self, is_silent: bool = False) -> None:
+        """Its tasks' client is in the same process."""
+        self.client.crash(is_silent)
+        super().crash(is_silent)
+
+    def pause(self) -> None:
+        """Likewise."""
+        self.client.pause()
+        super().pause()
+
+    def resume(self) -> None:
+        """Likewise."""
+        self.client.resume()
+        super().resume()
+
     def leave(self, reason: str) -> None:
         """End on purpose: say goodbye, then end."""
+        if self.client.is_alive and not self.client.is_paused:
+            self.client.leave()
         if self.scheduler is not None:
             self.scheduler.send(WorkerLeaving(reason).to_wire())
             self.scheduler.close()
@@ -247,6 +272,10 @@ class WorkerProcess(Engine):
     def executed(self, outcomes: list[Any]) -> None:
         """The executor's threads have finished these."""
         self.handle(TasksExecuted(outcomes))
+
+    def lending(self, ticket: int, key: str, is_lent: bool) -> None:
+        """A task of the executor has lent its slot, or has one again."""
+        self.handle(TasksLending({key: (ticket, is_lent)}))
 
     def _withdraw(self, effect: Withdraw) -> None:
         self.executor.withdraw(effect.keys)

@@ -105,8 +105,9 @@ class World(Checker):
             client.release(list(client.held))
         self._run_for(SECOND)
         self.is_over = True
-        for client in self.clients:
-            client.leave()
+        for client in self.all_clients():
+            if client.is_alive:
+                client.leave()
         self._run_for(REST)
         while any(worker.scheduler is None for worker in self.workers) and self.clock.now < self._deadline:
             self._step()
@@ -153,6 +154,10 @@ class World(Checker):
     def seconds(self) -> float:
         """Virtual seconds since the beginning."""
         return self.clock.now / SECOND
+
+    def all_clients(self) -> list[ClientProcess]:
+        """Those of users and those of tasks."""
+        return [*self.clients, *(worker.client for worker in self.workers)]
 
     def processes(self) -> list[Process]:
         """All of them, dead or alive."""

@@ -198,23 +198,25 @@ async def test_a_worker_that_joins_later_has_it_before_its_first_task(
 ) -> None:
     await client.register_plugin(Recorder("x"), name="p")
     futures = client.map(tag_here, range(20), workers="later")
-    async with Worker(scheduler.address, nthreads=2, name="later") as later:
-        await later.start()
-        assert await client.gather(futures) == ["x"] * 20
+    later = Worker(scheduler.address, nthreads=2, name="later")
+    await later.start()
+    assert await client.gather(futures) == ["x"] * 20
+    await later.close()
 
 
 @gen_cluster(client=True)
 async def test_who_fails_to_set_up_later_is_told_to_clients(
-    scheduler_client: Client, scheduler: Scheduler, *w: Worker
+    another: Client, scheduler: Scheduler, *workers: Worker
 ) -> None:
     heard: list[tuple[str, str, str]] = []
     async with Client(scheduler.address, asynchronous=True, output=lambda *entry: heard.append(entry)) as client:
         await client.register_plugin(Recorder("x", fails_on="later"), name="p")
-        async with Worker(scheduler.address, nthreads=1, name="later") as later:
-            await later.start()
-            await until(lambda: heard)
-            assert heard[0][:2] == (later.address, "stderr")
-    assert "this worker goes on without plugin p: builtins.ZeroDivisionError: on later" in heard[0][2]
+        later = Worker(scheduler.address, nthreads=1, name="later")
+        await later.start()
+        await until(lambda: heard)
+        assert heard[0][:2] == (later.address, "stderr")
+        await later.close()
+    assert "this worker goes on without plugin p: ZeroDivisionError: on later" in heard[0][2]
 
 
 class Slow(WorkerPlugin):

@@ -17,7 +17,6 @@ import pytest
 from distributed import Client
 from distributed.client import outbox
 from distributed.errors import (
-    BadRequestError,
     CancelledError,
     FunctionLoadError,
     MessageTooLargeError,
@@ -236,9 +235,8 @@ async def test_a_function_that_cannot_be_imported_on_the_worker(client: Client, 
 
 
 @gen_cluster(client=True)
-async def test_a_coroutine_function_is_refused(client: Client, *servers: Any) -> None:
-    with pytest.raises(BadRequestError, match="async functions cannot be tasks yet"):
-        await client.submit(asyncio.sleep, 0)
+async def test_the_result_of_an_async_function_is_what_it_returns(client: Client, *servers: Any) -> None:
+    assert await client.submit(asyncio.sleep, 0, "slept") == "slept"
 
 
 # ---------------------------------------------------------------- functions

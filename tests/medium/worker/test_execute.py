@@ -284,16 +284,6 @@ def test_a_result_that_cannot_be_pickled_is_named_by_key_and_type(bench: Bench) 
     assert OWN_FOLDER not in failure[2]
 
 
-async def wait_for_nothing() -> None:
-    pass
-
-
-def test_a_coroutine_is_refused_in_clear_words(bench: Bench) -> None:
-    name, text, _, _ = bench.fail(wait_for_nothing)
-    assert name == "distributed.errors.BadRequestError"
-    assert text.startswith("k returned a coroutine: async functions cannot be tasks yet")
-
-
 @pytest.mark.parametrize(
     ("blob", "reason"),
     [
