@@ -18,9 +18,19 @@ def only_own_output(world: Any, client: Any, message: Any) -> str | None:
             continue  # a worker says what it goes on without
         if stream != "stdout" or text != f"{key} says\n":
             return f"{client.name}: {key} does not print {text!r}"
-        if not any(key in world.work.ancestors(wanted) for wanted in client.ever_held):
+        names = _with_parents(world, key)
+        if not any(names & world.work.ancestors(wanted).keys() for wanted in client.ever_held):
             return f"{client.name} has never wanted anything of {key}"
     return None
+
+
+def _with_parents(world: Any, key: str) -> set[str]:
+    """`key`, the task that submitted it, and so on; asked only for membership."""
+    names = {key}
+    while (recipe := world.work.recipes.get(key)) is not None and recipe.spec.parent is not None:
+        key = recipe.spec.parent
+        names.add(key)
+    return names
 
 
 @invariant(Moment.BEGIN, "a task begins when its worker has all equipment that came before it")
