@@ -98,6 +98,8 @@ class TaskOutput:
         """Task `key` has ended; any thread."""
         with self._lock:
             self._lines.end([key], time.monotonic())
+        if not self._is_awake:  # what else it wrote may have left before
+            self._wake()
 
     def _wake(self) -> None:
         try:

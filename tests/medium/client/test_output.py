@@ -69,6 +69,23 @@ async def test_a_line_that_does_not_end_ends_with_its_task(scheduler: Scheduler,
         await until(lambda: heard.text("a") == "noend\n")
 
 
+@gen_cluster(ncores=[("127.0.0.1", 1)])
+async def test_a_line_that_was_begun_before_the_others_left_is_not_forgotten(scheduler: Scheduler, a: Worker) -> None:
+    heard = Heard()
+    ENDLESS["go"] = threading.Event()
+    async with Client(scheduler.address, asynchronous=True, output=heard) as client:
+        future = client.submit(speak_and_wait, key="a")
+        await until(lambda: heard.text("a") == "begin\n")
+        ENDLESS["go"].set()
+        assert await future is True
+        await until(lambda: heard.text("a") == "begin\nend\n")
+
+
+def speak_and_wait() -> bool:
+    print("begin\nend", end="")
+    return bool(ENDLESS["go"].wait(10))
+
+
 @gen_cluster()
 async def test_stderr_and_logs_arrive(scheduler: Scheduler, *workers: Worker) -> None:
     heard = Heard()
