@@ -34,6 +34,7 @@ __all__ = [
     "ProtocolError",
     "RemoteError",
     "SchedulerFileError",
+    "SelfWaitError",
     "SessionLostError",
     "StreamingOpError",
     "UncopiedDataError",

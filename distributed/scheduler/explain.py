@@ -17,8 +17,9 @@ class Why(str):
 
     Attributes:
         state: the task's state in lower case, "unknown" if there is no such task.
-        reason: a word for programs: ``unknown``, ``done``, ``failed``, ``released``, ``running``, ``asked-back``,
-            ``dependencies``, ``lost``, ``no-workers``, ``no-match``, ``paused``, ``suspect``, ``resources``, ``busy``.
+        reason: a word for programs: ``unknown``, ``done``, ``failed``, ``released``, ``running``, ``lent``,
+            ``asked-back``, ``dependencies``, ``lost``, ``no-workers``, ``no-match``, ``paused``, ``suspect``,
+            ``resources``, ``busy``.
         blockers: keys (``dependencies``) or addresses (others) that it waits for, at most 20.
     """
 
@@ -68,6 +69,9 @@ def _processing(task: TaskRecord, name: str) -> Why:
     if worker.asked_until is not None and worker.asked.get(task.key) == task.attempt:
         text = f"{task.key} waits at {worker.address} and is asked back, because threads idle elsewhere."
         return Why(text, name, "asked-back", [worker.address])
+    if worker.lent.get(task.key):
+        text = f"{task.key} runs at {worker.address} and waits there, for other tasks or outside; its slot is lent."
+        return Why(text, name, "lent", [worker.address])
     return Why(f"{task.key} is with {worker.address} (attempt {task.attempt}).", name, "running", [worker.address])
 
 

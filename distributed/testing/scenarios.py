@@ -57,8 +57,10 @@ from distributed.messages import (
     SubmitTasks,
     TasksDone,
     TasksFailed,
+    TasksLent,
     TasksMissingData,
     TaskSpec,
+    TasksRejoined,
     TasksReturned,
     WantKeys,
     WorkerPaused,
@@ -141,7 +143,8 @@ class Stage:
     # ------------------------------------------------------------ verbs: clients
 
     def _client(self, line: _Line) -> list[str]:
-        return [text for name in line.words for text in self.handle(events.ClientJoined(name))]
+        process = line.options.get("process", "")
+        return [text for name in line.words for text in self.handle(events.ClientJoined(name, process))]
 
     def _leave(self, line: _Line) -> list[str]:
         self._sent.pop(line.words[0], None)
@@ -164,6 +167,7 @@ class Stage:
             line.options.get("others") == "yes",
             line.options.get("platform"),
             int(line.options["limit"]) if "limit" in line.options else None,
+            depth=int(line.options.get("depth", "0")),
         )
         specs = [spec, spec._replace(wanted=False)]
         keys, dependencies, spec_of = [], [], []
@@ -208,6 +212,7 @@ class Stage:
             "tcp://nanny:1" if "nanny" in line.words else None,
             line.resources,
             line.options.get("host", name),
+            line.options.get("process", ""),
             tags=tuple(line.options["tags"].split(",")) if "tags" in line.options else (),
         ))  # fmt: skip
 
@@ -259,6 +264,12 @@ class Stage:
         keys, attempts = self._attempts(line.words[1:])
         kept = line.options["kept"].split(",") if "kept" in line.options else []
         return self.from_worker(line.words[0], TasksReturned(keys, attempts, kept))
+
+    def _lent(self, line: _Line) -> list[str]:
+        return self.from_worker(line.words[0], TasksLent(*self._attempts(line.words[1:])))
+
+    def _rejoined(self, line: _Line) -> list[str]:
+        return self.from_worker(line.words[0], TasksRejoined(*self._attempts(line.words[1:])))
 
     def _added(self, line: _Line) -> list[str]:
         return self.from_worker(line.words[0], DataAdded(line.words[1:], [1] * len(line.words[1:]), None))
@@ -348,10 +359,12 @@ _VERBS: dict[str, Callable[[Stage, _Line], list[str]]] = {
     "heartbeat": Stage._heartbeat,
     "leave": Stage._leave,
     "left": Stage._left,
+    "lent": Stage._lent,
     "missing": Stage._missing,
     "nocopy": Stage._nocopy,
     "paused": Stage._paused,
     "rebalance": Stage._rebalance,
+    "rejoined": Stage._rejoined,
     "release": Stage._release,
     "removed": Stage._removed,
     "replicate": Stage._replicate,

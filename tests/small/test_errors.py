@@ -41,6 +41,7 @@ EXAMPLES: dict[str, Exception] = {
         errors.ProtocolError("garbage"),
         errors.RemoteError("m.E", "text", "tb"),
         errors.SchedulerFileError("/f", "stale"),
+        errors.SelfWaitError("k"),
         errors.SessionLostError("tcp://s:1", "was started anew", "k"),
         errors.StreamingOpError("stream"),
         errors.UncopiedDataError("replicate", {"k": "its data is gone"}),

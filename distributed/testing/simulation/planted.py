@@ -27,7 +27,11 @@ class StaleFaultError(AssertionError):
     """The source has changed so that the fault cannot be planted: write the fault anew, or drop it."""
 
     def __init__(self, fault: Fault, count: int) -> None:
+        self._arguments = fault, count
         super().__init__(f"{fault.name}: its snippet is {count} times in {fault.module}.{fault.function}, not once")
+
+    def __reduce__(self) -> tuple[type[StaleFaultError], tuple[Fault, int]]:
+        return StaleFaultError, self._arguments  # it comes from another process
 
 
 def _code_of(code: CodeType, names: list[str]) -> CodeType:

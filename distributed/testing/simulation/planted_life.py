@@ -164,8 +164,8 @@ LIFE_FAULTS: tuple[Fault, ...] = (
         "A death without certificate counts against every task that was there.",
         "distributed.scheduler.failures",
         "_bury",
-        (("list(worker.processing)[: worker.nthreads]", "list(worker.processing)"),),
-        seeds=(12, 3, 6),
+        (("if not worker.lent.get(key)][: worker.nthreads]", "if not worker.lent.get(key)]"),),
+        seeds=(4,),
     ),
     Fault(
         "one-death-too-many",

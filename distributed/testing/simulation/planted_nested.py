@@ -13,6 +13,7 @@ NESTED_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.nested",
         "tasks_lent",
         (("    touch(state, worker)\n", ""),),
+        seeds=(11,),
     ),
     Fault(
         "lent-still-counted",
@@ -20,6 +21,7 @@ NESTED_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.placement",
         "refresh_room",
         (("    count = len(worker.processing) - worker.lent_count\n", "    count = len(worker.processing)\n"),),
+        seeds=(1,),
     ),
     Fault(
         "lent-of-any-attempt",
@@ -27,6 +29,7 @@ NESTED_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.nested",
         "_those_here",
         (("if task is not None and task.attempt == attempt:", "if task is not None:"),),
+        note="A task has to be taken back and given to the same worker again while the word is on the way.",
     ),
     Fault(
         "lent-not-forgotten",
@@ -34,6 +37,7 @@ NESTED_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.records",
         "forget_lent",
         (("    worker.lent_count -= worker.lent.pop(key)\n", "    worker.lent.pop(key)\n"),),
+        seeds=(1,),
     ),
     Fault(
         "orphan-not-dropped",
@@ -41,6 +45,7 @@ NESTED_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.nested",
         "drop_orphans",
         (("        leave_client(state, client)\n", "        del state.orphans[client]\n"),),
+        seeds=(1,),
     ),
     Fault(
         "suspects-lend-alone",
@@ -48,6 +53,7 @@ NESTED_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.records",
         "lend_slot",
         (("        worker.has_suspect = False\n", "        worker.has_suspect = True\n"),),
+        seeds=(12,),
     ),
     Fault(
         "rejoined-not-told",
@@ -60,5 +66,6 @@ NESTED_FAULTS: tuple[Fault, ...] = (
                 "            turn.lent.append(record)\n",
             ),
         ),
+        seeds=(1,),
     ),
 )

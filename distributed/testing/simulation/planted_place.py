@@ -155,7 +155,7 @@ PLACE_FAULTS: tuple[Fault, ...] = (
                 ("            self.run = {}\n        self._flush_keys(effects, self.release, ReleaseData)\n"),
             ),
         ),
-        seeds=(47,),
+        seeds=(104,),
     ),
     Fault(
         "function-without-worker",

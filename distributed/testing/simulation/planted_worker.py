@@ -13,7 +13,7 @@ WORKER_FAULTS: tuple[Fault, ...] = (
         "distributed.worker.machine",
         "WorkerMachine._run_tasks",
         (("if attempt <= old.attempt:", "if attempt < old.attempt:"),),
-        seeds=(30,),
+        seeds=(11,),
     ),
     Fault(
         "cancelled-result-kept",
