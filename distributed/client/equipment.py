@@ -70,7 +70,8 @@ class EquipmentMethods:
                 workers that raised out.
         Raises:
             BadRequestError: no such worker. UserCodeRefusedError: `nanny`. Whatever the function raised.
-            CommClosedError, ConnectTimeoutError: a worker is gone, or out of this client's reach.
+            CommClosedError, ConnectTimeoutError: a worker is gone. Those out of this client's reach run it through the
+                scheduler, and what it raises there arrives as RemoteError if it is none of Python's own.
         """
         if nanny:
             raise UserCodeRefusedError("a nanny")
@@ -217,7 +218,10 @@ async def _addresses(session: Session, names: list[str] | None) -> list[str]:
 async def _run_on(session: Session, address: str, call: Serialized, wait: bool) -> Any:
     try:
         answer = await session.worker(address).call("run", call=call, wait=wait)
-    except (CommClosedError, ConnectTimeoutError, AuthenticationError):
+    except (ConnectTimeoutError, AuthenticationError):  # it has not begun, so the scheduler, who may reach it, can ask
+        session.forget_worker(address)
+        answer = await session.ask("run_on", attempts_max=1, worker=address, call=call, wait=wait)
+    except CommClosedError:
         session.forget_worker(address)
         raise
     return loads_payload(answer) if wait else None

@@ -105,6 +105,7 @@ class Scheduler(Server):
             "has_what": self.has_what,
             "gather": self._proxy.gather,
             "scatter": self._proxy.scatter,
+            "run_on": self._proxy.run_on,
             "cancel": self.cancel,
             "replicate": self._orders.replicate,
             "rebalance": self._orders.rebalance,

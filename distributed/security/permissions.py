@@ -42,6 +42,7 @@ _ROLES_BY_OP: dict[str, frozenset[str]] = {
     "add_equipment": _CLIENTS,
     "remove_equipment": _CLIENTS,
     "restart": _CLIENTS,
+    "run_on": _CLIENTS,
     "versions": _ANYONE,
     # worker
     "get_data": _TRUSTED,

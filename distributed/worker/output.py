@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sys
 import threading
 import time
@@ -69,7 +70,7 @@ class TaskOutput:
     def write(self, context: TaskContext, stream: str, text: str) -> bool:
         """The task of `context` writes `text`; any thread. False: it is to be written where everybody else writes."""
         task = context.task
-        if task is None or task.ticket < 0 or not self._is_open:
+        if task is None or task.ticket < 0 or not self._is_open or _streams.is_forked:
             return False
         with self._lock:
             if self._is_inside:
@@ -218,30 +219,42 @@ class _Streams:
         self._count = 0
         self._before: tuple[Any, Any, Any] = (None, None, None)
         self._ours: tuple[Any, Any, Any] = (None, None, None)
+        self.is_forked = False  # in a child that a task has forked: there nobody sends anything
+        os.register_at_fork(after_in_child=self._after_fork)
 
     def install(self) -> None:
         with self._lock:
             self._count += 1
             if self._count > 1:
                 return
+            self.is_forked = False
             self._before = sys.stdout, sys.stderr, logging.lastResort
             self._ours = (
                 _TaskStream(sys.stdout, STDOUT), _TaskStream(sys.stderr, STDERR), _LastResort(logging.lastResort)
             )  # fmt: skip
             sys.stdout, sys.stderr, logging.lastResort = self._ours
 
+    def _after_fork(self) -> None:
+        """The lock may be held by a thread that is not here; a child that starts workers itself installs anew."""
+        self._lock = threading.Lock()
+        if self._count:
+            self._count, self.is_forked = 0, True
+            self._put_back()
+
     def remove(self) -> None:
         """Put back what was there, unless somebody else has put something there meanwhile."""
         with self._lock:
             self._count -= 1
-            if self._count:
-                return
-            if sys.stdout is self._ours[0]:
-                sys.stdout = self._before[0]
-            if sys.stderr is self._ours[1]:
-                sys.stderr = self._before[1]
-            if logging.lastResort is self._ours[2]:
-                logging.lastResort = self._before[2]
+            if not self._count:
+                self._put_back()
+
+    def _put_back(self) -> None:
+        if sys.stdout is self._ours[0]:
+            sys.stdout = self._before[0]
+        if sys.stderr is self._ours[1]:
+            sys.stderr = self._before[1]
+        if logging.lastResort is self._ours[2]:
+            logging.lastResort = self._before[2]
 
     def echo(self, pieces: list[str]) -> None:
         """Write lines to the process's own stderr, marked, in one go."""

@@ -59,6 +59,8 @@ class Lines:
         begun = self.begun.pop(place, "")
         if begun:
             text = begun + text
+        if "\r" in text:
+            text = _overwritten(text)
         end = text.rfind("\n") + 1
         rest = text[end:]
         if len(rest) > LINE_LENGTH_MAX or (rest and len(self.begun) >= KEYS_MAX):
@@ -117,6 +119,11 @@ class Lines:
         """These tasks have ended: what they have begun to write is complete."""
         for place in [place for place in self.begun if place[0] in keys]:
             self._admit(*place, f"{self.begun.pop(place)}\n", now)
+
+
+def _overwritten(text: str) -> str:
+    """What a terminal would show of lines that go back to their beginning, as progress bars do."""
+    return "\n".join([line[line.rstrip("\r").rfind("\r") + 1 :] for line in text.split("\n")])
 
 
 def _pieces(text: str) -> list[str]:

@@ -237,3 +237,29 @@ def call_by_name(module: str, name: str) -> object:
     import importlib
 
     return getattr(importlib.import_module(module), name)()
+
+
+FORKING = """
+import os
+from distributed import Client
+
+def fork():
+    print("before")
+    pid = os.fork()
+    if not pid:
+        print("in the child", flush=True)
+        os._exit(0)
+    os.waitpid(pid, 0)
+    print("after")
+
+if __name__ == "__main__":
+    with Client(n_workers=1, threads_per_worker=1) as client:
+        client.submit(fork, key="fork").result(20)
+"""
+
+
+def test_what_a_forked_child_of_a_task_prints_is_not_the_tasks(processes: Processes) -> None:
+    (processes.folder / "forking.py").write_text(FORKING)
+    program = processes.python("forking.py")
+    assert program.wait() == 0, program.said()
+    assert sorted(program.said().splitlines()) == ["[fork] after", "[fork] before", "in the child"]

@@ -106,3 +106,13 @@ def test_nothing_grows_with_the_number_of_noisy_tasks():
     assert len(lines.omitted) <= KEYS_MAX
     assert len(lines.begun) <= KEYS_MAX
     assert len(lines._by_key) <= KEYS_MAX
+
+
+def test_of_a_progress_bar_the_last_state_is_told():
+    lines = Lines()
+    for number in range(10_000):
+        assert lines.write("k", "stderr", f"\r{number:>50}", 0.0) == []
+    lines.write("k", "stderr", "\n", 0.0)
+    assert lines.take(0.0) == [("k", "stderr", f"{9_999:>50}\n")]
+    lines.write("k", "stderr", "a\rb\nc\r\nd\re", 0.0)
+    assert lines.take(0.0, is_last=True) == [("k", "stderr", "b\nc\r\ne\n")]
