@@ -10,7 +10,7 @@ from distributed.errors import BadRequestError
 __all__ = ["ARCHIVES", "check_file_name"]
 
 ARCHIVES = (".zip", ".egg", ".whl", ".pyz")  # go on `sys.path` as they are
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+ -]{0,199}", re.ASCII)
+_NAME = r"[A-Za-z0-9_][A-Za-z0-9_.+ -]{0,199}"  # compiled when first used: most programs upload nothing
 
 
 def check_file_name(name: str) -> None:
@@ -19,7 +19,7 @@ def check_file_name(name: str) -> None:
     Raises:
         BadRequestError: it is no plain name, or would take the place of a module that every worker needs.
     """
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
+    if not isinstance(name, str) or not re.fullmatch(_NAME, name):
         raise BadRequestError(
             f"{name!r:.200} cannot be uploaded: a name is 1 to 200 letters, digits and any of '_.+- ', no path"
         )

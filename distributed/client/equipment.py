@@ -198,8 +198,13 @@ class EquipmentMethods:
         if records:  # what is still on its way there must not outlive the restart
             session.cancel(records, False, reason)
             await session.wait_settled_async(records, timeout_s)
-        async with asyncio.timeout(timeout_s + ANSWER_S):
-            return await session.ask("restart", attempts_max=1, reason=reason, timeout_s=timeout_s)
+        try:
+            async with asyncio.timeout(timeout_s + ANSWER_S) as bound:
+                return await session.ask("restart", attempts_max=1, reason=reason, timeout_s=timeout_s)
+        except TimeoutError:
+            if not bound.expired():
+                raise
+            raise TimeoutError(f"the scheduler did not say within {timeout_s + ANSWER_S:g} s that it is done") from None
 
 
 async def _addresses(session: Session, names: list[str] | None) -> list[str]:
