@@ -75,26 +75,27 @@ class EquipmentOps:
         if isinstance(timeout_s, bool) or not isinstance(timeout_s, (int, float)) or not 0 < timeout_s <= TIMEOUT_S_MAX:
             raise BadRequestError(f"timeout_s={timeout_s!r}: seconds, > 0 and at most {TIMEOUT_S_MAX:g}")
         workers = list(self._state.workers.values())
-        before = {worker.nanny: worker for worker in workers if worker.nanny is not None}
+        guarded = {worker.nanny: worker.address for worker in workers if worker.nanny is not None}
+        old = {worker.incarnation for worker in workers}
         self._driver.handle(ForgetTasks(str(reason or "the cluster was restarted")[:REASON_LENGTH_MAX]))
         troubles: dict[str, str] = {}
-        missing = list(before)
+        missing = list(guarded)
         try:
             async with asyncio.timeout(timeout_s) as bound:
                 turns = asyncio.Semaphore(NANNIES_MAX)
-                await asyncio.gather(*(_renew(nanny, turns, troubles) for nanny in before))
-                while missing := [nanny for nanny, worker in before.items() if not self._is_back(nanny, worker)]:
+                await asyncio.gather(*(_renew(nanny, turns, troubles) for nanny in guarded))
+                while missing := [nanny for nanny in guarded if not self._is_back(nanny, old)]:
                     await asyncio.sleep(POLL_S)
         except TimeoutError:
             if not bound.expired():
                 raise
-            named = "; ".join(f"{before[n].address}: {troubles.get(n, 'not back yet')}" for n in missing[:5])
+            named = "; ".join(f"{guarded[n]}: {troubles.get(n, 'not back yet')}" for n in missing[:5])
             raise TimeoutError(f"{len(missing)} workers are not back after {timeout_s:g} s: {named}") from None
-        restarted = [worker.address for worker in self._state.workers.values() if worker.nanny in before]
+        restarted = [worker.address for worker in self._state.workers.values() if worker.nanny in guarded]
         return {"restarted": restarted, "kept": [worker.address for worker in workers if worker.nanny is None]}
 
-    def _is_back(self, nanny: str, old: Any) -> bool:
-        return any(w.nanny == nanny and w.incarnation != old.incarnation for w in self._state.workers.values())
+    def _is_back(self, nanny: str, old: set[str]) -> bool:
+        return any(w.nanny == nanny and w.incarnation not in old for w in self._state.workers.values())
 
 
 async def _renew(nanny: str, turns: asyncio.Semaphore, troubles: dict[str, str]) -> None:

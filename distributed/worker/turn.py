@@ -75,10 +75,10 @@ class Turn:
             yield GiveBack(self.give_back)
         if self.dropped:
             yield DropData(self.dropped)
-        if self.keep is not None:  # before Execute, which may hold tasks that need the data
-            yield self.keep
         if self.equip is not None:
             yield self.equip
+        if self.keep is not None:  # before Execute, which may hold tasks that need the data
+            yield self.keep
         if self.ready:
             yield Execute(self.ready)
 

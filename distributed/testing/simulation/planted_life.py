@@ -45,7 +45,7 @@ LIFE_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.answers",
         "_reject",
         (("elif key not in worker.holds:", "else:"),),
-        seeds=(3,),
+        seeds=(20, 30),
     ),
     Fault(
         "data-of-left-client-kept",

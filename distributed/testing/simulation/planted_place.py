@@ -155,7 +155,7 @@ PLACE_FAULTS: tuple[Fault, ...] = (
                 ("            self.run = {}\n        self._flush_keys(effects, self.release, ReleaseData)\n"),
             ),
         ),
-        seeds=(104,),
+        seeds=(103, 120),
     ),
     Fault(
         "function-without-worker",

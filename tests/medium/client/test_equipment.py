@@ -387,3 +387,18 @@ async def test_restart_cancels_everything_for_everybody_and_keeps_workers_withou
         assert not scheduler.machine.state.tasks
         await until(lambda: not len(a.store) and not len(b.store))
         assert await client.submit(inc, 1) == 2
+
+
+@gen_cluster(client=True, worker_options={"nanny": "tcp://127.0.0.1:9"})
+async def test_workers_that_do_not_come_back_are_named(
+    client: Client, scheduler: Scheduler, a: Worker, b: Worker
+) -> None:
+    with pytest.raises(TimeoutError, match=r"1 workers are not back after 0\.3 s: tcp://\S+: .*refused"):
+        await client.restart(timeout=0.3)
+    assert await client.submit(inc, 1) == 2
+
+
+@gen_cluster(client=True)
+async def test_a_restart_asks_for_a_time_that_makes_sense(client: Client, *servers: Any) -> None:
+    with pytest.raises(BadRequestError, match="timeout_s=0"):
+        await client.restart(timeout=0)
