@@ -35,6 +35,9 @@ class TaskOutput:
 
     Args:
         send: sends a message to the scheduler, on the running loop.
+
+    Attributes:
+        has_any: whether `flush` has something to do.
     """
 
     def __init__(self, send: Callable[[Message], object]) -> None:
@@ -43,10 +46,11 @@ class TaskOutput:
         self._lines = Lines()
         self._lock = threading.RLock()  # an object that prints when it is collected may do so while we hold it
         self._is_inside = False
-        self._is_awake = False  # a flush is coming
+        self._is_planned = False  # a flush is coming, or somebody is about to ask for one
         self._timer: asyncio.TimerHandle | None = None
         self._echo = False
         self._is_open = False
+        self.has_any = False
 
     def open(self, is_guarded: bool) -> None:
         """Take what tasks write from now on.
@@ -84,8 +88,7 @@ class TaskOutput:
             _streams.echo(kept)
         if not text.endswith("\n"):
             self._end_with(context, task.key)
-        if not self._is_awake:
-            self._wake()
+        self._wake()
         return True
 
     def _end_with(self, context: TaskContext, key: str) -> None:
@@ -99,34 +102,32 @@ class TaskOutput:
         """Task `key` has ended; any thread."""
         with self._lock:
             self._lines.end([key], time.monotonic())
-        if not self._is_awake:  # what else it wrote may have left before
-            self._wake()
+        self._wake()  # what else it wrote may have left before
 
     def _wake(self) -> None:
+        """Something was added; any thread. In this order: a flush clears both flags before it takes what is there."""
+        self.has_any = True
+        if self._is_planned:
+            return
+        self._is_planned = True
         try:
-            self._loop.call_soon_threadsafe(self._plan, FLUSH_S)
+            self._loop.call_soon_threadsafe(self._plan)
         except RuntimeError:  # the loop has ended while a task was running: nobody is left to tell
             return
-        self._is_awake = True
 
     # ------------------------------------------------------------ loop
 
-    def _plan(self, pause_s: float) -> None:
+    def _plan(self) -> None:
         if self._timer is None and self._is_open:
-            self._timer = self._loop.call_later(pause_s, self._on_timer)
+            self._timer = self._loop.call_later(FLUSH_S, self._on_timer)
 
     def _on_timer(self) -> None:
         self._timer = None
         self.flush()
 
-    @property
-    def has_any(self) -> bool:
-        """Whether `flush` has something to do. Cost: 0.1 us."""
-        return self._is_awake
-
     def flush(self, is_last: bool = False) -> None:
         """Send what has been written; before the results of tasks that have ended."""
-        self._is_awake = False
+        self.has_any = self._is_planned = False
         with self._lock:
             printed = self._lines.take(time.monotonic(), is_last)
             is_more = bool(self._lines.omitted)
@@ -134,8 +135,7 @@ class TaskOutput:
             keys, streams, texts = zip(*printed, strict=True)
             self._send(TasksPrinted(list(keys), list(streams), list(texts)))
         if is_more and not is_last:
-            self._is_awake = True
-            self._plan(FLUSH_S)
+            self._wake()
 
 
 class _EndLines:
