@@ -60,6 +60,7 @@ CELLS = (
     Cell("scatter_100x1MB", "scatter+gather 100 x 1 MB", "GB/s"),
     Cell("scatter_1x256MB", "scatter+gather 1 x 256 MB", "GB/s", 4),
     Cell("worker_death", "kill -9 of one worker of two, extra time", "s", 3),
+    Cell("nested", "recursion of tasks that wait for tasks", "tasks/s", 8),
     Cell("tls_echo_64M", "TLS, beside plain: echo of 64 MB", "GB/s", 1 / 2, beside="plain"),
     Cell("tls_noop_map", "TLS, beside plain: 100,000 no-ops", "tasks/s", 1 / 1.15, beside="plain"),
     Cell("result_bandwidth", "100 results of 8 MB gathered", "GB/s", 5),

@@ -26,6 +26,7 @@ from typing import Any, TypeVar
 
 from data_cells import held_task, many_args, peer_transfer, result_bandwidth, scatter_1x256MB, scatter_100x1MB
 from deaths import worker_death
+from nested import nested
 from sides import (
     Plan,
     Sample,
@@ -366,6 +367,7 @@ MEASURES: dict[str, Callable[[Side, Plan], Sample]] = {
         scatter_100x1MB,
         scatter_1x256MB,
         worker_death,
+        nested,
         result_bandwidth,
         peer_transfer,
         many_args,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-__all__ = ["array", "ends", "inc", "nap", "nth", "same"]
+__all__ = ["array", "ends", "fib", "inc", "nap", "nth", "same"]
 
 
 def same(value: int) -> int:
@@ -22,6 +22,17 @@ def nap(value: int, seconds: float) -> int:
     """Work that takes its time and no processor."""
     time.sleep(seconds)
     return value
+
+
+def fib(n: int) -> int:
+    """A recursion: a task for every call, which waits for two others."""
+    from distributed import worker_client  # of either side; only the cell `nested` wants it
+
+    if n < 2:
+        return n
+    with worker_client() as client:
+        one, other = client.submit(fib, n - 1, pure=False), client.submit(fib, n - 2, pure=False)
+        return int(one.result() + other.result())
 
 
 def array(nbytes: int, seed: int) -> Any:
