@@ -165,7 +165,7 @@ LIFE_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.failures",
         "_bury",
         (("if not worker.lent.get(key)][: worker.nthreads]", "if not worker.lent.get(key)]"),),
-        seeds=(4,),
+        seeds=(3, 6),
     ),
     Fault(
         "one-death-too-many",

@@ -13,7 +13,7 @@ NESTED_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.nested",
         "tasks_lent",
         (("    touch(state, worker)\n", ""),),
-        seeds=(11,),
+        seeds=(10, 19),
     ),
     Fault(
         "lent-still-counted",
@@ -21,7 +21,7 @@ NESTED_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.placement",
         "refresh_room",
         (("    count = len(worker.processing) - worker.lent_count\n", "    count = len(worker.processing)\n"),),
-        seeds=(1,),
+        seeds=(0, 2),
     ),
     Fault(
         "lent-of-any-attempt",
@@ -37,7 +37,7 @@ NESTED_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.records",
         "forget_lent",
         (("    worker.lent_count -= worker.lent.pop(key)\n", "    worker.lent.pop(key)\n"),),
-        seeds=(1,),
+        seeds=(0, 2),
     ),
     Fault(
         "orphan-not-dropped",
@@ -45,7 +45,7 @@ NESTED_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.nested",
         "drop_orphans",
         (("        leave_client(state, client)\n", "        del state.orphans[client]\n"),),
-        seeds=(1,),
+        seeds=(0, 2),
     ),
     Fault(
         "suspects-lend-alone",
@@ -53,7 +53,7 @@ NESTED_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.records",
         "lend_slot",
         (("        worker.has_suspect = False\n", "        worker.has_suspect = True\n"),),
-        seeds=(12,),
+        seeds=(11, 21),
     ),
     Fault(
         "rejoined-not-told",
@@ -66,6 +66,6 @@ NESTED_FAULTS: tuple[Fault, ...] = (
                 "            turn.lent.append(record)\n",
             ),
         ),
-        seeds=(1,),
+        seeds=(0, 2),
     ),
 )

@@ -13,7 +13,7 @@ WORKER_FAULTS: tuple[Fault, ...] = (
         "distributed.worker.machine",
         "WorkerMachine._run_tasks",
         (("if attempt <= old.attempt:", "if attempt < old.attempt:"),),
-        seeds=(11,),
+        seeds=(10, 30),
     ),
     Fault(
         "cancelled-result-kept",
