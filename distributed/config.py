@@ -40,6 +40,7 @@ class Settings:
         same_host: how data travels between processes of one machine. ``memory``: unix sockets, and big frames are read
             straight from the sender's memory where the system allows it; ``socket``: unix sockets alone; ``off``: TCP,
             as between machines, for example to see all traffic with tools for networks.
+        forward_output: whether what tasks print goes to the clients that want them; else to the worker's own files.
     """
 
     key_file: str | None = None
@@ -60,6 +61,7 @@ class Settings:
     memory_pause_fraction: float = 0.8
     memory_terminate_fraction: float = 0.95  # room for the nanny's reaction
     same_host: str = "memory"
+    forward_output: bool = True
 
     @property
     def limits(self) -> Limits:
@@ -87,7 +89,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
 def _parse(variable: str, name: str, text: str) -> object:
     if name == "key_file":
         return text
-    if name == "allow_forwarding":
+    if name in ("allow_forwarding", "forward_output"):
         return _parse_flag(variable, text)
     if name == "same_host":
         if text not in SAME_HOST:

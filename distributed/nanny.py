@@ -11,16 +11,16 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from distributed.calls import rpc, write
 from distributed.comm.addresses import parse_address
 from distributed.config import SCHEDULER_PORT, settings
 from distributed.core import Server
-from distributed.dataclass import dataclass, field
 from distributed.errors import DistributedError, WorkerStartError
 from distributed.process.folders import Folder, make_folder, remove_leftovers
+from distributed.process.restart_policy import RestartPolicy
 from distributed.process.running import read_lines
 from distributed.process.vitals import Pulse, Verdict, read_vitals
 from distributed.process.zygote import Child, Ending, Zygote
@@ -32,6 +32,7 @@ from distributed.worker.keeper import memory_levels
 from distributed.worker.leaving import GRACE_S
 from distributed.worker.measure import process_nbytes
 from distributed.worker.memory import look_after_s
+from distributed.worker.output import FORWARDED
 from distributed.worker.replacing import LOOK_S as DEADLINE_LOOK_S
 from distributed.worker.replacing import Due, Replacement, any_of, late_ones, prepare
 from distributed.worker.running import read_deadlines, read_running
@@ -48,40 +49,6 @@ LOOK_S = 2.0  # how often we look at the worker's process, and vouch for it
 LOOK_S_MIN = 0.02  # between two looks at a worker's memory when it is near its limit; they cost 20 us
 
 
-@dataclass(slots=True)
-class RestartPolicy:
-    """When to start a dead worker again: at once, then more and more slowly, and not for ever.
-
-    Pure: time is an argument. A worker that lived for `healthy_s` has a clean record. A death while a task ran is the
-    task's: the scheduler gives up the task after some of them, so they are bounded there and not counted here.
-
-    Attributes:
-        quick_deaths_max: so many short lives in a row and we give up; the cause is not a task, it is the machine.
-            0: never.
-    """
-
-    quick_deaths_max: int = 10
-    healthy_s: float = 10.0
-    pause_s_first: float = 0.1
-    pause_s_max: float = 5.0
-    quick_deaths: int = field(default=0, init=False)
-
-    def pause_s(self, lived_s: float, while_busy: bool = False) -> float | None:
-        """Seconds to wait before the next start, 0 for the first death in a while; None: give up.
-
-        Args:
-            while_busy: tasks ran there when it died.
-        """
-        if while_busy:
-            return 0.0
-        self.quick_deaths = 0 if lived_s >= self.healthy_s else self.quick_deaths + 1
-        if 0 < self.quick_deaths_max <= self.quick_deaths:
-            return None
-        if self.quick_deaths <= 1:
-            return 0.0
-        return float(min(self.pause_s_max, self.pause_s_first * 2 ** (self.quick_deaths - 2)))
-
-
 class Nanny(Server):
     """Starts a worker in a process of its own and keeps one alive.
 
@@ -91,6 +58,7 @@ class Nanny(Server):
         worker_options: keywords of `Worker`, such as ``nthreads`` and ``name``.
         worker_port, host, insecure, tls: where and how the worker listens, see `Server.listen`.
         local_directory: where a temporary folder for each life is made; None: the system's.
+        preload: modules or files that each life loads, see `process.preload`.
         policy: when to start a dead worker again; it counts deaths, so give each nanny its own.
     """
 
@@ -106,6 +74,7 @@ class Nanny(Server):
         tls: bool = False,
         local_directory: str | None = None,
         log_level: str = "WARNING",
+        preload: Sequence[str] = (),
         policy: RestartPolicy | None = None,
         keys: Keyring | None = None,
     ) -> None:
@@ -122,6 +91,7 @@ class Nanny(Server):
         self._listen = {"port": worker_port, "address": host, "insecure": insecure, "tls": tls}
         self._local_directory = local_directory
         self._log_level = log_level
+        self._preload = [os.path.abspath(name) if name.endswith(".py") else name for name in preload]
         self._policy = policy or RestartPolicy()
         self._scheduler = rpc(self.scheduler_address, role=WORKER, may_unpickle=False)
         self._registered = asyncio.Event()
@@ -139,6 +109,7 @@ class Nanny(Server):
         self.add_handlers({
             "instantiate": self.instantiate,
             "kill": self.kill,
+            "renew": self.renew,
             "terminate": self.terminate,
             "monitor_resources": self.monitor_resources,
             "replace": self.replace,
@@ -222,6 +193,17 @@ class Nanny(Server):
             return False
         return await self._replace(any_of(keys), is_late=False)
 
+    async def renew(self, stream: Any = None) -> str:
+        """End the worker at once, with all it holds, and start another one; its tasks are not to blame.
+
+        Raises:
+            ValueError: one is being started already, or this nanny ends.
+        """
+        if self.status == "closed":
+            raise ValueError("this nanny ends")
+        await self._stop_worker("by force")
+        return await self.instantiate()
+
     async def terminate(self, stream: Any = None, graceful: bool = False) -> str:
         """End worker and nanny, at once, or `graceful` when others have taken over; answers first."""
         asyncio.get_running_loop().call_soon(self._close_soon, "asked to end", graceful)
@@ -279,6 +261,7 @@ class Nanny(Server):
             },
             "listen": self._listen,
             "log_level": self._log_level,
+            "preload": self._preload,
         }
         try:
             self.process = await self._zygote.spawn("worker", options, stderr_write, status_write)
@@ -482,6 +465,8 @@ class Nanny(Server):
             self._forget_replaced()
 
     def _on_stderr(self, line: str) -> None:
-        self._stderr.append(line)
+        self._stderr.append(line.removeprefix(FORWARDED))
+        if line.startswith(FORWARDED):  # the client that wants its task has it, or will have
+            return
         with contextlib.suppress(OSError):  # whoever read our stderr is gone; the worker must not suffer from it
             print(line, file=sys.stderr, flush=True)

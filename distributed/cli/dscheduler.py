@@ -9,6 +9,7 @@ import click
 from distributed.cli.errors import guarded
 from distributed.config import SCHEDULER_PORT
 from distributed.log import LEVELS, log_to_stderr
+from distributed.process.preload import Preloads
 from distributed.process.running import on_signals, run_loop
 from distributed.scheduler.process import remove_scheduler_file, write_scheduler_file
 from distributed.scheduler.server import Scheduler
@@ -40,6 +41,7 @@ logger = logging.getLogger("distributed.scheduler")
 )
 @click.option("--tls", is_flag=True, help="Encrypt on loopback too. [default: if --host is one that others can reach]")
 @click.option("--insecure", is_flag=True, help="Encrypt nothing, even if others can reach --host.")
+@click.option("--preload", multiple=True, metavar="MODULE|FILE.py", help="Load it, and call its setup(scheduler).")
 @click.option("--log-level", type=click.Choice(LEVELS, case_sensitive=False), default="INFO", show_default=True)
 @click.version_option(package_name="distributed")
 def main(
@@ -50,6 +52,7 @@ def main(
     worker_timeout: str,
     tls: bool,
     insecure: bool,
+    preload: tuple[str, ...],
     log_level: str,
 ) -> None:
     """Start a scheduler. Workers join it with `dworker ADDRESS`, programs with `Client(ADDRESS)`.
@@ -61,8 +64,10 @@ def main(
         raise click.UsageError("--tls and --insecure contradict each other")
 
     async def serve(settings: Settings) -> int:
+        preloads = Preloads(preload)
         scheduler = Scheduler(settings=settings)
         scheduler.listen(port, host, insecure, tls)
+        await preloads.setup(scheduler)
         on_signals(scheduler.close_soon)
         if scheduler_file:
             write_scheduler_file(scheduler_file, scheduler.id, scheduler.address, scheduler.fingerprint)
@@ -74,6 +79,7 @@ def main(
         finally:
             if scheduler_file:
                 remove_scheduler_file(scheduler_file, scheduler.id)
+            await preloads.teardown(scheduler)
         return 0
 
     def run() -> int:

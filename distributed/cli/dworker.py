@@ -60,13 +60,16 @@ logger = logging.getLogger("distributed.worker")
 )
 @click.option("--tls", is_flag=True, help="Encrypt on loopback too. [default: if the scheduler does]")
 @click.option("--insecure", is_flag=True, help="Encrypt nothing, even if others can reach --host.")
+@click.option(
+    "--preload", multiple=True, metavar="MODULE|FILE.py", help="Each worker loads it, and calls its setup(worker)."
+)
 @click.option("--log-level", type=click.Choice(LEVELS, case_sensitive=False), default="INFO", show_default=True)
 @click.version_option(package_name="distributed")
 def main(
     address: str | None, scheduler_file: str | None, nworkers: int, nthreads: int | None, memory_limit: str,
     name: str | None, host: str, port: int, resources: str, tags: str, local_directory: str | None,
     lifetime: str | None, lifetime_stagger: str, grace: str, nanny: bool, restarts_max: int, tls: bool,
-    insecure: bool, log_level: str,
+    insecure: bool, preload: tuple[str, ...], log_level: str,
 ) -> None:  # fmt: skip
     """Start workers for the scheduler at ADDRESS (host:port), waiting for it if it is not there yet.
 
@@ -103,13 +106,15 @@ def main(
         listen = {"port": port, "address": host, "insecure": insecure, "tls": tls}
         if not nanny:
             return run_loop(
-                _serve_worker(scheduler, {**workers[0], "local_directory": local_directory}, listen, lifetimes_s[0])
+                _serve_worker(
+                    scheduler, {**workers[0], "local_directory": local_directory}, listen, lifetimes_s[0], preload
+                )
             )
         zygote = Zygote({"worker": run_worker_child})
         try:
             return run_loop(
                 _serve_nannies(
-                    scheduler, workers, listen, local_directory, restarts_max, log_level, zygote, lifetimes_s
+                    scheduler, workers, listen, local_directory, restarts_max, log_level, zygote, lifetimes_s, preload
                 )
             )
         finally:
@@ -119,22 +124,22 @@ def main(
 
 
 async def _serve_worker(
-    scheduler: str, options: dict[str, Any], listen: dict[str, Any], lifetime_s: float | None
+    scheduler: str, options: dict[str, Any], listen: dict[str, Any], lifetime_s: float | None, preload: Sequence[str]
 ) -> int:
-    await serve_worker(Worker(scheduler, **options), listen, lifetime_s)
+    await serve_worker(Worker(scheduler, **options), listen, lifetime_s, preload)
     return 0
 
 
 async def _serve_nannies(
     scheduler: str, workers: Sequence[dict[str, Any]], listen: dict[str, Any], local_directory: str | None,
-    restarts_max: int, log_level: str, zygote: Zygote, lifetimes_s: Sequence[float | None],
+    restarts_max: int, log_level: str, zygote: Zygote, lifetimes_s: Sequence[float | None], preload: Sequence[str],
 ) -> int:  # fmt: skip
     zygote.attach()
     nannies = [
         Nanny(
             scheduler, zygote, worker_options=options, worker_port=listen["port"], host=listen["address"],
             insecure=listen["insecure"], tls=listen["tls"], local_directory=local_directory, log_level=log_level,
-            policy=RestartPolicy(quick_deaths_max=restarts_max),
+            preload=preload, policy=RestartPolicy(quick_deaths_max=restarts_max),
         )
         for options in workers
     ]  # fmt: skip

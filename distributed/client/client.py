@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import os
 from collections.abc import Callable, Coroutine, Generator, Hashable, Iterable, Mapping
@@ -14,12 +15,14 @@ from distributed.client.connecting import connect_session, find_scheduler
 from distributed.client.coordination.datasets import DatasetMethods
 from distributed.client.data import DataMethods
 from distributed.client.diagnosis import DiagnosisMethods
+from distributed.client.equipment import EquipmentMethods
 from distributed.client.futures import Future, FutureSequence
 from distributed.client.looking import LookMethods
 from distributed.client.loop_thread import LoopThread
 from distributed.client.moving import Mover
 from distributed.client.options import checked_key, task_spec
 from distributed.client.outbox import Task
+from distributed.client.output import Printer
 from distributed.client.packing import FunctionCache, PackedFunction, pure_key
 from distributed.client.session import Session
 from distributed.client.streaming import StreamMethods
@@ -36,7 +39,7 @@ CLOSE_TIMEOUT_S = 10.0
 _open_clients: list[Client] = []  # of this process, newest last
 
 
-class Client(DataMethods, CallMethods, StreamMethods, DatasetMethods, LookMethods, DiagnosisMethods):
+class Client(DataMethods, CallMethods, StreamMethods, DatasetMethods, LookMethods, DiagnosisMethods, EquipmentMethods):
     """A program's connection with a cluster.
 
         client = Client()                         # a cluster on this machine, for as long as the client lives
@@ -53,6 +56,8 @@ class Client(DataMethods, CallMethods, StreamMethods, DatasetMethods, LookMethod
         name: shown to people.
         security: None: TLS if the address begins with ``tls://``; True: nothing but TLS; a fingerprint: nothing but TLS
             with this very certificate. A scheduler file pins its scheduler's certificate by itself.
+        output: what becomes of what tasks print: ``'print'``: shown here, each line with its key; ``'ignore'``; or a
+            function, called as ``output(key, stream, text)`` in a thread of its own.
         cluster_options: keywords for the `LocalCluster`, such as ``n_workers=2, threads_per_worker=1``.
     Raises:
         ConnectTimeoutError: no scheduler answers there.
@@ -71,9 +76,11 @@ class Client(DataMethods, CallMethods, StreamMethods, DatasetMethods, LookMethod
         timeout: float | None = None,
         name: str | None = None,
         security: bool | str | None = None,
+        output: Any = "print",
         **cluster_options: Any,
     ) -> None:
         self.asynchronous = asynchronous
+        self.printer = Printer(output)
         self.id = unique_id("client")
         self.name = name or self.id
         self.cluster: Any = address if hasattr(address, "scheduler_address") else None
@@ -115,6 +122,7 @@ class Client(DataMethods, CallMethods, StreamMethods, DatasetMethods, LookMethod
         finally:
             if thread is not None:
                 thread.stop()
+            self.printer.close()
             if self._owns_cluster:
                 self.cluster.close()
         return None
@@ -397,6 +405,8 @@ class Client(DataMethods, CallMethods, StreamMethods, DatasetMethods, LookMethod
         self._forget()
         if self._session is not None:
             await self._session.close()
+        if self.printer.is_used:
+            await asyncio.get_running_loop().run_in_executor(None, self.printer.close)
         if self._owns_cluster:
             await self.cluster.close()
 

@@ -20,7 +20,7 @@ _making = threading.Lock()  # held while one is made: others who ask meanwhile g
 
 
 class WorkerClient(Client):
-    """A client in the process of a worker; `get_client` makes it.
+    """A client in the process of a worker; `get_client` makes it. What tasks print goes to others.
 
     Args:
         worker: the server of the worker.
@@ -28,7 +28,7 @@ class WorkerClient(Client):
 
     def __init__(self, worker: Any) -> None:
         self.process = worker.id
-        super().__init__(worker.scheduler_address, name=f"tasks of {worker.name or worker.address}")
+        super().__init__(worker.scheduler_address, name=f"tasks of {worker.name or worker.address}", output="ignore")
 
 
 def get_client() -> Client:

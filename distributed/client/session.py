@@ -42,6 +42,7 @@ from distributed.messages import (
     KeysDone,
     KeysFailed,
     KeysLost,
+    KeysPrinted,
     KeysStuck,
     Payload,
     ReleaseKeys,
@@ -87,6 +88,7 @@ class Session:
             KeysLost: self.table.on_lost,
             **self.requests.handlers(),
             KeysStuck: StuckKeys().on_stuck,
+            KeysPrinted: lambda message: client.printer.take(message),
         }
         self.link = SchedulerLink(self.table, handlers, reconnect, lambda: self._drop_released(1), self.requests.lose)
 

@@ -13,6 +13,7 @@ from distributed.errors.tasks import (
     ActorLostError,
     ActorWaitsError,
     CoordinationLimitError,
+    EquipmentError,
     ExecutorBrokenError,
     ExecutorClosedError,
     FunctionLoadError,
@@ -27,6 +28,7 @@ from distributed.errors.tasks import (
     UncopiedDataError,
     UnreachableDataError,
     UnrunnableTaskWarning,
+    UserCodeRefusedError,
 )
 from distributed.errors.wire import (
     AuthenticationError,
@@ -64,6 +66,7 @@ __all__ = [
     "CoordinationLimitError",
     "DistributedError",
     "DistributedWarning",
+    "EquipmentError",
     "ExecutorBrokenError",
     "ExecutorClosedError",
     "FunctionLoadError",
@@ -92,6 +95,7 @@ __all__ = [
     "UnpicklableError",
     "UnreachableDataError",
     "UnrunnableTaskWarning",
+    "UserCodeRefusedError",
     "WorkerStartError",
 ]
 

@@ -10,6 +10,7 @@ __all__ = [
     "ActorLostError",
     "ActorWaitsError",
     "CoordinationLimitError",
+    "EquipmentError",
     "ExecutorBrokenError",
     "ExecutorClosedError",
     "FunctionLoadError",
@@ -24,6 +25,7 @@ __all__ = [
     "UncopiedDataError",
     "UnreachableDataError",
     "UnrunnableTaskWarning",
+    "UserCodeRefusedError",
 ]
 
 
@@ -195,6 +197,36 @@ class TaskTimeoutError(DistributedError, TimeoutError):
         self.key = key
         self.timeout_s = timeout_s
         super().__init__(f"{key} ran longer than its limit of {timeout_s:g} s; raise timeout=, or let it do less")
+
+
+class EquipmentError(DistributedError):
+    """Some workers could not take in a file or a plugin, and go on without: mend it, and give it to them again.
+
+    Attributes:
+        name: of the file or plugin.
+        failures: what was raised there, by address.
+    """
+
+    def __init__(self, name: str, failures: dict[str, BaseException]) -> None:
+        self.name = name
+        self.failures = failures
+        shown = "; ".join(f"{where}: {type(error).__name__}: {error}" for where, error in list(failures.items())[:3])
+        more = f"; and {len(failures) - 3} more" if len(failures) > 3 else ""
+        super().__init__(f"{len(failures)} workers go on without {name}: {shown}{more}; mend it, and give it again")
+
+
+class UserCodeRefusedError(DistributedError):
+    """The caller's fault: schedulers and nannies never run code that comes over the wire; their operators may load it.
+
+    Start the process with ``--preload FILE.py``, or run the function on workers.
+    """
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+        super().__init__(
+            f"{where} runs no code that comes over the wire: ask its operator to start it with --preload FILE.py, "
+            "or run the function on the workers (Client.run)"
+        )
 
 
 class MemoryLimitExceeded(DistributedError):

@@ -42,6 +42,7 @@ from distributed.messages.data import (
     ReleaseData,
 )
 from distributed.messages.diagnosis import KeysStuck
+from distributed.messages.equipment import EquipmentFailed, EquipWorker, WorkerEquipped
 from distributed.messages.functions import ReleaseFunctions
 from distributed.messages.keys import (
     CancelKeys,
@@ -60,6 +61,7 @@ from distributed.messages.life import (
     WorkerPaused,
     WorkerRetiring,
 )
+from distributed.messages.output import KeysPrinted, TasksPrinted
 from distributed.messages.running import TasksLent, TasksRejoined
 from distributed.messages.stopping import DataRescued, StopTasks, TasksStopped
 from distributed.messages.tasks import (
@@ -92,6 +94,8 @@ __all__ = [
     "DataRemoved",
     "DataRescued",
     "DismissWorker",
+    "EquipWorker",
+    "EquipmentFailed",
     "Failure",
     "ForgetFunctions",
     "Heartbeat",
@@ -100,6 +104,7 @@ __all__ = [
     "KeysDone",
     "KeysFailed",
     "KeysLost",
+    "KeysPrinted",
     "KeysStuck",
     "Message",
     "Payload",
@@ -122,11 +127,13 @@ __all__ = [
     "TasksFailed",
     "TasksLent",
     "TasksMissingData",
+    "TasksPrinted",
     "TasksRejoined",
     "TasksReturned",
     "TasksStopped",
     "WantKeys",
     "WithdrawRequests",
+    "WorkerEquipped",
     "WorkerLeaving",
     "WorkerPaused",
     "WorkerRetiring",

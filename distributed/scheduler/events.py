@@ -9,12 +9,14 @@ from __future__ import annotations
 from typing import Any
 
 from distributed.dataclass import dataclass
-from distributed.messages import Message
+from distributed.messages import Message, Payload
 
 __all__ = [
     "ClientJoined",
     "ClientLeft",
+    "Equip",
     "Event",
+    "ForgetTasks",
     "FromClient",
     "FromWorker",
     "Rebalance",
@@ -157,6 +159,28 @@ class Retire:
 
 
 @dataclass(slots=True)
+class Equip:
+    """Give every worker, also those to come, a file or plugin, or (kind "unplug") take a plugin away.
+
+    Ends in `OrderDone` with ``failures``, by address of the workers that go on without it.
+    """
+
+    order: str
+    kind: str
+    name: str
+    digest: bytes
+    payload: Payload
+    nbytes: int
+
+
+@dataclass(slots=True)
+class ForgetTasks:
+    """Cancel every task and drop all data, for every client: the cluster begins anew."""
+
+    reason: str
+
+
+@dataclass(slots=True)
 class Tick:
     """The time ``next_wakeup`` has come."""
 
@@ -174,5 +198,7 @@ Event = (
     | Replicate
     | Rebalance
     | Retire
+    | Equip
+    | ForgetTasks
     | Tick
 )

@@ -13,6 +13,7 @@ from distributed.errors import BadRequestError, KilledWorker, NameTakenError, Ta
 from distributed.scheduler.actors import actors_of, is_home
 from distributed.scheduler.copying import drop_taker
 from distributed.scheduler.effects import AcceptWorker, DropWorker, RefuseWorker
+from distributed.scheduler.equipment import equip_joined, forget_worker
 from distributed.scheduler.events import WorkerDied, WorkerJoined, WorkerLeft
 from distributed.scheduler.lifecycle import fail, failure_of, lose_replicas, run_again
 from distributed.scheduler.nested import orphan_clients
@@ -74,6 +75,7 @@ def join_worker(state: SchedulerState, event: WorkerJoined, now: float) -> None:
     for name in worker.resources:
         state.by_resource.setdefault(name, {})[worker] = None
     state.effects.append(AcceptWorker(worker.address, worker.incarnation))
+    equip_joined(state, worker)
     touch(state, worker)
     worker_came(state, worker)
 
@@ -165,6 +167,7 @@ def _remove(state: SchedulerState, worker: WorkerRecord, reason: str) -> None:
     drop_taker(state, worker)
     end_retirement(state, worker)
     worker_gone(state, worker)
+    forget_worker(state, worker)
 
 
 def _unfile(index: dict[str, dict[WorkerRecord, None]], name: str, worker: WorkerRecord) -> None:

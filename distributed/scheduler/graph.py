@@ -12,6 +12,7 @@ from distributed.errors import BadRequestError, DistributedError, LostDataError
 from distributed.messages import Failure, Payload, ReleaseFunctions, ReleaseKeys, SubmitTasks, TaskSpec, WantKeys
 from distributed.scheduler.lifecycle import activate, fail, failure_of, forget_function_if_unused, leave_family
 from distributed.scheduler.ordering import depth_first
+from distributed.scheduler.output import forget_client
 from distributed.scheduler.placement import push_plain
 from distributed.scheduler.records import (
     ClientRecord,
@@ -46,6 +47,7 @@ def leave_client(state: SchedulerState, client_id: str) -> None:
         return
     state.orphans.pop(client_id, None)
     _release(state, client, list(client.wanted))
+    forget_client(state, client)
     _release_functions(state, client, list(client.functions))
 
 

@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from distributed.errors import InvariantError
 from distributed.scheduler.coordination.invariants import check_coordination
+from distributed.scheduler.kit_invariants import check_kit, check_printing
 from distributed.scheduler.machine import SchedulerMachine
 from distributed.scheduler.moving_invariants import check_moving
 from distributed.scheduler.placement import candidates, effective, has_room_for
@@ -45,6 +46,8 @@ def check(machine: SchedulerMachine) -> None:
     check_rooms(state)
     check_nobody_idles(state)
     check_moving(state)
+    check_kit(state)
+    check_printing(state)
     check_stealing(state)
     check_stopping(state)
     check_actors(state)

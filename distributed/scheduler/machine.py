@@ -3,7 +3,8 @@
 `SchedulerMachine` only dispatches. What happens is in `graph` (clients), `answers` (workers' messages), `failures`
 (workers' lives), `lifecycle` (tasks' states), `placement` (who runs what), `stealing` (who gives some back),
 `movement` and `retirement` (where data goes), `nested` (tasks that wait for others), `stopping` (what is cancelled),
-`rescue` (data of replaced processes), `coordination` (locks, queues and their like), `silence`, and `stuck` (what
+`rescue` (data of replaced processes), `coordination` (locks, queues and their like), `equipment` (what all
+workers have), `output` (who hears what tasks print), `silence`, and `stuck` (what
 nobody can run). Every event goes through these steps: its handler changes the state, `sweep` drops what nobody needs
 any more, `settle` gets orders on, `deal` gives queued tasks to workers; then the messages collected meanwhile become
 effects, one of a kind per receiver.
@@ -19,11 +20,13 @@ from distributed.errors import InvariantError
 from distributed.scheduler import (
     answers,
     copying,
+    equipment,
     events,
     failures,
     graph,
     movement,
     nested,
+    output,
     rescue,
     retirement,
     retrying,
@@ -64,6 +67,7 @@ class SchedulerMachine:
             state.steal_at,
             state.silence_at,
             state.stuck_at,
+            state.printing.tell_at,
             dismissed,
             stopping.stopping_deadline(state),
             rescue.rescue_deadline(state),
@@ -144,6 +148,7 @@ def _tick(state: SchedulerState, event: events.Tick, now: float) -> None:
     rescue.expire_expected(state)
     nested.drop_orphans(state)
     open_loose_queues(state)
+    output.tell_omitted(state)
     stealing.look(state)
     stuck.look(state)
     requests.warn_of_waits(state)
@@ -175,6 +180,8 @@ _BY_EVENT: dict[type[Any], Callable[..., None]] = {
     events.Replicate: movement.replicate,
     events.Rebalance: movement.rebalance,
     events.Retire: movement.retire,
+    events.Equip: equipment.equip,
+    events.ForgetTasks: stopping.forget_tasks,
     events.Tick: _tick,
 }
 
@@ -207,4 +214,7 @@ _BY_WORKER_MESSAGE: dict[type[Any], Callable[..., None]] = {
     messages.AskHolders: copying.ask_holders,
     messages.WorkerPaused: retirement.worker_paused,
     messages.WorkerRetiring: retirement.worker_retiring,
+    messages.TasksPrinted: output.tasks_printed,
+    messages.WorkerEquipped: equipment.worker_equipped,
+    messages.EquipmentFailed: equipment.equipment_failed,
 }

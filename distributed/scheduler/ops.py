@@ -13,7 +13,7 @@ from distributed.driver import Driver
 from distributed.errors import BadRequestError
 from distributed.ids import is_key, unique_id
 from distributed.scheduler.effects import OrderDone
-from distributed.scheduler.events import Rebalance, Replicate, Retire, WorkerAlive, WorkerReplacing
+from distributed.scheduler.events import Equip, Rebalance, Replicate, Retire, WorkerAlive, WorkerReplacing
 
 __all__ = ["OrderOps"]
 
@@ -44,7 +44,7 @@ class OrderOps:
         """
         if copies is not None and (type(copies) is not int or copies < 1):
             raise BadRequestError(f"replicate: copies={copies!r} is no number >= 1")
-        return await self._order(lambda order: Replicate(order, _names("keys", keys), copies, _some(workers)))
+        return await self.order(lambda order: Replicate(order, _names("keys", keys), copies, _some(workers)))
 
     async def rebalance(
         self, stream: Any, keys: list[str] | None = None, workers: list[str] | None = None
@@ -58,7 +58,7 @@ class OrderOps:
             As `replicate`. Raises BadRequestError likewise.
         """
         names = None if keys is None else _names("keys", keys)
-        return await self._order(lambda order: Rebalance(order, names, _some(workers)))
+        return await self.order(lambda order: Rebalance(order, names, _some(workers)))
 
     async def retire_workers(self, stream: Any, workers: list[str], reason: str | None = None) -> dict[str, list[str]]:
         """Let workers go once their tasks have ended or moved and their data lies elsewhere; answers when they have.
@@ -72,7 +72,7 @@ class OrderOps:
             BadRequestError: no such worker.
         """
         text = str(reason or "retired on request")[:REASON_LENGTH_MAX]
-        return await self._order(lambda order: Retire(order, _names("workers", workers), text))
+        return await self.order(lambda order: Retire(order, _names("workers", workers), text))
 
     def worker_alive(self, stream: Any, address: str, incarnation: str) -> str:
         """A nanny vouches for its worker: it lives, however silent it is."""
@@ -98,7 +98,8 @@ class OrderOps:
         else:
             waiting.set_exception(effect.error)
 
-    async def _order(self, make: Callable[[str], Replicate | Rebalance | Retire]) -> dict[str, Any]:
+    async def order(self, make: Callable[[str], Replicate | Rebalance | Retire | Equip]) -> dict[str, Any]:
+        """Give the machine the event that `make` makes of a new id; what `OrderDone` brings, or raises."""
         order = unique_id("order")
         event = make(order)
         waiting: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()

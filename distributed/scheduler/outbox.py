@@ -6,12 +6,14 @@ from distributed.messages import (
     DEFAULT_OPTIONS,
     CancelTasks,
     CopyData,
+    EquipWorker,
     Failure,
     ForgetFunctions,
     KeysCancelled,
     KeysDone,
     KeysFailed,
     KeysLost,
+    KeysPrinted,
     KeysStuck,
     Message,
     Payload,
@@ -23,6 +25,7 @@ from distributed.messages import (
     TaskSpec,
 )
 from distributed.scheduler.effects import Effect, ToClient, ToWorker
+from distributed.scheduler.kit import Item
 from distributed.scheduler.records import ClientRecord, FunctionRecord, TaskRecord, WorkerRecord
 
 __all__ = ["Outbox"]
@@ -34,7 +37,7 @@ class Outbox:
     """What is to be told to whom. `flush` turns it into effects.
 
     Order of the effects: to workers before to clients (an idle worker costs more than a late answer); to a worker
-    first what to drop, then what to run, since the same key may be in both.
+    first what to drop, then what to run, since the same key may be in both, and before that its equipment.
     """
 
     __slots__ = (
@@ -42,9 +45,11 @@ class Outbox:
         "cancelled",
         "copy",
         "done",
+        "equip",
         "failed",
         "forget",
         "lost",
+        "printed",
         "recall",
         "release",
         "run",
@@ -63,6 +68,8 @@ class Outbox:
         self.cancelled: dict[tuple[ClientRecord, str], list[str]] = {}
         self.lost: dict[tuple[ClientRecord, bool], list[str]] = {}
         self.recall: dict[WorkerRecord, ReturnTasks] = {}
+        self.equip: dict[WorkerRecord, list[Item]] = {}
+        self.printed: dict[ClientRecord, KeysPrinted] = {}
         self.copy: dict[WorkerRecord, list[tuple[TaskRecord, WorkerRecord]]] = {}  # what, from where
         self.stuck: dict[ClientRecord, KeysStuck] = {}
 
@@ -96,6 +103,15 @@ class Outbox:
         message.blocked.append(blocked)
         message.reasons.append(reason)
 
+    def tell_printed(self, client: ClientRecord, key: str, stream: str, text: str) -> None:
+        """`key` has written `text`."""
+        message = self.printed.get(client)
+        if message is None:
+            message = self.printed[client] = KeysPrinted([], [], [])
+        message.keys.append(key)
+        message.streams.append(stream)
+        message.texts.append(text)
+
     def flush(self, effects: list[Effect]) -> None:
         """Append the effects to `effects` and be empty again."""
         if self.stop:
@@ -115,6 +131,9 @@ class Outbox:
         if self.recall:
             effects.extend(ToWorker(w.address, message) for w, message in self.recall.items() if w.is_alive)
             self.recall = {}
+        if self.equip:
+            effects.extend(ToWorker(w.address, _equip_message(items)) for w, items in self.equip.items() if w.is_alive)
+            self.equip = {}
         if self.run:
             effects.extend(ToWorker(worker.address, run_message(worker, tasks)) for worker, tasks in self.run.items())
             self.run = {}
@@ -122,12 +141,14 @@ class Outbox:
             effects.extend(ToWorker(w.address, _copy_message(copies)) for w, copies in self.copy.items() if w.is_alive)
             self.copy = {}
         messages: list[tuple[ClientRecord, Message]] = [
+            *self.printed.items(),  # before its result
             *((client, KeysLost(keys, is_recomputing)) for (client, is_recomputing), keys in self.lost.items()),
             *self.done.items(),
             *self.failed.items(),
             *((client, KeysCancelled(keys, reason)) for (client, reason), keys in self.cancelled.items()),
         ]
         effects.extend(ToClient(client.client, m) for client, m in messages if client.is_told)
+        self.printed = {}
         self.lost = {}
         self.done = {}
         self.failed = {}
@@ -146,6 +167,11 @@ class Outbox:
             if worker.is_alive:  # a replica of what a cancelled task was to fetch too is dropped for both reasons
                 effects.append(ToWorker(worker.address, kind(list(dict.fromkeys(keys)))))
         keys_by_worker.clear()
+
+
+def _equip_message(items: list[Item]) -> EquipWorker:
+    names = [item.name for item in items]
+    return EquipWorker([i.serial for i in items], [i.kind for i in items], names, [i.payload for i in items])
 
 
 def _copy_message(copies: list[tuple[TaskRecord, WorkerRecord]]) -> CopyData:

@@ -1,4 +1,4 @@
-"""Ops by which a client that cannot reach the workers moves data through the scheduler. Payloads stay opaque."""
+"""Ops by which a client that cannot reach the workers does so through the scheduler. Payloads stay opaque."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CONNECT_S = 3.0
 
 
 class DataProxy:
-    """Fetches from and puts onto workers for others.
+    """Fetches from workers, puts onto them, and has functions run there, for others.
 
     Slower than going to the workers directly, since everything passes through this one process.
     """
@@ -62,6 +62,18 @@ class DataProxy:
             *(self.worker(worker).put_data(client=client, data=batch) for worker, batch in batches.items())
         )
         return {key: [worker] for worker, batch in batches.items() for key in batch}
+
+    async def run_on(self, stream: Any, worker: str, call: Serialized, wait: bool = True) -> Serialized | None:
+        """Have the worker there run a function, see its op ``run``; what it raises arrives without its pickle.
+
+        Raises:
+            BadRequestError: no such worker, or the call is not wrapped.
+            CommClosedError, ConnectTimeoutError: it is gone.
+        """
+        if worker not in self._state.workers or not isinstance(call, Serialized):
+            raise BadRequestError(f"run_on: {worker!r} is no worker, or the call is not wrapped")
+        answer: Serialized | None = await self.worker(worker).call("run", call=call, wait=wait)
+        return answer
 
     async def close(self) -> None:
         """Close the connections with workers."""

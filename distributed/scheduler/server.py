@@ -33,7 +33,10 @@ from distributed.scheduler.effects import (
     ToClient,
     ToWorker,
 )
+from distributed.scheduler.equipment_ops import EquipmentOps
 from distributed.scheduler.events import (
+    ClientJoined,
+    ClientLeft,
     FromClient,
     FromWorker,
     Tick,
@@ -44,6 +47,7 @@ from distributed.scheduler.events import (
 from distributed.scheduler.machine import SchedulerMachine
 from distributed.scheduler.nannies import NannyCalls
 from distributed.scheduler.ops import OrderOps
+from distributed.scheduler.plugins import Plugins, SchedulerPlugin
 from distributed.scheduler.proxy import DataProxy
 from distributed.scheduler.sessions import ClientSessions, flushed, reject
 from distributed.scheduler.state import Settings
@@ -86,10 +90,12 @@ class Scheduler(Server):
         }, tick=Tick, on_failure=self._fail)  # fmt: skip
         self._orders = OrderOps(self.driver)
         self._nannies = NannyCalls()
+        equipment = EquipmentOps(self.driver, self._orders, self.machine.state)
+        self._plugins = Plugins(self.machine.state, asyncio.get_running_loop().call_soon)
         self._proxy = DataProxy(self.machine.state)
         self._diagnosis = DiagnosisOps(self.machine.state, self._proxy.worker)
         self._started = time.time()
-        self._clients = ClientSessions(self.id, self.driver.handle)
+        self._clients = ClientSessions(self.id, self._handle_client)
         self._workers: dict[str, Stream] = {}  # of the accepted incarnation at each address
         self._joining: dict[str, tuple[Stream, asyncio.Future[None]]] = {}  # by incarnation, until answered
         self._worker_details: dict[str, dict[str, Any]] = {}  # what the machine has no use for, by address
@@ -107,6 +113,7 @@ class Scheduler(Server):
             "nbytes": self.nbytes,
             "gather": self._proxy.gather,
             "scatter": self._proxy.scatter,
+            "run_on": self._proxy.run_on,
             "cancel": self.cancel,
             "replicate": self._orders.replicate,
             "rebalance": self._orders.rebalance,
@@ -120,6 +127,9 @@ class Scheduler(Server):
             "story": self._diagnosis.story,
             "task_stream": self._diagnosis.task_stream,
             "overview": self._diagnosis.overview,
+            "add_equipment": equipment.add_equipment,
+            "remove_equipment": equipment.remove_equipment,
+            "restart": equipment.restart,
         })  # fmt: skip
 
     # ------------------------------------------------------------ life
@@ -163,6 +173,10 @@ class Scheduler(Server):
             self.finished.set_exception(error)
         self.close_soon(f"{type(error).__name__}: {error}")
 
+    def add_plugin(self, plugin: SchedulerPlugin, name: str | None = None) -> str:
+        """Let `plugin` hear what happens; the name under which it is known. For code of the operator, see `plugins`."""
+        return self._plugins.add(plugin, name)
+
     # ------------------------------------------------------------ clients
 
     async def register_client(
@@ -186,6 +200,11 @@ class Scheduler(Server):
             "versions": versions_here(),
             "worker_versions": {address: details["versions"] for address, details in self._worker_details.items()},
         }, str(process))  # fmt: skip
+
+    def _handle_client(self, event: Any) -> None:
+        self.driver.handle(event)
+        if isinstance(event, ClientJoined | ClientLeft):
+            self._plugins.note("add_client" if isinstance(event, ClientJoined) else "remove_client", event.client)
 
     def _to_client(self, effect: ToClient) -> None:
         self._clients.send(effect.client, effect.message)
@@ -253,6 +272,7 @@ class Scheduler(Server):
             reason = goodbye[0] if goodbye else str(getattr(stream.error, "reason", stream.error))
             logger.log(logging.INFO if goodbye else logging.WARNING, "worker %s left: %s", address, reason)
             self.driver.handle(WorkerLeft(address, incarnation, reason, bool(goodbye)))
+            self._plugins.note("remove_worker", address, reason)
 
     def worker_died(self, stream: Any, address: str, incarnation: str, certificate: dict[str, Any]) -> str:
         """A nanny's death certificate: ``cause``, ``running`` keys, ``exitcode``, ``signal``, peak memory, stderr."""
@@ -271,6 +291,7 @@ class Scheduler(Server):
         stream, answer = self._joining.pop(effect.incarnation)
         self._workers[effect.address] = stream
         logger.info("worker %s joined", effect.address)
+        self._plugins.note_worker(effect.address)
         if not stream.closed():
             stream.write_plain_nowait({"scheduler": self.id})  # the answer, before any message of the machine
         if not answer.done():  # it may have left already

@@ -15,6 +15,7 @@ from distributed.scheduler.coordination.records import Coordination
 from distributed.scheduler.effects import Effect
 from distributed.scheduler.ended import EndedTasks
 from distributed.scheduler.history import History, Transition
+from distributed.scheduler.kit import Kit, Printing
 from distributed.scheduler.orders import Moving
 from distributed.scheduler.outbox import Outbox
 from distributed.scheduler.queues import UNRESTRICTED, ReadyQueue, Restriction
@@ -127,6 +128,8 @@ class SchedulerState:
     stuck_late: list[tuple[TaskRecord, ClientRecord | None]] = field(default_factory=list)  # see `stuck`
     stuck_at: float | None = None  # when `stuck` looks next
     ended: EndedTasks = field(default_factory=EndedTasks)
+    kit: Kit = field(default_factory=Kit)
+    printing: Printing = field(default_factory=Printing)
 
 
 def transition(state: SchedulerState, task: TaskRecord, to: TaskState, because: str) -> None:

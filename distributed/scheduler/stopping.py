@@ -14,12 +14,13 @@ from collections.abc import Iterable
 
 from distributed.messages import CancelKeys, SubmitTasks, TasksStopped
 from distributed.scheduler.effects import ReplaceWorker
+from distributed.scheduler.events import ForgetTasks
 from distributed.scheduler.lifecycle import ACTIVE, rest
 from distributed.scheduler.placement import touch
 from distributed.scheduler.records import ClientRecord, TaskRecord, TaskState, WorkerRecord, remove_want
 from distributed.scheduler.state import SchedulerState
 
-__all__ = ["adopt", "cancel", "cancel_keys", "replace_stubborn", "stopping_deadline", "tasks_stopped"]
+__all__ = ["adopt", "cancel", "cancel_keys", "forget_tasks", "replace_stubborn", "stopping_deadline", "tasks_stopped"]
 
 _RELEASED, _ERRED = TaskState.RELEASED, TaskState.ERRED
 
@@ -49,6 +50,11 @@ def cancel(state: SchedulerState, keys: Iterable[str], reason: str, *, is_forced
             rest(state, task, _RELEASED, f"cancelled: {reason}", is_cancelled=True, is_forced=is_forced)
     # With all of them at rest nothing needs them: the sweep forgets dependents first, then what they depended on.
     state.unneeded.extend(found)
+
+
+def forget_tasks(state: SchedulerState, event: ForgetTasks, now: float) -> None:
+    """Cancel everything, for everybody; scattered data goes too."""
+    cancel(state, list(state.tasks), event.reason)
 
 
 def _with_relatives(state: SchedulerState, keys: Iterable[str]) -> dict[TaskRecord, None]:

@@ -46,6 +46,10 @@ _ROLES_BY_OP: dict[str, frozenset[str]] = {
     "scatter": _CLIENTS,
     "cancel": _CLIENTS,
     "terminate": _CLIENTS,
+    "add_equipment": _CLIENTS,
+    "remove_equipment": _CLIENTS,
+    "restart": _CLIENTS,
+    "run_on": _CLIENTS,
     "versions": _ANYONE,
     # worker
     "get_data": _TRUSTED,
@@ -56,10 +60,12 @@ _ROLES_BY_OP: dict[str, frozenset[str]] = {
     "actors": _TRUSTED,  # tasks and actors call actors too
     "health": _ANYONE,
     "explain": _ANYONE,
+    "run": _TRUSTED,  # no new power for workers: they have each other unpickle data
     # nanny
     "instantiate": _CLIENTS,
     "kill": _CLIENTS,
     "replace": _WORKERS,  # asked by the scheduler, which has the key of workers
+    "renew": _TRUSTED,  # by the scheduler, which calls as a worker
     "monitor_resources": _ANYONE,
 }
 

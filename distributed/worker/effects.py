@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from distributed.dataclass import dataclass
 from distributed.messages import DEFAULT_OPTIONS, Message, Payload, RunOptions
 
 __all__ = [
     "DropData",
+    "DropEquipment",
     "DropFunctions",
     "Effect",
     "EndActors",
+    "Equip",
+    "EquipItem",
     "Execute",
     "Fetch",
     "GiveBack",
@@ -132,6 +135,28 @@ class ToScheduler:
     message: Message
 
 
+class EquipItem(NamedTuple):
+    """A file, a plugin, or a plugin that goes; see `distributed.messages.equipment`."""
+
+    serial: int
+    kind: str
+    name: str
+    payload: Payload
+
+
+@dataclass(slots=True)
+class Equip:
+    """Take these in, one after the other, after those before; answer with `Equipped`."""
+
+    ticket: int
+    items: list[EquipItem]
+
+
+@dataclass(slots=True)
+class DropEquipment:
+    """Its scheduler is lost: plugins end. What is being taken in is answered to nobody."""
+
+
 Effect = (
     Execute
     | Withdraw
@@ -143,5 +168,7 @@ Effect = (
     | DropData
     | DropFunctions
     | Fetch
+    | Equip
+    | DropEquipment
     | ToScheduler
 )

@@ -14,6 +14,7 @@ __all__ = [
     "DataFetched",
     "DataPut",
     "DataRescued",
+    "Equipped",
     "Event",
     "FetchBusy",
     "FetchFailed",
@@ -136,6 +137,14 @@ class DataPut:
 
 
 @dataclass(slots=True)
+class Equipped:
+    """The answer to `Equip`: all was taken in but what is in ``failures``, by serial."""
+
+    ticket: int
+    failures: dict[int, Failure]
+
+
+@dataclass(slots=True)
 class SchedulerLost:
     """The connection with the scheduler is gone: nothing it asked for counts any more."""
 
@@ -156,6 +165,7 @@ Event = (
     | DataPut
     | DataRescued
     | StopBegun
+    | Equipped
     | SchedulerLost
     | Tick
 )

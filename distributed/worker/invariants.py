@@ -31,6 +31,7 @@ def _rules(state: WorkerState) -> Iterator[tuple[str, str, bool]]:
     yield from _copy_rules(state)
     yield from _peer_rules(state)
     yield "an actor's proxy is in memory", "actors", all(key in state.memory for key in state.actors)
+    yield from _equipment_rules(state)
     yield "sizes are >= 0", "memory", all(nbytes >= 0 for nbytes in state.memory.values())
 
 
@@ -94,6 +95,16 @@ def _peer_rules(state: WorkerState) -> Iterator[tuple[str, str, bool]]:
     yield "peers wait only if all fetches are used", str(busy), busy == FETCHES_MAX or not state.waiting_peers
     yield "who rests is a known peer", str(busy), all(address in state.peers for address in state.resting_peers)
     yield "who waits is a known peer", str(busy), all(address in state.peers for address in state.waiting_peers)
+
+
+def _equipment_rules(state: WorkerState) -> Iterator[tuple[str, str, bool]]:
+    yield "tasks are held only for equipment", str(len(state.held)), bool(state.equipping) or not state.held
+    for ticket, task in state.held.items():
+        record = state.tasks.get(task.key)
+        is_right = record is not None and record.task is task and record.state is TaskState.READY
+        yield "what is held is ready", task.key, is_right and ticket == task.ticket
+    serials = [serial for batch in state.equipping.values() for serial in batch]
+    yield "equipment comes in order", str(serials), _grows([0, *serials, state.equipment_serial + 1])
 
 
 def _grows(numbers: list[int]) -> bool:

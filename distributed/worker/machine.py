@@ -19,6 +19,7 @@ from distributed.messages import (
     CopyData,
     DataAdded,
     DismissWorker,
+    EquipWorker,
     Failure,
     ForgetFunctions,
     HoldersKnown,
@@ -31,7 +32,7 @@ from distributed.messages import (
     TasksReturned,
 )
 from distributed.messages import DataRescued as RescuedMessage
-from distributed.worker import copies
+from distributed.worker import copies, equipping
 from distributed.worker.effects import (
     Effect,
     Keep,
@@ -42,6 +43,7 @@ from distributed.worker.events import (
     DataFetched,
     DataPut,
     DataRescued,
+    Equipped,
     Event,
     FetchBusy,
     FetchFailed,
@@ -194,7 +196,7 @@ class WorkerMachine:
             record = self.state.tasks.get(key)
             if record is None or record.attempt != attempt:
                 returned.kept.append(key)
-            elif record.state is TaskState.READY:
+            elif record.state is TaskState.READY and record.task.ticket not in self.state.held:
                 turn.give_back[key] = record.task.ticket
             else:
                 self._forget_task(turn, record)
@@ -223,6 +225,12 @@ class WorkerMachine:
     def _forget_functions(self, turn: Turn, message: ForgetFunctions) -> None:
         functions = self.state.functions
         turn.functions += [digest for digest in message.digests if functions.pop(digest, None) is not None]
+
+    def _equip_worker(self, turn: Turn, message: EquipWorker) -> None:
+        turn.equip = equipping.equip(self.state, message)
+
+    def _equipped(self, turn: Turn, event: Equipped) -> None:
+        turn.equipped, turn.ready = equipping.equipped(self.state, event)
 
     def _ignore(self, turn: Turn, message: ServerClosing | DismissWorker) -> None:
         """The server ends by itself; the end of the connection will say the same."""
@@ -343,6 +351,7 @@ class WorkerMachine:
         for record in list(state.tasks.values()):
             self._forget_task(turn, record)
         copies.forget_copies(state)
+        turn.equip = equipping.forget_equipment(state)
         turn.dropped += state.memory
         turn.ended_actors += state.actors
         turn.why_ended = "its worker has lost the scheduler"
@@ -378,7 +387,8 @@ class WorkerMachine:
 
     def _forget_task(self, turn: Turn, record: TaskRecord) -> None:
         if record.state is TaskState.READY:
-            turn.withdrawn.append(record.task.key)
+            if not equipping.take_back(self.state, record.task.ticket):
+                turn.withdrawn.append(record.task.key)
         else:
             copies.stop_waiting(self.state, record)
         move_task(record, TaskState.FORGOTTEN)
@@ -412,6 +422,9 @@ class WorkerMachine:
                 move_task(record, TaskState.FORGOTTEN)
                 del self.state.tasks[record.task.key]
                 turn.unstarted.append((record, missing, gone))
+        if self.state.equipping and turn.ready:
+            equipping.hold(self.state, turn.ready)
+            turn.ready = []
         effects = self._effects
         effects += turn.effects()
         if self.state.waiting_peers:
@@ -432,6 +445,7 @@ _HANDLERS: dict[type[Any], _Handler] = {
     DataPut: WorkerMachine._data_put,
     DataRescued: WorkerMachine._data_rescued,
     StopBegun: WorkerMachine._stop_begun,
+    Equipped: WorkerMachine._equipped,
     SchedulerLost: WorkerMachine._scheduler_lost,
     Tick: WorkerMachine._tick,
 }
@@ -445,6 +459,7 @@ _MESSAGE_HANDLERS: dict[type[Any], _Handler] = {
     HoldersKnown: WorkerMachine._holders_known,
     ReleaseData: WorkerMachine._release_data,
     ForgetFunctions: WorkerMachine._forget_functions,
+    EquipWorker: WorkerMachine._equip_worker,
     ServerClosing: WorkerMachine._ignore,
     DismissWorker: WorkerMachine._ignore,
 }

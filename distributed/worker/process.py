@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Sequence
 from typing import Any
 
 from distributed.errors import DistributedError, InvariantError, ProtocolError
 from distributed.log import log_to_stderr
+from distributed.process.preload import Preloads
 from distributed.process.running import live_with, on_signals, report, run_loop
 from distributed.protocol.failure import failure_from_exception
 from distributed.worker.server import Worker
@@ -18,14 +20,27 @@ LIFETIME_OVER = "its lifetime is over"
 EXIT_REFUSED = 4  # tells people who look at processes; the nanny goes by the report
 
 
-async def serve_worker(worker: Worker, listen: dict[str, Any], lifetime_s: float | None = None) -> None:
+async def serve_worker(
+    worker: Worker, listen: dict[str, Any], lifetime_s: float | None = None, preload: Sequence[str] = ()
+) -> None:
     """Start it with the keywords `listen`, and wait until it has ended.
 
-    SIGTERM and the end of `lifetime_s` seconds let it retire; SIGINT ends it at once.
+    SIGTERM and the end of `lifetime_s` seconds let it retire; SIGINT ends it at once. What `preload` names is set up
+    before it joins, and torn down at its end.
 
     Raises:
         DistributedError: it cannot start, or the scheduler refused it: NameTakenError, AuthenticationError and others.
+        ConfigError: something cannot be preloaded.
     """
+    preloads = Preloads(preload)
+    await preloads.setup(worker)
+    try:
+        await _serve(worker, listen, lifetime_s)
+    finally:
+        await preloads.teardown(worker)
+
+
+async def _serve(worker: Worker, listen: dict[str, Any], lifetime_s: float | None) -> None:
     on_signals(lambda name: worker.retire_soon(name) if name == "SIGTERM" else worker.close_soon(name))
     if lifetime_s is not None:
         asyncio.get_running_loop().call_later(lifetime_s, worker.retire_soon, LIFETIME_OVER)
@@ -40,7 +55,8 @@ async def serve_worker(worker: Worker, listen: dict[str, Any], lifetime_s: float
 
 
 def run_worker_child(options: dict[str, Any], status: int, life: int) -> None:
-    """Child of a zygote. Options: ``worker`` (keywords of `Worker`), ``listen`` (of its ``start``), ``log_level``.
+    """Child of a zygote. Options: ``worker`` (keywords of `Worker`), ``listen`` (of its ``start``), ``log_level``,
+    and ``preload``.
 
     Reports ``address`` and ``incarnation`` at every registration, ``refused`` (a failure, see messages) when starting
     again would not help, and ``condemned`` (a text) when a task cannot be stopped otherwise. Exit code 0: it was asked
@@ -53,7 +69,7 @@ def run_worker_child(options: dict[str, Any], status: int, life: int) -> None:
         worker.memory.on_stubborn = lambda text: report(status, {"condemned": text})
         live_with(life, lambda: os._exit(1))
         try:
-            await serve_worker(worker, options["listen"])
+            await serve_worker(worker, options["listen"], preload=options.get("preload", ()))
         except (InvariantError, ProtocolError):
             raise  # our own fault: a new life may fare better
         except DistributedError as error:

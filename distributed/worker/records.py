@@ -166,6 +166,9 @@ class WorkerState:
         fetches: number of peers with a fetch under way.
         tickets: how many tickets were given out.
         stopping: ``{ticket: (key, attempt)}`` of tasks that were cancelled and may still run.
+        equipping: ``{ticket: serials}`` of equipment that is being taken in.
+        equipment_serial: the highest that this scheduler has sent.
+        held: ``{ticket: task}`` of READY tasks that wait for it; empty while nothing is being taken in.
     """
 
     address: str
@@ -180,6 +183,9 @@ class WorkerState:
     fetches: int = 0
     tickets: int = 0
     stopping: dict[int, tuple[str, int]] = field(default_factory=dict)
+    equipping: dict[int, list[int]] = field(default_factory=dict)
+    equipment_serial: int = 0
+    held: dict[int, ReadyTask] = field(default_factory=dict)
 
 
 def rank_of(options: RunOptions) -> int:

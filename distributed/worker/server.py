@@ -12,16 +12,11 @@ from typing import Any
 
 from distributed.comm.addresses import parse_address
 from distributed.comm.stream import Stream
-from distributed.config import SCHEDULER_PORT
+from distributed.config import SCHEDULER_PORT, settings
 from distributed.core import Server
 from distributed.driver import Driver
 from distributed.errors import (
-    AuthenticationError,
-    BadRequestError,
-    CommClosedError,
-    ConnectTimeoutError,
     DistributedError,
-    PeerBusyError,
     ProtocolError,
     WorkerStartError,
 )
@@ -29,17 +24,19 @@ from distributed.ids import is_key, unique_id
 from distributed.messages import SCHEDULER, DismissWorker, Heartbeat, ServerClosing, WorkerLeaving, WorkerPaused
 from distributed.process.running import Background
 from distributed.protocol.codec import ErrorReply
-from distributed.protocol.serialize import Serialized, payload_nbytes
 from distributed.security.keys import Keyring
 from distributed.versions import all_versions, platform_tags, versions_here
 from distributed.wire import from_wire
 from distributed.worker.actor_calls import WorkerCarrier
 from distributed.worker.actors import Actors
+from distributed.worker.data_ops import DataOps
 from distributed.worker.direct import DirectOps
 from distributed.worker.effects import (
     DropData,
+    DropEquipment,
     DropFunctions,
     EndActors,
+    Equip,
     Execute,
     Fetch,
     GiveBack,
@@ -49,12 +46,9 @@ from distributed.worker.effects import (
     ToScheduler,
     Withdraw,
 )
+from distributed.worker.equipment import Equipment, transitions_of
 from distributed.worker.events import (
-    DataFetched,
-    DataPut,
     DataRescued,
-    FetchBusy,
-    FetchFailed,
     FromScheduler,
     SchedulerLost,
     StopBegun,
@@ -65,16 +59,15 @@ from distributed.worker.events import (
 )
 from distributed.worker.execute import POLL_S, Executor, slots_of
 from distributed.worker.explain import explain
-from distributed.worker.giving import Answers
 from distributed.worker.joining import join, send
 from distributed.worker.keeper import MemoryKeeper, memory_levels
 from distributed.worker.leaving import GRACE_S, Leaving
 from distributed.worker.machine import WorkerMachine
-from distributed.worker.peers import BigAnswers, Peers
+from distributed.worker.output import TaskOutput
 from distributed.worker.rescue import RescueLog, load_rescued
 from distributed.worker.running import Running
 from distributed.worker.spill import SpillDisk
-from distributed.worker.store import Packed
+from distributed.worker.visiting import Visits
 
 __all__ = ["Worker"]
 
@@ -139,26 +132,28 @@ class Worker(Server):
         self.incarnation = ""
         self.memory = MemoryKeeper(SpillDisk(local_directory), memory_levels(memory_limit_nbytes), owns_process)
         self.store = self.memory.store
-        self._rescue = self.memory.rescue = RescueLog(running_path if nanny is not None else None)
-        self._answers = Answers(self.store)
+        self.memory.rescue = RescueLog(running_path if nanny is not None else None)
+        self.data = DataOps(self)
         self.on_registered: Callable[[], object] = lambda: None  # called at each registration
         self.finished: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.companion: Any = None  # the client of its tasks, once one has asked; see `distributed.client.inside`
         self._running_path = running_path
         self._rescued_path = rescued_path
+        self.output = TaskOutput(self._send)
+        visits = Visits(self)
+        self.equipment = Equipment(self, visits, local_directory, owns_process, self._forget_loaded)
         self._scheduler: Stream | None = None
-        self._peers = Peers()
-        self._big_answers = BigAnswers(lambda: self.address)
         self._background = Background(self._fail)
         self._spawn = self._background.spawn
         self._looking: asyncio.TimerHandle | None = None
         self._closed: asyncio.Event | None = None  # once it is closing; set when it has closed
         self._started = time.time()
         self.add_handlers({
-            "get_data": self.get_data,
-            "put_data": self.put_data,
+            "get_data": self.data.get_data,
+            "put_data": self.data.put_data,
             "health": self.health,
             "explain": self.explain,
+            "run": visits.run,
             "versions": self.versions,
             "terminate": self.terminate,
         })  # fmt: skip
@@ -185,7 +180,7 @@ class Worker(Server):
             self.executor.gate.set_paused, lambda paused: self._send(WorkerPaused(paused)),
             self.machine.incoming_nbytes, self._fail,
         )  # fmt: skip
-        self._direct = DirectOps(self.store, self.executor, self._peers.ask)
+        self._direct = DirectOps(self.store, self.executor, self.data.peers.ask)
         self.actors, self._carrier = Actors(self.address, self), WorkerCarrier()
         self.add_handlers({
             "actors": self.actors.serve,
@@ -195,7 +190,7 @@ class Worker(Server):
             "delete_data": self._direct.delete_data,
         })  # fmt: skip
         self.driver = Driver(self.machine, {
-            Execute: lambda effect: self.executor.submit(effect.tasks),
+            Execute: self._execute,
             Withdraw: lambda effect: self.executor.withdraw(effect.keys),
             GiveBack: self._give_back,
             Stop: lambda effect: self.driver.handle(StopBegun(self.executor.stop(effect.tickets))),
@@ -204,9 +199,13 @@ class Worker(Server):
             KeepActors: lambda effect: self.actors.keep(effect.actors),
             EndActors: lambda effect: self.actors.end(effect.keys, effect.reason),
             DropFunctions: lambda effect: self.executor.forget_functions(effect.digests),
-            Fetch: lambda effect: self._spawn(self._fetch(effect.address, effect.keys)),
+            Fetch: lambda effect: self._spawn(self.data.fetch(effect.address, effect.keys)),
             ToScheduler: lambda effect: self._send(effect.message),
+            Equip: lambda effect: self._spawn(self.equipment.take_in(effect, self.driver.handle)),
+            DropEquipment: lambda effect: self._spawn(self.equipment.drop()),
         }, tick=Tick, on_failure=self._fail)  # fmt: skip
+        if settings().forward_output:
+            self.output.open(is_guarded=self.nanny is not None)
         try:
             await self._register()
         except BaseException:
@@ -231,6 +230,8 @@ class Worker(Server):
 
     async def _close(self, reason: str, error: BaseException | None) -> None:
         self.status = "closed"
+        self.output.close()
+        await self.equipment.close()
         if self._scheduler is not None and not self._scheduler.closed():
             self._send(WorkerLeaving(reason))
             try:
@@ -251,7 +252,7 @@ class Worker(Server):
         if self._looking is not None:
             self._looking.cancel()
         self._leaving.cancel()
-        await self._peers.close()
+        await self.data.close()
         self.stop()
         if not self.finished.done():
             if error is None:
@@ -300,7 +301,7 @@ class Worker(Server):
         if self._rescued_path is not None:
             values, nbytes = load_rescued(self._rescued_path)
             self.driver.handle(DataRescued(values, nbytes))
-            self._rescue.put(values, self.store)
+            self.memory.rescue.put(values, self.store)
             self._rescued_path = None
         self.on_registered()
         stream.set_close_callback(lambda: self._on_scheduler_gone(stream))
@@ -387,32 +388,27 @@ class Worker(Server):
         if outcomes:
             if self.executor.interrupts.wanted:
                 self.executor.interrupts.forget([outcome.ticket for outcome in outcomes])
+            if self.output.has_any:  # what a task wrote comes before its result
+                self.output.flush()
+            if self.equipment.is_watched:
+                self.equipment.tell(transitions_of(outcomes))
             self.driver.handle(TasksExecuted(self._direct.take(outcomes)))
             self._looking = asyncio.get_running_loop().call_later(POLL_S, self._look)
         news = self.executor.lending.take_news()
         if news:  # after the outcomes: of tasks that have ended nobody has to know any more
             self.driver.handle(TasksLending(news))
 
+    def _execute(self, effect: Execute) -> None:
+        if self.equipment.is_watched:
+            self.equipment.tell([(task.key, "waiting", "ready") for task in effect.tasks])
+        self.executor.submit(effect.tasks)
+
+    def _forget_loaded(self) -> None:
+        """Functions were loaded from a module that has been replaced; any thread."""
+        self.executor.forget_functions(list(self.machine.state.functions))
+
     def _give_back(self, effect: GiveBack) -> None:
         self.driver.handle(TasksWithdrawn(effect.tickets, self.executor.withdraw(list(effect.tickets))))
-
-    async def _fetch(self, address: str, keys: list[str]) -> None:
-        try:
-            answer = await self._peers.ask(address, keys, or_busy=True)
-            copies = self.machine.state.copies
-            ordered = {key for key in keys if key in copies and copies[key].ordered}  # perhaps the only ones, soon
-            values = {key: Packed(payload, key in ordered) for key, payload in answer.items() if key in keys}
-            nbytes = {key: payload_nbytes(answer[key]) for key in values}
-        except (CommClosedError, ConnectTimeoutError, AuthenticationError) as error:
-            self.driver.handle(FetchFailed(address, keys, str(error)))
-        except PeerBusyError:
-            self.driver.handle(FetchBusy(address))
-        except Exception as error:  # the peer answered nonsense: for the task it is the same as no answer
-            logger.exception("fetching from %s failed", address)
-            self.driver.handle(FetchFailed(address, keys, str(error)))
-        else:
-            self.driver.handle(DataFetched(address, values, nbytes, [key for key in keys if key not in values]))
-            self._rescue.put({key: value for key, value in values.items() if key in ordered}, self.store)
 
     # ------------------------------------------------------------ ops
 
@@ -428,30 +424,6 @@ class Worker(Server):
             "nanny": self.nanny,
             "pid": os.getpid(),
         }
-
-    async def get_data(self, stream: Any, keys: list[str], or_busy: bool = False) -> dict[str, Any]:
-        """Results by key, pickled; keys that are not here are left out, and so are those too many for one message.
-
-        Whoever gets an answer asks again for the rest, until an answer is empty.
-
-        Raises:
-            PeerBusyError: too many are being given big data, and this caller can come again, ``or_busy``.
-        """
-        nbytes = sum(self.machine.state.memory.get(key, 0) for key in keys)
-        with self._big_answers.place(stream, nbytes, or_busy):
-            return await asyncio.get_running_loop().run_in_executor(None, self._answers.payloads, keys)
-
-    def put_data(self, stream: Any, client: str, data: dict[str, Serialized]) -> dict[str, int]:
-        """Keep what a client scatters; sizes by key. The scheduler hears of it from us."""
-        if not is_key(client) or not all(is_key(key) and isinstance(value, Serialized) for key, value in data.items()):
-            raise BadRequestError("put_data: client and keys are texts, and values are wrapped, to_serialize(value)")
-        if self.status != "running":  # nobody would hear of the data, and nobody could have it dropped
-            raise CommClosedError(self.address, "this worker has lost its scheduler and takes no data meanwhile")
-        values = {key: Packed(value, is_original=True) for key, value in data.items()}
-        nbytes = {key: value.nbytes for key, value in data.items()}
-        self.driver.handle(DataPut(client, values, nbytes))
-        self._rescue.put(values, self.store)
-        return nbytes
 
     def health(self, stream: Any) -> dict[str, Any]:
         """What it is doing: running and queued tasks, stored keys, uptime in seconds."""

@@ -23,9 +23,11 @@ from distributed.messages import (
 from distributed.messages import DataRescued as RescuedMessage
 from distributed.worker.effects import (
     DropData,
+    DropEquipment,
     DropFunctions,
     Effect,
     EndActors,
+    Equip,
     Execute,
     GiveBack,
     Keep,
@@ -70,6 +72,8 @@ class Turn:
     returned: TasksReturned | None = None
     stopped: list[tuple[str, int]] = field(default_factory=list)
     rescued: RescuedMessage | None = None
+    equip: Equip | DropEquipment | None = None
+    equipped: list[Message] = field(default_factory=list)
     lent: list[TaskRecord] = field(default_factory=list)
     rejoined: list[TaskRecord] = field(default_factory=list)
 
@@ -89,6 +93,8 @@ class Turn:
             yield DropData(self.dropped)
         if self.actors:
             yield KeepActors(self.actors)
+        if self.equip is not None:
+            yield self.equip
         if self.keep is not None:  # before Execute, which may hold tasks that need the data
             yield self.keep
         if self.ready:
@@ -96,6 +102,7 @@ class Turn:
 
     def messages(self) -> Iterator[Message]:
         """What to tell the scheduler, in order."""
+        yield from self.equipped
         if self.done is not None:
             yield self.done
         if self.added is not None:

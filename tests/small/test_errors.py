@@ -25,6 +25,8 @@ EXAMPLES: dict[str, Exception] = {
         errors.CoordinationLimitError("queue 'q'", "full"),
         errors.NotHeldError("lock 'x'", "it was never acquired"),
         errors.RequestLostError("tcp://s:1", "was started anew", "lock 'x'"),
+        errors.EquipmentError("a.py", {}),
+        errors.UserCodeRefusedError("the scheduler"),
         DistributedError("root"),
         errors.DistributedWarning("careful"),
         errors.ExecutorBrokenError("its initializer raised"),

@@ -98,6 +98,11 @@ VALUES: dict[str, dict[str, Any]] = {
     "data-removed": {"keys": ["x"]},
     "heartbeat": {"running": ["x", "y"], "metrics": {"cpu_percent": 1.5, "memory_nbytes": 7}},
     "worker-leaving": {"reason": "SIGTERM"},
+    "tasks-printed": {"keys": ["x"], "streams": ["stdout"], "texts": ["a\nb\n"]},
+    "keys-printed": {"keys": ["x"], "streams": ["stderr"], "texts": ["a\n"]},
+    "equip-worker": {"serials": [1, 2], "kinds": ["file", "unplug"], "names": ["a.py", "p"], "payloads": [b"1", None]},
+    "worker-equipped": {"serials": [1]},
+    "equipment-failed": {"serials": [2], "failures": [FAILURE]},
 }
 
 
@@ -215,6 +220,7 @@ COLUMNS = [
     for op, values in VALUES.items()
     for field in fields(MESSAGES[op])
     if isinstance(values[field.name], list)
+    and sum(isinstance(value, list) for value in values.values()) > 1
     and field.name not in ("specs", "digests", "options", "running", "kept", "names", "requests", "keys")
 ]
 

@@ -64,15 +64,16 @@ def threads_are_bounded(world: Any, worker: Any, keys: list[str]) -> str | None:
 
 @invariant(Moment.CLUSTER, "a task that is ready is in the executor, and the executor has no others waiting")
 def executor_has_what_is_ready(world: Any) -> str | None:
-    """Ready tasks are queued, running, or just done; queued ones are ready."""
+    """Ready tasks are queued, running, or just done, or wait for equipment; queued ones are ready."""
     for worker in _living(world):
         tasks = worker.machine.state.tasks
         executor = worker.executor
         queued = {task.ticket for task in executor.queue}
         here = queued | set(executor.running) | executor.ended_tickets()
         ready = {record.task.ticket for record in tasks.values() if record.missing is None}
-        if not ready <= here or not queued <= ready:
-            return f"{worker.name}: {sorted(ready - here)} not there, {sorted(queued - ready)} too many"
+        held = set(worker.machine.state.held)
+        if not ready - held <= here or not queued <= ready - held:
+            return f"{worker.name}: {sorted(ready - held - here)} not there, {sorted(queued - ready)} too many"
     return None
 
 

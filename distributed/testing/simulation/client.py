@@ -16,6 +16,7 @@ from distributed.messages import (
     KeysDone,
     KeysFailed,
     KeysLost,
+    KeysPrinted,
     KeysStuck,
     Message,
     ReleaseKeys,
@@ -50,7 +51,7 @@ class ClientProcess(Process):
 
     Attributes:
         client: id of this session.
-        held: futures of the user by key.
+        held: futures of the user by key; ever_held: also those of earlier times.
         table, outbox: of this session.
         endpoint: our end of the session; scheduler_life: the scheduler it is with, 0: none yet.
         gatherings: those under way.
@@ -63,6 +64,7 @@ class ClientProcess(Process):
         self.client = ""
         self.scheduler_life = 0
         self.held: dict[str, int] = {}
+        self.ever_held: dict[str, None] = {}
         self.table = KeyTable()
         self.outbox = Outbox(FUNCTIONS_MAX)
         self.gatherings: dict[Gathering, None] = {}
@@ -73,6 +75,7 @@ class ClientProcess(Process):
             KeysCancelled: lambda message: self.table.on_cancelled(message),
             KeysLost: lambda message: self.table.on_lost(message),
             KeysStuck: self._on_stuck,
+            KeysPrinted: lambda message: None,
         }
         self._handlers[RequestAnswered] = lambda message: self.coordinator.requests.on_answered(message)
         self._handlers[RequestWaits] = lambda message: None  # the real client logs it
@@ -389,6 +392,7 @@ class ClientProcess(Process):
     def hold_key(self, key: str) -> None:
         """One future more of this key."""
         self.held[key] = self.held.get(key, 0) + 1
+        self.ever_held[key] = None
 
     def _add_functions(self, *recipes: Recipe) -> None:
         self.outbox.add_functions({recipe.spec.function: code_of(recipe.spec.function) for recipe in recipes})

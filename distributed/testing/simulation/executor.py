@@ -6,7 +6,9 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Any
+from zlib import crc32
 
+from distributed.messages import TasksPrinted
 from distributed.testing.simulation.clock import MS, SECOND, seconds
 from distributed.testing.simulation.work import INLINE_MAX, Recipe, argument_of, code_of
 from distributed.worker.effects import ReadyTask
@@ -157,6 +159,8 @@ class Executor:
             self._report(Outcome(key, task.ticket, None, 0, None, seconds(duration), failure))
         else:
             value, nbytes = self.world.work.value_from(key, values), self.world.work.nbytes(key)
+            if self.world.plan.prints and crc32(key.encode()) % 4 == 0:
+                self.worker.tell(TasksPrinted([key], ["stdout"], [f"{key} says\n"]))
             payload = value if task.wanted and nbytes <= INLINE_MAX else None
             actor = f"object {task.ticket}" if task.options.actor else None
             self._report(Outcome(key, task.ticket, value, nbytes, payload, seconds(duration), actor=actor))

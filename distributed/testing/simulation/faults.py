@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from distributed.scheduler.events import FromWorker, Rebalance, Replicate, Retire, WorkerAlive, WorkerDied
+from distributed.scheduler.events import (
+    Equip,
+    ForgetTasks,
+    FromWorker,
+    Rebalance,
+    Replicate,
+    Retire,
+    WorkerAlive,
+    WorkerDied,
+)
 from distributed.testing.simulation.clock import MS
 from distributed.testing.simulation.network import Connection, Tamper
 from distributed.testing.simulation.plan import Fault
@@ -94,6 +103,27 @@ def _cancel_running(world: Any, fault: Fault) -> None:
         *_, client, key = _one_of([place for place in places if place[:2] == best], fault.one)
         world.note_fault(fault.kind, f"{client.name}: {key}")
         client.cancel([key], force=True)
+
+
+def _wish(world: Any, fault: Fault) -> None:
+    """Somebody gives workers a plugin or takes one away, or begins anew: all is cancelled, all processes end."""
+    scheduler = world.scheduler
+    if not scheduler.is_alive or scheduler.is_paused:
+        return
+    world.note_fault(fault.kind, fault.name)
+    if fault.kind == "restart":
+        tasks = scheduler.machine.state.tasks
+        world.cancelled.update((key, None) for key in tasks)
+        scheduler.handle(ForgetTasks("somebody began anew"))
+        for worker in world.workers:
+            if worker.nanny is not None and worker.is_alive:
+                worker.crash()
+        return
+    name, content = f"plugin-{fault.one % 3}", f"content {fault.other % 2}".encode()
+    if fault.kind == "unplug":
+        scheduler.order(Equip(fault.name, "unplug", name, b"", None, 0))
+    else:
+        scheduler.order(Equip(fault.name, "plugin", name, content, content, len(content)))
 
 
 def _disk(world: Any, fault: Fault) -> None:
@@ -230,6 +260,9 @@ _KINDS: dict[str, Callable[[Any, Fault], None]] = {
     "rebalance": _order,
     "replicate": _order,
     "broadcast": _order,
+    "equip": _wish,
+    "unplug": _wish,
+    "restart": _wish,
     "full disk": _disk,
     "broken disk": _disk,
     "break": _break,

@@ -88,6 +88,7 @@ class Plan:
     workers: list[WorkerPlan]
     clients: list[ClientPlan]
     faults: list[Fault]
+    prints: bool = False  # some tasks do
 
     def names(self) -> list[str]:
         """Of every part that may be left out, big parts first."""
@@ -119,7 +120,7 @@ class Plan:
             if client.name not in names
         ]
         workers = [worker for worker in self.workers if worker.name not in names]
-        return Plan(workers, clients, [fault for fault in self.faults if fault.name not in names])
+        return Plan(workers, clients, [fault for fault in self.faults if fault.name not in names], self.prints)
 
 
 def _cut(step: Step, gone: set[str]) -> Step:
@@ -166,7 +167,17 @@ def draw_plan(chance: Chance) -> Plan:
         draws = chance.stream(f"cancel-{number}")
         at = draws.between(1, SCRIPT // MS) * MS
         faults.append(Fault(f"cancel-{number}", "cancel running", at, 20 * MS, draws.below(1000), 0))
-    return Plan(workers, clients, faults)
+    people = chance.stream("people")  # of its own, so that most seeds are about nothing of it
+    if not people.percent(30):
+        return Plan(workers, clients, faults)
+    for number in range(people.between(1, 8)):
+        fault = _fault(chance.stream(f"wish-{number}"), number)
+        fault.name, fault.kind = f"wish-{number}", people.pick(_WISHES)
+        faults.append(fault)
+    return Plan(workers, clients, faults, prints=True)
+
+
+_WISHES = ("equip", "equip", "equip", "equip", "unplug", "restart")
 
 
 def _limit_times(chance: Chance, clients: list[ClientPlan]) -> None:

@@ -9,6 +9,7 @@ from distributed.testing.simulation.planted_coordination import COORDINATION_FAU
 from distributed.testing.simulation.planted_fault import Fault
 from distributed.testing.simulation.planted_life import LIFE_FAULTS
 from distributed.testing.simulation.planted_nested import NESTED_FAULTS
+from distributed.testing.simulation.planted_people import PEOPLE_FAULTS
 from distributed.testing.simulation.planted_place import PLACE_FAULTS
 from distributed.testing.simulation.planted_stop import STOP_FAULTS
 from distributed.testing.simulation.planted_stuck import STUCK_FAULTS
@@ -23,6 +24,7 @@ FAULTS: tuple[Fault, ...] = (
     *WORKER_FAULTS,
     *CLIENT_FAULTS,
     *NESTED_FAULTS,
+    *PEOPLE_FAULTS,
     *STOP_FAULTS,
     *COORDINATION_FAULTS,
     *ACTOR_FAULTS,

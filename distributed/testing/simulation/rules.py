@@ -72,6 +72,7 @@ RULES: dict[str, Rule] = {
     "keys-failed": Rule(BREAKS, UNCOUNTED, False, (), "as keys-done"),
     "keys-cancelled": Rule(BREAKS, UNCOUNTED, False, (), "as keys-done"),
     "keys-stuck": Rule(BREAKS, UNCOUNTED, False, (), "said twice it says the same"),
+    "keys-printed": Rule(BREAKS, UNCOUNTED, False, (), "a line is shown twice"),
     "keys-lost": Rule(BREAKS, UNCOUNTED, False, (), "pending is pending"),
     "server-closing": Rule(BREAKS, AT_ONCE, False, (), "the end of the connection says the same"),
     # scheduler -> worker
@@ -83,6 +84,7 @@ RULES: dict[str, Rule] = {
     "return-tasks": Rule(BREAKS, LATE, False, ("tasks-returned",), "attempts tell; others are kept"),
     "copy-data": Rule(BREAKS, AT_ONCE, False, ("data-added", "copies-failed"), "what is here is said to be here"),
     "holders-known": Rule(BREAKS, AT_ONCE, False, (), "holders are tried once each"),
+    "equip-worker": Rule(BREAKS, AT_ONCE, False, ("worker-equipped", "equipment-failed"), "serials tell"),
     "dismiss-worker": Rule(BREAKS, AT_ONCE, False, ("worker-leaving",), "a worker ends once"),
     # worker -> scheduler
     "tasks-done": Rule(BREAKS, LATE, False, (), "attempts tell late answers"),
@@ -97,6 +99,9 @@ RULES: dict[str, Rule] = {
     "data-removed": Rule(BREAKS, AT_ONCE, False, (), "what is not held is no error"),
     "copies-failed": Rule(BREAKS, AT_ONCE, False, (), "a copy that is not ordered any more is no error"),
     "ask-holders": Rule(BREAKS, AT_ONCE, False, ("holders-known",), "asking changes nothing"),
+    "tasks-printed": Rule(BREAKS, AT_ONCE, False, (), "a line is shown twice"),
+    "worker-equipped": Rule(BREAKS, LATE, False, (), "who has answered is not waited for"),
+    "equipment-failed": Rule(BREAKS, LATE, False, (), "as worker-equipped"),
     "heartbeat": Rule(HARMLESS, LATE, True, (), "the next one says the same"),
     "worker-paused": Rule(BREAKS, AT_ONCE, False, (), "the state, not a change of it"),
     "worker-retiring": Rule(BREAKS, AT_ONCE, False, ("dismiss-worker",), "a worker retires once"),

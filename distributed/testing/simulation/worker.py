@@ -10,6 +10,7 @@ from distributed.messages import (
     DismissWorker,
     Heartbeat,
     Message,
+    RunTasks,
     ServerClosing,
     WorkerLeaving,
     WorkerPaused,
@@ -17,6 +18,7 @@ from distributed.messages import (
 )
 from distributed.testing.simulation.clock import MS, SECOND
 from distributed.testing.simulation.engine import Calls, Engine
+from distributed.testing.simulation.equipping import Toolbox
 from distributed.testing.simulation.executor import Executor
 from distributed.testing.simulation.memory import Disk, Memory
 from distributed.testing.simulation.nested import WorkerClient
@@ -26,8 +28,10 @@ from distributed.testing.simulation.scheduler import SCHEDULER_ADDRESS
 from distributed.wire import from_wire
 from distributed.worker.effects import (
     DropData,
+    DropEquipment,
     DropFunctions,
     EndActors,
+    Equip,
     Execute,
     Fetch,
     GiveBack,
@@ -120,6 +124,8 @@ class WorkerProcess(Engine):
         self.memory = Memory(self, self.plan.memory_limit_nbytes)
         self._originals = {}
         self.is_replaced = False
+        self.toolbox = Toolbox(self)
+        self.world.addresses_seen[self.address] = None
         self.perform = {
             Execute: lambda effect: self.executor.submit(effect.tasks),
             Withdraw: self._withdraw,
@@ -132,6 +138,8 @@ class WorkerProcess(Engine):
             DropFunctions: lambda effect: None,
             Fetch: self._fetch,
             ToScheduler: self._send,
+            Equip: lambda effect: self.toolbox.equip(effect),
+            DropEquipment: lambda effect: None,
         }
         self.world.network.listen(self.address, self)
         self._register()
@@ -193,6 +201,8 @@ class WorkerProcess(Engine):
         elif isinstance(message, DismissWorker):
             self.leave(self.retiring or message.reason)
         else:
+            if isinstance(message, RunTasks):
+                self.toolbox.note_runs()
             self.handle(FromScheduler(message))
 
     def _on_scheduler_gone(self, reason: str) -> None:
@@ -200,6 +210,7 @@ class WorkerProcess(Engine):
         if self.retiring:  # nobody is left who could let others take over
             self.leave(self.retiring)
             return
+        self.toolbox.clear()
         self.handle(SchedulerLost())
         self._register()
 

@@ -66,6 +66,7 @@ class World(Checker):
         self.cancelled: dict[str, None] = {}
         self.wanted: dict[str, None] = {}
         self.put_items: dict[bytes, int] = {}
+        self.addresses_seen: dict[str, None] = {}  # of workers
         self.is_healed = False
         self.is_over = False
         self.faults: Counter[str] = Counter()

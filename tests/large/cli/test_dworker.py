@@ -236,12 +236,25 @@ def test_a_worker_that_ends_when_asked_ends_its_nanny(processes: Processes) -> N
     assert scheduler.end() == 0
 
 
-def test_what_tasks_print_is_seen_and_reading_stdin_gives_nothing(processes: Processes) -> None:
+def test_what_tasks_print_is_seen_at_the_client_and_reading_stdin_gives_nothing(processes: Processes) -> None:
     _, address, worker = joined(processes)
-    with Client(address) as client:
+    seen: list[str] = []
+    with Client(address, output=lambda key, stream, text: seen.append(text)) as client:
         client.submit(print, "hello from a task", flush=True).result()
         assert client.submit(lambda: __import__("sys").stdin.read()).result() == ""
-    worker.wait_said("hello from a task")
+    assert seen == ["hello from a task\n"]
+    assert "hello from a task" not in worker.said()
+
+
+def test_what_tasks_print_stays_with_the_worker_if_its_operator_says_so(processes: Processes) -> None:
+    address = processes.address(processes.dscheduler("--port 0"))
+    worker = processes.dworker(f"{address} --nthreads 1", env={"DISTRIBUTED_FORWARD_OUTPUT": "0"})
+    worker.wait_said("registered with the scheduler")
+    seen: list[str] = []
+    with Client(address, output=lambda key, stream, text: seen.append(text)) as client:
+        client.submit(print, "hello from a task", flush=True).result()
+        worker.wait_said("hello from a task")
+    assert seen == []
 
 
 def free_port() -> int:

@@ -154,7 +154,7 @@ def families(address: str) -> Any:
     from distributed.worker.server import Worker
 
     (worker,) = (found for found in gc.get_objects() if isinstance(found, Worker))
-    return [int(stream._sock.family) for stream in worker._peers._links[address].streams]
+    return [int(stream._sock.family) for stream in worker.data.peers._links[address].streams]
 
 
 def test_workers_in_different_network_namespaces_use_tcp(processes: Processes, namespace: str) -> None:

@@ -168,3 +168,33 @@ async def test_nobody_cancels_in_the_name_of_a_client_that_is_not_there(
         with pytest.raises(BadRequestError, match="'nobody' is not connected"):
             await link.cancel(keys=[future.key], client="nobody")
     assert await future == bytes(BIG)
+
+
+# ---------------------------------------------------------------- run
+
+
+class OutOfReach:
+    """In place of a connection with a worker."""
+
+    async def call(self, op: str, **keywords: Any) -> Any:
+        raise AuthenticationError("tcp://w:1", "it has another key")
+
+
+@gen_cluster(ONE * 2, client=True)
+async def test_a_function_runs_on_workers_that_only_the_scheduler_reaches(
+    client: Client, scheduler: Scheduler, a: Worker, b: Worker
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Session, "worker", lambda self, address: OutOfReach())
+        assert await client.run(inc, 1) == {a.address: 2, b.address: 2}
+        with pytest.raises(ZeroDivisionError):
+            await client.run(lambda: 1 / 0)
+        assert await client.run(inc, 1, wait=False) is None
+
+
+@gen_cluster(ONE, client=True)
+async def test_running_where_nobody_is_is_refused(client: Client, scheduler: Scheduler, a: Worker) -> None:
+    async with rpc(scheduler.address) as link:
+        for wrong in ({"worker": "tcp://nobody:1", "call": to_serialize(1)}, {"worker": a.address, "call": 5}):
+            with pytest.raises(BadRequestError, match="run_on"):
+                await link.run_on(**wrong)

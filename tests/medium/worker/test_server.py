@@ -237,7 +237,7 @@ async def test_what_does_not_fit_into_one_answer_is_asked_for_again(
             assert list(await link.get_data(keys=["x", "y", "z"])) == ["x"]
         monkeypatch.setattr(giving, "ANSWER_FRAMED_NBYTES_MAX", 50_000)
         assert list(await link.get_data(keys=["x", "y", "a", "z"])) == ["x", "y", "a"]
-    assert list(await a._peers.ask(a.address, ["unknown", *"abxyzcde", "big"])) == [*"abxyzcde", "big"]
+    assert list(await a.data.peers.ask(a.address, ["unknown", *"abxyzcde", "big"])) == [*"abxyzcde", "big"]
 
 
 @gen_cluster([("127.0.0.1", 1)] * 2, client=True)

@@ -61,3 +61,13 @@ def test_the_strongest_role_is_the_first_one_held() -> None:
 
 def test_a_keyring_never_shows_its_keys() -> None:
     assert b"k" * 4 not in repr(Keyring({"client": b"k" * 32})).encode()
+
+
+@pytest.mark.parametrize("op", ["add_equipment", "remove_equipment", "restart", "run_on"])
+def test_only_clients_change_what_all_workers_have(op: str) -> None:
+    assert [may_call(role, op) for role in ("client", "worker", "readonly")] == [True, False, False]
+
+
+@pytest.mark.parametrize("op", ["run", "renew"])
+def test_who_only_looks_runs_nothing(op: str) -> None:
+    assert [may_call(role, op) for role in ("client", "worker", "readonly")] == [True, True, False]
