@@ -126,15 +126,18 @@ class Caller:
             if not wanted:
                 return value
             interrupts.leave(slot, outer)
-            error = interrupts.error(task, None)
+            late = interrupts.error(task)
         except BaseException as raised:
             interrupts.leave(slot, outer)
-            error = interrupts.error(task, raised)
-            if error is None or error is raised:
+            late = interrupts.error(task)
+            if late is None:
                 raise
-            raise error.with_traceback(raised.__traceback__) from None  # it shows where the code was
-        if error is not None:
-            raise error
+            late.__traceback__ = raised.__traceback__  # it shows where the code was
+        if late is not None:
+            try:
+                raise late
+            finally:
+                del late  # or error and frame would hold each other, and all that the code of the user had
         return value
 
     def _call_limited(

@@ -190,14 +190,12 @@ class Interrupts:
             except TaskInterrupted:  # that was it
                 continue
 
-    def error(self, task: ReadyTask, error: BaseException | None) -> BaseException | None:
-        """What `task` fails with, that ended with `error` or in good order; None: with its result."""
+    def error(self, task: ReadyTask) -> TaskTimeoutError | None:
+        """The call of `task` has ended: what it fails with, however it ended; None: it was in time, or cancelled."""
         request = self.wanted.pop(task.ticket, None)
-        if request is None or (not request.count and not isinstance(error, TaskInterrupted)):
-            return error
-        if request.timeout_s and not request.is_cancelled:
-            return TaskTimeoutError(task.key, request.timeout_s)
-        return error
+        if request is None or not request.count or not request.timeout_s or request.is_cancelled:
+            return None
+        return TaskTimeoutError(task.key, request.timeout_s)
 
 
 _instances: weakref.WeakSet[Interrupts] = weakref.WeakSet()

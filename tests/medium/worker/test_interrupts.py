@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -208,3 +210,40 @@ def test_many_tasks_with_limits_do_not_wake_the_loop_each(place: Place) -> None:
     assert len(place.wait(1_000)) == 1_000
     assert not place.executor.interrupts.wanted
     assert len(looks) < 100
+
+
+def test_what_a_failed_call_had_is_let_go_at_once(place: Place) -> None:
+    class Held:
+        """Something big."""
+
+    seen_alive: list[Any] = []
+
+    def fail() -> None:
+        held = Held()
+        seen_alive.append(weakref.ref(held))
+        raise ValueError(str(held))
+
+    def spin_with() -> None:
+        held = Held()
+        seen_alive.append(weakref.ref(held))
+        while held:
+            len(seen)
+
+    gc.disable()
+    try:
+        for function, timeout_s in ((fail, 0.0), (spin_with, 0.05)):
+            arguments = dumps_payload(((), {}))
+            place.executor._caller.functions._add(function.__name__.encode(), function)
+            place.tickets += 1
+            place.executor.submit([
+                ReadyTask(
+                    function.__name__, place.tickets, function.__name__.encode(), b"", arguments, False, None,
+                    options=RunOptions(timeout_s=timeout_s),
+                )
+            ])  # fmt: skip
+        assert all(outcome.failure is not None for outcome in place.wait(2))
+        place.executor.submit([place.task(quick, 1)])
+        place.wait(3)
+        assert [held() for held in seen_alive] == [None, None]
+    finally:
+        gc.enable()
