@@ -215,7 +215,7 @@ class ClientProcess(Process):
         for recipe in recipes:
             if self._may_submit(recipe, ()):
                 with self.table.lock:
-                    self._add_functions(recipe)
+                    self._add_functions([recipe])
                     _, is_news = self.table.admit(recipe.key)
                     if is_news:
                         self.outbox.append(_task(recipe))
@@ -228,8 +228,7 @@ class ClientProcess(Process):
         chosen = [recipe for recipe in recipes if self._may_submit(recipe, names)]
         if chosen:
             with self.table.lock:
-                for recipe in chosen:
-                    self._add_functions(recipe)
+                self._add_functions(chosen)
                 self.outbox.append_graph([_task(recipe) for recipe in chosen])
                 for recipe in chosen:
                     if recipe.spec.wanted:
@@ -253,8 +252,8 @@ class ClientProcess(Process):
         recipes = [self.world.work.recipes[key] for key in ordered]
         with self.table.lock:
             tasks: list[Task] = []
+            self._add_functions(recipes)
             for recipe in recipes:
-                self._add_functions(recipe)
                 spec, *rest = _task(recipe)
                 tasks.append((spec._replace(wanted=recipe.key in held), rest[0], rest[1], rest[2]))
             if tasks:
@@ -342,9 +341,9 @@ class ClientProcess(Process):
     def _hold(self, key: str) -> None:
         self.held[key] = self.held.get(key, 0) + 1
 
-    def _add_functions(self, recipe: Recipe) -> None:
-        digest = recipe.spec.function
-        self.outbox.add_functions({digest: code_of(digest)})
+    def _add_functions(self, recipes: list[Recipe]) -> None:
+        """All that one call needs at once, as the session does: one of them must not push out another."""
+        self.outbox.add_functions({recipe.spec.function: code_of(recipe.spec.function) for recipe in recipes})
 
     def _wake(self) -> None:
         if not self._is_awake:

@@ -13,7 +13,7 @@ WORKER_FAULTS: tuple[Fault, ...] = (
         "distributed.worker.machine",
         "WorkerMachine._run_tasks",
         (("if attempt <= old.attempt:", "if attempt < old.attempt:"),),
-        seeds=(42,),
+        seeds=(10,),
     ),
     Fault(
         "cancelled-result-kept",
@@ -114,7 +114,7 @@ WORKER_FAULTS: tuple[Fault, ...] = (
         "distributed.worker.copies",
         "hold_copy",
         (("        unqueue_copy(state, copy)\n", "        copy.peer = None\n"),),
-        seeds=(60,),
+        note="Missed in 130 seeds since functions come and go; before, seeds found it.",
     ),
     Fault(
         "unwanted-still-fetched",
