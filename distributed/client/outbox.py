@@ -57,7 +57,7 @@ class Outbox:
         self._items.append(item)
 
     def add_functions(self, functions: dict[bytes, Payload]) -> None:
-        """Before the tasks that need them."""
+        """All that the tasks of one call need, before them."""
         fresh: dict[bytes, Payload] = {}
         for digest, blob in functions.items():
             nbytes = self._sent.pop(digest, None)

@@ -249,7 +249,7 @@ class ClientProcess(Process):
         for recipe in recipes:
             if self._may_submit(recipe, ()):
                 with self.table.lock:
-                    self._add_functions(recipe)
+                    self._add_functions([recipe])
                     _, is_news = self.table.admit(recipe.key)
                     if is_news:
                         self.outbox.append(_task(recipe))
@@ -262,7 +262,7 @@ class ClientProcess(Process):
         chosen = [recipe for recipe in recipes if self._may_submit(recipe, names)]
         if chosen:
             with self.table.lock:
-                self._add_functions(*chosen)
+                self._add_functions(chosen)
                 self.outbox.append_graph([_task(recipe) for recipe in chosen])
                 for recipe in chosen:
                     if recipe.spec.wanted:
@@ -286,7 +286,7 @@ class ClientProcess(Process):
         recipes = [self.world.work.recipes[key] for key in ordered]
         with self.table.lock:
             tasks: list[Task] = []
-            self._add_functions(*recipes)
+            self._add_functions(recipes)
             for recipe in recipes:
                 spec, *rest = _task(recipe)
                 tasks.append((spec._replace(wanted=recipe.key in held), rest[0], rest[1], rest[2]))
@@ -394,7 +394,8 @@ class ClientProcess(Process):
         self.held[key] = self.held.get(key, 0) + 1
         self.ever_held[key] = None
 
-    def _add_functions(self, *recipes: Recipe) -> None:
+    def _add_functions(self, recipes: list[Recipe]) -> None:
+        """All that one call needs at once, as the session does: one of them must not push out another."""
         self.outbox.add_functions({recipe.spec.function: code_of(recipe.spec.function) for recipe in recipes})
 
     def wake(self) -> None:
