@@ -43,8 +43,9 @@ def audience(state: SchedulerState, task: TaskRecord) -> tuple[ClientRecord, ...
         seen += 1
     family = [task]
     for member in family:  # which grows: nearest relatives first
-        if member.wanted_by is not None:
-            return tuple(member.wanted_by)
+        told = tuple(client for client in member.wanted_by or () if client.is_told)
+        if told:
+            return told
         room = FAMILY_MAX - len(family)
         family.extend([other for other in tuple(member.dependents or ())[:room] if other not in family])
     return ()
