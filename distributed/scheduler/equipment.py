@@ -92,7 +92,7 @@ def equipment_failed(state: SchedulerState, worker: WorkerRecord, message: Equip
         item.failures[worker.address] = failure
         if not item.orders:
             text = f"this worker goes on without {item.kind} {item.name}: {failure[0]}: {failure[1]}\n"
-            for client in state.clients.values():
+            for client in [client for client in state.clients.values() if client.is_told]:
                 tell(state, client, worker.address, "stderr", text)
         _finish(state, item)
 
