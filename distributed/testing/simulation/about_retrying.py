@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from distributed.messages import CancelQueued, CancelTasks, KeysCancelled, RetryKeys
+from distributed.messages import CancelQueued, CancelTasks, KeysCancelled, RetryKeys, StopTasks
 from distributed.scheduler.effects import ToWorker
 from distributed.scheduler.events import FromClient
 from distributed.scheduler.records import TaskRecord, TaskState
@@ -17,7 +17,7 @@ def late_cancels_spare_workers(world: Any, engine: Any, event: Any, effects: lis
     if engine is not world.scheduler or type(event) is not FromClient or type(event.message) is not CancelQueued:
         return None
     for effect in effects:
-        if type(effect) is ToWorker and type(effect.message) is CancelTasks:
+        if type(effect) is ToWorker and type(effect.message) in (CancelTasks, StopTasks):
             taken = set(effect.message.keys) & set(event.message.keys)  # others: what only those needed
             if taken:
                 return f"{sorted(taken)} from {effect.address}"
