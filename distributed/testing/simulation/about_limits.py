@@ -53,11 +53,15 @@ def orders_agree(world: Any) -> str | None:
     Moment.CLUSTER, "what one side of a session has counted, the other has sent, and keeps what is not confirmed"
 )
 def ledgers_agree(world: Any) -> str | None:
-    """Exactly when nothing is under way; never more than was sent, nor less than was confirmed."""
+    """Exactly when nothing is under way; never more than was sent, nor less than was confirmed.
+
+    A client whose session was ended while it could not hear is let in to a new one, and counts for the old until it
+    hears of that.
+    """
     scheduler = world.scheduler
     for client in world.all_clients():
         session = scheduler.sessions.get(client.client) if scheduler.is_alive and client.is_alive else None
-        if session is None or client.scheduler_life != scheduler.life:
+        if session is None or client.scheduler_life != scheduler.life or client.joined is not session:
             continue
         both = client.endpoint, session
         for one, other in (both, both[::-1]):
