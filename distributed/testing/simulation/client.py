@@ -84,7 +84,6 @@ class ClientProcess(Process):
         self.endpoint = self._new_endpoint()
         self.on_ready: Callable[[], None] = lambda: None
         self.process = ""  # of the worker whose tasks use it
-        self.joined: Endpoint | None = None  # the scheduler's side of the session, since we heard of it
 
     # ------------------------------------------------------------ the session
 
@@ -102,7 +101,6 @@ class ClientProcess(Process):
         self.gatherings = {}
         self.coordinator.begin_session()
         self.scheduler_life = 0
-        self.joined = None
         self.endpoint = self._new_endpoint()
         self._is_awake = False
         self._cut_at = self.world.clock.now
@@ -161,7 +159,6 @@ class ClientProcess(Process):
                 lost = self._begin_anew()
             self.endpoint.attach(end)
         self.scheduler_life = life
-        self.joined = self.world.scheduler.sessions.get(self.client)
         self._flush()
         if lost:
             self.release(lost)
