@@ -39,8 +39,6 @@ TAKE_IN_S = 60.0  # for one item; a plugin whose setup takes longer goes on, but
 TEARDOWN_S = 2.0  # for all plugins, when the worker ends
 TRANSITIONS_MAX = 10_000  # that wait for plugins that look at them; more are not told
 
-_IMPORTING = threading.Lock()  # workers that share a process share its modules: they replace them one after the other
-
 Transition = tuple[str, str, str]  # key, start, finish
 
 
@@ -185,11 +183,10 @@ class Equipment:
             _write(versioned, content)
             place = str(versioned if suffix in ARCHIVES else versioned.parent)
             is_new = self._places.get(name) != place
-            modules = _modules_in(versioned) if is_loaded else []
-            with _IMPORTING:
-                if is_new:
-                    self._put_on_path(name, place)
-                for module in modules:
+            if is_new:
+                self._put_on_path(name, place)
+            if is_loaded:
+                for module in _modules_in(versioned):
                     self._load(module, is_new, place)
         self._contents[name] = digest
 
