@@ -70,7 +70,7 @@ async def test_a_paused_worker_says_so(client: Client, scheduler: Scheduler, wor
 async def test_a_task_that_has_lent_its_slot_has_begun(client: Client, scheduler: Scheduler, worker: Worker) -> None:
     GATE.clear()
     future = client.submit(parent, 1, key="parent")
-    await until(lambda: "child" in worker.executor.running.keys())
+    await until(lambda: worker.executor.running.keys() == ["child"])
     await until(lambda: bool(scheduler.machine.state.workers[worker.address].lent))
     answer = await client.why(future)
     assert answer.reason == "lent" and "It runs since " in answer and "not begun" not in answer
