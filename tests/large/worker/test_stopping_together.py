@@ -130,8 +130,8 @@ def test_an_actor_is_lost_with_its_process_and_data_are_not(tmp_path: Path) -> N
         wait_until(lambda: not os.path.exists(f"/proc/{min(pids)}"), "the process is replaced", PATIENCE_S)
         with pytest.raises(ActorLostError, match="the actor beside on"):
             counter.add(1).result(PATIENCE_S)
+        wait_until(lambda: actor.status == "error", "its future hears of it", PATIENCE_S)
         assert isinstance(actor.exception(PATIENCE_S), ActorLostError)
-        wait_until(lambda: actor.status == "error", "its future says so", PATIENCE_S)
         assert "is lost" in client.why("beside")
         assert (big.result(PATIENCE_S) == array).all()
         assert small.result(PATIENCE_S) == {"one": 1}
