@@ -32,8 +32,8 @@ def explain(key: str, machine: WorkerMachine, executor: Executor) -> Why | None:
     if record.state is TaskState.WAITING:
         return _fetching(record)
     running = executor.running.keys()  # a list; long keys are cut
-    if record.is_lent or key.encode()[:KEY_NBYTES_MAX].decode("utf-8", "ignore") in running:
-        return _running(key)  # what has lent its slot counts as running for nobody else, but it has begun
+    if key.encode()[:KEY_NBYTES_MAX].decode("utf-8", "ignore") in running:
+        return _running(key)
     ahead = sum(
         other.state is TaskState.READY
         and (other.task.rank, other.task.ticket) < (record.task.rank, record.task.ticket)

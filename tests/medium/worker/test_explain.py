@@ -6,7 +6,7 @@ import asyncio
 import threading
 from typing import Any
 
-from distributed import Client, get_client, wait
+from distributed import Client, wait
 from distributed.scheduler.server import Scheduler
 from distributed.testing.clusters import gen_cluster, until
 from distributed.testing.functions import inc
@@ -20,11 +20,6 @@ def hold(number: int) -> int:
     """Runs until the test opens the gate."""
     GATE.wait(30)
     return number
-
-
-def parent(number: int) -> int:
-    """Waits for a child that waits for the gate."""
-    return int(get_client().submit(hold, number, key="child").result())
 
 
 @gen_cluster(client=True)
@@ -64,18 +59,6 @@ async def test_a_paused_worker_says_so(client: Client, scheduler: Scheduler, wor
     assert answer.reason == "paused" and "It has not begun: the worker is paused" in answer
     worker.executor.gate.set_paused(False)
     assert await future == 2
-
-
-@gen_cluster(client=True, ncores=[("127.0.0.1", 1)])
-async def test_a_task_that_has_lent_its_slot_has_begun(client: Client, scheduler: Scheduler, worker: Worker) -> None:
-    GATE.clear()
-    future = client.submit(parent, 1, key="parent")
-    await until(lambda: worker.executor.running.keys() == ["child"])
-    await until(lambda: bool(scheduler.machine.state.workers[worker.address].lent))
-    answer = await client.why(future)
-    assert answer.reason == "lent" and "It runs since " in answer and "not begun" not in answer
-    GATE.set()
-    assert await future == 1
 
 
 @gen_cluster(client=True, ncores=[("127.0.0.1", 1)])
