@@ -1,8 +1,8 @@
 """Async tasks: coroutines and async generators run on one event loop, in a thread of its own, made for the first one.
 
-The thread of the executor waits for its coroutine, so an async task holds a slot as any other. An exception that is
-raised in that thread from outside (the task is cancelled, or over its limit) cancels the coroutine, again and again if
-need be, and leaves the thread when the coroutine has ended. Not the server's loop: code that blocks here delays other
+The thread of the executor waits for its coroutine, so an async task holds a slot as any other. Whatever interrupts the
+task (it is cancelled, or over a limit) cancels the coroutine, again and again if need be, and is raised in the thread
+when the coroutine has ended. Not the server's loop: code that blocks here delays other
 async tasks of this worker and nothing else.
 """
 
@@ -11,11 +11,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextvars import copy_context
+from functools import partial
 from typing import Any
 
 from distributed.worker.context import TaskContext, enter
+from distributed.worker.interrupts import Interrupts
 from distributed.worker.permits import Permits
 
 __all__ = ["AsyncTasks"]
@@ -31,10 +33,12 @@ class AsyncTasks:
 
     Args:
         permits: of the executor; while a coroutine runs it has its thread's permit.
+        interrupts: likewise; the thread is sheltered and looks whether the coroutine is to be cancelled.
     """
 
-    def __init__(self, permits: Permits) -> None:
+    def __init__(self, permits: Permits, interrupts: Interrupts) -> None:
         self._permits = permits
+        self._interrupts = interrupts
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -46,6 +50,13 @@ class AsyncTasks:
         Raises:
             Whatever it raises.
         """
+        ticket = self._interrupts.shelter(outer.slot)
+        try:
+            return self._run(outer, value, ticket)
+        finally:
+            self._interrupts.unshelter(outer.slot, ticket)
+
+    def _run(self, outer: TaskContext, value: Any, ticket: int) -> Any:
         loop, thread = self._started()
         context = TaskContext(outer.slot, outer.owner, outer.lender)
         context.task, context.watch, context.loop_thread = outer.task, outer.watch, thread.ident or 0
@@ -53,8 +64,8 @@ class AsyncTasks:
         run = _Run(_listed(value) if hasattr(value, "__aiter__") else value)
         self._permits.pass_on(outer, context)
         try:
-            loop.call_soon_threadsafe(run.start, loop, context)
-            _wait(loop, run)
+            begin = partial(loop.call_soon_threadsafe, run.start, loop, context)
+            _wait(loop, run, begin, partial(self._interrupts.look, ticket))
         finally:
             outer.lent_s += context.lent_s
             self._permits.end(context, outer)
@@ -110,31 +121,30 @@ class _Run:
         result, error: how it ended, once `ended` is set.
     """
 
-    def __init__(self, awaitable: Awaitable[Any]) -> None:
+    def __init__(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         self.result: Any = None
         self.error: BaseException | None = None
         self.ended = threading.Event()
-        self._awaitable = awaitable
+        self._coroutine = coroutine
         self._task: asyncio.Task[None] | None = None
-        self._cancels = 0
 
     def start(self, loop: asyncio.AbstractEventLoop, context: TaskContext) -> None:
         """Begin; on the loop."""
         variables = copy_context()
         variables.run(enter, context)
         self._task = loop.create_task(self._run(context), context=variables)
-        if self._cancels:
-            self._task.cancel()
 
     def cancel(self) -> None:
         """On the loop: raise CancelledError where it stands."""
-        self._cancels += 1
         if self._task is not None:
             self._task.cancel()
+        else:  # the thread was interrupted before it could begin
+            self._coroutine.close()
+            self.ended.set()
 
     async def _run(self, context: TaskContext) -> None:
         try:
-            self.result = await self._awaitable
+            self.result = await self._coroutine
         except BaseException as error:  # the thread that waits raises it; SystemExit would end the loop here
             self.error = error
         finally:
@@ -142,14 +152,14 @@ class _Run:
             self.ended.set()
 
 
-def _wait(loop: asyncio.AbstractEventLoop, run: _Run) -> None:
-    """Until it has ended; exceptions that come meanwhile cancel it, and are raised after its end."""
+def _wait(loop: asyncio.AbstractEventLoop, run: _Run, begin: Callable[[], object], look: Callable[[], object]) -> None:
+    """`begin`, and wait until it has ended; what `look` raises, or comes from outside, cancels it, and is raised."""
     try:
+        begin()
         while not run.ended.wait(LOOK_S):
-            continue
+            look()
     except BaseException:
-        loop.call_soon_threadsafe(run.cancel)
-        _wait(loop, run)
+        _wait(loop, run, partial(loop.call_soon_threadsafe, run.cancel), look)
         raise
 
 
