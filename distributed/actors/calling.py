@@ -158,6 +158,9 @@ class _Link:
                 self._loop.call_soon_threadsafe(self.flush)
             except RuntimeError:  # the loop has ended
                 self.close(CommClosedError(self.address, "the loop of this client has ended"))
+            except BaseException:  # Ctrl-C, or an interrupt of the task that calls: or nothing would ever leave again
+                self._awake = False
+                raise
 
     def flush(self) -> None:
         """Send what waits, as far as the other side keeps up; on the loop."""

@@ -194,6 +194,9 @@ class ActorFuture:
         self._wait(timeout)
         return self._error()
 
+    def __reduce__(self) -> str:
+        raise TypeError(f"{self!r} is for this process only: take its result(), and return or send that")
+
     def is_on_loop(self) -> bool:
         """Whether this thread runs the loop over which calls travel, so that it must not wait."""
         return bool(threading.get_ident() == self._carrier.actor_thread)

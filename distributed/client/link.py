@@ -137,6 +137,9 @@ class SchedulerLink:
             self._loop.call_soon_threadsafe(self.flush)
         except RuntimeError:  # the loop has ended, as it may before the last future is collected
             return
+        except BaseException:  # Ctrl-C, or an interrupt of the task that submits: or nothing would ever leave again
+            self._awake = False
+            raise
 
     def flush(self) -> None:
         """Send what is in the outbox, as far as the other side keeps up."""

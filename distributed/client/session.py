@@ -50,7 +50,7 @@ from distributed.messages import (
 from distributed.protocol.failure import exception_from_failure
 from distributed.protocol.serialize import loads_payload
 from distributed.versions import all_versions, warn_of_mismatch
-from distributed.worker.context import await_lent, wait_lent
+from distributed.worker.context import await_lent, sheltered, wait_lent
 
 __all__ = ["Session", "call_on"]
 
@@ -185,17 +185,21 @@ class Session:
         """
         self._drop_released()
         records: list[KeyRecord] = []
-        with self.table.lock:
+        with sheltered(), self.table.lock:
             self.check_open()
             admit, outbox = self.table.admit, self.link.outbox
             outbox.add_functions(functions)
-            for task in tasks:
-                record, is_news = admit(task[1])
-                if is_news:
-                    if data:
-                        self._submit_data(record, task, data)
-                    outbox.append(task)
-                records.append(record)
+            try:
+                for task in tasks:
+                    record, is_news = admit(task[1])
+                    if is_news:
+                        if data:
+                            self._submit_data(record, task, data)
+                        outbox.append(task)
+                    records.append(record)
+            except BaseException:  # Ctrl-C: nobody gets to hold them
+                self.release([record.key for record in records])
+                raise
         self.link.wake()
         return records
 
@@ -213,7 +217,7 @@ class Session:
     def submit_graph(self, tasks: Sequence[Task], functions: dict[bytes, Payload]) -> None:
         """`submit` for tasks with new keys, each after those it depends on; only wanted ones get a holder."""
         self._drop_released()
-        with self.table.lock:
+        with sheltered(), self.table.lock:
             self.check_open()
             self.link.outbox.add_functions(functions)
             if tasks:
@@ -247,7 +251,7 @@ class Session:
 
     def cancel(self, records: Sequence[KeyRecord], force: bool, reason: str | None) -> None:
         """Ask the scheduler to cancel; the records settle when it answers, whatever they were before."""
-        with self.table.lock:
+        with sheltered(), self.table.lock:
             self.check_open()
             keys, decided = self.table.begin_cancelling(records, reason or f"cancelled by {self.client.id}", force)
             if keys:
@@ -408,6 +412,10 @@ class Session:
         Args:
             pieces_max: of `RELEASE_COUNT` keys, after which others get their turn; None: all.
         """
+        with sheltered():
+            return self._drop_pieces(pieces_max)
+
+    def _drop_pieces(self, pieces_max: int | None) -> bool:
         if not self._releasing.acquire(blocking=pieces_max is None):
             return False  # a thread that submits is at it, and wakes the loop in the end, which does not wait for it
         try:

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from distributed.actors import carriers
-from distributed.actors.calling import JOINED, PART, RAISED, ActorCalls
+from distributed.actors.calling import JOINED, PART, RAISED, ActorCalls, Pending
 from distributed.actors.writing import Shortcut
 from distributed.comm.stream import UNSENT_NBYTES_HIGH, Stream
 from distributed.config import settings
@@ -22,7 +22,7 @@ from distributed.protocol.failure import failure_from_exception
 from distributed.protocol.serialize import Serialized
 from distributed.security.permissions import WORKER
 from distributed.units import GiB
-from distributed.worker.context import await_lent, wait_lent
+from distributed.worker.context import await_lent, sheltered, wait_lent
 
 __all__ = ["ActorCall", "Caller", "WorkerCarrier"]
 
@@ -170,11 +170,20 @@ class Caller:
         self._flush()
 
 
+class ShelteredCalls(ActorCalls):
+    """Calls of tasks, which share their streams: one that is interrupted must not leave half a message there."""
+
+    def send(self, address: str, call: Pending) -> None:
+        """As `ActorCalls.send`."""
+        with sheltered():
+            super().send(address, call)
+
+
 class WorkerCarrier:
     """What carries the calls of tasks that run in this process to actors anywhere; see `actors`."""
 
     def __init__(self) -> None:
-        self.actor_calls = ActorCalls(asyncio.get_running_loop(), WORKER)
+        self.actor_calls = ShelteredCalls(asyncio.get_running_loop(), WORKER)
         self.actor_thread = threading.get_ident()
         carriers.append(self)
 

@@ -1,8 +1,8 @@
 """Async tasks: coroutines and async generators run on one event loop, in a thread of its own, made for the first one.
 
-The thread of the executor waits for its coroutine, so an async task holds a slot as any other. An exception that is
-raised in that thread from outside (the task is cancelled, or over its limit) cancels the coroutine, again and again if
-need be, and leaves the thread when the coroutine has ended. Not the server's loop: code that blocks here delays other
+The thread of the executor waits for its coroutine, so an async task holds a slot as any other. Whatever interrupts the
+task (it is cancelled, or over a limit) cancels the coroutine, again and again if need be, and is raised in the thread
+when the coroutine has ended. Not the server's loop: code that blocks here delays other
 async tasks of this worker and nothing else.
 """
 
@@ -13,9 +13,11 @@ import logging
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextvars import copy_context
+from functools import partial
 from typing import Any
 
 from distributed.worker.context import TaskContext, enter
+from distributed.worker.interrupts import Interrupts
 from distributed.worker.permits import Permits
 
 __all__ = ["AsyncTasks"]
@@ -31,10 +33,12 @@ class AsyncTasks:
 
     Args:
         permits: of the executor; while a coroutine runs it has its thread's permit.
+        interrupts: likewise; the thread is sheltered and looks whether the coroutine is to be cancelled.
     """
 
-    def __init__(self, permits: Permits) -> None:
+    def __init__(self, permits: Permits, interrupts: Interrupts) -> None:
         self._permits = permits
+        self._interrupts = interrupts
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -46,6 +50,13 @@ class AsyncTasks:
         Raises:
             Whatever it raises.
         """
+        ticket = self._interrupts.shelter(outer.slot)
+        try:
+            return self._run(outer, value, ticket)
+        finally:
+            self._interrupts.unshelter(outer.slot, ticket)
+
+    def _run(self, outer: TaskContext, value: Any, ticket: int) -> Any:
         loop, thread = self._started()
         context = TaskContext(outer.slot, outer.owner, outer.lender)
         context.task, context.watch, context.loop_thread = outer.task, outer.watch, thread.ident or 0
@@ -53,7 +64,8 @@ class AsyncTasks:
         run = _Run(_listed(value) if hasattr(value, "__aiter__") else value)
         self._permits.pass_on(outer, context)
         try:
-            _wait(loop, run, lambda: run.start(loop, context))
+            begin = partial(loop.call_soon_threadsafe, run.start, loop, context)
+            _wait(loop, run, begin, partial(self._interrupts.look, ticket))
         finally:
             outer.lent_s += context.lent_s
             self._permits.end(context, outer)
@@ -148,18 +160,15 @@ class _Run:
             self.ended.set()
 
 
-def _wait(loop: asyncio.AbstractEventLoop, run: _Run, ask: Callable[[], None]) -> None:
-    """Have `ask` called on the loop, and wait for the end.
-
-    Exceptions that come meanwhile, perhaps before the loop knows of `ask`, cancel it, and are raised after its end.
-    """
+def _wait(loop: asyncio.AbstractEventLoop, run: _Run, begin: Callable[[], object], look: Callable[[], object]) -> None:
+    """`begin`, and wait until it has ended; what `look` raises, or comes from outside, cancels it, and is raised."""
     try:
-        loop.call_soon_threadsafe(ask)
+        begin()
         while not run.ended.wait(LOOK_S):
-            continue
+            look()
     except BaseException:
         if not loop.is_closed():
-            _wait(loop, run, run.cancel)
+            _wait(loop, run, partial(loop.call_soon_threadsafe, run.cancel), look)
         raise
 
 

@@ -8,6 +8,7 @@ lending does (`lending`).
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from typing import Any, Protocol
 
@@ -22,6 +23,7 @@ __all__ = [
     "get_worker",
     "rejoin",
     "secede",
+    "sheltered",
     "wait_lent",
 ]
 
@@ -40,6 +42,9 @@ class Lender(Protocol):
 
     def rejoin(self, context: TaskContext) -> None:
         """Take a slot again."""
+
+    def sheltered(self, context: TaskContext) -> AbstractContextManager[None]:
+        """For ``with``: no interrupt comes to its thread in there."""
 
 
 class TaskContext:
@@ -90,6 +95,7 @@ class TaskContext:
             wish()
 
 
+_nothing = nullcontext()
 _here: ContextVar[TaskContext | None] = ContextVar("distributed_task", default=None)
 
 
@@ -131,6 +137,15 @@ async def await_lent(awaited: Awaitable[Any]) -> Any:
     if context is None or context.lender is None:
         return await awaited
     return await context.lender.wait_async(context, awaited)
+
+
+def sheltered() -> AbstractContextManager[None]:
+    """For ``with``: code of ours that a task calls, and that must not end in the middle when the task is cancelled.
+
+    An interrupt of the task waits until it has ended; so it must not take long.
+    """
+    context = current()
+    return _nothing if context is None or context.lender is None else context.lender.sheltered(context)
 
 
 # ---------------------------------------------------------------- for users

@@ -87,12 +87,12 @@ class Executor:
         self._outcomes: deque[Outcome] = deque()
         self._permits = Permits(nthreads, self._has_work, self._start_thread)
         self._condition = self._permits.condition  # held to add to the queues, not to take from them
-        self.lending = Lending(
-            self._permits, self.running, self.gate, nthreads, self._take_deeper, self._has_work, self._help_with,
-            self._wake_if_quiet,
-        )  # fmt: skip
-        self._async_tasks = AsyncTasks(self._permits)
         self.interrupts = Interrupts(self.running)
+        self.lending = Lending(
+            self._permits, self.running, self.gate, self.interrupts, nthreads, self._take_deeper, self._has_work,
+            self._help_with, self._wake_if_quiet,
+        )  # fmt: skip
+        self._async_tasks = AsyncTasks(self._permits, self.interrupts)
         self._caller = Caller(store, address, self._async_tasks.run, self.interrupts)
         self._is_closed = False
         self._report_lock = threading.Lock()

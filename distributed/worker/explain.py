@@ -32,7 +32,7 @@ def explain(key: str, machine: WorkerMachine, executor: Executor) -> Why | None:
     if record.state is TaskState.WAITING:
         return _fetching(record)
     running = executor.running.keys()  # a list; long keys are cut
-    if key.encode()[:KEY_NBYTES_MAX].decode("utf-8", "ignore") in running:
+    if record.is_lent or key.encode()[:KEY_NBYTES_MAX].decode("utf-8", "ignore") in running:
         return _running(key)
     ahead = sum(
         other.state is TaskState.READY
@@ -64,8 +64,10 @@ def _running(key: str) -> Why:
                 users = frame
             if frame.f_globals.get("__name__", "").startswith(OWN_MODULES):
                 task, started = frame.f_locals.get("task"), frame.f_locals.get("started")
-                if getattr(task, "key", None) == key and isinstance(started, float):
-                    return Why(f"It runs since {_since(started)}{_line(users)}.", "running", "running")
+                if isinstance(started, float):
+                    if getattr(task, "key", None) == key:
+                        return Why(f"It runs since {_since(started)}{_line(users)}.", "running", "running")
+                    users = None  # that was code of a task that runs on top of the one below, which waits
             frame = frame.f_back
     return Why("It runs.", "running", "running")
 

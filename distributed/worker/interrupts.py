@@ -15,6 +15,11 @@ before it looks what runs. One of the two sees the other, without a lock on the 
 Code that catches everything swallows the exception: it is raised again, at growing intervals. What holds the
 interpreter or waits in C does not hear of it; only its process can be ended, see `distributed.process.replacing`.
 A child that a task forks runs on behind the call, as if it were the worker: it ends there.
+
+Within its call a task calls code of ours: it waits and lends its slot, submits to the client that all tasks of the
+process share, prints. An exception in the middle of that would leave a permit or a record behind that others need. So
+this code runs sheltered: nothing is raised in its thread, and what was to be raised is noted, for waits that look at it
+now and then, and for the end of the shelter.
 """
 
 from __future__ import annotations
@@ -37,7 +42,7 @@ from distributed.worker.context import TaskContext
 from distributed.worker.effects import ReadyTask
 from distributed.worker.running import Running
 
-__all__ = ["Interrupts", "TaskInterrupted"]
+__all__ = ["Interrupts", "Sheltered", "TaskInterrupted"]
 
 PAUSE_S, PAUSE_S_MAX = 0.05, 5.0  # between two exceptions for one that is swallowed; it doubles
 IDLE_S = 1.0  # after the last limit
@@ -58,6 +63,7 @@ class _Request:
     pause_s: float = PAUSE_S
     count: int = 0
     is_cancelled: bool = False
+    is_noted: bool = False  # it was due while its thread could not be interrupted
 
 
 class Interrupts:
@@ -126,8 +132,8 @@ class Interrupts:
                 request.count += 1
                 request.due = now + request.pause_s
                 request.pause_s = min(PAUSE_S_MAX, 2 * request.pause_s)
-            elif request.due <= now:  # it is about to begin, or waits for a task that runs on its stack
-                request.due = now + PAUSE_S
+            elif request.due <= now:  # it is about to begin, sheltered, or waits for a task that runs on its stack
+                request.due, request.is_noted = now + PAUSE_S, True
         if self._loop is not None and (requests or not is_again):
             self._look_at = min((request.due for request in requests), default=now + IDLE_S)
             self._timer = self._loop.call_later(max(0.0, self._look_at - now), self._look, not requests)
@@ -175,20 +181,76 @@ class Interrupts:
 
         A child that was forked in the call ends here.
         """
-        is_raised = False
         while True:
             try:
                 if self._is_child:
                     _end_child()
-                self.running[slot] = outer
-                with self._lock:
+                self._calm(slot, outer)
+                return
+            except TaskInterrupted:  # it came before it could be caught there
+                continue
+
+    def _calm(self, slot: int, ticket: int) -> bool:
+        """This thread runs `ticket` from now on; whether something was raised in it before, which is over now."""
+        is_raised = False
+        while True:
+            try:
+                self.running[slot] = ticket
+                with self._lock:  # written in C: no exception comes between having and holding it
                     is_raised = slot in self._raised or is_raised
                     self._raised.discard(slot)
                 if is_raised:
                     _let_come()
-                return
+                return is_raised
             except TaskInterrupted:  # that was it
-                continue
+                is_raised = True
+
+    def shelter(self, slot: int) -> int:
+        """From now on nothing is raised in this thread, which runs a call in `slot`; returns what `unshelter` needs.
+
+        Shelters may lie within each other, and cost nothing to those that do not run a call of this slot.
+
+        Raises:
+            TaskInterrupted: it was on its way.
+        """
+        ticket = self.running[slot]
+        if not ticket or self._threads[slot] != get_ident():
+            return 0
+        try:
+            self.running[slot] = 0
+            is_raised = bool(self.wanted) and self._calm(slot, 0)
+        except TaskInterrupted:
+            is_raised = True
+            self._calm(slot, 0)
+        if is_raised:
+            self.running[slot] = ticket
+            raise TaskInterrupted
+        return ticket
+
+    def unshelter(self, slot: int, ticket: int) -> None:
+        """The call goes on in code of the user.
+
+        Raises:
+            TaskInterrupted: somebody wanted that meanwhile.
+        """
+        if ticket:
+            self.running[slot] = ticket
+            if self.wanted:
+                self.look(ticket)
+
+    def look(self, ticket: int) -> None:
+        """For waits in a shelter.
+
+        Raises:
+            TaskInterrupted: the call of `ticket` is to be interrupted.
+        """
+        request = self.wanted.get(ticket)
+        if request is not None and request.is_noted:
+            request.is_noted = False
+            request.count += 1
+            request.due = time.monotonic() + request.pause_s
+            request.pause_s = min(PAUSE_S_MAX, 2 * request.pause_s)
+            raise TaskInterrupted
 
     def error(self, task: ReadyTask) -> TaskTimeoutError | None:
         """The call of `task` has ended: what it fails with, however it ended; None: it was in time, or cancelled."""
@@ -196,6 +258,21 @@ class Interrupts:
         if request is None or not request.count or not request.timeout_s or request.is_cancelled:
             return None
         return TaskTimeoutError(task.key, request.timeout_s)
+
+
+class Sheltered:
+    """For ``with``: `Interrupts.shelter` and `unshelter`. Cost: 0.5 us."""
+
+    __slots__ = ("_interrupts", "_slot", "_ticket")
+
+    def __init__(self, interrupts: Interrupts, slot: int) -> None:
+        self._interrupts, self._slot, self._ticket = interrupts, slot, 0
+
+    def __enter__(self) -> None:
+        self._ticket = self._interrupts.shelter(self._slot)
+
+    def __exit__(self, *error: object) -> None:
+        self._interrupts.unshelter(self._slot, self._ticket)
 
 
 _instances: weakref.WeakSet[Interrupts] = weakref.WeakSet()

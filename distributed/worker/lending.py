@@ -6,6 +6,7 @@
     nothing queued is deeper, for a while; or the        one thread more is started after all, up to `THREADS_MAX`
     stack is many tasks high
 
+All of it runs sheltered from interrupts, for which waits look between two parts, see `interrupts`.
 So a recursion of any width needs no more threads than `LENT_THREADS_MAX` and no more stack than its depth.
 Not here: who gets the slot (`permits`).
 """
@@ -17,12 +18,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
+from functools import partial
 from time import perf_counter
 from typing import Any
 
 from distributed.worker.context import TaskContext
 from distributed.worker.effects import ReadyTask
 from distributed.worker.gate import Gate
+from distributed.worker.interrupts import Interrupts, Sheltered
 from distributed.worker.permits import Permits
 from distributed.worker.running import Running
 
@@ -42,7 +45,7 @@ class Lending:
     """Lends the slots of one executor.
 
     Args:
-        permits, running, gate: of the executor.
+        permits, running, gate, interrupts: of the executor.
         nthreads: its slots.
         take_deeper: takes a queued task of more than this depth out of the queue; None: there is none.
         has_work: whether any task is queued.
@@ -55,6 +58,7 @@ class Lending:
         permits: Permits,
         running: Running,
         gate: Gate,
+        interrupts: Interrupts,
         nthreads: int,
         take_deeper: Callable[[TaskContext, int], ReadyTask | None],
         has_work: Callable[[], bool],
@@ -64,6 +68,7 @@ class Lending:
         self._permits = permits
         self._running = running
         self._gate = gate
+        self._interrupts = interrupts
         self._nthreads = nthreads
         self._take_deeper = take_deeper
         self._has_work = has_work
@@ -89,18 +94,31 @@ class Lending:
         """
         if context.loop_thread == threading.get_ident():
             raise RuntimeError("this would block the loop of all async tasks: await the future, or what you wait for")
-        if wait(0.0):
-            return True
-        if (
-            context.is_seceded or not context.has_permit
-        ):  # else: a thread of the task's own, while the task itself waits
-            return _wait_in_parts(wait, timeout_s)
+        ticket = self._interrupts.shelter(context.slot)
+        try:
+            if wait(0.0):
+                return True
+            look = partial(self._interrupts.look, ticket)
+            # Without a permit it is a thread of the task's own, while the task itself waits.
+            if context.is_seceded or not context.has_permit:
+                return _wait_in_parts(wait, timeout_s, look)
+            return self._wait_lent(context, wait, timeout_s, look)
+        finally:
+            self._interrupts.unshelter(context.slot, ticket)
+
+    def _wait_lent(
+        self,
+        context: TaskContext,
+        wait: Callable[[float | None], bool],
+        timeout_s: float | None,
+        look: Callable[[], object],
+    ) -> bool:
         started = perf_counter()
         self._pause(context)
         try:
             if self._permits.lend(context, self._nthreads + LENT_THREADS_MAX):
-                return _wait_in_parts(wait, timeout_s)
-            return self._help(context, wait, timeout_s)
+                return _wait_in_parts(wait, timeout_s, look)
+            return self._help(context, wait, timeout_s, look)
         finally:
             self._permits.wait(context)
             self._resume(context)
@@ -128,38 +146,51 @@ class Lending:
 
     def secede(self, context: TaskContext) -> None:
         """Let others use the slot while the task runs on."""
-        if context.is_seceded or not self._permits.lend(context, self._nthreads + THREADS_MAX // 2):
-            return
-        context.is_seceded = True
-        self._gate.leave(context.slot)
-        self._tell(context, True)
+        with self.sheltered(context):
+            if context.is_seceded or not self._permits.lend(context, self._nthreads + THREADS_MAX // 2):
+                return
+            context.is_seceded = True
+            self._gate.leave(context.slot)
+            self._tell(context, True)
 
     def rejoin(self, context: TaskContext) -> None:
         """Take a slot again; a coroutine gets one without waiting for it."""
         if not context.is_seceded:
             return
-        if context.loop_thread == threading.get_ident():
-            self._permits.request(context, lambda: None)
-        else:
-            self._permits.wait(context)
-            self._gate.come_back(context.slot)
-        context.is_seceded = False
-        self._tell(context, False)
+        with self.sheltered(context):
+            if context.loop_thread == threading.get_ident():
+                self._permits.request(context, lambda: None)
+            else:
+                self._permits.wait(context)
+                self._gate.come_back(context.slot)
+            context.is_seceded = False
+            self._tell(context, False)
+
+    def sheltered(self, context: TaskContext) -> Sheltered:
+        """For ``with``: no interrupt comes to the thread of `context` in there."""
+        return Sheltered(self._interrupts, context.slot)
 
     # ------------------------------------------------------------ parts
 
-    def _help(self, context: TaskContext, wait: Callable[[float | None], bool], timeout_s: float | None) -> bool:
+    def _help(
+        self,
+        context: TaskContext,
+        wait: Callable[[float | None], bool],
+        timeout_s: float | None,
+        look: Callable[[], object],
+    ) -> bool:
         """Wait, and run deeper tasks meanwhile; or lend after all, as soon as somebody can use the slot."""
         assert context.task is not None
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         patience_s = HELP_PATIENCE_S
         while not wait(0.0):
+            look()
             left_s = None if deadline is None else deadline - time.monotonic()
             if left_s is not None and left_s <= 0:
                 return False
             is_stuck = patience_s <= 0 or context.level >= LEVELS_MAX
             if self._permits.lend(context, self._nthreads + (THREADS_MAX if is_stuck else LENT_THREADS_MAX)):
-                return _wait_in_parts(wait, left_s)
+                return _wait_in_parts(wait, left_s, look)
             task = None if context.level >= LEVELS_MAX else self._take_deeper(context, context.task.options.depth)
             if task is not None:
                 self._help_with(context, task)
@@ -202,10 +233,11 @@ class Lending:
         self._wake()
 
 
-def _wait_in_parts(wait: Callable[[float | None], bool], timeout_s: float | None) -> bool:
-    """`wait`, but so that an exception raised in this thread from outside arrives soon."""
+def _wait_in_parts(wait: Callable[[float | None], bool], timeout_s: float | None, look: Callable[[], object]) -> bool:
+    """`wait`, with a look now and then for an interrupt; what else is raised in this thread arrives soon, too."""
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     while not wait(INTERRUPT_S if deadline is None else max(0.0, min(INTERRUPT_S, deadline - time.monotonic()))):
+        look()
         if deadline is not None and time.monotonic() >= deadline:
             return False
     return True

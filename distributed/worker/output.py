@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from distributed.messages import Message, TasksPrinted
-from distributed.worker.context import TaskContext, current
+from distributed.worker.context import TaskContext, current, sheltered
 from distributed.worker.printing import Lines
 
 __all__ = ["FORWARDED", "STDERR", "STDOUT", "WARNING", "TaskOutput", "output_of"]
@@ -76,20 +76,21 @@ class TaskOutput:
         task = context.task
         if task is None or task.ticket < 0 or not self._is_open or _streams.is_forked:
             return False
-        with self._lock:
-            if self._is_inside:
-                return False
-            self._is_inside = True
-            try:
-                kept = self._lines.write(task.key, stream, text, time.monotonic())
-            finally:
-                self._is_inside = False
-        if kept and self._echo and stream == STDERR:
-            _streams.echo(kept)
-        if not text.endswith("\n"):
-            self._end_with(context, task.key)
-        self._wake()
-        return True
+        with sheltered():  # a task that prints without end is cancelled in here, as likely as not
+            with self._lock:
+                if self._is_inside:
+                    return False
+                self._is_inside = True
+                try:
+                    kept = self._lines.write(task.key, stream, text, time.monotonic())
+                finally:
+                    self._is_inside = False
+            if kept and self._echo and stream == STDERR:
+                _streams.echo(kept)
+            if not text.endswith("\n"):
+                self._end_with(context, task.key)
+            self._wake()
+            return True
 
     def _end_with(self, context: TaskContext, key: str) -> None:
         """When the call ends, so does the line that it has begun."""

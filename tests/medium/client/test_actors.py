@@ -295,6 +295,13 @@ def test_a_task_calls_an_actor(background: Any) -> None:
         assert client.submit(sum, [client.submit(add_to, proxy, 1, pure=False)] * 2).result() == 12
 
 
+def test_a_task_that_returns_the_future_of_a_call_is_told_to_take_its_result(background: Any) -> None:
+    with Client(background.address) as client:
+        counter = client.submit(Counter, actor=True).result()
+        with pytest.raises(UnpicklableError, match=r"take its result\(\), and return or send that"):
+            client.submit(counter.add, 1).result()
+
+
 def test_an_actor_calls_another_one(background: Any) -> None:
     with Client(background.address) as client:
         one, two = client.gather(client.map(Counter, [0, 100], actor=True))

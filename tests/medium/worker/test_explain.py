@@ -10,6 +10,7 @@ from distributed import Client, wait
 from distributed.scheduler.server import Scheduler
 from distributed.testing.clusters import gen_cluster, until
 from distributed.testing.functions import inc
+from distributed.worker.context import wait_lent
 from distributed.worker.explain import explain
 from distributed.worker.server import Worker
 
@@ -19,6 +20,12 @@ GATE = threading.Event()
 def hold(number: int) -> int:
     """Runs until the test opens the gate."""
     GATE.wait(30)
+    return number
+
+
+def wait_at_gate(number: int) -> int:
+    """The same, with its slot lent."""
+    wait_lent(GATE.wait, 30)
     return number
 
 
@@ -79,5 +86,19 @@ async def test_a_worker_that_says_nothing_is_named(client: Client, scheduler: Sc
     answer = await client.why(future)
     assert (answer.reason, answer.blockers) == ("with-worker", [worker.address])
     assert answer.endswith("The worker did not answer within a second.")
+    GATE.set()
+    assert await future == 1
+
+
+@gen_cluster(client=True, ncores=[("127.0.0.1", 1)])
+async def test_a_task_whose_slot_is_lent_says_where_it_waits(
+    client: Client, scheduler: Scheduler, worker: Worker
+) -> None:
+    GATE.clear()
+    future = client.submit(wait_at_gate, 1, key="x")
+    await until(lambda: any(record.lent for record in scheduler.machine.state.workers.values()))
+    answer = await client.why(future)
+    assert answer.reason == "lent"
+    assert "its slot is lent. It runs since" in answer and "in wait_at_gate (test_explain.py" in answer
     GATE.set()
     assert await future == 1
