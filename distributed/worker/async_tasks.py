@@ -64,8 +64,7 @@ class AsyncTasks:
         run = _Run(_listed(value) if hasattr(value, "__aiter__") else value)
         self._permits.pass_on(outer, context)
         try:
-            begin = partial(loop.call_soon_threadsafe, run.start, loop, context)
-            _wait(loop, run, begin, partial(self._interrupts.look, ticket))
+            _wait(loop, run, lambda: run.start(loop, context), partial(self._interrupts.look, ticket))
         finally:
             outer.lent_s += context.lent_s
             self._permits.end(context, outer)
@@ -125,7 +124,7 @@ class _Run:
         self.result: Any = None
         self.error: BaseException | None = None
         self.ended = threading.Event()
-        self._coroutine = coroutine
+        self._awaitable = coroutine
         self._task: asyncio.Task[None] | None = None
 
     def start(self, loop: asyncio.AbstractEventLoop, context: TaskContext) -> None:
@@ -133,18 +132,26 @@ class _Run:
         variables = copy_context()
         variables.run(enter, context)
         self._task = loop.create_task(self._run(context), context=variables)
+        self._task.add_done_callback(lambda _: self._never_begun())
 
     def cancel(self) -> None:
         """On the loop: raise CancelledError where it stands."""
         if self._task is not None:
             self._task.cancel()
-        else:  # the thread was interrupted before it could begin
-            self._coroutine.close()
+        else:  # the thread was interrupted before it had this begin, which now never happens
+            self._never_begun()
+
+    def _never_begun(self) -> None:
+        """It has ended if it was cancelled before its first step."""
+        if not self.ended.is_set():
+            if isinstance(self._awaitable, Coroutine):
+                self._awaitable.close()
+            self.error = asyncio.CancelledError()
             self.ended.set()
 
     async def _run(self, context: TaskContext) -> None:
         try:
-            self.result = await self._coroutine
+            self.result = await self._awaitable
         except BaseException as error:  # the thread that waits raises it; SystemExit would end the loop here
             self.error = error
         finally:
@@ -152,14 +159,19 @@ class _Run:
             self.ended.set()
 
 
-def _wait(loop: asyncio.AbstractEventLoop, run: _Run, begin: Callable[[], object], look: Callable[[], object]) -> None:
-    """`begin`, and wait until it has ended; what `look` raises, or comes from outside, cancels it, and is raised."""
+def _wait(loop: asyncio.AbstractEventLoop, run: _Run, ask: Callable[[], None], look: Callable[[], object]) -> None:
+    """Have `ask` called on the loop, and wait for the end.
+
+    What `look` raises, and exceptions that come meanwhile, perhaps before the loop knows of `ask`, cancel it, and are
+    raised after its end.
+    """
     try:
-        begin()
+        loop.call_soon_threadsafe(ask)
         while not run.ended.wait(LOOK_S):
             look()
     except BaseException:
-        _wait(loop, run, partial(loop.call_soon_threadsafe, run.cancel), look)
+        if not loop.is_closed():
+            _wait(loop, run, run.cancel, look)
         raise
 
 
