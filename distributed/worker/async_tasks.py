@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextvars import copy_context
 from functools import partial
 from typing import Any
@@ -64,8 +64,7 @@ class AsyncTasks:
         run = _Run(_listed(value) if hasattr(value, "__aiter__") else value)
         self._permits.pass_on(outer, context)
         try:
-            begin = partial(loop.call_soon_threadsafe, run.start, loop, context)
-            _wait(loop, run, begin, partial(self._interrupts.look, ticket))
+            _wait(loop, run, lambda: run.start(loop, context), partial(self._interrupts.look, ticket))
         finally:
             outer.lent_s += context.lent_s
             self._permits.end(context, outer)
@@ -121,11 +120,11 @@ class _Run:
         result, error: how it ended, once `ended` is set.
     """
 
-    def __init__(self, awaitable: Awaitable[Any]) -> None:
+    def __init__(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         self.result: Any = None
         self.error: BaseException | None = None
         self.ended = threading.Event()
-        self._awaitable = awaitable
+        self._awaitable = coroutine
         self._task: asyncio.Task[None] | None = None
 
     def start(self, loop: asyncio.AbstractEventLoop, context: TaskContext) -> None:
@@ -160,15 +159,19 @@ class _Run:
             self.ended.set()
 
 
-def _wait(loop: asyncio.AbstractEventLoop, run: _Run, begin: Callable[[], object], look: Callable[[], object]) -> None:
-    """`begin`, and wait until it has ended; what `look` raises, or comes from outside, cancels it, and is raised."""
+def _wait(loop: asyncio.AbstractEventLoop, run: _Run, ask: Callable[[], None], look: Callable[[], object]) -> None:
+    """Have `ask` called on the loop, and wait for the end.
+
+    What `look` raises, and exceptions that come meanwhile, perhaps before the loop knows of `ask`, cancel it, and are
+    raised after its end.
+    """
     try:
-        begin()
+        loop.call_soon_threadsafe(ask)
         while not run.ended.wait(LOOK_S):
             look()
     except BaseException:
         if not loop.is_closed():
-            _wait(loop, run, partial(loop.call_soon_threadsafe, run.cancel), look)
+            _wait(loop, run, run.cancel, look)
         raise
 
 
