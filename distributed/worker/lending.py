@@ -23,7 +23,7 @@ from typing import Any
 from distributed.worker.context import TaskContext
 from distributed.worker.effects import ReadyTask
 from distributed.worker.gate import Gate
-from distributed.worker.permits import Permits
+from distributed.worker.permits import INTERRUPT_S, Permits
 from distributed.worker.running import Running
 
 __all__ = ["LENT_THREADS_MAX", "THREADS_MAX", "Lending"]
@@ -35,7 +35,6 @@ LEVELS_MAX = (
 )
 HELP_LOOK_S = 0.002  # a thread that helps looks so often for tasks; there is one of them per slot at most
 HELP_PATIENCE_S = 0.2
-INTERRUPT_S = 0.05  # a thread that waits comes up so often for exceptions that are raised in it from outside
 
 
 class Lending:
@@ -99,12 +98,18 @@ class Lending:
         self._pause(context)
         try:
             if self._permits.lend(context, self._nthreads + LENT_THREADS_MAX):
-                return _wait_in_parts(wait, timeout_s)
-            return self._help(context, wait, timeout_s)
-        finally:
+                has_come = _wait_in_parts(wait, timeout_s)
+            else:
+                has_come = self._help(context, wait, timeout_s)
             self._permits.wait(context)
+        except BaseException:  # it was interrupted, and is to stop now: not when a slot is free
+            self._resume(context, is_stopping=True)
+            raise
+        else:
             self._resume(context)
+        finally:
             context.lent_s += perf_counter() - started
+        return has_come
 
     async def wait_async(self, context: TaskContext, awaited: Awaitable[Any]) -> Any:
         """The result of `awaited`, while others use the slot."""
@@ -115,16 +120,22 @@ class Lending:
         if begun:
             self._pause(context)
             self._permits.lend(context, self._nthreads + THREADS_MAX)
+        is_stopping = False
         try:
             return await awaited
+        except asyncio.CancelledError:  # perhaps it has to stop now: then not when a slot is free
+            is_stopping = True
+            raise
         finally:
             loop = asyncio.get_running_loop()
             granted = loop.create_future()
-            if not self._permits.request(context, lambda: _call_on(loop, granted)):
-                await granted
-            if begun:
-                self._resume(context)
-                context.lent_s += perf_counter() - started
+            try:
+                if not self._permits.request(context, lambda: _call_on(loop, granted)) and not is_stopping:
+                    await granted
+            finally:
+                if begun:
+                    self._resume(context)
+                    context.lent_s += perf_counter() - started
 
     def secede(self, context: TaskContext) -> None:
         """Let others use the slot while the task runs on."""
@@ -182,9 +193,12 @@ class Lending:
         self._gate.leave(context.slot)
         self._tell(context, True)
 
-    def _resume(self, context: TaskContext) -> None:
+    def _resume(self, context: TaskContext, is_stopping: bool = False) -> None:
+        """The task goes on. The loop must not wait, nor what stops: others may run beside it, so its memory is watched
+        no more.
+        """
         assert context.task is not None
-        if context.loop_thread:  # the loop must not wait: others may run beside it, so its memory is watched no more
+        if context.loop_thread or is_stopping:
             self._gate.busy[context.slot] = True
         elif context.watch is not None:
             self._gate.begin_alone(context.slot)

@@ -15,7 +15,9 @@ from collections.abc import Callable
 
 from distributed.worker.context import TaskContext
 
-__all__ = ["Permits"]
+__all__ = ["INTERRUPT_S", "Permits"]
+
+INTERRUPT_S = 0.05  # a thread that waits comes up so often for exceptions that are raised in it from outside
 
 
 class Permits:
@@ -92,7 +94,8 @@ class Permits:
         """`request`, and block this thread until it is granted."""
         granted = threading.Event()
         if not self.request(context, granted.set):
-            granted.wait()
+            while not granted.wait(INTERRUPT_S):
+                continue
 
     def put(self, context: TaskContext) -> None:
         """The thread may not begin a task now: others may have its permit."""
