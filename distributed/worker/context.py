@@ -7,6 +7,7 @@ lending does (`lending`).
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from typing import Any, Protocol
@@ -22,8 +23,11 @@ __all__ = [
     "get_worker",
     "rejoin",
     "secede",
+    "wait_in_parts",
     "wait_lent",
 ]
+
+INTERRUPT_S = 0.05  # a thread that waits comes up so often for exceptions that are raised in it from outside
 
 
 class Lender(Protocol):
@@ -120,9 +124,20 @@ def wait_lent(wait: Callable[[float | None], bool], timeout_s: float | None) -> 
         wait: blocks for so many seconds at most (None: no limit); called again and again.
     """
     context = current()
-    if context is None or context.lender is None:
+    if context is None:
         return wait(timeout_s)
+    if context.lender is None:
+        return wait_in_parts(wait, timeout_s)
     return context.lender.wait(context, wait, timeout_s)
+
+
+def wait_in_parts(wait: Callable[[float | None], bool], timeout_s: float | None) -> bool:
+    """`wait`, but so that an exception raised in this thread from outside arrives soon."""
+    deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    while not wait(INTERRUPT_S if deadline is None else max(0.0, min(INTERRUPT_S, deadline - time.monotonic()))):
+        if deadline is not None and time.monotonic() >= deadline:
+            return False
+    return True
 
 
 async def await_lent(awaited: Awaitable[Any]) -> Any:

@@ -20,10 +20,10 @@ from collections.abc import Awaitable, Callable
 from time import perf_counter
 from typing import Any
 
-from distributed.worker.context import TaskContext
+from distributed.worker.context import TaskContext, wait_in_parts
 from distributed.worker.effects import ReadyTask
 from distributed.worker.gate import Gate
-from distributed.worker.permits import INTERRUPT_S, Permits
+from distributed.worker.permits import Permits
 from distributed.worker.running import Running
 
 __all__ = ["LENT_THREADS_MAX", "THREADS_MAX", "Lending"]
@@ -93,12 +93,12 @@ class Lending:
         if (
             context.is_seceded or not context.has_permit
         ):  # else: a thread of the task's own, while the task itself waits
-            return _wait_in_parts(wait, timeout_s)
+            return wait_in_parts(wait, timeout_s)
         started = perf_counter()
         self._pause(context)
         try:
             if self._permits.lend(context, self._nthreads + LENT_THREADS_MAX):
-                has_come = _wait_in_parts(wait, timeout_s)
+                has_come = wait_in_parts(wait, timeout_s)
             else:
                 has_come = self._help(context, wait, timeout_s)
             self._permits.wait(context)
@@ -170,7 +170,7 @@ class Lending:
                 return False
             is_stuck = patience_s <= 0 or context.level >= LEVELS_MAX
             if self._permits.lend(context, self._nthreads + (THREADS_MAX if is_stuck else LENT_THREADS_MAX)):
-                return _wait_in_parts(wait, left_s)
+                return wait_in_parts(wait, left_s)
             task = None if context.level >= LEVELS_MAX else self._take_deeper(context, context.task.options.depth)
             if task is not None:
                 self._help_with(context, task)
@@ -214,15 +214,6 @@ class Lending:
         assert context.task is not None
         self._news.append((context.task.key, context.task.ticket, is_lent))
         self._wake()
-
-
-def _wait_in_parts(wait: Callable[[float | None], bool], timeout_s: float | None) -> bool:
-    """`wait`, but so that an exception raised in this thread from outside arrives soon."""
-    deadline = None if timeout_s is None else time.monotonic() + timeout_s
-    while not wait(INTERRUPT_S if deadline is None else max(0.0, min(INTERRUPT_S, deadline - time.monotonic()))):
-        if deadline is not None and time.monotonic() >= deadline:
-            return False
-    return True
 
 
 def _call_on(loop: asyncio.AbstractEventLoop, granted: asyncio.Future[None]) -> None:

@@ -13,11 +13,9 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
-from distributed.worker.context import TaskContext
+from distributed.worker.context import TaskContext, wait_in_parts
 
-__all__ = ["INTERRUPT_S", "Permits"]
-
-INTERRUPT_S = 0.05  # a thread that waits comes up so often for exceptions that are raised in it from outside
+__all__ = ["Permits"]
 
 
 class Permits:
@@ -94,8 +92,7 @@ class Permits:
         """`request`, and block this thread until it is granted."""
         granted = threading.Event()
         if not self.request(context, granted.set):
-            while not granted.wait(INTERRUPT_S):
-                continue
+            wait_in_parts(granted.wait, None)
 
     def put(self, context: TaskContext) -> None:
         """The thread may not begin a task now: others may have its permit."""

@@ -275,8 +275,10 @@ async def test_a_worker_without_its_scheduler_takes_no_data(scheduler: Scheduler
 async def test_a_peer_that_answers_nonsense_is_like_one_that_is_gone(
     client: Client, scheduler: Scheduler, a: Worker, b: Worker, caplog: pytest.LogCaptureFixture
 ) -> None:
+    right = a.handlers["get_data"]
+
     async def nonsense(stream: Any, keys: list[str], or_busy: bool) -> Any:
-        a.handlers["get_data"] = a.get_data  # only once
+        a.handlers["get_data"] = right  # only once
         return 5
 
     big = client.submit(bytes, 100_000, workers="0")
@@ -292,6 +294,24 @@ async def test_heartbeats_tell_of_memory(scheduler: Scheduler, a: Worker, *, mon
     worker = await Worker(scheduler.address, nthreads=1, name="quick").start()
     info = scheduler.scheduler_info
     await until(lambda: "memory_nbytes" in str(info(None)["workers"][worker.address]))
+    await worker.close()
+
+
+@gen_cluster([("127.0.0.1", 1)], client=True)
+async def test_a_task_that_blocks_delays_neither_heartbeats_nor_other_slots(
+    client: Client, scheduler: Scheduler, a: Worker, *, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "HEARTBEAT_S", 0.005)
+    worker = await Worker(scheduler.address, nthreads=2, name="quick").start()
+    GATES["blocked"] = threading.Event()
+    blocked = client.submit(pass_gate, "blocked", workers="quick")
+    await until(lambda: worker.executor.running.keys() == [blocked.key])
+    others = client.map(inc, range(20), workers="quick")
+    assert await client.gather(others) == list(range(1, 21))
+    await until(lambda: scheduler.scheduler_info(None)["workers"][worker.address]["metrics"].get("stored_keys") == 20)
+    assert worker.executor.running.keys() == [blocked.key]
+    GATES["blocked"].set()
+    assert await blocked == "blocked"
     await worker.close()
 
 
