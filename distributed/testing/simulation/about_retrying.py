@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from distributed.messages import CancelQueued, CancelTasks, RetryKeys
+from distributed.messages import CancelQueued, CancelTasks, KeysCancelled, RetryKeys, StopTasks
 from distributed.scheduler.effects import ToWorker
 from distributed.scheduler.events import FromClient
 from distributed.scheduler.records import TaskRecord, TaskState
@@ -13,17 +13,28 @@ from distributed.testing.simulation.rulebook import Moment, invariant
 
 @invariant(Moment.EVENT, "a late cancel takes no task from a worker")
 def late_cancels_spare_workers(world: Any, engine: Any, event: Any, effects: list[Any]) -> str | None:
-    """Nor one that another client holds."""
+    """Nor one that another client holds, except what an earlier run of such a task had submitted."""
     if engine is not world.scheduler or type(event) is not FromClient or type(event.message) is not CancelQueued:
         return None
     for effect in effects:
-        if type(effect) is ToWorker and type(effect.message) is CancelTasks:
+        if type(effect) is ToWorker and type(effect.message) in (CancelTasks, StopTasks):
             taken = set(effect.message.keys) & set(event.message.keys)  # others: what only those needed
             if taken:
                 return f"{sorted(taken)} from {effect.address}"
-        if getattr(effect, "client", event.client) != event.client:
+        if getattr(effect, "client", event.client) != event.client and not _is_of_children(world, effect, event):
             return f"{effect.client} is told of it"
     return None
+
+
+def _is_of_children(world: Any, effect: Any, event: FromClient) -> bool:
+    """Whether this tells of tasks that went with their parent, and of none that was named.
+
+    What had run may be queued again; the client of the worker that ran it still holds what it had submitted there.
+    """
+    named = set(getattr(event.message, "keys", ()))
+    return type(getattr(effect, "message", None)) is KeysCancelled and all(
+        key not in named and not named.isdisjoint(world.work.relatives(key)) for key in effect.message.keys
+    )
 
 
 @invariant(Moment.EVENT, "a retry leaves nothing failed that can run, and counts from nothing")

@@ -37,7 +37,7 @@ AGAIN_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.retrying",
         "cancel_queued",
         (("task.state is TaskState.READY)", "task.state is not TaskState.RELEASED)"),),
-        seeds=(6,),
+        seeds=(0,),
     ),
     Fault(
         "late-cancel-of-others",
@@ -45,7 +45,7 @@ AGAIN_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.retrying",
         "cancel_queued",
         (("        and len(task.wanted_by or ()) == 1\n", ""),),
-        seeds=(72,),
+        seeds=(44,),
     ),
     Fault(
         "retry-without-word",

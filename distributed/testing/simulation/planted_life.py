@@ -45,7 +45,7 @@ LIFE_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.answers",
         "_reject",
         (("elif key not in worker.holds:", "else:"),),
-        seeds=(210,),
+        seeds=(45,),
     ),
     Fault(
         "data-of-left-client-kept",
@@ -85,7 +85,7 @@ LIFE_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.lifecycle",
         "rest",
         (("if origin in _ACTIVE:", "if origin in (_READY, _PROCESSING):"),),
-        seeds=(0,),
+        seeds=(1,),
     ),
     Fault(
         "dropped-while-needed",
@@ -101,7 +101,7 @@ LIFE_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.lifecycle",
         "withdraw",
         (("max(state.attempts_withdrawn, task.attempt)", "task.attempt"),),
-        seeds=(6,),
+        seeds=(1,),
     ),
     Fault(
         "withdrawn-not-touched",

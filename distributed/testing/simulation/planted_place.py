@@ -21,7 +21,7 @@ PLACE_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.silence",
         "take_silent",
         (("            state.silence_at = last + timeout_s\n", ""),),
-        seeds=(7,),
+        seeds=(21,),
     ),
     Fault(
         "sign-of-another-life",
@@ -101,7 +101,7 @@ PLACE_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.copying",
         "end_left",
         (("state.outbox.release.setdefault(taker, []).append(task.key)", "continue"),),
-        seeds=(19,),
+        seeds=(20,),
     ),
     Fault(
         "dropped-source-asked",

@@ -21,7 +21,7 @@ STOP_FAULTS: tuple[Fault, ...] = (
         "distributed.worker.machine",
         "WorkerMachine._stop_tasks",
         (("turn.stopped.append((key, attempt))", "turn.stopped.clear()"),),
-        seeds=(3,),
+        seeds=(104,),
     ),
     Fault(
         "rescued-data-of-another-task",

@@ -13,7 +13,7 @@ STUCK_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.stuck",
         "worker_gone",
         (("        state.doubtful[queue] = None\n", "        state.doubtful.pop(queue, None)\n"),),
-        seeds=(72,),
+        seeds=(37,),
     ),
     Fault(
         "stuck-for-ever",
@@ -58,6 +58,6 @@ STUCK_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.lifecycle",
         "enter_queue_or_wait",
         (("        state.stuck_late.append((task, None))\n", "        state.stuck_late.clear()\n"),),
-        seeds=(14,),
+        seeds=(181,),
     ),
 )

@@ -13,7 +13,7 @@ WORKER_FAULTS: tuple[Fault, ...] = (
         "distributed.worker.machine",
         "WorkerMachine._run_tasks",
         (("if attempt <= old.attempt:", "if attempt < old.attempt:"),),
-        seeds=(27,),
+        seeds=(19,),
     ),
     Fault(
         "cancelled-result-kept",
@@ -98,7 +98,7 @@ WORKER_FAULTS: tuple[Fault, ...] = (
                 "copy.gone.append([copy.key, address])",
             ),
         ),
-        seeds=(2,),
+        seeds=(7,),
     ),
     Fault(
         "failed-holder-not-named",
@@ -237,7 +237,7 @@ WORKER_FAULTS: tuple[Fault, ...] = (
                 ("        if self.is_paused:\n            return\n        level = levels.target_nbytes"),
             ),
         ),
-        seeds=(7,),
+        seeds=(31,),
     ),
     Fault(
         "unwanted-file-kept",

@@ -24,7 +24,8 @@ class Endpoint:
     Attributes:
         ledger: what was sent and received.
         end: the connection of this moment; None: it is cut off.
-        cuts: how often it was.
+        cuts: how often it was; cut_at: when it was the last time.
+        began_at: when the session began, on this side.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Endpoint:
         self._on_confirmed, self._on_bye = on_confirmed, on_bye
         self._timed: End | None = None
         self.cuts = 0
+        self.began_at = self.cut_at = process.world.clock.now
 
     def attach(self, end: End, received: int = 0) -> None:
         """Go on over `end`, whose other side has received so many messages; an earlier one is closed."""
@@ -83,6 +85,7 @@ class Endpoint:
         if end is self.end:
             self.end = None
             self.cuts += 1
+            self.cut_at = self.process.world.clock.now
             self._on_cut(reason)
 
     def _on_wire(self, wire: list[Any]) -> None:

@@ -12,7 +12,7 @@ import pytest
 from distributed import Client, as_completed, get_client, get_worker, rejoin, secede, wait, worker_client
 from distributed.client import inside
 from distributed.client.inside import WorkerClient
-from distributed.errors import SelfWaitError
+from distributed.errors import SelfWaitError, SessionLostError
 from distributed.scheduler.server import Scheduler
 from distributed.testing.clusters import gen_cluster, until
 from distributed.worker.server import Worker
@@ -153,6 +153,26 @@ def test_all_tasks_of_a_worker_share_a_client_which_closes_with_it(background: A
     companion = background.workers[0].companion
     background.thread.run(background.workers[0].close())
     assert companion.status == "closed"
+
+
+def test_the_client_of_a_worker_that_only_seemed_dead_begins_anew(background: Any, client: Any) -> None:
+    scheduler, worker = background.scheduler, background.workers[0]
+    client.submit(about_me, workers=[worker.address]).result(PATIENCE_S)
+    companion = worker.companion
+    held = companion.submit(bytes, 100_000)  # too big to come along
+    wait([held], timeout=PATIENCE_S)
+    background.thread.run(_cut_off(scheduler, worker))
+    background.thread.run(until(lambda: held.status == "lost" and companion.status == "running"))
+    with pytest.raises(SessionLostError, match="waited no longer for this client"):
+        held.result(PATIENCE_S)
+    assert companion.submit(double, 5).result(PATIENCE_S) == 10
+    assert client.submit(about_me, workers=[worker.address], pure=False).result(PATIENCE_S) == (worker.address, True)
+    assert worker.companion is companion
+
+
+async def _cut_off(scheduler: Any, worker: Any) -> None:
+    """The connection of the worker ends, that of its client does not."""
+    scheduler._workers[worker.address].close()
 
 
 def test_a_client_for_a_while_and_a_slot_given_away(client: Any) -> None:

@@ -110,3 +110,13 @@ def test_a_cancel_of_what_is_queued_spares_what_others_hold(busy: Stage) -> None
     busy("submit c f warm\ndone w1 warm s=60\nsubmit c f a\nsubmit c f b\nwant d b")
     assert busy.from_client("c", CancelQueued(["a", "b"])) == []
     assert busy.from_client("d", CancelQueued(["a"])) == []
+
+
+def test_a_cancel_of_what_is_queued_again_takes_what_its_last_run_had_submitted(busy: Stage) -> None:
+    busy("client t\nworker w2\nsubmit c f p workers=w1\nsubmit t f mine shared parent=p")
+    busy("want c shared\nsubmit c f warm workers=w2\nleft w1")
+    assert busy("states")[0] == "p READY"
+    told = busy.from_client("c", CancelQueued(["p", "shared"]))
+    assert "c <- cancelled p (cancelled by c before it began)" in told
+    assert "t <- cancelled mine (cancelled by c before it began)" in told
+    assert [line.split()[0] for line in busy("states")] == ["shared", "warm"]
