@@ -163,13 +163,14 @@ class DiagnosisMethods:
     def get_task_stream(self, since: str | float | None = None) -> TaskStream:
         """What ran on the workers when: a list of `TaskRun`, at most the last 100,000.
 
+        With an asynchronous client ``await`` it, or use ``async with``. ::
+
             with client.get_task_stream() as runs:
                 client.gather(client.map(abs, range(10)))
             runs[0].stop - runs[0].start
 
         Args:
             since: seconds, or such as ``"10s"``, back from now; None: all that is remembered.
-        With an asynchronous client ``await`` it, or use ``async with``.
         """
         stream = TaskStream(self, None if since is None else parse_seconds(since, "since"))
         if not self.asynchronous:

@@ -126,13 +126,16 @@ class Outbox:
     def _batch(self, task: Task, is_whole: bool = False) -> SubmitTasks:
         """As many of the next tasks as one message should hold."""
         specs: dict[TaskSpec, int] = {}
+        last, index = None, 0  # most often it is that of the task before; to hash one costs 0.1 us
         spec_of: list[int] = []
         dependencies: list[list[str] | None] = []
         batch = SubmitTasks({}, [], None, [], [], None)
         nbytes, items = 0, self._items
         while True:
             spec, key, arguments, needs = task
-            spec_of.append(specs.setdefault(spec, len(specs)))
+            if spec is not last:
+                last, index = spec, specs.setdefault(spec, len(specs))
+            spec_of.append(index)
             batch.keys.append(key)
             batch.arguments.append(arguments)
             dependencies.append(needs)

@@ -48,6 +48,7 @@ from distributed.messages import (
     ReleaseKeys,
 )
 from distributed.protocol.failure import exception_from_failure
+from distributed.protocol.serialize import loads_payload
 from distributed.versions import all_versions, warn_of_mismatch
 from distributed.worker.context import await_lent, wait_lent
 
@@ -356,18 +357,20 @@ class Session:
     def _values_here(self, records: Sequence[KeyRecord], skip: bool) -> tuple[dict[str, Any], list[KeyRecord]]:
         values: dict[str, Any] = {}
         missing: list[KeyRecord] = []
-        for record in records:
-            if record.status is Status.FINISHED and record.payload is not None:
-                try:
-                    values[record.key] = self.actors.loads(record.payload)
-                except Exception:  # whatever loading a user's object raises
-                    if not skip:
-                        raise
-                continue
-            if not skip:
-                self.raise_error(record)
-            if record.status in (Status.FINISHED, Status.PENDING):  # PENDING: lost since it settled, and computed again
-                missing.append(record)
+        with self.actors.loading():
+            for record in records:
+                if record.status is Status.FINISHED and record.payload is not None:
+                    try:
+                        values[record.key] = loads_payload(record.payload)
+                    except Exception:  # whatever loading a user's object raises
+                        if not skip:
+                            raise
+                    continue
+                if not skip:
+                    self.raise_error(record)
+                # PENDING: lost since it settled, and computed again.
+                if record.status in (Status.FINISHED, Status.PENDING):
+                    missing.append(record)
         return values, missing
 
     async def fetch(self, records: Sequence[KeyRecord], skip_errors: bool = False) -> dict[str, Any]:

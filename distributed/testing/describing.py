@@ -85,7 +85,8 @@ def _message(message: Message) -> str:
         return "return " + " ".join(f"{k}#{attempt}" for k, attempt in zip(message.keys, message.attempts, strict=True))
     if isinstance(message, StopTasks):
         return "stop " + " ".join(f"{k}#{attempt}" for k, attempt in zip(message.keys, message.attempts, strict=True))
-    assert isinstance(message, CancelTasks | ReleaseData)
+    if not isinstance(message, CancelTasks | ReleaseData):
+        return f"{message.op} {' '.join(map(short, map(str, message.to_wire()[1:])))}"
     return f"{'cancel' if isinstance(message, CancelTasks) else 'drop'} {' '.join(message.keys)}"
 
 

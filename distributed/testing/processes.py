@@ -25,6 +25,7 @@ __all__ = ["PATIENCE_S", "Cluster", "Processes", "Started", "wait_until"]
 
 PATIENCE_S = 20.0  # for whatever is waited for; slow machines need it, good ones never
 _POLL_S = 0.01
+_SLOW = re.compile(r"^Executing <.*> took \d+\.\d+ seconds\n", re.MULTILINE)
 _ROOT = Path(__file__).parents[2]
 
 
@@ -51,8 +52,8 @@ class Started:
         self._output = output
 
     def said(self) -> str:
-        """All of it so far."""
-        return self._output.read_text(errors="backslashreplace")
+        """All of it so far, but not how long a step of asyncio took: that is said in development mode, under load."""
+        return _SLOW.sub("", self._output.read_text(errors="backslashreplace"))
 
     def wait_said(self, pattern: str, timeout_s: float = PATIENCE_S) -> re.Match[str]:
         """The first match of a regular expression in what it prints; AssertionError if it ends without."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextvars import copy_context
 from typing import Any
 
@@ -53,8 +53,7 @@ class AsyncTasks:
         run = _Run(_listed(value) if hasattr(value, "__aiter__") else value)
         self._permits.pass_on(outer, context)
         try:
-            loop.call_soon_threadsafe(run.start, loop, context)
-            _wait(loop, run)
+            _wait(loop, run, lambda: run.start(loop, context))
         finally:
             outer.lent_s += context.lent_s
             self._permits.end(context, outer)
@@ -116,21 +115,28 @@ class _Run:
         self.ended = threading.Event()
         self._awaitable = awaitable
         self._task: asyncio.Task[None] | None = None
-        self._cancels = 0
 
     def start(self, loop: asyncio.AbstractEventLoop, context: TaskContext) -> None:
         """Begin; on the loop."""
         variables = copy_context()
         variables.run(enter, context)
         self._task = loop.create_task(self._run(context), context=variables)
-        if self._cancels:
-            self._task.cancel()
+        self._task.add_done_callback(lambda _: self._never_begun())
 
     def cancel(self) -> None:
         """On the loop: raise CancelledError where it stands."""
-        self._cancels += 1
         if self._task is not None:
             self._task.cancel()
+        else:  # the thread was interrupted before it had this begin, which now never happens
+            self._never_begun()
+
+    def _never_begun(self) -> None:
+        """It has ended if it was cancelled before its first step."""
+        if not self.ended.is_set():
+            if isinstance(self._awaitable, Coroutine):
+                self._awaitable.close()
+            self.error = asyncio.CancelledError()
+            self.ended.set()
 
     async def _run(self, context: TaskContext) -> None:
         try:
@@ -142,14 +148,18 @@ class _Run:
             self.ended.set()
 
 
-def _wait(loop: asyncio.AbstractEventLoop, run: _Run) -> None:
-    """Until it has ended; exceptions that come meanwhile cancel it, and are raised after its end."""
+def _wait(loop: asyncio.AbstractEventLoop, run: _Run, ask: Callable[[], None]) -> None:
+    """Have `ask` called on the loop, and wait for the end.
+
+    Exceptions that come meanwhile, perhaps before the loop knows of `ask`, cancel it, and are raised after its end.
+    """
     try:
+        loop.call_soon_threadsafe(ask)
         while not run.ended.wait(LOOK_S):
             continue
     except BaseException:
-        loop.call_soon_threadsafe(run.cancel)
-        _wait(loop, run)
+        if not loop.is_closed():
+            _wait(loop, run, run.cancel)
         raise
 
 

@@ -29,6 +29,7 @@ from distributed.protocol.serialize import loads_payload
 from distributed.uploads import ARCHIVES, check_file_name
 from distributed.worker.effects import Equip, EquipItem
 from distributed.worker.events import Equipped, Outcome
+from distributed.worker.loading import in_turn
 from distributed.worker.visiting import Visits, finish
 
 __all__ = ["Equipment", "transitions_of"]
@@ -183,11 +184,12 @@ class Equipment:
             _write(versioned, content)
             place = str(versioned if suffix in ARCHIVES else versioned.parent)
             is_new = self._places.get(name) != place
-            if is_new:
-                self._put_on_path(name, place)
-            if is_loaded:
-                for module in _modules_in(versioned):
-                    self._load(module, is_new, place)
+            with in_turn():  # another worker of this process must not take away what this one is importing
+                if is_new:
+                    self._put_on_path(name, place)
+                if is_loaded:
+                    for module in _modules_in(versioned):
+                        self._load(module, is_new, place)
         self._contents[name] = digest
 
     def _own_folder(self) -> Path:

@@ -177,13 +177,13 @@ class WorkerMachine:
         before = set(state.stopping.values())  # asked only for membership
         for key, attempt in zip(message.keys, message.attempts, strict=True):
             record = state.tasks.get(key)
-            if record is not None and record.attempt == attempt and record.state is TaskState.READY:
-                turn.stop[key] = record.task.ticket
-                state.stopping[record.task.ticket] = (key, attempt)
-                move_task(record, TaskState.FORGOTTEN)
-                del state.tasks[key]
-                continue
             if record is not None and record.attempt == attempt:
+                if record.state is TaskState.READY and record.task.ticket not in state.held:
+                    turn.stop[key] = record.task.ticket
+                    state.stopping[record.task.ticket] = (key, attempt)
+                    move_task(record, TaskState.FORGOTTEN)
+                    del state.tasks[key]
+                    continue
                 self._forget_task(turn, record)
             if (key, attempt) not in before:  # said twice: its end will be told
                 turn.stopped.append((key, attempt))

@@ -96,11 +96,11 @@ class _Held(Named):
 class Lock(_Held):
     """A lock for programs and tasks on all machines of a cluster, first come first served.
 
+    It is free again when its holder's client is gone. It is not reentrant: who holds it and asks again waits. ::
+
         lock = Lock('file')
         with lock:                       # or: async with lock
             ...
-
-    It is free again when its holder's client is gone. It is not reentrant: who holds it and asks again waits.
     """
 
     kind = "lock"

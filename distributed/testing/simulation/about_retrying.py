@@ -17,7 +17,7 @@ def late_cancels_spare_workers(world: Any, engine: Any, event: Any, effects: lis
     if engine is not world.scheduler or type(event) is not FromClient or type(event.message) is not CancelQueued:
         return None
     for effect in effects:
-        if type(effect) is ToWorker and type(effect.message) in (CancelTasks, StopTasks):
+        if type(effect) is ToWorker and isinstance(effect.message, CancelTasks | StopTasks):
             taken = set(effect.message.keys) & set(event.message.keys)  # others: what only those needed
             if taken:
                 return f"{sorted(taken)} from {effect.address}"

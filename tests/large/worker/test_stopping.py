@@ -103,7 +103,7 @@ def begun(tmp_path: Path) -> Callable[[], int]:
 
     def wait() -> int:
         path = tmp_path / "begun"
-        wait_until(lambda: path.exists() and bool(path.read_text()), PATIENCE_S)
+        wait_until(lambda: path.exists() and bool(path.read_text()), "the task has begun", PATIENCE_S)
         return int(path.read_text())
 
     return wait
@@ -133,7 +133,7 @@ def test_an_interrupted_task_cleans_up(client: Client, tmp_path: Path, begun: Ca
     future = client.submit(tidy_up, str(tmp_path / "begun"), str(tmp_path / "cleaned"), pure=False)
     begun()
     future.cancel()
-    wait_until((tmp_path / "cleaned").exists, PATIENCE_S)
+    wait_until((tmp_path / "cleaned").exists, "it has cleaned up", PATIENCE_S)
 
 
 @pytest.mark.parametrize("function", [sleep, hold, match, swallow], ids=lambda function: function.__name__)
@@ -150,7 +150,7 @@ def test_with_force_the_process_is_replaced_and_nothing_else_is_lost(
     future = client.submit(function, str(tmp_path / "begun"), pure=False)
     pid = begun()
     future.cancel(force=True)
-    wait_until(lambda: not is_alive(pid), PATIENCE_S)
+    wait_until(lambda: not is_alive(pid), "the process is gone", PATIENCE_S)
     (tmp_path / "go").touch()
     assert innocent.result(PATIENCE_S) == 49
     assert (big.result(PATIENCE_S) == array).all()
@@ -166,7 +166,7 @@ def test_force_helps_after_a_cancel_that_did_not(client: Client, tmp_path: Path,
     assert client.submit(inc, 1, pure=False).result(PATIENCE_S) == 2
     assert is_alive(pid)
     future.cancel(force=True)
-    wait_until(lambda: not is_alive(pid), PATIENCE_S)
+    wait_until(lambda: not is_alive(pid), "the process is gone", PATIENCE_S)
 
 
 def test_force_costs_no_process_if_the_task_stops_by_itself(
@@ -234,7 +234,9 @@ def parent(folder: str) -> Any:
 def test_children_stop_with_their_parent(client: Client, tmp_path: Path, begun: Callable[[], int]) -> None:
     future = client.submit(parent, str(tmp_path), pure=False)
     pid = begun()
-    wait_until(lambda: all((tmp_path / f"child-{number}").exists() for number in range(2)), PATIENCE_S)
+    wait_until(
+        lambda: all((tmp_path / f"child-{number}").exists() for number in range(2)), "both children run", PATIENCE_S
+    )
     future.cancel()
     both = [client.submit(slowly, number, str(tmp_path / "go"), pure=False) for number in range(2)]
     (tmp_path / "go").touch()

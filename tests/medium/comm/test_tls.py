@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import threading
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -334,10 +335,20 @@ async def test_a_handshake_without_end_is_cut(use: Any) -> None:
 
 
 async def test_a_server_that_leaves_during_the_handshake_is_told_so(use: Any) -> None:
-    leaving = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
-    with pytest.raises(ConnectTimeoutError, match=r"closed the connection during the TLS handshake|reset by peer"):
-        await connect(f"tls://127.0.0.1:{leaving.sockets[0].getsockname()[1]}", timeout=0.05)
-    leaving.close()
+    def leave() -> None:
+        with suppress(OSError):  # the test is over
+            while True:
+                leaving.accept()[0].close()
+
+    with socket.create_server(("127.0.0.1", 0)) as leaving:
+        thread = threading.Thread(target=leave)  # not this loop, which may end with a connection that it has just taken
+        thread.start()
+        try:
+            with pytest.raises(ConnectTimeoutError, match=r"closed the connection during the TLS hand|reset by peer"):
+                await connect(f"tls://127.0.0.1:{leaving.getsockname()[1]}", timeout=0.05)
+        finally:
+            leaving.shutdown(socket.SHUT_RDWR)
+            thread.join()
 
 
 async def test_a_server_that_says_nothing_costs_no_more_than_the_time_given() -> None:

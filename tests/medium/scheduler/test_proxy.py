@@ -9,7 +9,7 @@ import pytest
 
 from distributed import Client, wait
 from distributed.calls import rpc
-from distributed.client.session import Session
+from distributed.client.workers import WorkerLinks
 from distributed.errors import AuthenticationError, BadRequestError, CommClosedError
 from distributed.protocol.serialize import to_serialize
 from distributed.scheduler import proxy
@@ -132,7 +132,7 @@ async def test_a_client_that_cannot_reach_a_worker_asks_the_scheduler(
         async def get_data(self, keys: list[str]) -> Any:
             raise error
 
-    monkeypatch.setattr(Session, "worker", lambda self, address: Unreachable())
+    monkeypatch.setattr(WorkerLinks, "to", lambda self, address: Unreachable())
     futures = client.map(bytes, [BIG, BIG + 1])
     assert await client.gather(futures) == [bytes(BIG), bytes(BIG + 1)]
 
@@ -185,7 +185,7 @@ async def test_a_function_runs_on_workers_that_only_the_scheduler_reaches(
     client: Client, scheduler: Scheduler, a: Worker, b: Worker
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Session, "worker", lambda self, address: OutOfReach())
+        patch.setattr(WorkerLinks, "to", lambda self, address: OutOfReach())
         assert await client.run(inc, 1) == {a.address: 2, b.address: 2}
         with pytest.raises(ZeroDivisionError):
             await client.run(lambda: 1 / 0)

@@ -22,6 +22,7 @@ BUILT_IN = {"close"}  # served by the connection itself, no handler
 LOOKS = {
     "identity", "ping", "ops", "close", "scheduler_info", "ncores", "who_has", "has_what", "versions", "health",
     "monitor_resources", "desired_workers", "why", "story", "task_stream", "overview", "explain",
+    "processing", "nbytes",
 }  # fmt: skip
 NEEDS: dict[str, Any] = {"why": {"key": "x"}, "story": {"keys": ["x"]}, "explain": {"key": "x"}}
 

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from distributed.protocol.failure import exception_from_failure
-from distributed.worker.context import await_lent, current_key, get_worker, wait_lent
+from distributed.worker.async_tasks import _Run, _wait
+from distributed.worker.context import TaskContext, await_lent, current_key, get_worker, wait_lent
 from distributed.worker.effects import ReadyTask
 from distributed.worker.events import Outcome
 from distributed.worker.execute import Executor
@@ -201,6 +202,45 @@ def test_an_exception_raised_in_the_thread_cancels_the_coroutine(bench: Bench) -
     outcome = bench.wait(1)["k"]
     assert outcome.failure is not None and outcome.failure[0] == "KeyError"
     assert ended == [True]
+
+
+class Interrupted:
+    """A loop, in whose first call its caller is interrupted, and which is busy until the second."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, is_asked: bool) -> None:
+        self.loop = loop
+        self.is_asked = is_asked  # before the interrupt
+        self.is_closed = loop.is_closed
+        self.calls = 0
+        self.free = threading.Event()
+        loop.call_soon_threadsafe(self.free.wait, PATIENCE_S)
+
+    def call_soon_threadsafe(self, call: Callable[[], None]) -> None:
+        self.calls += 1
+        if self.calls > 1 or self.is_asked:
+            self.loop.call_soon_threadsafe(call)
+        if self.calls == 1:
+            raise KeyError("interrupted")
+        self.free.set()
+
+
+@pytest.mark.parametrize("is_asked", [False, True])
+def test_a_coroutine_whose_thread_is_interrupted_before_its_first_step_never_begins(is_asked: bool) -> None:
+    loop, begun = asyncio.new_event_loop(), []
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+
+    async def begin() -> None:
+        begun.append(True)
+
+    run = _Run(begin())
+    interrupted: Any = Interrupted(loop, is_asked)
+    with pytest.raises(KeyError):
+        _wait(interrupted, run, lambda: run.start(loop, TaskContext(0, None, None)))
+    assert run.ended.is_set() and isinstance(run.error, asyncio.CancelledError) and not begun
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
 
 
 def test_closing_ends_the_loop_and_what_runs_on_it() -> None:

@@ -27,7 +27,7 @@ async def test_a_task_that_gets_its_data_says_from_whom(
     client: Client, scheduler: Scheduler, a: Worker, b: Worker
 ) -> None:
     opened = asyncio.Event()
-    real = a.get_data
+    real = a.data.get_data
 
     async def late(stream: Any, keys: list[str], or_busy: bool = False) -> Any:
         await opened.wait()

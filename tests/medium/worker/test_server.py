@@ -275,10 +275,8 @@ async def test_a_worker_without_its_scheduler_takes_no_data(scheduler: Scheduler
 async def test_a_peer_that_answers_nonsense_is_like_one_that_is_gone(
     client: Client, scheduler: Scheduler, a: Worker, b: Worker, caplog: pytest.LogCaptureFixture
 ) -> None:
-    right = a.handlers["get_data"]
-
     async def nonsense(stream: Any, keys: list[str], or_busy: bool) -> Any:
-        a.handlers["get_data"] = right  # only once
+        a.handlers["get_data"] = a.data.get_data  # only once
         return 5
 
     big = client.submit(bytes, 100_000, workers="0")

@@ -25,6 +25,15 @@ def test_a_key_is_no_part_of_another() -> None:
     assert history.of("b") == []
 
 
+def test_one_that_is_watched_is_bounded_too() -> None:
+    history, news = History(), []
+    history.watch(lambda: news.extend(history.take_news()))
+    for number in range(ENTRIES_MAX + 10):
+        history.append((f"k{number}", READY, PROCESSING, "w", 1.0))
+    assert len(history) == ENTRIES_MAX and history.of("k9") == [] and history.of("k10")
+    assert len(news) == ENTRIES_MAX + 10 and history.take_news() == []
+
+
 def test_both_kinds_are_bounded() -> None:
     history: Any = History()
     for number in range(ENTRIES_MAX + 10):

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from distributed.messages import CancelTasks, EquipmentFailed, EquipWorker, ReturnTasks, TasksReturned, WorkerEquipped
+from distributed.messages import (
+    CancelTasks,
+    EquipmentFailed,
+    EquipWorker,
+    ReturnTasks,
+    StopTasks,
+    TasksReturned,
+    TasksStopped,
+    WorkerEquipped,
+)
 from distributed.worker.effects import DropEquipment, Equip, EquipItem
 from distributed.worker.events import Equipped, FromScheduler, SchedulerLost
 
@@ -78,6 +87,16 @@ def test_a_held_task_that_is_asked_back_is_given_back_at_once(worker: Any) -> No
     worker.run("a", attempt=3)
     worker.receive(ReturnTasks(["a"], [3]))
     assert worker.take_messages() == [TasksReturned(["a"], [3], [])]
+
+
+def test_a_held_task_that_is_to_stop_has_stopped_at_once(worker: Any) -> None:
+    ticket = equip(worker, 1)
+    worker.run("a", "b")
+    worker.receive(StopTasks(["a"], [1]))
+    assert worker.take_messages() == [TasksStopped(["a"], [1])]
+    worker.handle(Equipped(ticket, {}))
+    execute, _ = worker.take()
+    assert [task.key for task in execute.tasks] == ["b"]
 
 
 def test_a_newer_attempt_takes_the_place_of_one_that_is_held(worker: Any) -> None:
