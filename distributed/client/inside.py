@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any
 
 from distributed.client.client import Client
-from distributed.worker.context import current, rejoin, secede
+from distributed.worker.context import current, rejoin, secede, wait_in_parts
 
 __all__ = ["WorkerClient", "get_client", "worker_client"]
 
@@ -45,14 +46,38 @@ def get_client() -> Client:
     worker = context.owner
     client = worker.companion
     if client is None or client.status == "closed":
-        with _making:
-            client = worker.companion
-            if client is None or client.status == "closed":
-                if client is not None:
-                    client.close()  # it has lost its session for good; its thread is still there
-                client = worker.companion = WorkerClient(worker)
+        client = _made(worker)
     assert isinstance(client, Client)
     return client
+
+
+def _made(worker: Any) -> Client:
+    """The client of `worker`, made in a thread of its own: an interrupt of who asks must not leave half of it."""
+    made: Future[Client] = Future()
+
+    def make() -> None:
+        try:
+            with _making:
+                client = worker.companion
+                if client is None or client.status == "closed":
+                    if client is not None:
+                        client.close()  # it has lost its session for good; its thread is still there
+                    client = worker.companion = WorkerClient(worker)
+            if worker.status == "closed":  # meanwhile, and it may have looked before there was one
+                client.close()
+            made.set_result(client)
+        except BaseException as error:  # for who asks
+            made.set_exception(error)
+
+    thread = threading.Thread(target=make, name="distributed-companion", daemon=True)
+    thread.start()
+    wait_in_parts(lambda timeout_s: _has_ended(thread, timeout_s), None)
+    return made.result()
+
+
+def _has_ended(thread: threading.Thread, timeout_s: float | None) -> bool:
+    thread.join(timeout_s)
+    return not thread.is_alive()
 
 
 @contextmanager

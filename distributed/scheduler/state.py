@@ -67,7 +67,7 @@ class Settings:
     long_wait_s: float = 10.0
     coordination_nbytes_max: int = 256 * 1024 * 1024  # they are in this process's memory, for ever if nobody gets them
     steal_patience_s: float = 0.005  # asking back takes a round trip and costs two messages; less is not worth them
-    force_patience_s: float = 0.3  # Python code stops within 0.1 s; who asks for force wants it within a second
+    force_patience_s: float = 0.15  # Python code stops within 0.1 s; who asks for force wants it within a second
     rescue_patience_s: float = 30.0  # a new process takes 0.1 s, and as much again per GB
     stuck_patience_s: float = 1.5  # workers that are started again are back by then; people hear of it within 3 s
 

@@ -30,6 +30,8 @@ from distributed.worker.actor_calls import ActorCall, Caller
 from distributed.worker.context import TaskContext, enter
 from distributed.worker.effects import ReadyTask
 from distributed.worker.events import Outcome
+from distributed.worker.interrupts import TaskInterrupted
+from distributed.worker.stoppable import Stoppable
 from distributed.worker.store import Packed
 
 __all__ = ["THREADS_MAX", "Actors", "House", "housed"]
@@ -49,9 +51,10 @@ class House:
         actor: which life of the key, so that a call never reaches another object made by a task of the same name.
         instance: the object; None once it has ended.
         lost: why it is gone; '' while it lives.
+        stoppable: makes the calls.
     """
 
-    __slots__ = ("actor", "calls", "has_thread", "instance", "key", "loop", "lost", "ref", "task")
+    __slots__ = ("actor", "calls", "has_thread", "instance", "key", "loop", "lost", "ref", "stoppable", "task")
 
     def __init__(self, task: ReadyTask, actor: str, instance: Any, ref: ActorRef) -> None:
         self.key = task.key
@@ -63,6 +66,7 @@ class House:
         self.has_thread = False
         self.loop: asyncio.AbstractEventLoop | None = None  # once a method was async
         self.lost = ""
+        self.stoppable = Stoppable()
 
 
 def housed(task: ReadyTask, instance: Any, address: str, duration_s: float) -> Outcome:
@@ -80,9 +84,18 @@ class Actors:
     Args:
         address: this worker, for errors.
         owner: the worker's server, for the context of its methods.
+        loop: on which methods that swallow an interrupt are interrupted again; None: once is enough.
     """
 
-    def __init__(self, address: str, owner: Any = None, threads_max: int = THREADS_MAX, idle_s: float = IDLE_S) -> None:
+    def __init__(
+        self,
+        address: str,
+        owner: Any = None,
+        threads_max: int = THREADS_MAX,
+        idle_s: float = IDLE_S,
+        loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        self._loop = loop
         self._address = address
         self._owner = owner
         self._threads_max = threads_max
@@ -104,11 +117,12 @@ class Actors:
         self._houses.update(houses)
 
     def end(self, keys: list[str], reason: str) -> None:
-        """These live no more: what runs ends by itself, what waits fails with `reason`."""
+        """These live no more: what runs is interrupted, and with what waits fails with `reason`."""
         for key in keys:
             house = self._houses.pop(key, None)
             if house is not None:
                 house.lost = reason
+                house.stoppable.stop(self._loop)
                 self._put(house, _END)
 
     def close(self) -> None:
@@ -228,6 +242,9 @@ class Actors:
             if not inspect.isawaitable(value):
                 self._answer(house, call, value)
                 return False
+        except TaskInterrupted:
+            call.fail(ActorLostError(house.key, self._address, house.lost))
+            return False
         except BaseException as error:  # SystemExit and its like too: they are the call's, not the thread's
             call.fail(error, isinstance(error, Exception))
             return False
@@ -251,7 +268,7 @@ class Actors:
         if call.is_read:
             return attribute
         args, kwargs = loads_payload(call.arguments) if call.arguments else ((), {})
-        return attribute(*args, **kwargs)
+        return house.stoppable.call(attribute, *args, **kwargs)
 
     def _answer(self, house: House, call: ActorCall, value: Any) -> None:
         if value is house.instance:
@@ -298,6 +315,8 @@ class Actors:
                 self._begin(house, call, value)
             else:
                 self._answer(house, call, value)
+        except TaskInterrupted:
+            call.fail(ActorLostError(house.key, self._address, house.lost))
         except BaseException as error:  # as in _run
             call.fail(error, isinstance(error, Exception))
 

@@ -7,6 +7,7 @@ lending does (`lending`).
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
@@ -24,8 +25,11 @@ __all__ = [
     "rejoin",
     "secede",
     "sheltered",
+    "wait_in_parts",
     "wait_lent",
 ]
+
+INTERRUPT_S = 0.05  # a thread that waits comes up so often for exceptions that are raised in it from outside
 
 
 class Lender(Protocol):
@@ -126,9 +130,23 @@ def wait_lent(wait: Callable[[float | None], bool], timeout_s: float | None) -> 
         wait: blocks for so many seconds at most (None: no limit); called again and again.
     """
     context = current()
-    if context is None or context.lender is None:
+    if context is None:
         return wait(timeout_s)
+    if context.lender is None:
+        return wait_in_parts(wait, timeout_s)
     return context.lender.wait(context, wait, timeout_s)
+
+
+def wait_in_parts(
+    wait: Callable[[float | None], bool], timeout_s: float | None, look: Callable[[], object] = lambda: None
+) -> bool:
+    """`wait`, but so that what `look` raises, or somebody else in this thread, arrives soon."""
+    deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    while not wait(INTERRUPT_S if deadline is None else max(0.0, min(INTERRUPT_S, deadline - time.monotonic()))):
+        look()
+        if deadline is not None and time.monotonic() >= deadline:
+            return False
+    return True
 
 
 async def await_lent(awaited: Awaitable[Any]) -> Any:

@@ -42,7 +42,7 @@ from distributed.worker.context import TaskContext
 from distributed.worker.effects import ReadyTask
 from distributed.worker.running import Running
 
-__all__ = ["Interrupts", "Sheltered", "TaskInterrupted"]
+__all__ = ["PAUSE_S", "PAUSE_S_MAX", "RAISED_MAX", "Interrupts", "Sheltered", "TaskInterrupted", "let_come", "raise_in"]
 
 PAUSE_S, PAUSE_S_MAX = 0.05, 5.0  # between two exceptions for one that is swallowed; it doubles
 IDLE_S = 1.0  # after the last limit
@@ -144,7 +144,7 @@ class Interrupts:
             if request.ticket in self.running:
                 slot = self.running.index(request.ticket)
                 self._raised.add(slot)
-                _raise_in(self._threads[slot])
+                raise_in(self._threads[slot])
                 return True
         return False
 
@@ -200,7 +200,7 @@ class Interrupts:
                     is_raised = slot in self._raised or is_raised
                     self._raised.discard(slot)
                 if is_raised:
-                    _let_come()
+                    let_come()
                 return is_raised
             except TaskInterrupted:  # that was it
                 is_raised = True
@@ -299,7 +299,7 @@ def _end_child() -> None:
         os._exit(0)
 
 
-def _raise_in(thread: int) -> None:
+def raise_in(thread: int) -> None:
     """Raise `TaskInterrupted` in a thread at its next line of Python."""
     import ctypes  # lazy: 3 ms that need not stand before the first task
 
@@ -307,7 +307,7 @@ def _raise_in(thread: int) -> None:
     set_error(ctypes.c_ulong(thread), ctypes.py_object(TaskInterrupted))
 
 
-def _let_come() -> None:
+def let_come() -> None:
     """Let an exception that is on its way to this thread arrive here; see `distributed.worker.limits`.
 
     It could be taken back; but then CPython 3.11 goes on looking for it all the time, and hangs under a profiler.

@@ -22,7 +22,7 @@ from functools import partial
 from time import perf_counter
 from typing import Any
 
-from distributed.worker.context import TaskContext
+from distributed.worker.context import TaskContext, wait_in_parts
 from distributed.worker.effects import ReadyTask
 from distributed.worker.gate import Gate
 from distributed.worker.interrupts import Interrupts, Sheltered
@@ -38,7 +38,6 @@ LEVELS_MAX = (
 )
 HELP_LOOK_S = 0.002  # a thread that helps looks so often for tasks; there is one of them per slot at most
 HELP_PATIENCE_S = 0.2
-INTERRUPT_S = 0.05  # a thread that waits comes up so often for exceptions that are raised in it from outside
 
 
 class Lending:
@@ -101,7 +100,7 @@ class Lending:
             look = partial(self._interrupts.look, ticket)
             # Without a permit it is a thread of the task's own, while the task itself waits.
             if context.is_seceded or not context.has_permit:
-                return _wait_in_parts(wait, timeout_s, look)
+                return wait_in_parts(wait, timeout_s, look)
             return self._wait_lent(context, wait, timeout_s, look)
         finally:
             self._interrupts.unshelter(context.slot, ticket)
@@ -117,12 +116,22 @@ class Lending:
         self._pause(context)
         try:
             if self._permits.lend(context, self._nthreads + LENT_THREADS_MAX):
-                return _wait_in_parts(wait, timeout_s, look)
-            return self._help(context, wait, timeout_s, look)
-        finally:
+                has_come = wait_in_parts(wait, timeout_s, look)
+            else:
+                has_come = self._help(context, wait, timeout_s, look)
+            self._permits.wait(context, look)
+        except Exception:  # of what it waits for: it goes on, in its turn
             self._permits.wait(context)
             self._resume(context)
+            raise
+        except BaseException:  # it was interrupted, and is to stop now: not when a slot is free
+            self._resume(context, is_stopping=True)
+            raise
+        else:
+            self._resume(context)
+        finally:
             context.lent_s += perf_counter() - started
+        return has_come
 
     async def wait_async(self, context: TaskContext, awaited: Awaitable[Any]) -> Any:
         """The result of `awaited`, while others use the slot."""
@@ -133,16 +142,22 @@ class Lending:
         if begun:
             self._pause(context)
             self._permits.lend(context, self._nthreads + THREADS_MAX)
+        is_stopping = False
         try:
             return await awaited
+        except asyncio.CancelledError:  # perhaps it has to stop now: then not when a slot is free
+            is_stopping = True
+            raise
         finally:
             loop = asyncio.get_running_loop()
             granted = loop.create_future()
-            if not self._permits.request(context, lambda: _call_on(loop, granted)):
-                await granted
-            if begun:
-                self._resume(context)
-                context.lent_s += perf_counter() - started
+            try:
+                if not self._permits.request(context, lambda: _call_on(loop, granted)) and not is_stopping:
+                    await granted
+            finally:
+                if begun:
+                    self._resume(context)
+                    context.lent_s += perf_counter() - started
 
     def secede(self, context: TaskContext) -> None:
         """Let others use the slot while the task runs on."""
@@ -190,7 +205,7 @@ class Lending:
                 return False
             is_stuck = patience_s <= 0 or context.level >= LEVELS_MAX
             if self._permits.lend(context, self._nthreads + (THREADS_MAX if is_stuck else LENT_THREADS_MAX)):
-                return _wait_in_parts(wait, left_s, look)
+                return wait_in_parts(wait, left_s, look)
             task = None if context.level >= LEVELS_MAX else self._take_deeper(context, context.task.options.depth)
             if task is not None:
                 self._help_with(context, task)
@@ -213,9 +228,12 @@ class Lending:
         self._gate.leave(context.slot)
         self._tell(context, True)
 
-    def _resume(self, context: TaskContext) -> None:
+    def _resume(self, context: TaskContext, is_stopping: bool = False) -> None:
+        """The task goes on. The loop must not wait, nor what stops: others may run beside it, so its memory is watched
+        no more.
+        """
         assert context.task is not None
-        if context.loop_thread:  # the loop must not wait: others may run beside it, so its memory is watched no more
+        if context.loop_thread or is_stopping:
             self._gate.busy[context.slot] = True
         elif context.watch is not None:
             self._gate.begin_alone(context.slot)
@@ -231,16 +249,6 @@ class Lending:
         assert context.task is not None
         self._news.append((context.task.key, context.task.ticket, is_lent))
         self._wake()
-
-
-def _wait_in_parts(wait: Callable[[float | None], bool], timeout_s: float | None, look: Callable[[], object]) -> bool:
-    """`wait`, with a look now and then for an interrupt; what else is raised in this thread arrives soon, too."""
-    deadline = None if timeout_s is None else time.monotonic() + timeout_s
-    while not wait(INTERRUPT_S if deadline is None else max(0.0, min(INTERRUPT_S, deadline - time.monotonic()))):
-        look()
-        if deadline is not None and time.monotonic() >= deadline:
-            return False
-    return True
 
 
 def _call_on(loop: asyncio.AbstractEventLoop, granted: asyncio.Future[None]) -> None:

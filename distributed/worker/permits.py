@@ -13,7 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
-from distributed.worker.context import TaskContext
+from distributed.worker.context import TaskContext, wait_in_parts
 
 __all__ = ["Permits"]
 
@@ -88,11 +88,11 @@ class Permits:
             self.is_wanted = True
             return False
 
-    def wait(self, context: TaskContext) -> None:
-        """`request`, and block this thread until it is granted."""
+    def wait(self, context: TaskContext, look: Callable[[], object] = lambda: None) -> None:
+        """`request`, and block this thread until it is granted, or `look`, called now and then, raises."""
         granted = threading.Event()
         if not self.request(context, granted.set):
-            granted.wait()
+            wait_in_parts(granted.wait, None, look)
 
     def put(self, context: TaskContext) -> None:
         """The thread may not begin a task now: others may have its permit."""

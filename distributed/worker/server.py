@@ -181,7 +181,7 @@ class Worker(Server):
             self.machine.incoming_nbytes, self._fail,
         )  # fmt: skip
         self._direct = DirectOps(self.store, self.executor, self.data.peers.ask)
-        self.actors, self._carrier = Actors(self.address, self), WorkerCarrier()
+        self.actors, self._carrier = Actors(self.address, self, loop=loop), WorkerCarrier()
         self.add_handlers({
             "actors": self.actors.serve,
             "compute": self._direct.compute,

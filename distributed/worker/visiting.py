@@ -18,6 +18,7 @@ from distributed.protocol.failure import exception_from_failure, failure_from_ex
 from distributed.protocol.serialize import Serialized, loads_payload, to_serialize
 from distributed.worker.context import TaskContext, enter
 from distributed.worker.effects import ReadyTask
+from distributed.worker.stoppable import Stoppable
 
 __all__ = ["Visits", "finish"]
 
@@ -53,11 +54,11 @@ class Visits:
         if not wait:
             result.add_done_callback(lambda done: done.cancelled() or done.exception())
             return None
-        answer: Serialized = await result
+        answer: Serialized = await result  # cancelled when the caller does not want it any more, or has gone
         return answer
 
     def call(self, name: str, function: Callable[[], Any]) -> asyncio.Future[Any]:
-        """What ``function()`` returns, called in a thread of its own; cancelling it does not stop that thread.
+        """What ``function()`` returns, called in a thread of its own; cancelling it interrupts that thread.
 
         Raises:
             PeerBusyError: too many run already.
@@ -66,22 +67,24 @@ class Visits:
             raise PeerBusyError(self._owner.address)
         self._count += 1
         result: asyncio.Future[Any] = self._loop.create_future()
+        stoppable = Stoppable()
+        result.add_done_callback(lambda done: stoppable.stop(self._loop) if done.cancelled() else None)
         number = next(_numbers)
         thread = threading.Thread(
-            target=self._main, args=(f"{name}-{number}", function, result), name=f"distributed-{name}-{number}",
-            daemon=True,
+            target=self._main, args=(f"{name}-{number}", function, result, stoppable),
+            name=f"distributed-{name}-{number}", daemon=True,
         )  # fmt: skip
         thread.start()
         return result
 
-    def _main(self, key: str, function: Callable[[], Any], result: asyncio.Future[Any]) -> None:
+    def _main(self, key: str, function: Callable[[], Any], result: asyncio.Future[Any], stoppable: Stoppable) -> None:
         context = TaskContext(-1, self._owner)
         context.task = ReadyTask(key, -1, b"", b"", b"", False, None)
         enter(context)
         value: Any = None
         failure: Failure | None = None
         try:
-            value = function()
+            value = stoppable.call(function)
         except BaseException as error:  # SystemExit too: it is the visitor's, not the thread's
             failure = failure_from_exception(error, with_pickle=isinstance(error, Exception))
         if context.at_end is not None:

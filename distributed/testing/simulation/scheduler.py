@@ -40,6 +40,7 @@ __all__ = ["SCHEDULER_ADDRESS", "SchedulerProcess"]
 
 SCHEDULER_ADDRESS = "tcp://10.0.0.1:8786"
 WORKER_TIMEOUT_S = 4.0  # shorter than some pauses, longer than others
+FORCE_PATIENCE_S = 0.3  # longer than in earnest, so that a task may stop by itself first
 LONG_WAIT_S = 1.0  # so that somebody waits so long
 SAID_MAX = 200
 NANNY_PATIENCE = 5 * SECOND
@@ -60,7 +61,10 @@ class SchedulerProcess(Engine):
 
     def begin(self) -> None:
         """A new life knows nothing of the one before."""
-        self.install(SchedulerMachine(Settings(worker_timeout_s=WORKER_TIMEOUT_S, long_wait_s=LONG_WAIT_S)))
+        settings = Settings(
+            worker_timeout_s=WORKER_TIMEOUT_S, long_wait_s=LONG_WAIT_S, force_patience_s=FORCE_PATIENCE_S
+        )
+        self.install(SchedulerMachine(settings))
         self.make_tick = Tick
         self.sessions: dict[str, Endpoint] = {}
         self.orders: dict[str, None] = {}

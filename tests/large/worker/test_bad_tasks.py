@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import time
@@ -12,12 +13,14 @@ from typing import Any
 
 import pytest
 
-from distributed import Client, KilledWorker, LocalCluster
-from distributed.errors import RemoteError
+from distributed import Client, KilledWorker, LocalCluster, Lock, Queue, get_client
+from distributed.errors import CoordinationLimitError, RemoteError, UnpicklableError
 from distributed.testing.functions import inc
 from distributed.testing.processes import wait_until
+from distributed.worker.context import current_key
 
 PATIENCE_S = 25.0
+LONG_S = 120.0  # for what takes 10 s on an idle machine
 
 
 @pytest.fixture(scope="module")
@@ -107,12 +110,46 @@ def itself() -> Any:
     return itself
 
 
-def hold(seconds: float) -> float:
-    """Holds the interpreter, with nothing but C."""
-    begun = time.monotonic()
-    while time.monotonic() - begun < seconds:
-        sum(range(3 * 10**7))
-    return seconds
+def own_future() -> Any:
+    """A future of itself."""
+    return get_client().submit(own_future, key=current_key())
+
+
+def hold(seconds: float, path: str) -> float:
+    """Holds the interpreter with one call of C, for about so long; for how long."""
+    Path(path).touch()
+    begun = time.perf_counter()
+    sum(range(10**7))
+    count = int(10**7 * seconds / (time.perf_counter() - begun))
+    begun = time.perf_counter()
+    sum(range(count))
+    return time.perf_counter() - begun
+
+
+def never() -> None:
+    """Waits in C, where no interrupt comes."""
+    while True:
+        time.sleep(1000)
+
+
+def take(name: str) -> str:
+    """Leaves a lock locked."""
+    Lock(name).acquire()
+    return name
+
+
+def fill(name: str, maxsize: int, nbytes: int) -> None:
+    """Nobody reads what it puts there."""
+    items = Queue(name, maxsize=maxsize)
+    while True:
+        items.put(bytes(nbytes))
+
+
+def add_callback() -> str:
+    """Its own client calls what raises."""
+    future = get_client().submit(inc, 1, pure=False)
+    future.add_done_callback(lambda done: 1 / 0)
+    return f"{future.result()}"
 
 
 @no_process_ends
@@ -166,10 +203,62 @@ def test_a_function_may_return_itself(client: Client) -> None:
 
 
 @no_process_ends
-def test_a_worker_whose_interpreter_is_held_is_not_taken_for_dead(client: Client) -> None:
-    before = client.submit(os.getpid, pure=False).result(PATIENCE_S)
-    held = client.submit(hold, 2.5, pure=False)
-    quick = client.map(inc, range(50), pure=False)
-    assert client.gather(quick) == list(range(1, 51))
-    assert held.result(PATIENCE_S) == 2.5
-    wait_until(lambda: os.path.exists(f"/proc/{before}"), PATIENCE_S)
+def test_a_future_is_no_result_and_the_error_names_the_task(client: Client) -> None:
+    with pytest.raises(UnpicklableError, match="the result of own-future of type Future"):
+        client.submit(own_future, key="own-future").result(PATIENCE_S)
+
+
+@no_process_ends
+def test_a_worker_whose_interpreter_is_held_is_not_taken_for_dead(client: Client, tmp_path: Path) -> None:
+    held = client.submit(hold, 10.0, str(tmp_path / "begun"), pure=False)
+    wait_until((tmp_path / "begun").exists, PATIENCE_S)
+    quick = [future for _ in range(5) for future in client.map(inc, range(10), pure=False)]
+    assert client.gather(quick) == 5 * list(range(1, 11))
+    assert held.result(LONG_S) > 1
+
+
+def test_tasks_that_never_return_keep_others_neither_waiting_nor_unheard(client: Client) -> None:
+    before = client.run(os.getpid).values()
+    endless = client.map(lambda number: never(), range(2), pure=False)
+    wait_until(lambda: all(client.why(future.key).reason == "running" for future in endless), PATIENCE_S)
+    assert client.gather(client.map(inc, range(200), pure=False)) == list(range(1, 201))
+    assert all("It runs since" in client.why(future.key) for future in endless)  # their workers answer
+    client.cancel(endless, force=True)
+    assert {future.status for future in endless} == {"cancelled"}
+    wait_until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in before), PATIENCE_S)
+
+
+@no_process_ends
+def test_who_holds_a_lock_that_is_never_released_is_told_to_who_waits(client: Client) -> None:
+    assert client.submit(take, "kept", key="take-kept").result(PATIENCE_S) == "kept"
+    assert not Lock("kept", client).acquire(timeout=0.1)
+    waiting = [client.submit(take, "kept", key=f"wait-{number}") for number in range(6)]  # more than there are slots
+    wait_until(lambda: client.why("wait-0").reason == "coordination", PATIENCE_S)
+    assert re.search(r"at lock 'kept': .* \(task take-kept\) has held it for", client.why("wait-0"))
+    assert client.gather(client.map(inc, range(20), pure=False)) == list(range(1, 21))
+    client.cancel(waiting)
+    assert not Lock("kept", client).acquire(timeout=0.1)
+
+
+@no_process_ends
+def test_a_queue_that_nobody_reads_holds_up_only_who_fills_it(client: Client) -> None:
+    writers = [client.submit(fill, "unread", 2, 10, key=f"fill-{number}") for number in range(6)]
+    items = Queue("unread", client)
+    wait_until(lambda: client.why("fill-0").reason == "coordination", PATIENCE_S)
+    assert items.qsize() == 2
+    assert client.gather(client.map(inc, range(20), pure=False)) == list(range(1, 21))
+    client.cancel(writers)
+    assert items.qsize() == 2
+    items.close()
+
+
+@no_process_ends
+def test_a_queue_without_a_bound_is_bounded_all_the_same(client: Client) -> None:
+    with pytest.raises(CoordinationLimitError, match=r"queue 'endless': .* at most: get some, or delete them"):
+        client.submit(fill, "endless", 0, 1_000_000, key="fill-endless").result(LONG_S)
+    Queue("endless", client).close()
+
+
+@no_process_ends
+def test_a_callback_that_raises_in_a_task_fails_nothing(client: Client) -> None:
+    assert client.submit(add_callback, pure=False).result(PATIENCE_S) == "2"

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from distributed import Actor, ActorFuture, Client, wait
+from distributed import Actor, ActorFuture, Client, get_client, wait
 from distributed.errors import ActorLostError, ActorWaitsError, BadRequestError, DistributedWarning, UnpicklableError
 from distributed.scheduler.server import Scheduler
 from distributed.testing.clusters import gen_cluster, until
@@ -25,7 +25,7 @@ GATES: dict[str, threading.Event] = {}
 def gates() -> Any:
     """Events by name that actors of this process wait for; set in the end."""
     GATES.clear()
-    for name in ("begun", "go"):
+    for name in ("begun", "go", "late"):
         GATES[name] = threading.Event()
     yield
     GATES["go"].set()
@@ -71,6 +71,21 @@ class Counter:
         GATES["begun"].set()
         GATES["go"].wait(10)
         return "went"
+
+    def spin(self) -> None:
+        GATES["begun"].set()
+        while not GATES["go"].is_set():
+            self.n += 1
+        GATES["late"].set()
+
+    def wait_for(self, key: str) -> Any:
+        future = get_client().submit(self.never, key=key)
+        GATES["begun"].set()
+        return future.result()
+
+    @staticmethod
+    def never() -> None:
+        GATES["go"].wait(20)
 
     def call(self, other: Actor) -> Any:
         return other.add(10).result()
@@ -370,10 +385,10 @@ def test_calls_of_a_cancelled_actor_fail(background: Any) -> None:
         client.cancel(future)
         with pytest.raises(ActorLostError, match=r"the actor gone on tcp.* is lost"):
             counter.add().result(10)
-        GATES["go"].set()
-        assert running.result() == "went"  # it had begun
-        with pytest.raises(ActorLostError, match="released"):
-            waiting.result(10)
+        GATES["go"].set()  # what runs waits in C, where the interrupt does not come before
+        for call in (running, waiting):
+            with pytest.raises(ActorLostError, match="released"):
+                call.result(10)
 
 
 def test_calls_under_way_fail_when_the_client_closes(background: Any) -> None:
@@ -435,3 +450,23 @@ async def test_actors_are_spread_over_the_workers(client: Client, scheduler: Sch
     crowds = [len(worker.actors) / worker.nthreads for worker in workers]
     assert max(crowds) - min(crowds) <= 1
     assert [await counter.add() for counter in counters] == [1] * 8
+
+
+@pytest.mark.parametrize(("method", "arguments"), [("spin", ()), ("wait_for", ("blocked",))])
+def test_what_a_cancelled_actor_does_is_interrupted(method: str, arguments: tuple[Any, ...]) -> None:
+    @gen_cluster(client=True)
+    async def interrupted(client: Client, scheduler: Scheduler, a: Worker, b: Worker) -> None:
+        future = client.submit(Counter, actor=True)
+        counter = await future
+        under_way = getattr(counter, method)(*arguments)
+        waiting = counter.add()
+        await asyncio.to_thread(GATES["begun"].wait, 10)
+        await future.cancel()
+        for call in (under_way, waiting):
+            with pytest.raises(ActorLostError, match=future.key):
+                await call
+        await until(lambda: not [thread for thread in threading.enumerate() if future.key[:20] in thread.name])
+        assert not GATES["late"].is_set()
+        GATES["go"].set()
+
+    interrupted()

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from distributed import Client, SchedulerPlugin, WorkerPlugin, wait
-from distributed.errors import BadRequestError, EquipmentError, UserCodeRefusedError
+from distributed.errors import BadRequestError, DistributedError, EquipmentError, UserCodeRefusedError
 from distributed.scheduler.server import Scheduler
 from distributed.testing.clusters import gen_cluster, until
 from distributed.testing.functions import inc
@@ -65,6 +65,42 @@ GATE: dict[str, threading.Event] = {}
 
 def wait_for_gate() -> bool:
     return GATE["go"].wait(10)
+
+
+def spin() -> None:
+    GATE["begun"].set()
+    try:
+        while not GATE["go"].is_set():
+            len(GATE)
+    except BaseException as error:
+        CALLS.append(type(error).__name__)
+        raise
+
+
+@gen_cluster(client=True, ncores=[("127.0.0.1", 1)])
+async def test_a_function_that_nobody_waits_for_any_more_is_interrupted(
+    client: Client, scheduler: Scheduler, a: Worker
+) -> None:
+    GATE.update(begun=threading.Event(), go=threading.Event())
+    running = asyncio.ensure_future(client.run(spin))
+    await asyncio.to_thread(GATE["begun"].wait, 10)
+    running.cancel()
+    await until(lambda: CALLS == ["TaskInterrupted"])
+    assert (await client.run(inc, 1))[a.address] == 2
+
+
+@gen_cluster(client=True, ncores=[("127.0.0.1", 1)])
+async def test_a_function_of_a_client_that_has_left_is_interrupted(
+    client: Client, scheduler: Scheduler, a: Worker
+) -> None:
+    GATE.update(begun=threading.Event(), go=threading.Event())
+    other = await Client(scheduler.address, asynchronous=True)
+    running = asyncio.ensure_future(other.run(spin))
+    await asyncio.to_thread(GATE["begun"].wait, 10)
+    await other.close()
+    await until(lambda: CALLS == ["TaskInterrupted"])
+    with pytest.raises((DistributedError, asyncio.CancelledError)):
+        await running
 
 
 async def slow_answer() -> str:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 import time
 from typing import Any
 
 import pytest
 
 from distributed import Client, as_completed, get_client, get_worker, rejoin, secede, wait, worker_client
+from distributed.client import inside
 from distributed.client.inside import WorkerClient
 from distributed.errors import SelfWaitError, SessionLostError
-from distributed.testing.clusters import until
+from distributed.scheduler.server import Scheduler
+from distributed.testing.clusters import gen_cluster, until
+from distributed.worker.server import Worker
 
 PATIENCE_S = 30.0
 
@@ -208,3 +213,28 @@ def squares(n: int) -> Any:
 async def async_squares(n: int) -> Any:
     for x in range(n):
         yield x * x
+
+
+def ask_for_client() -> str:
+    return get_client().name
+
+
+@gen_cluster(client=True, ncores=[("127.0.0.1", 1)])
+async def test_a_task_that_is_cancelled_while_its_client_is_made_leaves_no_half_of_it(
+    client: Client, scheduler: Scheduler, a: Worker, *, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    making, go = threading.Event(), threading.Event()
+
+    def make(worker: Worker) -> WorkerClient:
+        making.set()
+        assert go.wait(PATIENCE_S)
+        return WorkerClient(worker)
+
+    monkeypatch.setattr(inside, "WorkerClient", make)
+    future = client.submit(ask_for_client)
+    assert await asyncio.to_thread(making.wait, PATIENCE_S)
+    await future.cancel()
+    assert await client.submit(double, 2) == 4  # its thread is free, though nothing is made yet
+    go.set()
+    await until(lambda: a.companion is not None)
+    assert await client.submit(ask_for_client) == a.companion.name

@@ -156,6 +156,6 @@ def test_calls_that_wait_fail_with_their_actor(stage: Stage) -> None:
     late = stage.call("a", "where")
     assert stage.caller.wait(late)[0] == "distributed.errors.ActorLostError"
     probe.go.set()
-    assert stage.caller.wait(running) == "went"
-    assert stage.caller.wait(waiting)[0] == "distributed.errors.ActorLostError"
+    for call in (running, waiting):  # it waited in C, where the interrupt comes behind the wait only
+        assert stage.caller.wait(call)[0] == "distributed.errors.ActorLostError"
     assert stage.caller.answers[waiting][0] == RAISED

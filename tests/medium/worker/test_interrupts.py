@@ -16,6 +16,7 @@ from distributed.errors import TaskTimeoutError
 from distributed.messages import RunOptions
 from distributed.protocol.failure import exception_from_failure
 from distributed.protocol.serialize import dumps_payload
+from distributed.worker.context import await_lent, wait_lent
 from distributed.worker.effects import ReadyTask
 from distributed.worker.events import Outcome
 from distributed.worker.execute import Executor
@@ -25,6 +26,8 @@ from distributed.worker.store import Store
 PATIENCE_S = 20.0
 
 begun = threading.Event()
+waits = threading.Event()
+events: dict[str, threading.Event] = {}
 seen: list[str] = []
 
 
@@ -247,3 +250,61 @@ def test_what_a_failed_call_had_is_let_go_at_once(place: Place) -> None:
         assert [held() for held in seen_alive] == [None, None]
     finally:
         gc.enable()
+
+
+def wait_for_ever() -> None:
+    """As a client waits: its slot is lent."""
+    waits.set()
+    wait_lent(threading.Event().wait, None)
+
+
+def wait_for(event: str) -> str:
+    waits.set()
+    wait_lent(events[event].wait, None)
+    return event
+
+
+def keep_slot() -> str:
+    begun.set()
+    events["free"].wait(PATIENCE_S)
+    return "kept"
+
+
+@pytest.mark.parametrize("function", [wait_for_ever, lambda: wait_for("child")], ids=["what waits", "what goes on"])
+def test_a_task_that_lent_its_slot_stops_though_another_keeps_that(place: Place, function: Callable[[], Any]) -> None:
+    events.update(free=threading.Event(), child=threading.Event())
+    waits.clear()
+    waiting, busy = place.task(function), place.task(keep_slot)
+    place.executor.submit([waiting])
+    assert waits.wait(PATIENCE_S)
+    place.executor.submit([busy])
+    assert begun.wait(PATIENCE_S)
+    events["child"].set()  # what it waited for is there; it has no slot to go on
+    place.stop(waiting)
+    [stopped] = place.wait(1)
+    assert (stopped.key, stopped.failure is not None) == (waiting.key, True)
+    assert place.executor.running.keys() == [busy.key]
+    events["free"].set()
+    after = place.task(quick, 7)
+    place.executor.submit([after])
+    assert [outcome.value for outcome in place.wait(3)[1:]] == ["kept", 7]
+
+
+async def await_for_ever() -> None:
+    waits.set()
+    await await_lent(asyncio.get_running_loop().create_future())
+
+
+def test_a_coroutine_that_lent_its_slot_stops_though_another_keeps_that(place: Place) -> None:
+    events.update(free=threading.Event())
+    waits.clear()
+    waiting, busy = place.task(await_for_ever), place.task(keep_slot)
+    place.executor.submit([waiting, busy])
+    assert waits.wait(PATIENCE_S)
+    assert begun.wait(PATIENCE_S)
+    place.stop(waiting)
+    [stopped] = place.wait(1)
+    assert (stopped.key, stopped.failure is not None) == (waiting.key, True)
+    events["free"].set()
+    place.executor.submit([place.task(quick, 7)])
+    assert [outcome.value for outcome in place.wait(3)[1:]] == ["kept", 7]

@@ -295,6 +295,24 @@ async def test_heartbeats_tell_of_memory(scheduler: Scheduler, a: Worker, *, mon
     await worker.close()
 
 
+@gen_cluster([("127.0.0.1", 1)], client=True)
+async def test_a_task_that_blocks_delays_neither_heartbeats_nor_other_slots(
+    client: Client, scheduler: Scheduler, a: Worker, *, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "HEARTBEAT_S", 0.005)
+    worker = await Worker(scheduler.address, nthreads=2, name="quick").start()
+    GATES["blocked"] = threading.Event()
+    blocked = client.submit(pass_gate, "blocked", workers="quick")
+    await until(lambda: worker.executor.running.keys() == [blocked.key])
+    others = client.map(inc, range(20), workers="quick")
+    assert await client.gather(others) == list(range(1, 21))
+    await until(lambda: scheduler.scheduler_info(None)["workers"][worker.address]["metrics"].get("stored_keys") == 20)
+    assert worker.executor.running.keys() == [blocked.key]
+    GATES["blocked"].set()
+    assert await blocked == "blocked"
+    await worker.close()
+
+
 @gen_test()
 async def test_something_that_is_no_scheduler_is_waited_out(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture

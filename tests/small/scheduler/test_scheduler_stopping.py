@@ -34,8 +34,8 @@ def test_without_force_nothing_more_happens(alone: Stage) -> None:
 
 def test_with_force_the_nanny_is_asked_when_the_time_is_over(alone: Stage) -> None:
     alone("cancel c a force=yes")
-    assert alone("wait 0.2") == []
-    assert alone("wait 0.2") == ["nanny replaces w1/1 unless it has ended a"]
+    assert alone("wait 0.1") == []
+    assert alone("wait 0.1") == ["nanny replaces w1/1 unless it has ended a"]
     assert alone("wait 5") == []
 
 
