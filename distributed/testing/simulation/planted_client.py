@@ -33,10 +33,10 @@ CLIENT_FAULTS: tuple[Fault, ...] = (
     ),
     Fault(
         "released-though-added-again",
-        "A function that is used again while its release waits is released all the same.",
+        "A function leaves with the next tasks, not with those behind the release of its last life.",
         "distributed.client.outbox",
-        "Outbox.next_message",
-        (("[digest for digest in item.digests if digest not in self._sent]", "item.digests"),),
+        "Outbox.add_functions",
+        (("            self._items.append(fresh)\n", "            self._functions.update(fresh)\n"),),
         seeds=(79,),
     ),
     Fault(

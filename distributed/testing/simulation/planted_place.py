@@ -141,7 +141,7 @@ PLACE_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.retirement",
         "worker_paused",
         (("    touch(state, worker)\n", ""),),
-        seeds=(5,),
+        seeds=(16, 51),
     ),
     Fault(
         "run-overtakes-release",

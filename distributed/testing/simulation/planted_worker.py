@@ -114,7 +114,7 @@ WORKER_FAULTS: tuple[Fault, ...] = (
         "distributed.worker.copies",
         "hold_copy",
         (("        unqueue_copy(state, copy)\n", "        copy.peer = None\n"),),
-        seeds=(27,),
+        note="A copy has to come by a task of its own while it is queued at a peer: not once in 750 seeds.",
     ),
     Fault(
         "unwanted-still-fetched",
