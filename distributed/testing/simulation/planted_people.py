@@ -44,7 +44,7 @@ PEOPLE_FAULTS: tuple[Fault, ...] = (
         "What a task prints goes to every client.",
         "distributed.scheduler.output",
         "audience",
-        (("return tuple(member.wanted_by)", "return tuple(state.clients.values())"),),
+        (("in member.wanted_by or () if", "in state.clients.values() if"),),
         seeds=(3, 5, 20),
     ),
     Fault(

@@ -7,7 +7,6 @@ import ctypes
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from functools import partial
 from typing import Any
 
 import pytest
@@ -237,8 +236,7 @@ def test_a_coroutine_whose_thread_is_interrupted_before_its_first_step_never_beg
     run = _Run(begin())
     interrupted: Any = Interrupted(loop, is_asked)
     with pytest.raises(KeyError):
-        start = partial(run.start, loop, TaskContext(0, None, None))
-        _wait(interrupted, run, lambda: interrupted.call_soon_threadsafe(start), lambda: None)
+        _wait(interrupted, run, lambda: run.start(loop, TaskContext(0, None, None)), lambda: None)
     assert run.ended.is_set() and isinstance(run.error, asyncio.CancelledError) and not begun
     loop.call_soon_threadsafe(loop.stop)
     thread.join()
