@@ -70,7 +70,7 @@ async def await_myself() -> Any:
 
 
 async def block_the_loop() -> Any:
-    return get_client().submit(double, 1, pure=False).result()
+    return get_client().submit(double, 1, pure=False, workers=["nowhere"]).result()  # there is nothing to have yet
 
 
 def about_me() -> tuple[str, bool]:
