@@ -133,9 +133,11 @@ class Permits:
         while self._requests:
             first, granted = self._requests.popleft()
             self.is_wanted = bool(self._requests)
+            is_needed = not first.is_over and not first.has_permit  # another coroutine of it may have got one
+            if is_needed:
+                first.has_permit = True  # before it is told: it may go on, and wait again, at once
             granted()
-            if not first.is_over and not first.has_permit:  # another coroutine of the same task may have got one
-                first.has_permit = True
+            if is_needed:
                 return
         self._free += 1
         if self._idle and self._has_work():

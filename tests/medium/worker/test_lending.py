@@ -318,3 +318,13 @@ def test_a_permit_that_nobody_waits_for_any_more_goes_to_the_next() -> None:
     permits.put(holder)
     assert granted == ["waiting"]
     assert waiting.has_permit and not holder.has_permit and not permits.is_wanted
+
+
+def test_whoever_is_told_of_a_permit_has_it() -> None:
+    permits = Permits(1, lambda: False, lambda slot: None)
+    giver, waiter = TaskContext(0, None, None), TaskContext(1, None, None)
+    giver.has_permit = True
+    told: list[bool] = []
+    assert not permits.request(waiter, lambda: told.append(waiter.has_permit))
+    permits.put(giver)
+    assert told == [True]
