@@ -21,7 +21,7 @@ AGAIN_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.retrying",
         "retry_keys",
         (("for holder in task.wanted_by or ():", "for holder in ():"),),
-        seeds=(212,),
+        seeds=(75, 104),
     ),
     Fault(
         "retry-remembers-deaths",
