@@ -32,6 +32,21 @@ PLACE_FAULTS: tuple[Fault, ...] = (
         seeds=(14,),
     ),
     Fault(
+        "hung-for-ever",
+        "A worker that speaks again still counts as hung.",
+        "distributed.scheduler.silence",
+        "spoke",
+        (("        worker.is_hung = False\n", ""),),
+    ),
+    Fault(
+        "hung-others-run-twice",
+        "What runs at a hung worker is begun elsewhere too.",
+        "distributed.scheduler.silence",
+        "_bypass",
+        (("cut_key(key) not in begun", "key not in worker.stopping"),),
+        note="Harmless for results: only the newest attempt counts.",
+    ),
+    Fault(
         "reserved-for-ever",
         "A worker stays reserved when its suspect goes elsewhere.",
         "distributed.scheduler.placement",

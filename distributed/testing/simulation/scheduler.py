@@ -223,7 +223,7 @@ class SchedulerProcess(Engine):
             self.handle(WorkerDied(content["address"], content["incarnation"], content["certificate"]))
             end.send(["answer", serial, "OK"])
         elif op == "worker_alive":
-            self.handle(WorkerAlive(content["address"], content["incarnation"]))
+            self.handle(WorkerAlive(content["address"], content["incarnation"], content["running"]))
             end.send(["answer", serial, "OK"])
         elif op == "worker_replacing":
             self.handle(WorkerReplacing(content["address"], content["incarnation"], content["rescued"]))
