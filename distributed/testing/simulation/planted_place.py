@@ -21,7 +21,7 @@ PLACE_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.silence",
         "take_silent",
         (("            state.silence_at = last + timeout_s\n", ""),),
-        seeds=(21,),
+        seeds=(84,),
     ),
     Fault(
         "sign-of-another-life",
@@ -37,6 +37,7 @@ PLACE_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.silence",
         "spoke",
         (("        worker.is_hung = False\n", ""),),
+        seeds=(29,),
     ),
     Fault(
         "hung-others-run-twice",

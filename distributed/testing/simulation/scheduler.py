@@ -39,6 +39,7 @@ from distributed.wire import from_wire
 __all__ = ["SCHEDULER_ADDRESS", "SchedulerProcess"]
 
 SCHEDULER_ADDRESS = "tcp://10.0.0.1:8786"
+HUNG_PATIENCE_S = 0.5  # shorter than between heartbeats: those who merely have nothing to say count as hung at times
 WORKER_TIMEOUT_S = 4.0  # shorter than some pauses, longer than others
 LONG_WAIT_S = 1.0  # so that somebody waits so long
 SAID_MAX = 200
@@ -60,7 +61,11 @@ class SchedulerProcess(Engine):
 
     def begin(self) -> None:
         """A new life knows nothing of the one before."""
-        self.install(SchedulerMachine(Settings(worker_timeout_s=WORKER_TIMEOUT_S, long_wait_s=LONG_WAIT_S)))
+        self.install(
+            SchedulerMachine(
+                Settings(worker_timeout_s=WORKER_TIMEOUT_S, hung_patience_s=HUNG_PATIENCE_S, long_wait_s=LONG_WAIT_S)
+            )
+        )
         self.make_tick = Tick
         self.sessions: dict[str, Endpoint] = {}
         self.orders: dict[str, None] = {}

@@ -115,6 +115,16 @@ def hold(seconds: float) -> float:
     return seconds
 
 
+def hold_in_one(seconds: float, path: str) -> float:
+    """Holds it in one call, so that no other thread gets it for about so long; `path` says that it begins."""
+    count = 10**6
+    begun = time.monotonic()
+    sum(range(count))
+    count = int(count * seconds / (time.monotonic() - begun))
+    Path(path).touch()
+    return float(sum(range(count)) > 0)
+
+
 @no_process_ends
 def test_what_leaves_the_interpreter_is_an_error_and_no_worker_ends(client: Client) -> None:
     future = client.submit(leave, 3, key="leave-3", pure=False)
@@ -173,3 +183,14 @@ def test_a_worker_whose_interpreter_is_held_is_not_taken_for_dead(client: Client
     assert client.gather(quick) == list(range(1, 51))
     assert held.result(PATIENCE_S) == 2.5
     wait_until(lambda: os.path.exists(f"/proc/{before}"), PATIENCE_S)
+
+
+@no_process_ends
+def test_others_do_not_wait_for_a_worker_whose_interpreter_is_held(client: Client, tmp_path: Path) -> None:
+    held = client.submit(hold_in_one, 15, str(tmp_path / "held"), key="held", pure=False)
+    wait_until((tmp_path / "held").exists, "nothing holds it", PATIENCE_S)
+    quick = client.map(inc, range(50), pure=False)
+    assert client.gather(quick) == list(range(1, 51))
+    assert client.why("held").reason in ("hung", "with-worker")
+    assert not held.done()
+    assert held.result(60) == 1.0
