@@ -6,9 +6,10 @@ import itertools
 import os
 import re
 
-__all__ = ["KEY_LENGTH_MAX", "counter", "is_key", "name_of_key", "unique_id"]
+__all__ = ["CUT_KEY_NBYTES", "KEY_LENGTH_MAX", "counter", "cut_key", "is_key", "name_of_key", "unique_id"]
 
 KEY_LENGTH_MAX = 1000  # a key is a name for people, not a place for data
+CUT_KEY_NBYTES = 500  # of a key in the file that says what runs in a process
 
 _numbers = itertools.count(1)
 _TAIL = re.compile(r"-(?:[0-9a-f]{8,}|[0-9]+)(?:-.*)?$", re.DOTALL)  # what is added to make a key of a name
@@ -32,6 +33,11 @@ def short_name(text: str) -> str:
 def is_key(key: object) -> bool:
     """Whether `key` can name a task: text of 1 to 1,000 characters."""
     return isinstance(key, str) and 0 < len(key) <= KEY_LENGTH_MAX
+
+
+def cut_key(key: str) -> str:
+    """`key` as those have it who read what runs in a process."""
+    return key.encode("utf-8", "replace")[:CUT_KEY_NBYTES].decode("utf-8", "ignore")
 
 
 def name_of_key(key: str) -> str:

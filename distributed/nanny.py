@@ -334,7 +334,8 @@ class Nanny(Server):
             if verdict is Verdict.STOPPED:
                 self._condemn(process, f"stopped (SIGSTOP) for {pulse.stopped_max_s:g} s, killed by its nanny")
             elif verdict is Verdict.WORKING and self._incarnation:
-                await self._call_scheduler("worker_alive")  # the next look comes soon
+                # The next look comes soon. What does not run, if it falls silent for long, can run elsewhere.
+                await self._call_scheduler("worker_alive", running=read_running(self._running_path))
             await asyncio.sleep(LOOK_S)
 
     async def _watch_memory(self, process: Child) -> None:

@@ -15,8 +15,8 @@ class Why(str):
             need not be asked; "unknown" if there is no such task.
         reason: a word for programs: ``unknown``, ``done``, ``failed``, ``released``, ``running``, ``queued``,
             ``fetching``, ``lent``, ``coordination``, ``actor``, ``asked-back``, ``with-worker``, ``dependencies``,
-            ``lost``, ``no-workers``, ``no-match``, ``paused``, ``retiring``, ``suspect``, ``resources``, ``busy``; from
-            the client itself ``not-sent``, ``connecting``, ``cancelling``, ``cancelled``, ``closed``.
+            ``lost``, ``hung``, ``no-workers``, ``no-match``, ``paused``, ``retiring``, ``suspect``, ``resources``,
+            ``busy``; from the client itself ``not-sent``, ``connecting``, ``cancelling``, ``cancelled``, ``closed``.
         blockers: keys (``dependencies``, ``fetching``) or addresses (others) that it waits for, at most 20.
     """
 

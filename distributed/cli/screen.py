@@ -16,7 +16,7 @@ BAR = 10  # characters of a memory bar
 HEAD_LINES = 7  # with the head of the first table, and a line about workers that are left out
 FUNCTIONS_SHOWN, STUCK_SHOWN = 6, 5  # where there is not room for all
 BOLD, RED, YELLOW, GREEN, PLAIN = "\x1b[1m", "\x1b[31m", "\x1b[33m", "\x1b[32m", "\x1b[0m"
-_STATUS_COLORS = {"running": GREEN, "paused": YELLOW, "retiring": YELLOW, "lost": RED}
+_STATUS_COLORS = {"running": GREEN, "paused": YELLOW, "hung": YELLOW, "retiring": YELLOW, "lost": RED}
 _STATES = ("waiting", "ready", "processing", "memory", "erred")
 
 

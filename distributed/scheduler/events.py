@@ -112,10 +112,14 @@ class WorkerDied:
 
 @dataclass(slots=True)
 class WorkerAlive:
-    """A nanny vouches for its worker, which may be too busy to speak for itself: as good as a message from it."""
+    """A nanny vouches for its worker, which may be too busy to speak for itself: it is not given up.
+
+    ``running`` are the keys that run there now, cut as by `ids.cut_key`; None: unknown.
+    """
 
     address: str
     incarnation: str
+    running: list[str] | None = None
 
 
 @dataclass(slots=True)

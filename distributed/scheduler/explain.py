@@ -58,6 +58,11 @@ def _processing(state: SchedulerState, task: TaskRecord, name: str) -> Why:
     if not worker.is_alive:
         text = f"{task.key} was on {worker.address}, which is lost; its nanny is given time to say what happened."
         return Why(text, name, "lost", [worker.address])
+    if worker.is_hung:
+        text = (
+            f"{task.key} is with {worker.address}, which is hung: it works but says nothing, its nanny vouches for it."
+        )
+        return Why(text, name, "hung", [worker.address])
     if worker.asked_until is not None and worker.asked.get(task.key) == task.attempt:
         text = f"{task.key} waits at {worker.address} and is asked back, because threads idle elsewhere."
         return Why(text, name, "asked-back", [worker.address])
@@ -96,6 +101,11 @@ def _ready(state: SchedulerState, task: TaskRecord, name: str) -> Why:
         return Why(f"{key} {why_stuck(state, restriction)}", name, "no-match")
     if all(worker.is_retiring for worker in matching):
         return Why(f"{key} {why_stuck(state, restriction)}", name, "retiring", addresses)
+    if all(worker.is_hung for worker in matching):
+        text = (
+            f"{key} could start, but all {len(matching)} workers that may run it are hung: they work but say nothing."
+        )
+        return Why(text, name, "hung", addresses)
     if not any(worker.is_serving for worker in matching):
         text = (
             f"{key} could start, but all {len(matching)} workers that may run it are short of memory or about to leave."

@@ -21,7 +21,7 @@ from distributed.scheduler.placement import close_worker, touch
 from distributed.scheduler.records import TaskRecord, WorkerRecord, end_processing, remove_replica
 from distributed.scheduler.rescue import expect
 from distributed.scheduler.retirement import end_retirement, expire_dismissed
-from distributed.scheduler.silence import heard, take_silent
+from distributed.scheduler.silence import spoke, take_silent
 from distributed.scheduler.state import SchedulerState
 from distributed.scheduler.stuck import worker_came, worker_gone
 
@@ -69,7 +69,7 @@ def join_worker(state: SchedulerState, event: WorkerJoined, now: float) -> None:
     )
     state.workers_seen += 1
     state.workers[worker.address] = worker
-    heard(state, worker, now)
+    spoke(state, worker, now)
     state.by_name[worker.name] = worker
     state.by_host.setdefault(worker.host, {})[worker] = None
     for name in worker.resources:
@@ -143,6 +143,7 @@ def _remove(state: SchedulerState, worker: WorkerRecord, reason: str) -> None:
     close_worker(state, worker)
     del state.workers[worker.address]
     del state.heard[worker]
+    state.mute.pop(worker, None)
     if not state.heard:
         state.silence_at = None
     del state.by_name[worker.name]

@@ -62,12 +62,13 @@ class SchedulerMachine:
         """When `Tick` is wanted, in the seconds of `now`; None: not at all. Cost: O(1)."""
         state = self.state
         lost, dismissed = next(iter(state.lost.values()), None), next(iter(state.moving.dismissed.values()), None)
-        loose = next(iter(state.loose), None)
+        loose, mute = next(iter(state.loose), None), next(iter(state.mute.values()), None)
         timers = (
             state.steal_at,
             state.silence_at,
             state.stuck_at,
             state.printing.tell_at,
+            None if mute is None else mute[0],
             dismissed,
             stopping.stopping_deadline(state),
             rescue.rescue_deadline(state),
@@ -136,7 +137,7 @@ def _from_client(state: SchedulerState, event: events.FromClient, now: float) ->
 def _from_worker(state: SchedulerState, event: events.FromWorker, now: float) -> None:
     worker = state.workers.get(event.address)
     if worker is not None and worker.incarnation == event.incarnation:
-        silence.heard(state, worker, now)
+        silence.spoke(state, worker, now)
         _lookup(_BY_WORKER_MESSAGE, event.message)(state, worker, event.message)
 
 
@@ -144,6 +145,7 @@ def _tick(state: SchedulerState, event: events.Tick, now: float) -> None:
     failures.expire_lost(state, now)
     failures.drop_dismissed(state, now)
     failures.drop_silent(state, now)
+    silence.bypass_hung(state, now)
     stopping.replace_stubborn(state)
     rescue.expire_expected(state)
     nested.drop_orphans(state)

@@ -96,7 +96,7 @@ def check_retiring(state: SchedulerState) -> None:
             _broken("a retiring worker has tasks, or data under way, or is dismissed", worker.address)
     for worker in state.workers.values():
         if not worker.is_serving and (worker.room is not Room.CLOSED or worker.is_reserved):
-            _broken("a paused or retiring worker has no room", worker.address)
+            _broken("a paused, hung or retiring worker has no room", worker.address)
     deadlines = {worker: r.deadline for worker, r in moving.retiring.items() if r.deadline is not None}
     if deadlines != moving.dismissed or list(moving.dismissed.values()) != sorted(moving.dismissed.values()):
         _broken("dismissed workers have deadlines, earliest first", len(deadlines))
@@ -109,5 +109,8 @@ def check_heard(state: SchedulerState) -> None:
     times = list(state.heard.values())
     if times != sorted(times):
         _broken("who was silent longest is looked at first", times)
+    dues = [due for due, _ in state.mute.values()]
+    if dues != sorted(dues) or not set(state.mute) <= set(state.workers.values()):
+        _broken("living workers that say nothing are looked at in time", dues)
     if (state.silence_at is not None) is not (bool(times) and state.settings.worker_timeout_s is not None):
         _broken("a timer watches for silence while there are workers", state.silence_at)

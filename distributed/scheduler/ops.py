@@ -74,11 +74,12 @@ class OrderOps:
         text = str(reason or "retired on request")[:REASON_LENGTH_MAX]
         return await self.order(lambda order: Retire(order, _names("workers", workers), text))
 
-    def worker_alive(self, stream: Any, address: str, incarnation: str) -> str:
-        """A nanny vouches for its worker: it lives, however silent it is."""
+    def worker_alive(self, stream: Any, address: str, incarnation: str, running: list[str] | None = None) -> str:
+        """A nanny vouches for its worker: it lives, however silent it is; these keys run there, as it has them."""
         if not is_key(address) or not is_key(incarnation):
             raise BadRequestError("address and incarnation are texts")
-        self._driver.handle(WorkerAlive(address, incarnation))
+        keys = [str(key) for key in running] if isinstance(running, list) else None  # some may be half written
+        self._driver.handle(WorkerAlive(address, incarnation, keys))
         return "OK"
 
     def worker_replacing(self, stream: Any, address: str, incarnation: str, rescued: list[str]) -> str:

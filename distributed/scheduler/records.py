@@ -175,6 +175,8 @@ class WorkerRecord:
     is_reserved: bool = False  # it runs empty, so that a suspect can have it alone
     is_paused: bool = False  # it has no memory left for more
     is_retiring: bool = False  # it is on its way out, see `retirement`
+    is_hung: bool = False  # it works and says nothing, see `silence`
+    spoke_at: float = 0.0  # when it said something itself
     metrics: dict[str, float] = field(default_factory=dict)
     lost_deadline: float | None = None  # while its death certificate is awaited
     lost_reason: str = ""  # likewise: what is said of its death if none comes
@@ -207,7 +209,7 @@ class WorkerRecord:
     @property
     def is_serving(self) -> bool:
         """Whether it may be given anything at all."""
-        return self.is_alive and not self.is_paused and not self.is_retiring
+        return self.is_alive and not self.is_paused and not self.is_retiring and not self.is_hung
 
 
 @dataclass(slots=True, eq=False, repr=False)

@@ -55,11 +55,13 @@ def worker_info(worker: WorkerRecord) -> dict[str, Any]:
 
 
 def status_of(worker: WorkerRecord) -> str:
-    """``running``, ``paused`` (no memory left for more), ``retiring`` or ``lost``."""
+    """``running``, ``paused`` (no memory left), ``hung`` (works but says nothing), ``retiring`` or ``lost``."""
     if not worker.is_alive:
         return "lost"
     if worker.is_retiring:
         return "retiring"
+    if worker.is_hung:
+        return "hung"
     return "paused" if worker.is_paused else "running"
 
 

@@ -44,6 +44,7 @@ class Settings:
         misses_max: a task whose dependencies could not be fetched so many times is given up, > 0.
         certificate_patience_s: how long to wait for a nanny to say what ran when its worker died, >= 0.
         worker_timeout_s: a worker that was silent for so long is given up, > 0; None: never.
+        hung_patience_s: for how long a worker may say nothing while its nanny vouches for it, > 0; see `silence`.
         dismissal_patience_s: how long a worker that was let go may take to leave, >= 0.
         loose_patience_s: how long a task waits for the workers it prefers while they are busy, >= 0.
         orphan_patience_s: for how long what the client of a dead worker's tasks held is kept for their next run, >= 0.
@@ -61,6 +62,7 @@ class Settings:
     misses_max: int = 10  # a holder that is gone costs one or two; more means that workers do not reach each other
     certificate_patience_s: float = 0.25  # a nanny needs some 20 ms; a host that is gone with its nanny costs all of it
     worker_timeout_s: float | None = 30.0  # workers speak every second; a hung host must not hold its tasks for ever
+    hung_patience_s: float = 3.0  # two heartbeats may be late; what waits there could run elsewhere meanwhile
     dismissal_patience_s: float = 10.0
     loose_patience_s: float = 0.5  # a preference is worth some idling, not much: its task is not the only one
     orphan_patience_s: float = 5.0  # a new process of a worker takes a second or two
@@ -110,6 +112,8 @@ class SchedulerState:
     now: float = 0.0  # of the event at hand
     heard: OrderedDict[WorkerRecord, float] = field(default_factory=OrderedDict)  # last sign of life, oldest first
     silence_at: float | None = None  # when `silence` looks next
+    # Vouched for though it has long said nothing: when that counts, and what runs there; in order.
+    mute: dict[WorkerRecord, tuple[float, list[str] | None]] = field(default_factory=dict)
     moving: Moving = field(default_factory=Moving)
     forced: dict[tuple[WorkerRecord, str, int], float] = field(default_factory=dict)  # deadline by attempt, in order
     children: dict[str, dict[TaskRecord, ClientRecord]] = field(default_factory=dict)  # who submitted it, by parent

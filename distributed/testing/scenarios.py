@@ -216,6 +216,10 @@ class Stage:
             certificate["late"] = line.options["late"].split(",")
         return self.handle(events.WorkerDied(address, incarnation, certificate))
 
+    def _alive(self, line: _Line) -> list[str]:
+        running = line.options["running"].split(",") if "running" in line.options else None
+        return self.handle(events.WorkerAlive(*self._life(line.words[0]), running))
+
     def _attempts(self, words: list[str]) -> tuple[list[str], list[int]]:
         """Keys and attempts of ``key`` or ``key#attempt``."""
         pairs = [word.partition("#")[::2] for word in words]
@@ -332,7 +336,7 @@ class Stage:
 
 _VERBS: dict[str, Callable[[Stage, _Line], list[str]]] = {
     "added": Stage._added,
-    "alive": lambda stage, line: stage.handle(events.WorkerAlive(*stage._life(line.words[0]))),
+    "alive": Stage._alive,
     "ask": Stage._ask,
     "cancel": Stage._cancel,
     "client": Stage._client,

@@ -7,13 +7,13 @@ import time
 from pathlib import PurePath
 from types import FrameType
 
+from distributed.ids import cut_key
 from distributed.protocol.failure import OWN_FOLDER
 from distributed.units import format_seconds
 from distributed.why import Why
 from distributed.worker.execute import Executor
 from distributed.worker.machine import WorkerMachine
 from distributed.worker.records import TaskRecord, TaskState
-from distributed.worker.running import KEY_NBYTES_MAX
 
 __all__ = ["explain"]
 
@@ -32,7 +32,7 @@ def explain(key: str, machine: WorkerMachine, executor: Executor) -> Why | None:
     if record.state is TaskState.WAITING:
         return _fetching(record)
     running = executor.running.keys()  # a list; long keys are cut
-    if record.is_lent or key.encode()[:KEY_NBYTES_MAX].decode("utf-8", "ignore") in running:
+    if record.is_lent or cut_key(key) in running:
         return _running(key)
     ahead = sum(
         other.state is TaskState.READY

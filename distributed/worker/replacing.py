@@ -15,11 +15,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from distributed.ids import cut_key
 from distributed.process.folders import Folder, make_folder
 from distributed.process.vitals import read_vitals
 from distributed.process.zygote import Child
 from distributed.worker.rescue import log_path, rescue
-from distributed.worker.running import cut_key, read_deadlines
+from distributed.worker.running import read_deadlines
 
 __all__ = ["LATE_S", "LOOK_S", "Replacement", "any_of", "late_ones", "prepare"]
 

@@ -16,12 +16,13 @@ import mmap
 import os
 import struct
 
-__all__ = ["Running", "cut_key", "read_deadlines", "read_running"]
+from distributed.ids import CUT_KEY_NBYTES
 
-SLOT_NBYTES = 512
-KEY_NBYTES_MAX = SLOT_NBYTES - 12
+__all__ = ["Running", "read_deadlines", "read_running"]
 
-_SLOT = struct.Struct(f"<Id{KEY_NBYTES_MAX}s")  # pads and cuts by itself
+SLOT_NBYTES = CUT_KEY_NBYTES + 12
+
+_SLOT = struct.Struct(f"<Id{CUT_KEY_NBYTES}s")  # pads and cuts by itself
 _DEADLINE = struct.Struct("<d")
 _LENGTH = struct.Struct("<I")
 _write_slot = _SLOT.pack_into
@@ -98,14 +99,9 @@ def read_deadlines(path: str) -> list[tuple[str, float]]:
         return []
 
 
-def cut_key(key: str) -> str:
-    """`key` as `read_running` has it."""
-    return key.encode("utf-8", "replace")[:KEY_NBYTES_MAX].decode("utf-8", "ignore")
-
-
 def _entries(slots: bytes | bytearray) -> list[tuple[str, float]]:
     entries = []
     for length, deadline, encoded in _SLOT.iter_unpack(slots[: len(slots) // SLOT_NBYTES * SLOT_NBYTES]):
         if length:
-            entries.append((encoded[: min(length, KEY_NBYTES_MAX)].decode("utf-8", "ignore"), deadline))
+            entries.append((encoded[: min(length, CUT_KEY_NBYTES)].decode("utf-8", "ignore"), deadline))
     return entries

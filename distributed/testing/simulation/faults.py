@@ -166,7 +166,8 @@ def _partition(world: Any, fault: Fault) -> None:
 def _pause(world: Any, fault: Fault) -> None:
     process: Process = _one_of([process for process in world.processes() if process.is_alive], fault.one)
     if process is not None and not process.is_paused:
-        world.note_fault(fault.kind, process.name)
+        process.is_frozen = bool(fault.other % 2)  # only a worker's nanny sees the difference
+        world.note_fault("freeze" if process.is_frozen else fault.kind, process.name)
         process.pause()
         world.clock.after(fault.lasts, _resume, world, process, process.life)
 

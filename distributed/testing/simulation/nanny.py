@@ -44,10 +44,11 @@ class NannyProcess(Process):
         self.later(VOUCH, self._vouch)
 
     def _vouch(self) -> None:
-        """While the process lives and is not stopped, say so for it: it may be too busy to speak."""
-        if self._known is not None and self.worker.is_alive and not self.worker.is_paused:
+        """While the process lives and is not stopped, say so for it, and what runs: it may be too busy to speak."""
+        worker = self.worker
+        if self._known is not None and worker.is_alive and (worker.is_frozen or not worker.is_paused):
             address, incarnation = self._known
-            about = {"address": address, "incarnation": incarnation}
+            about = {"address": address, "incarnation": incarnation, "running": worker.executor.running_keys()}
             self.calls.call(SCHEDULER_ADDRESS, "worker_alive", about, _ignore, _ignore, REPORT_TIMEOUT)
         self.later(VOUCH, self._vouch)
 

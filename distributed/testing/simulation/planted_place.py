@@ -21,7 +21,7 @@ PLACE_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.silence",
         "take_silent",
         (("            state.silence_at = last + timeout_s\n", ""),),
-        seeds=(21,),
+        seeds=(84,),
     ),
     Fault(
         "sign-of-another-life",
@@ -30,6 +30,22 @@ PLACE_FAULTS: tuple[Fault, ...] = (
         "worker_alive",
         (("if worker is not None and worker.incarnation == event.incarnation:", "if worker is not None:"),),
         seeds=(14,),
+    ),
+    Fault(
+        "hung-for-ever",
+        "A worker that speaks again still counts as hung.",
+        "distributed.scheduler.silence",
+        "spoke",
+        (("        worker.is_hung = False\n", ""),),
+        seeds=(29,),
+    ),
+    Fault(
+        "hung-others-run-twice",
+        "What runs at a hung worker is begun elsewhere too.",
+        "distributed.scheduler.silence",
+        "_bypass",
+        (("cut_key(key) not in begun", "key not in worker.stopping"),),
+        note="Harmless for results: only the newest attempt counts.",
     ),
     Fault(
         "reserved-for-ever",

@@ -16,6 +16,7 @@ class Process(ABC):
         name: for people and traces, the same over all lives.
         host: partitions separate hosts.
         life: counts its lives.
+        is_frozen: it is paused because a function holds its interpreter: from outside it works.
         backlog: what came while it was paused, to be done when it goes on.
     """
 
@@ -26,6 +27,7 @@ class Process(ABC):
         self.life = 0
         self.is_alive = False
         self.is_paused = False
+        self.is_frozen = False
         self.backlog: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
 
     def later(self, ticks: int, action: Callable[..., None], *arguments: Any) -> None:
@@ -49,7 +51,7 @@ class Process(ABC):
         assert not self.is_alive
         self.life += 1
         self.is_alive = True
-        self.is_paused = False
+        self.is_paused = self.is_frozen = False
         self.backlog = []
         self.world.trace.note(self.name, "starts")
         self.begin()
@@ -70,7 +72,7 @@ class Process(ABC):
 
     def resume(self) -> None:
         """SIGCONT: everything that came meanwhile is taken in now, in order."""
-        self.is_paused = False
+        self.is_paused = self.is_frozen = False
         backlog, self.backlog = self.backlog, []
         for index, (action, arguments) in enumerate(backlog):
             if not self.is_alive:

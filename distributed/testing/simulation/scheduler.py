@@ -39,6 +39,7 @@ from distributed.wire import from_wire
 __all__ = ["SCHEDULER_ADDRESS", "SchedulerProcess"]
 
 SCHEDULER_ADDRESS = "tcp://10.0.0.1:8786"
+HUNG_PATIENCE_S = 0.5  # shorter than between heartbeats: those who merely have nothing to say count as hung at times
 WORKER_TIMEOUT_S = 4.0  # shorter than some pauses, longer than others
 FORCE_PATIENCE_S = 0.3  # longer than in earnest, so that a task may stop by itself first
 LONG_WAIT_S = 1.0  # so that somebody waits so long
@@ -62,7 +63,10 @@ class SchedulerProcess(Engine):
     def begin(self) -> None:
         """A new life knows nothing of the one before."""
         settings = Settings(
-            worker_timeout_s=WORKER_TIMEOUT_S, long_wait_s=LONG_WAIT_S, force_patience_s=FORCE_PATIENCE_S
+            worker_timeout_s=WORKER_TIMEOUT_S,
+            hung_patience_s=HUNG_PATIENCE_S,
+            long_wait_s=LONG_WAIT_S,
+            force_patience_s=FORCE_PATIENCE_S,
         )
         self.install(SchedulerMachine(settings))
         self.make_tick = Tick
@@ -227,7 +231,7 @@ class SchedulerProcess(Engine):
             self.handle(WorkerDied(content["address"], content["incarnation"], content["certificate"]))
             end.send(["answer", serial, "OK"])
         elif op == "worker_alive":
-            self.handle(WorkerAlive(content["address"], content["incarnation"]))
+            self.handle(WorkerAlive(content["address"], content["incarnation"], content["running"]))
             end.send(["answer", serial, "OK"])
         elif op == "worker_replacing":
             self.handle(WorkerReplacing(content["address"], content["incarnation"], content["rescued"]))

@@ -32,7 +32,7 @@ class Listener(Server):
     def worker_died(self, stream, address, incarnation, certificate):
         print(certificate["cause"])
 
-    def worker_alive(self, stream, address, incarnation):
+    def worker_alive(self, stream, address, incarnation, running):
         if not self.vouched.done():
             self.vouched.set_result((address, incarnation))
 

@@ -152,6 +152,16 @@ def add_callback() -> str:
     return f"{future.result()}"
 
 
+def hold_in_one(seconds: float, path: str) -> float:
+    """Holds it in one call, so that no other thread gets it for about so long; `path` says that it begins."""
+    count = 10**6
+    begun = time.monotonic()
+    sum(range(count))
+    count = int(count * seconds / (time.monotonic() - begun))
+    Path(path).touch()
+    return float(sum(range(count)) > 0)
+
+
 @no_process_ends
 def test_what_leaves_the_interpreter_is_an_error_and_no_worker_ends(client: Client) -> None:
     future = client.submit(leave, 3, key="leave-3", pure=False)
@@ -262,3 +272,14 @@ def test_a_queue_without_a_bound_is_bounded_all_the_same(client: Client) -> None
 @no_process_ends
 def test_a_callback_that_raises_in_a_task_fails_nothing(client: Client) -> None:
     assert client.submit(add_callback, pure=False).result(PATIENCE_S) == "2"
+
+
+@no_process_ends
+def test_others_do_not_wait_for_a_worker_whose_interpreter_is_held(client: Client, tmp_path: Path) -> None:
+    held = client.submit(hold_in_one, 15, str(tmp_path / "held"), key="held", pure=False)
+    wait_until((tmp_path / "held").exists, "nothing holds it", PATIENCE_S)
+    quick = client.map(inc, range(50), pure=False)
+    assert client.gather(quick) == list(range(1, 51))
+    assert client.why("held").reason in ("hung", "with-worker")
+    assert not held.done()
+    assert held.result(60) == 1.0

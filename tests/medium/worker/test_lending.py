@@ -322,7 +322,7 @@ def test_a_permit_that_nobody_waits_for_any_more_goes_to_the_next() -> None:
 
 def test_whoever_is_told_of_a_permit_has_it() -> None:
     permits = Permits(1, lambda: False, lambda slot: None)
-    giver, waiter = TaskContext(0, None, None), TaskContext(1, None, None)
+    giver, waiter = TaskContext(0), TaskContext(1)
     giver.has_permit = True
     told: list[bool] = []
     assert not permits.request(waiter, lambda: told.append(waiter.has_permit))

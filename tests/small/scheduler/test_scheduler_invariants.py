@@ -92,6 +92,11 @@ BREAKAGES: list[tuple[str, Callable[[SchedulerState], object]]] = [
     ("what a client wants is known", lambda s: s.clients["c"].wanted.update(mid=s.tasks["mid"])),
     ("names of living workers", lambda s: s.by_name.pop("w1")),
     ("hosts are indexed", lambda s: s.by_host.pop("w1")),
+    (
+        "say nothing are looked at",
+        lambda s: s.mute.update({worker(s, "w1"): (2.0, None), worker(s, "w2"): (1.0, None)}),
+    ),
+    ("a paused, hung or retiring", lambda s: swap(worker(s, "w4"), "is_hung", True)),
     ("counted by state", lambda s: s.counts.__setitem__(TaskState.MEMORY, 7)),
     ("nothing is left over", lambda s: s.touched.update({worker(s, "w1"): None})),
     ("with a worker exactly while", lambda s: swap(s.tasks["done"], "processing_on", worker(s, "w1"))),

@@ -50,6 +50,7 @@ from distributed.scheduler.events import (
 from distributed.scheduler.invariants import check
 from distributed.scheduler.machine import SchedulerMachine
 from distributed.scheduler.records import TaskState
+from distributed.scheduler.silence import UNREAD_S
 from distributed.testing.obedient import ObedientWorker as Worker
 
 KEYS = [f"k{number}" for number in range(12)]
@@ -367,6 +368,17 @@ class Cluster(RuleBasedStateMachine):
         else:
             self.handle(WorkerAlive(worker.address, worker.incarnation))
 
+    @precondition(lambda self: any(worker.processing for worker in self.machine.state.workers.values()))
+    @rule(number=st.integers(0, 9), running=st.lists(st.sampled_from(KEYS), max_size=2))
+    def worker_hangs(self, number: int, running: list[str]) -> None:
+        """It has said nothing for long, and its nanny may see anything run there."""
+        busy = [worker for worker in self.machine.state.workers.values() if worker.processing]
+        worker = busy[number % len(busy)]
+        self.now += self.machine.state.settings.hung_patience_s
+        self.handle(WorkerAlive(worker.address, worker.incarnation, running))
+        self.now += UNREAD_S
+        self.handle(Tick())
+
     @rule()
     def dismissed_workers_leave(self) -> None:
         for worker in [worker for worker in self.workers.values() if worker.is_dismissed]:
@@ -382,8 +394,7 @@ class Cluster(RuleBasedStateMachine):
             self.worker_joins(name, 1, False)
         for worker in self.workers.values():
             self.handle(WorkerAlive(worker.address, worker.incarnation))
-            if worker.is_paused:
-                worker.outbox.append(WorkerPaused(False))
+            worker.outbox.append(WorkerPaused(False))
         for _ in range(10_000):
             self.dismissed_workers_leave()
             for name in NAMES:
