@@ -18,12 +18,18 @@ def late_cancels_spare_workers(world: Any, engine: Any, event: Any, effects: lis
         return None
     for effect in effects:
         if type(effect) is ToWorker and isinstance(effect.message, CancelTasks | StopTasks):
-            taken = set(effect.message.keys) & set(event.message.keys)  # others: what only those needed
+            named = set(event.message.keys)
+            # Others: what only those needed. Children go with a parent that is queued again.
+            taken = [key for key in effect.message.keys if key in named and not _has_relatives(world, key, named)]
             if taken:
                 return f"{sorted(taken)} from {effect.address}"
         if getattr(effect, "client", event.client) != event.client and not _is_of_children(world, effect, event):
             return f"{effect.client} is told of it"
     return None
+
+
+def _has_relatives(world: Any, key: str, named: set[str]) -> bool:
+    return any(other in named for other in world.work.relatives(key) if other != key)
 
 
 def _is_of_children(world: Any, effect: Any, event: FromClient) -> bool:
