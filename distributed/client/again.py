@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from typing import Any
 
-from distributed.client.session import Session
+from distributed.client.part import ClientPart
 from distributed.client.structures import listed, records_in
 from distributed.messages import RetryKeys
 
@@ -19,11 +19,8 @@ class _Done:
         yield from ()
 
 
-class CallMethods:
+class CallMethods(ClientPart):
     """A part of `Client`, see there."""
-
-    _live: Callable[[], Session]
-    asynchronous: bool
 
     def retry(self, futures: Any) -> Any:
         """Run tasks that failed once more, and whatever failed before them; returns at once.

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import warnings
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from distributed.client import scattering
 from distributed.client.futures import Future
 from distributed.client.options import checked_key, named_workers
+from distributed.client.part import ClientPart
 from distributed.client.records import KeyRecord
-from distributed.client.session import Session
 from distributed.client.structures import filled, listed, records_in
 from distributed.errors import DistributedWarning
 from distributed.ids import counter
@@ -23,14 +23,8 @@ SETTLE_S = 10.0  # for the scheduler to hear of data that a worker has taken
 WORKERS_POLL_S = 0.05  # between two questions how many workers there are
 
 
-class DataMethods:
+class DataMethods(ClientPart):
     """A part of `Client`, see there."""
-
-    id: str
-    asynchronous: bool
-    _timeout_s: float
-    _live: Callable[[], Session]
-    _finish: Callable[[Coroutine[Any, Any, Any]], Any]
 
     # ------------------------------------------------------------ moving
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Generator
+from collections.abc import Generator
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from distributed.client.futures import Future
+from distributed.client.part import ClientPart
 from distributed.client.records import KeyRecord, Status
 from distributed.client.session import Session
 from distributed.client.structures import records_in
@@ -120,18 +121,8 @@ class TaskStream(list[TaskRun]):
         return self
 
 
-class DiagnosisMethods:
+class DiagnosisMethods(ClientPart):
     """A part of `Client`, see there."""
-
-    asynchronous: bool
-    name: str
-    _session: Session | None
-
-    def _live(self) -> Session:
-        raise NotImplementedError
-
-    def _finish(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        raise NotImplementedError
 
     def why(self, future: Future | str) -> Any:
         """Why a task is not done yet, in one sentence: a text with ``state``, ``reason`` and ``blockers``, see `Why`.

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from distributed.client.options import named_workers
+from distributed.client.part import ClientPart
 from distributed.client.session import Session
 from distributed.errors import (
     AuthenticationError,
@@ -32,18 +33,8 @@ RESTART_S = 30.0
 ANSWER_S = 10.0  # beyond the scheduler's own time, for its answer
 
 
-class EquipmentMethods:
+class EquipmentMethods(ClientPart):
     """A part of `Client`, see there."""
-
-    id: str
-    name: str
-    asynchronous: bool
-
-    def _live(self) -> Session:
-        raise NotImplementedError
-
-    def _finish(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        raise NotImplementedError
 
     # ------------------------------------------------------------ running
 

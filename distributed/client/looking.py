@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from distributed.client.futures import Future, FutureSequence
 from distributed.client.options import named_workers
-from distributed.client.session import Session
+from distributed.client.part import ClientPart
 from distributed.client.structures import listed, records_in
 
 __all__ = ["LookMethods", "futures_of"]
 
 
-class LookMethods:
+class LookMethods(ClientPart):
     """A part of `Client`, see there."""
-
-    _live: Callable[[], Session]
-    _finish: Callable[[Coroutine[Any, Any, Any]], Any]
 
     def processing(self, workers: str | Iterable[str] | None = None) -> Any:
         """``{address: [keys]}``: what these workers, or all, were sent and have not answered, in the order sent."""

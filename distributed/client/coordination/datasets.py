@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from distributed.client.coordination.errand import NOTHING, Errand
-from distributed.client.session import Session
+from distributed.client.part import ClientPart
 from distributed.messages import RequestAnswered
 
 __all__ = ["DatasetMethods"]
@@ -13,11 +13,8 @@ __all__ = ["DatasetMethods"]
 _RAISE = object()
 
 
-class DatasetMethods:
+class DatasetMethods(ClientPart):
     """A part of `Client`, see there."""
-
-    def _live(self) -> Session:
-        raise NotImplementedError
 
     def publish_dataset(self, *values: Any, name: str | None = None, override: bool = False, **named: Any) -> Any:
         """Keep results on the cluster under names, when this client is gone too, until `unpublish_dataset`.

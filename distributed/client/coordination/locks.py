@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Any
 
@@ -20,7 +21,7 @@ from distributed.messages import RequestAnswered
 __all__ = ["Lock", "MultiLock", "Semaphore"]
 
 
-class _Held(Named):
+class _Held(Named, ABC):
     """What can be acquired and released; a handle knows what it has acquired, oldest first."""
 
     def __init__(self, name: str | None = None, client: Client | None = None) -> None:
@@ -70,8 +71,9 @@ class _Held(Named):
         if not is_done(answer):
             raise NotHeldError(f"{self.kind} {self.name!r}", "the scheduler gave it to others")
 
+    @abstractmethod
     def _enter(self) -> Errand:
-        raise NotImplementedError
+        """What `with` asks for."""
 
     def __enter__(self) -> Any:
         errand = self._enter()
