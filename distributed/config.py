@@ -1,4 +1,8 @@
-"""Settings: each one with its unit, bounds and reason, read from the environment once per process."""
+"""Settings: each one with its unit, bounds and reason, read from the environment once per process.
+
+The names in capitals below `SAME_HOST` are the settings of the HTTP recipes: masters and workers read them as
+attributes of this module, or of whatever object they are given as ``config=``.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +14,37 @@ from distributed.errors import ConfigError
 from distributed.protocol.codec import Limits
 from distributed.units import parse_nbytes, parse_seconds
 
-__all__ = ["SCHEDULER_PORT", "Settings", "settings"]
+__all__ = [
+    "BATCH_MAX_BYTES",
+    "BATCH_MAX_FILES",
+    "CENTER_PORT",
+    "CHUNK_SIZE",
+    "HASH_ALGORITHM",
+    "MASTER",
+    "NEW_HOME_ROOTS",
+    "SCHEDULER_PORT",
+    "WORKERS",
+    "WORKER_HEARTBEAT_SECONDS",
+    "WORKER_PROCESSING_TIMEOUT_SECONDS",
+    "WORKER_WAIT_FOR_TIMEOUT_FILE_SECONDS",
+    "Settings",
+    "settings",
+]
 
 SCHEDULER_PORT = 8786
 CENTER_PORT = 8787
 SAME_HOST = ("memory", "socket", "off")
+
+MASTER = ("127.0.0.1", 8000)  # where pull workers find the master
+WORKERS = [("127.0.0.1", port) for port in (8001, 8002, 8003, 8004)]  # where the simple and the push master find theirs
+CHUNK_SIZE = 262_144  # bytes that a worker reads and hashes at once
+WORKER_PROCESSING_TIMEOUT_SECONDS = 4  # beyond the time a file should take, before somebody else gets it
+WORKER_WAIT_FOR_TIMEOUT_FILE_SECONDS = 4  # a pull worker asks again after that long when others have all that is left
+WORKER_HEARTBEAT_SECONDS = 10  # between two looks of the push master at the status of a worker
+HASH_ALGORITHM = "sha1"  # one of hashlib's; or "module:function" that turns an iterator of bytes into a text
+BATCH_MAX_FILES = 256  # small files that travel in one answer or request; 1: each on its own
+BATCH_MAX_BYTES = 4_194_304  # of one batch; a bigger file travels alone
+NEW_HOME_ROOTS: list[str] = []  # folders below which POST /new_home may name one; empty: it is refused
 
 
 @dataclass(slots=True, frozen=True)

@@ -17,7 +17,8 @@ from distributed.cli.errors import guarded
 from distributed.recipes.hashing import ALGORITHMS, hash_folder
 from distributed.security.certificates import certificate_path, mint
 from distributed.security.keys import key_path, keyring
-from distributed.security.permissions import ROLES
+from distributed.security.permissions import CLIENT, ROLES, WORKER
+from distributed.web.tokens import token_of
 
 __all__ = ["main"]
 
@@ -100,15 +101,16 @@ def call(address: str, op: str, arguments: tuple[str, ...], timeout: float) -> N
 
 @main.command()
 @click.option("--role", type=click.Choice(ROLES), help="Print the key of this role only, to be a key file elsewhere.")
+@click.option("--http", is_flag=True, help="Print the token that HTTP servers ask for; with --role, that role's.")
 @click.option("--tls", is_flag=True, help="The certificate instead: show it; mint it if there is none yet.")
 @click.option("--force", is_flag=True, help="With --tls: replace the certificate that is there.")
-def key(role: str | None, tls: bool, force: bool) -> None:
+def key(role: str | None, http: bool, tls: bool, force: bool) -> None:
     """Show where this user's key is and a fingerprint to compare it by; make it if there is none yet.
 
     With --tls it is about the certificate that encrypted connections need. Copy both files to every machine.
     """
-    if (force and not tls) or (tls and role is not None):
-        raise click.UsageError("--tls goes alone or with --force, --role alone")
+    if (force and not tls) or (tls and (http or role is not None)):
+        raise click.UsageError("--tls goes alone or with --force, --role alone or with --http")
 
     def run() -> int:
         if tls:
@@ -122,7 +124,10 @@ def key(role: str | None, tls: bool, force: bool) -> None:
             if role not in keys.key_by_role:
                 print(f"error: the key file here holds no key for role {role!r}", file=sys.stderr)
                 return 1
-            print(f"{role}:{keys.key_by_role[role].hex()}")
+            print(token_of(keys, role) if http else f"{role}:{keys.key_by_role[role].hex()}")
+            return 0
+        if http:
+            print(token_of(keys, CLIENT, WORKER))
             return 0
         print(f"file         {key_path()}")
         print(f"fingerprint  {keys.fingerprint()}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from concurrent.futures import CancelledError
 
 from distributed.errors.base import AddressError, ConfigError, DistributedError, DistributedWarning, InvariantError
+from distributed.errors.faces import HomeError
 from distributed.errors.tasks import (
     ActorLostError,
     ActorWaitsError,
@@ -70,6 +71,7 @@ __all__ = [
     "ExecutorBrokenError",
     "ExecutorClosedError",
     "FunctionLoadError",
+    "HomeError",
     "InvariantError",
     "KeyFileError",
     "KilledWorker",

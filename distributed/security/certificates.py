@@ -78,6 +78,13 @@ class Certificates:
         made.num_tickets = 0  # connections live long and are not resumed
         return made
 
+    def pinned_context(self) -> ssl.SSLContext:
+        """A new one for those who ask for such pages: the server must show one of our certificates."""
+        made = self._new(ssl.PROTOCOL_TLS_CLIENT)
+        made.verify_mode = ssl.CERT_REQUIRED
+        made.load_verify_locations(cadata=self._pem)
+        return made
+
     def check(self, shown: bytes | None, address: str, pinned: str | None = None) -> str:
         """The fingerprint of the certificate that a peer has `shown`, if we accept it.
 

@@ -35,6 +35,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("dataclass",),
     ("versions",),
     ("protocol",),
+    ("constants",),
     ("config",),
     ("ledger",),
     ("allowance",),
@@ -48,6 +49,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("driver",),
     ("calls",),
     ("core",),
+    ("web",),
     ("actors",),
     ("process",),
     ("scheduler",),
@@ -56,10 +58,16 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("client",),
     ("deploy",),
     ("recipes",),
+    ("simple",),
+    ("pull",),
+    ("push",),
+    ("manager",),
+    ("faces",),
+    ("multiprocessing",),
     ("cli",),
     ("__main__",),
     ("testing",),
-    ("lock", "utils", "utils_test", "__init__"),  # thin doors, where people look for us
+    ("lock", "center", "pool", "cluster", "utils", "utils_test", "__init__"),  # thin doors, where people look for us
 )
 
 # Third-party modules that a function may import: absent or too slow for everyone to pay at import.

@@ -32,6 +32,7 @@ EXAMPLES: dict[str, Exception] = {
         errors.ExecutorBrokenError("its initializer raised"),
         errors.ExecutorClosedError("closed"),
         errors.FunctionLoadError("f", "tcp://w:1", "No module named 'x'"),
+        errors.HomeError("a/b", "it vanished"),
         errors.InvariantError("rule"),
         errors.KeyFileError("/k", "mode"),
         errors.KilledWorker("k", 3, [{"cause": "signal 9"}]),

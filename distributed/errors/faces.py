@@ -1,0 +1,16 @@
+"""What is wrong with what the faces and recipes are given to work on."""
+
+from __future__ import annotations
+
+from distributed.errors.base import DistributedError
+
+__all__ = ["HomeError"]
+
+
+class HomeError(DistributedError):
+    """The caller's or the operator's fault: a folder or file that a master cannot hand out; the text says why."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        self.path = path
+        self.reason = reason
+        super().__init__(f"{path!r}: {reason}")
