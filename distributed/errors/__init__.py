@@ -9,7 +9,7 @@ from __future__ import annotations
 from concurrent.futures import CancelledError
 
 from distributed.errors.base import AddressError, ConfigError, DistributedError, DistributedWarning, InvariantError
-from distributed.errors.faces import HomeError
+from distributed.errors.faces import HomeError, RemoteCommandError
 from distributed.errors.tasks import (
     ActorLostError,
     ActorWaitsError,
@@ -84,6 +84,7 @@ __all__ = [
     "PermissionDeniedError",
     "PortTakenError",
     "ProtocolError",
+    "RemoteCommandError",
     "RemoteError",
     "RequestLostError",
     "SchedulerFileError",

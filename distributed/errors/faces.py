@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from distributed.errors.base import DistributedError
 
-__all__ = ["HomeError"]
+__all__ = ["HomeError", "RemoteCommandError"]
 
 
 class HomeError(DistributedError):
@@ -14,3 +14,15 @@ class HomeError(DistributedError):
         self.path = path
         self.reason = reason
         super().__init__(f"{path!r}: {reason}")
+
+
+class RemoteCommandError(DistributedError):
+    """The operator's fault, mostly: something that was to run at a host did not, or ended; the text has its output."""
+
+    def __init__(self, host: str, command: str, reason: str, output: str) -> None:
+        self.host = host
+        self.command = command
+        self.reason = reason
+        self.output = output
+        said = f"; it said:\n{output}" if output else ""
+        super().__init__(f"{command} at {host!r}: {reason}{said}")
