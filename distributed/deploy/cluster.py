@@ -46,7 +46,8 @@ class Cluster:
         nthreads: tasks at once in each worker process; None: as many as its machine has cores.
         nprocs: worker processes for each of `hosts`; more than one only without ports.
         worker_options: further options of ``dworker``, such as ``["--resources", "GPU=1"]``.
-        insecure: encrypt nothing, even between machines; without it they need a certificate, see `docs/security.md`.
+        security: True: TLS on loopback too; None: only between machines, which need a certificate then.
+        insecure: encrypt nothing, even between machines.
         log_directory: a folder here, which gets a file for each server; None: see `logs`.
         timeout: for all to join, such as ``"30s"``, or seconds.
         on_line: told the name of a server and each line that it prints, in a thread of ours.
@@ -64,6 +65,7 @@ class Cluster:
     """
 
     center_script = CENTER_SCRIPT
+    center_name = "center"
     center_port = CENTER_PORT
 
     def __init__(
@@ -75,6 +77,7 @@ class Cluster:
         nthreads: int | None = None,
         nprocs: int = 1,
         worker_options: Sequence[str] = (),
+        security: bool | None = None,
         insecure: bool = False,
         log_directory: str | os.PathLike[str] | None = None,
         timeout: str | float = "60s",
@@ -86,10 +89,15 @@ class Cluster:
             raise ConfigError(
                 "nprocs", nprocs, "at least 1; and more only if no host has a port, which one process takes"
             )
+        if security not in (None, True, False) or (security and insecure):
+            raise ConfigError(
+                "security", security, "True (TLS on loopback too) or None, and not together with insecure"
+            )
         self._deadline = time.monotonic() + parse_seconds(timeout, "timeout")
         self._ssh = ssh
         self._login = Login.from_keywords(auth)
         self._common = ["--insecure"] if insecure else []
+        self._center_options = ["--tls"] if security else []  # the workers do what the center does
         self._worker_options = [*_option("--nthreads", nthreads), *_option("--nworkers", nprocs), *worker_options]
         self._launch_options = {"log_directory": None if log_directory is None else os.fspath(log_directory)}
         self._on_line = on_line
@@ -97,7 +105,7 @@ class Cluster:
         self.center = (middle.host, middle.port)
         self.scheduler_address = ""
         self._routes = {host: self._route(host) for host in dict.fromkeys(place.host for place in (middle, *places))}
-        self._check_routes(insecure)
+        self._check_routes(bool(security), insecure)
         self._servers = _Servers()
         try:
             self._start(middle, places)
@@ -116,9 +124,9 @@ class Cluster:
         """The last lines that each server printed, by its name: ``'center'``, and the hosts of the workers."""
         return {server.name: server.said() for server in self._servers.all()}
 
-    def ended(self) -> list[str]:
-        """Names of the servers that have ended, though nobody closed the cluster."""
-        return [server.name for server in self._servers.all() if server.has_ended()]
+    def ended(self) -> dict[str, int]:
+        """Names and exit codes of the servers that have ended, though nobody closed the cluster."""
+        return {server.name: server.exit_code() for server in self._servers.all() if server.has_ended()}
 
     def remote(self, host: Any, command: str | Sequence[str], timeout: str | float = "60s") -> CompletedProcess[str]:
         """Run a command at a host, as the cluster's servers were: its output and exit code.
@@ -157,18 +165,18 @@ class Cluster:
             return None, own
         return self._login, host if _is_numeric(host) else None
 
-    def _check_routes(self, insecure: bool) -> None:
+    def _check_routes(self, security: bool, insecure: bool) -> None:
         beyond = [host for host, (_, listen_at) in self._routes.items() if not is_loopback(listen_at or host)]
         if beyond and len(beyond) < len(self._routes):
             within = next(host for host in self._routes if host not in beyond)
             raise ConfigError("hosts", within, f"{beyond[0]} cannot reach it; name this machine as others see it")
-        if beyond and not insecure:
+        if security or (beyond and not insecure):
             certificates()  # told here, by the name of the file that is missing
 
     def _start(self, middle: Place, places: Sequence[Place]) -> None:
         """The center, and when it is known where it listens, all workers at once."""
-        arguments = ["--port", str(middle.port), "--scheduler-file", f"{{folder}}/{REPORT}"]
-        center = self._servers.center = self._launch("center", self.center_script, arguments, middle, REPORT)
+        arguments = ["--port", str(middle.port), "--scheduler-file", f"{{folder}}/{REPORT}", *self._center_options]
+        center = self._servers.center = self._launch(self.center_name, self.center_script, arguments, middle, REPORT)
         report = json.loads(center.wait_event("report", self._deadline)["text"])
         self.scheduler_address = report["address"]
         address = parse_address(self.scheduler_address)

@@ -104,6 +104,11 @@ class Launched:
         with self._changed:
             return self._has_ended
 
+    def exit_code(self) -> int:
+        """Of the server that has ended; of the connection, if that is all we know."""
+        with self._changed:
+            return int(self._events["ended"]["code"] if "ended" in self._events else self._process.returncode)
+
     def said(self) -> str:
         """The last lines that the server printed."""
         with self._changed:

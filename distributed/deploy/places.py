@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from distributed.comm.addresses import parse_address
 from distributed.errors import AddressError, ConfigError
 
-__all__ = ["Place", "plan"]
+__all__ = ["Place", "place_of_host", "plan"]
 
 ANY_PORT = 0
 
