@@ -23,7 +23,7 @@ from distributed.units import parse_seconds
 
 __all__ = ["Cluster"]
 
-CENTER_SCRIPT = "distributed.cli.dscheduler"
+CENTER_SCRIPT = "distributed.cli.dcenter"
 WORKER_SCRIPT = "distributed.cli.dworker"
 POLL_S = 0.05  # between two looks at who has joined
 REPORT = "center.json"
