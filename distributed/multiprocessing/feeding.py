@@ -36,6 +36,7 @@ class Feed:
         packed: see `Sender.pack`.
         elements: iterated over in the thread that calls `run`.
         is_read: results are read one by one, so there is room only if the reader is not too far behind.
+        batch_max: chunks that are taken before they are sent; more than 1 only where no element takes time to come.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Feed:
         chunks: Chunks,
         sink: Sink,
         is_read: bool = False,
+        batch_max: int = 1,
     ) -> None:
         self._sender = sender
         self._under_way = under_way
@@ -55,6 +57,7 @@ class Feed:
         self._chunks = chunks
         self._sink = sink
         self._is_read = is_read
+        self._batch_max = batch_max
         self._changed = threading.Condition()
         self._futures: dict[int, ExecutorFuture] = {}  # by number of the chunk, those under way
         self._number = 0  # of the next chunk
@@ -63,15 +66,20 @@ class Feed:
 
     def run(self) -> None:
         """Feed everything. Raises what iterating raises, after which `cancel` is up to the caller."""
-        while True:
-            self._wait_room()
-            if self._is_cancelled:
+        is_over = False
+        while not is_over:
+            room = self._wait_room()
+            if not room:  # cancelled
                 return
-            elements = tuple(islice(self._elements, self._chunks.next_count()))
-            if not elements:
-                break
-            if not self._send(elements):
-                break
+            batch: list[tuple[Any, ...]] = []
+            try:
+                while not is_over and len(batch) < min(room, self._batch_max):
+                    elements = tuple(islice(self._elements, self._next_count()))
+                    if elements:
+                        batch.append(elements)
+                    is_over = not elements
+            finally:
+                is_over = not self._send(batch) or is_over
         self._sink.end(self._number)
 
     def run_aside(self) -> None:
@@ -108,42 +116,56 @@ class Feed:
 
     # ------------------------------------------------------------ private
 
-    def _has_room(self) -> bool:
-        if self._is_cancelled:
-            return True
-        if self._is_read and self._number - self._taken >= self._chunks.ahead:
-            return False
-        return len(self._futures) < self._chunks.window
+    def _room(self) -> int:
+        """How many chunks may be sent now."""
+        chunks, under_way = self._chunks, len(self._futures)
+        room = chunks.window - under_way
+        if self._is_read:
+            room = min(room, chunks.ahead - (self._number - self._taken))
+        return room
 
-    def _wait_room(self) -> None:
-        with self._changed:
-            if self._has_room():
-                return
+    def _wait_room(self) -> int:
+        """How many chunks may be sent, waiting until there are some; 0: none ever again."""
+
+        def has_room() -> bool:
+            # While much is under way there is no hurry: being woken for each chunk would cost more than the chunk.
+            return self._is_cancelled or self._room() >= max(1, len(self._futures) // 4)
 
         def wait(timeout_s: float | None) -> bool:
             with self._changed:
-                return self._changed.wait_for(self._has_room, timeout_s)
+                return self._changed.wait_for(has_room, timeout_s)
 
         wait_lent(wait, None)
+        with self._changed:
+            return 0 if self._is_cancelled else max(1, self._room())
 
-    def _send(self, elements: tuple[Any, ...]) -> bool:
+    def _next_count(self) -> int:
+        with self._changed:
+            return self._chunks.next_count()
+
+    def _send(self, batch: list[tuple[Any, ...]]) -> bool:
         """Whether it makes sense to go on."""
         try:
-            future, nbytes = self._sender.send_chunk(self._packed, elements)
-        except UnpicklableError as error:  # these elements cannot be sent; others perhaps can
+            sent = self._sender.send_chunks(self._packed, batch)
+        except UnpicklableError as error:  # one of them cannot be sent
+            if len(batch) > 1:
+                return all([self._send([elements]) for elements in batch])
             self._fail(error)
             return True
         except Exception as error:  # the cluster has ended, or the initializer has raised
             self._fail(error)
             return False
+        counts = list(map(len, batch))
         with self._changed:
-            number, self._number = self._number, self._number + 1
-            self._futures[number] = future
-            self._chunks.packed(len(elements), nbytes)
+            first, self._number = self._number, self._number + len(batch)
+            for number, (future, nbytes) in enumerate(sent, first):
+                self._futures[number] = future
+                self._chunks.packed(counts[number - first], nbytes)
             is_cancelled = self._is_cancelled
-        future.add_done_callback(partial(self._done, number, len(elements)))
+        for number, (future, _) in enumerate(sent, first):
+            future.add_done_callback(partial(self._done, number, counts[number - first]))
         if is_cancelled:
-            self._under_way.cancel([future])
+            self._under_way.cancel([future for future, _ in sent])
         return True
 
     def _fail(self, error: BaseException) -> None:

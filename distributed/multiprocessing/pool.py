@@ -25,6 +25,8 @@ from distributed.worker.context import wait_lent
 
 __all__ = ["Pool"]
 
+BATCH_MAX = 100  # chunks that are sent in one go: some ms of packing
+
 _RUNNING, _CLOSED, _TERMINATED = "running", "closed", "terminated"
 
 _alive: weakref.WeakSet[Pool] = weakref.WeakSet()
@@ -202,12 +204,11 @@ class Pool:
         with self._changed:
             self._state = _TERMINATED
             jobs = dict(self._jobs)
-        for feed in jobs.values():
+        for job, feed in jobs.items():
+            job.cancel()
             if feed is not None:
                 feed.cancel()
         self._under_way.cancel_all()
-        for job in jobs:
-            job.cancel()
         self._end_if_idle(is_aside=False)
 
     def join(self) -> None:
@@ -259,7 +260,7 @@ class Pool:
         self, func: Callable[..., Any], iterable: Iterable[Any], chunksize: int | None, is_star: bool
     ) -> list[Any]:
         result = MapResult(self._session, None, None, self._job_ended)
-        feed = self._feed(func, iter(iterable), _length(iterable), chunksize, is_star, result)
+        feed = self._feed(func, iterable, chunksize, is_star, result)
         try:
             feed.run()
             results: list[Any] = result.get()
@@ -273,37 +274,39 @@ class Pool:
         self, func: Callable[..., Any], iterable: Iterable[Any], chunksize: int | None,
         callback: Callback, error_callback: Callback, is_star: bool,
     ) -> MapResult:  # fmt: skip
-        length = _length(iterable)
-        if length is None:  # it is iterated over here: it may belong to this thread, or change
-            elements = deque(iterable)
-            length, iterator = len(elements), _drained(elements)
-        else:
-            iterator = iter(iterable)
+        if not isinstance(iterable, Sized):  # it is iterated over here: it may belong to this thread, or change
+            iterable = _Drained(iterable)
         result = MapResult(self._session, callback, error_callback, self._job_ended)
-        self._feed(func, iterator, length, chunksize, is_star, result).run_aside()
+        self._feed(func, iterable, chunksize, is_star, result).run_aside()
         return result
 
     def _imap(
         self, func: Callable[..., Any], iterable: Iterable[Any], chunksize: int | None, is_ordered: bool
     ) -> IMapIterator:
         arrivals = Arrivals(self._session, is_ordered, chunksize == 1, self._job_ended)
-        feed = self._feed(func, iter(iterable), _length(iterable), chunksize, False, arrivals)
+        feed = self._feed(func, iterable, chunksize, False, arrivals)
         arrivals.on_taken = feed.take
         feed.run_aside()
         return IMapIterator(arrivals, feed.lift)
 
     def _feed(
-        self, func: Callable[..., Any], elements: Iterator[Any], length: int | None, chunksize: int | None,
-        is_star: bool, sink: MapResult | Arrivals,
+        self, func: Callable[..., Any], iterable: Iterable[Any], chunksize: int | None, is_star: bool,
+        sink: MapResult | Arrivals,
     ) -> Feed:  # fmt: skip
         """A job and its feed, not yet run."""
         self._check_running()
         if chunksize is not None and chunksize < 1:
             raise ValueError(f"Chunksize must be 1+, not {chunksize:n}")
+        elements = iter(iterable)
+        length = len(iterable) if isinstance(iterable, Sized) else None
+        is_at_hand = type(iterable) in _AT_HAND
         slots = self._slots or max(1, sum(self._client.ncores().values()))
         packed = self._sender.pack(func, is_star)
+        # With sizes that are measured, each chunk is to know of those before it.
+        batch_max = BATCH_MAX if is_at_hand and chunksize is not None else 1
         chunks = Chunks(slots, length, chunksize)
-        feed = Feed(self._sender, self._under_way, packed, elements, chunks, sink, isinstance(sink, Arrivals))
+        is_read = isinstance(sink, Arrivals)
+        feed = Feed(self._sender, self._under_way, packed, elements, chunks, sink, is_read, batch_max)
         self._begin(sink, feed)
         return feed
 
@@ -364,14 +367,21 @@ def _decide(result: AsyncResult, future: Future[Any]) -> None:
     result.decide(None if error is not None else future.result(), error)
 
 
-def _length(iterable: Iterable[Any]) -> int | None:
-    return len(iterable) if isinstance(iterable, Sized) else None
+class _Drained:
+    """The elements of an iterable, each let go of when it is given."""
+
+    def __init__(self, iterable: Iterable[Any]) -> None:
+        self._elements = deque(iterable)
+
+    def __len__(self) -> int:
+        return len(self._elements)
+
+    def __iter__(self) -> Iterator[Any]:
+        while self._elements:
+            yield self._elements.popleft()
 
 
-def _drained(elements: deque[Any]) -> Iterator[Any]:
-    """The elements, each let go of when it is given."""
-    while elements:
-        yield elements.popleft()
+_AT_HAND = frozenset({list, tuple, range, str, bytes, set, frozenset, dict, deque, _Drained})  # no element takes time
 
 
 def _terminate_all() -> None:

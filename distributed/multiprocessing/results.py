@@ -85,7 +85,8 @@ class AsyncResult:
         if callback is not None:
             _call_back(callback, value if error is None else error)
         self._ready.set()
-        self._on_end(self)
+        on_end, self._on_end = self._on_end, _nobody  # a result does not keep its pool
+        on_end(self)
 
     def cancel(self) -> None:
         """The pool was terminated."""
@@ -156,7 +157,7 @@ class Arrivals:
         """Chunk `number` has ended."""
         with self._changed:
             self._arrived += 1
-            if not self._is_abandoned:
+            if not self._is_abandoned and not self._is_cancelled:
                 self._chunks[number] = (results, error)
             self._changed.notify_all()
         self._look()
@@ -174,7 +175,7 @@ class Arrivals:
             if self._arrived != self._total:
                 self._is_cancelled = True
             self._changed.notify_all()
-        self._on_end(self)
+        self._end()
 
     def abandon(self) -> None:
         """Nobody will read: keep nothing."""
@@ -236,7 +237,11 @@ class Arrivals:
 
     def _look(self) -> None:
         if self._arrived == self._total:
-            self._on_end(self)
+            self._end()
+
+    def _end(self) -> None:
+        on_end, self._on_end = self._on_end, _nobody
+        on_end(self)
 
 
 _Chunk = tuple[list[Any] | None, BaseException | None]  # results, or the error instead
@@ -273,6 +278,10 @@ class IMapIterator:
     def __del__(self) -> None:
         self._arrivals.abandon()
         self._on_drop()
+
+
+def _nobody(job: Any) -> None:
+    """Told of the end of a job whose pool has been told."""
 
 
 def _call_back(callback: Callable[[Any], object], value: Any) -> None:

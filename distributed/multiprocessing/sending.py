@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,6 +11,7 @@ from distributed.client.client import Client
 from distributed.client.initializing import after_initializer
 from distributed.client.moving import Mover, frozen
 from distributed.client.options import task_spec
+from distributed.client.outbox import Task
 from distributed.client.packing import PackedFunction
 from distributed.client.under_way import ExecutorFuture, UnderWay
 from distributed.errors import UnpicklableError
@@ -52,7 +53,8 @@ class Sender:
     def send_call(self, function: Callable[..., Any], args: tuple[Any, ...], kwds: dict[str, Any]) -> ExecutorFuture:
         """One call; the future of its result. Raises as `Executor.submit`."""
         packed = self._client._functions.pack(self._prepared(function))
-        return self._send(packed, packed.name, args, kwds)[0]
+        ((future, _),) = self._send(packed, packed.name, [(args, kwds)])
+        return future
 
     def pack(self, function: Callable[..., Any], is_star: bool) -> tuple[PackedFunction, str]:
         """What `send_chunk` wants: `function` for chunks, and its name."""
@@ -61,32 +63,36 @@ class Sender:
             raise TypeError(f"the first argument is the function to call, not {type(function).__name__}")
         return PackedFunction(partial(run_chunk, function, is_star, self._setup)), short_name(name)
 
-    def send_chunk(self, packed: tuple[PackedFunction, str], elements: tuple[Any, ...]) -> tuple[ExecutorFuture, int]:
-        """A chunk of calls; the future of `run_chunk`'s result, and how many bytes the arguments take."""
-        return self._send(*packed, elements, {})
+    def send_chunks(
+        self, packed: tuple[PackedFunction, str], chunks: Sequence[tuple[Any, ...]]
+    ) -> list[tuple[ExecutorFuture, int]]:
+        """Chunks of calls; of each the future of `run_chunk`'s result, and how many bytes its arguments take."""
+        return self._send(*packed, [(elements, {}) for elements in chunks])
 
     def _send(
-        self, packed: PackedFunction, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[ExecutorFuture, int]:
+        self, packed: PackedFunction, name: str, calls: Sequence[tuple[tuple[Any, ...], dict[str, Any]]]
+    ) -> list[tuple[ExecutorFuture, int]]:
         self._under_way.check_open()
         spec = task_spec(packed.digest, **_OPTIONS)
         mover = Mover(self._client._functions, spec.priority)
-        needs: list[str] | None = None
-        try:
-            # Nothing is shared between calls, as a Mover does with big arguments: in processes of the standard library
-            # each call has its own, and may change it.
-            arguments: Payload = frozen(dumps_payload((args, kwargs)))
-        except UnpicklableError:  # there may be futures of a client in it
-            arguments, needs = mover.pack(args, kwargs)
+        tasks: list[Task] = []
+        for args, kwargs in calls:
+            needs: list[str] | None = None
+            try:
+                # Nothing is shared between calls, as a Mover does with big arguments: in processes of the standard
+                # library each call has its own, and may change it.
+                arguments: Payload = frozen(dumps_payload((args, kwargs)))
+            except UnpicklableError:  # there may be futures of a client in it
+                arguments, needs = mover.pack(args, kwargs)
+            tasks.append((spec, f"{name}-{self._token}-{counter()}", arguments, needs))
         session = self._client._live()
-        task = (spec, f"{name}-{self._token}-{counter()}", arguments, needs)
-        records = session.submit([task], {packed.digest: packed.blob, **mover.blobs}, mover.tasks)
+        records = session.submit(tasks, {packed.digest: packed.blob, **mover.blobs}, mover.tasks)
         try:
-            (future,) = self._under_way.add(records)
+            futures = self._under_way.add(records)
         except BaseException:  # it was closed just now
             session.release([record.key for record in records])
             raise
-        return future, payload_nbytes(arguments)
+        return [(future, payload_nbytes(task[2])) for future, task in zip(futures, tasks, strict=True)]
 
     def _prepared(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """`function`, with the initializer before it if there is one; the same object for the same function."""
