@@ -9,7 +9,7 @@ from __future__ import annotations
 from concurrent.futures import CancelledError
 
 from distributed.errors.base import AddressError, ConfigError, DistributedError, DistributedWarning, InvariantError
-from distributed.errors.faces import HomeError
+from distributed.errors.faces import HomeError, MessageLoadError, UnknownWorkerError
 from distributed.errors.tasks import (
     ActorLostError,
     ActorWaitsError,
@@ -77,6 +77,7 @@ __all__ = [
     "KilledWorker",
     "LostDataError",
     "MemoryLimitExceeded",
+    "MessageLoadError",
     "MessageTooLargeError",
     "NameTakenError",
     "NotHeldError",
@@ -94,6 +95,7 @@ __all__ = [
     "UncopiedDataError",
     "UnencodableError",
     "UnknownOpError",
+    "UnknownWorkerError",
     "UnpicklableError",
     "UnreachableDataError",
     "UnrunnableTaskWarning",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from distributed.errors.base import DistributedError
 
-__all__ = ["HomeError"]
+__all__ = ["HomeError", "MessageLoadError", "UnknownWorkerError"]
 
 
 class HomeError(DistributedError):
@@ -14,3 +14,24 @@ class HomeError(DistributedError):
         self.path = path
         self.reason = reason
         super().__init__(f"{path!r}: {reason}")
+
+
+class MessageLoadError(DistributedError):
+    """A message cannot be rebuilt here: a module is missing, or differs from the sender's. All others are still there.
+
+    Define its classes in a module that both sides have, or in the script that sends it.
+    """
+
+    def __init__(self, worker: int, reason: str) -> None:
+        self.worker = worker
+        self.reason = reason
+        super().__init__(f"a message of worker {worker} cannot be loaded: {reason}; both sides need its modules")
+
+
+class UnknownWorkerError(DistributedError, ValueError):
+    """The caller's fault: a manager never had a worker with that id. Ids count from 0, in the order of joining."""
+
+    def __init__(self, worker: object, count: int) -> None:
+        self.worker = worker
+        self.count = count
+        super().__init__(f"Invalid worker idx {worker!r}: {count} workers have joined so far, ids count from 0")
