@@ -54,7 +54,7 @@ def _class_of(text: str) -> Any:
         for part in name.split("."):
             found = getattr(found, part)
     except (ImportError, AttributeError) as error:
-        raise ConfigError("PACKAGE.MODULE:CLASS", text, f"{error}; is it in the current folder, or installed?") from None
+        raise ConfigError("PACKAGE.MODULE:CLASS", text, f"{error}; is it here, or installed?") from None
     return found
 
 
