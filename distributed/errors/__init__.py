@@ -9,7 +9,14 @@ from __future__ import annotations
 from concurrent.futures import CancelledError
 
 from distributed.errors.base import AddressError, ConfigError, DistributedError, DistributedWarning, InvariantError
-from distributed.errors.faces import DataGoneError, HomeError, KeyTakenError, RemoteCommandError
+from distributed.errors.faces import (
+    DataGoneError,
+    HomeError,
+    KeyTakenError,
+    MessageLoadError,
+    RemoteCommandError,
+    UnknownWorkerError,
+)
 from distributed.errors.tasks import (
     ActorLostError,
     ActorWaitsError,
@@ -79,6 +86,7 @@ __all__ = [
     "KilledWorker",
     "LostDataError",
     "MemoryLimitExceeded",
+    "MessageLoadError",
     "MessageTooLargeError",
     "NameTakenError",
     "NotHeldError",
@@ -97,6 +105,7 @@ __all__ = [
     "UncopiedDataError",
     "UnencodableError",
     "UnknownOpError",
+    "UnknownWorkerError",
     "UnpicklableError",
     "UnreachableDataError",
     "UnrunnableTaskWarning",

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from distributed.errors.base import DistributedError
 
-__all__ = ["DataGoneError", "HomeError", "KeyTakenError", "RemoteCommandError"]
+__all__ = [
+    "DataGoneError",
+    "HomeError",
+    "KeyTakenError",
+    "MessageLoadError",
+    "RemoteCommandError",
+    "UnknownWorkerError",
+]
 
 
 class DataGoneError(DistributedError, KeyError):
@@ -51,3 +58,24 @@ class RemoteCommandError(DistributedError):
         self.output = output
         said = f"; it said:\n{output}" if output else ""
         super().__init__(f"{command} at {host!r}: {reason}{said}")
+
+
+class MessageLoadError(DistributedError):
+    """A message cannot be rebuilt here: a module is missing, or differs from the sender's. All others are still there.
+
+    Define its classes in a module that both sides have, or in the script that sends it.
+    """
+
+    def __init__(self, worker: int, reason: str) -> None:
+        self.worker = worker
+        self.reason = reason
+        super().__init__(f"a message of worker {worker} cannot be loaded: {reason}; both sides need its modules")
+
+
+class UnknownWorkerError(DistributedError, ValueError):
+    """The caller's fault: a manager never had a worker with that id. Ids count from 0, in the order of joining."""
+
+    def __init__(self, worker: object, count: int) -> None:
+        self.worker = worker
+        self.count = count
+        super().__init__(f"Invalid worker idx {worker!r}: {count} workers have joined so far, ids count from 0")
