@@ -60,18 +60,20 @@ def main(
     Exit codes: 0 after SIGINT or SIGTERM, 1 if it cannot start, 3 if the key file cannot be used.
     """
     log_to_stderr(log_level)
+    kind = click.get_current_context().find_object(type) or Scheduler  # `dcenter` names another
+    name = kind.__name__.lower()
     if tls and insecure:
         raise click.UsageError("--tls and --insecure contradict each other")
 
     async def serve(settings: Settings) -> int:
         preloads = Preloads(preload)
-        scheduler = Scheduler(settings=settings)
+        scheduler = kind(settings=settings)
         scheduler.listen(port, host, insecure, tls)
         await preloads.setup(scheduler)
         on_signals(scheduler.close_soon)
         if scheduler_file:
             write_scheduler_file(scheduler_file, scheduler.id, scheduler.address, scheduler.fingerprint)
-        logger.info("scheduler at %s", scheduler.address)
+        logger.info("%s at %s", name, scheduler.address)
         way = f"--scheduler-file {scheduler_file}" if scheduler_file else scheduler.address
         logger.info("start workers with: dworker %s", way)
         try:

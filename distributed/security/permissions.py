@@ -51,6 +51,13 @@ _ROLES_BY_OP: dict[str, frozenset[str]] = {
     "restart": _CLIENTS,
     "run_on": _CLIENTS,
     "versions": _ANYONE,
+    # center
+    "register": _TRUSTED,
+    "unregister": _TRUSTED,
+    "add_keys": _TRUSTED,
+    "remove_keys": _TRUSTED,
+    "worker_services": _ANYONE,
+    "broadcast": _CLIENTS,
     # worker
     "get_data": _TRUSTED,
     "put_data": _TRUSTED,  # no new power for workers: they may tell the scheduler of data they hold anyway
