@@ -9,7 +9,7 @@ from __future__ import annotations
 from concurrent.futures import CancelledError
 
 from distributed.errors.base import AddressError, ConfigError, DistributedError, DistributedWarning, InvariantError
-from distributed.errors.faces import HomeError, MultipartError
+from distributed.errors.faces import HomeError, MultipartError, UnreachableError
 from distributed.errors.tasks import (
     ActorLostError,
     ActorWaitsError,
@@ -97,6 +97,7 @@ __all__ = [
     "UnknownOpError",
     "UnpicklableError",
     "UnreachableDataError",
+    "UnreachableError",
     "UnrunnableTaskWarning",
     "UserCodeRefusedError",
     "WorkerStartError",
