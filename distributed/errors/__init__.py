@@ -14,8 +14,10 @@ from distributed.errors.faces import (
     HomeError,
     KeyTakenError,
     MessageLoadError,
+    MultipartError,
     RemoteCommandError,
     UnknownWorkerError,
+    UnreachableError,
 )
 from distributed.errors.tasks import (
     ActorLostError,
@@ -88,6 +90,7 @@ __all__ = [
     "MemoryLimitExceeded",
     "MessageLoadError",
     "MessageTooLargeError",
+    "MultipartError",
     "NameTakenError",
     "NotHeldError",
     "PeerBusyError",
@@ -108,6 +111,7 @@ __all__ = [
     "UnknownWorkerError",
     "UnpicklableError",
     "UnreachableDataError",
+    "UnreachableError",
     "UnrunnableTaskWarning",
     "UserCodeRefusedError",
     "WorkerStartError",

@@ -9,8 +9,10 @@ __all__ = [
     "HomeError",
     "KeyTakenError",
     "MessageLoadError",
+    "MultipartError",
     "RemoteCommandError",
     "UnknownWorkerError",
+    "UnreachableError",
 ]
 
 
@@ -79,3 +81,16 @@ class UnknownWorkerError(DistributedError, ValueError):
         self.worker = worker
         self.count = count
         super().__init__(f"Invalid worker idx {worker!r}: {count} workers have joined so far, ids count from 0")
+
+
+class MultipartError(DistributedError):
+    """The peer's fault: a body that should be multipart/form-data and is not; the text says where it goes wrong."""
+
+
+class UnreachableError(DistributedError, OSError):
+    """Nobody answers at an address: is the server running, and is the address right?"""
+
+    def __init__(self, address: str, reason: str) -> None:
+        self.address = address
+        self.reason = reason
+        super().__init__(f"{address} is out of reach: {reason}")
