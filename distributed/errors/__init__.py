@@ -9,7 +9,7 @@ from __future__ import annotations
 from concurrent.futures import CancelledError
 
 from distributed.errors.base import AddressError, ConfigError, DistributedError, DistributedWarning, InvariantError
-from distributed.errors.faces import HomeError
+from distributed.errors.faces import HomeError, MultipartError
 from distributed.errors.tasks import (
     ActorLostError,
     ActorWaitsError,
@@ -78,6 +78,7 @@ __all__ = [
     "LostDataError",
     "MemoryLimitExceeded",
     "MessageTooLargeError",
+    "MultipartError",
     "NameTakenError",
     "NotHeldError",
     "PeerBusyError",

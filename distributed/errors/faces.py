@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from distributed.errors.base import DistributedError
 
-__all__ = ["HomeError"]
+__all__ = ["HomeError", "MultipartError"]
 
 
 class HomeError(DistributedError):
@@ -14,3 +14,7 @@ class HomeError(DistributedError):
         self.path = path
         self.reason = reason
         super().__init__(f"{path!r}: {reason}")
+
+
+class MultipartError(DistributedError):
+    """The peer's fault: a body that should be multipart/form-data and is not; the text says where it goes wrong."""

@@ -43,6 +43,7 @@ EXAMPLES: dict[str, Exception] = {
         errors.TaskTimeoutError("k", 1.5),
         errors.MemoryLimitExceeded("k", 10**8, 2 * 10**8),
         errors.MessageTooLargeError("message", 5, 4, "message_nbytes_max"),
+        errors.MultipartError("it ends before its last boundary"),
         errors.NameTakenError("alice", "tcp://w:1"),
         errors.PeerBusyError("tcp://w:1"),
         errors.PermissionDeniedError("add", "readonly"),
