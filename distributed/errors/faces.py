@@ -8,6 +8,7 @@ __all__ = [
     "DataGoneError",
     "HomeError",
     "KeyTakenError",
+    "MasterError",
     "MessageLoadError",
     "MultipartError",
     "RemoteCommandError",
@@ -81,6 +82,15 @@ class UnknownWorkerError(DistributedError, ValueError):
         self.worker = worker
         self.count = count
         super().__init__(f"Invalid worker idx {worker!r}: {count} workers have joined so far, ids count from 0")
+
+
+class MasterError(DistributedError):
+    """The operator's fault, mostly: a master cannot be reached, or refuses a worker; the text says which and why."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        self.url = url
+        self.reason = reason
+        super().__init__(f"master at {url}: {reason}")
 
 
 class MultipartError(DistributedError):
