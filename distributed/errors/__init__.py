@@ -9,7 +9,7 @@ from __future__ import annotations
 from concurrent.futures import CancelledError
 
 from distributed.errors.base import AddressError, ConfigError, DistributedError, DistributedWarning, InvariantError
-from distributed.errors.faces import HomeError, MultipartError, UnreachableError
+from distributed.errors.faces import HomeError, MasterError, MultipartError, UnreachableError
 from distributed.errors.tasks import (
     ActorLostError,
     ActorWaitsError,
@@ -76,6 +76,7 @@ __all__ = [
     "KeyFileError",
     "KilledWorker",
     "LostDataError",
+    "MasterError",
     "MemoryLimitExceeded",
     "MessageTooLargeError",
     "MultipartError",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from distributed.errors.base import DistributedError
 
-__all__ = ["HomeError", "MultipartError", "UnreachableError"]
+__all__ = ["HomeError", "MasterError", "MultipartError", "UnreachableError"]
 
 
 class HomeError(DistributedError):
@@ -14,6 +14,15 @@ class HomeError(DistributedError):
         self.path = path
         self.reason = reason
         super().__init__(f"{path!r}: {reason}")
+
+
+class MasterError(DistributedError):
+    """The operator's fault, mostly: a master cannot be reached, or refuses a worker; the text says which and why."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        self.url = url
+        self.reason = reason
+        super().__init__(f"master at {url}: {reason}")
 
 
 class MultipartError(DistributedError):

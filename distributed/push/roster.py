@@ -2,8 +2,8 @@
 
     unknown ──status──▶ alive ──MISSES_MAX polls without an answer, or nobody listens──▶ lost ──status──▶ alive again
 
-A job is what is sent in one request. The worker lists in its status the jobs that it has not told yet; one that it took
-and that is in no later status, without having been told, is lost, and so are all jobs of a worker that was started anew.
+A job is what is sent in one request. A worker lists in its status the jobs that it has not told yet. One that it took
+and that is in no later status, without having been told, is lost; so are all jobs of a worker that was started anew.
 """
 
 from __future__ import annotations
@@ -101,8 +101,7 @@ class Roster:
         self.dispatch.join(url)
         for job in list(worker.jobs.values()):
             if job.taken is not None and job.taken < asked and job.id not in status.jobs:
-                self.dispatch.give_back(url, job.paths)
-                self._forget(worker, job)
+                given_up |= self.failed(job, "the worker took it, and never told what came of it")
         begun_since = sum(job.taken is None or job.taken >= asked for job in worker.jobs.values())
         worker.total = status.total
         worker.free = max(0, status.idle - begun_since)
@@ -125,12 +124,20 @@ class Roster:
 
     # ------------------------------------------------------------ jobs
 
-    def select(self, now: float) -> str | None:
-        """The worker that gets the next files: alive, with a free process, the least loaded; of equals the first."""
+    def select(self, now: float, but: Collection[str] = ()) -> str | None:
+        """The worker that gets the next files: alive, with a free process, the least loaded; of equals the first.
+
+        Args:
+            but: who is not meant.
+        """
         able = [
             worker
             for worker in self.workers.values()
-            if worker.state == "alive" and worker.misses == 0 and worker.free > 0 and worker.not_before <= now
+            if worker.state == "alive"
+            and worker.misses == 0
+            and worker.free > 0
+            and worker.not_before <= now
+            and worker.url not in but
         ]
         # Load first by processes, then by what else the machine does.
         chosen = min(able, key=lambda worker: (1 - worker.free / worker.total, worker.cpu_percent), default=None)
@@ -165,6 +172,7 @@ class Roster:
         """The worker has no room for it; it is asked again when `pause_s` have passed."""
         worker = self.workers[job.url]
         worker.not_before = max(worker.not_before, now + pause_s)
+        worker.free = min(worker.total, worker.free + 1)
         self.dispatch.give_back(job.url, job.paths)
         self._forget(worker, job)
 

@@ -110,14 +110,14 @@ class Dispatch:
         if record is not None and path in record.holds:
             record.seconds += max(0.0, now - record.holds[path].started)
             record.nbytes += record.holds[path].nbytes
-        for holder in self._holders.pop(path, []):
+        holders = self._holders.pop(path, [])
+        for holder in holders:
             del self._workers[holder].holds[path]
-        self._again.pop(path, None)
+        was_again = self._again.pop(path, self) is None
         self._failures.pop(path, None)
         self._deaths.pop(path, None)
-        # Settled while it waited: somebody's late answer. Rare, so that looking for it may take time.
-        if path in self._fresh:
-            self._fresh.remove(path)
+        if not holders and not was_again and path in self._fresh:
+            self._fresh.remove(path)  # while it waited: somebody's late answer, so rare that looking may take time
 
     def fail(self, worker: str, path: str, reason: str) -> str | None:
         """A worker cannot do it. Somebody else is asked; a text: nobody is, it is given up."""

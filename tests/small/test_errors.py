@@ -33,6 +33,7 @@ EXAMPLES: dict[str, Exception] = {
         errors.ExecutorClosedError("closed"),
         errors.FunctionLoadError("f", "tcp://w:1", "No module named 'x'"),
         errors.HomeError("a/b", "it vanished"),
+        errors.MasterError("http://127.0.0.1:8000", "it answered 403"),
         errors.InvariantError("rule"),
         errors.KeyFileError("/k", "mode"),
         errors.KilledWorker("k", 3, [{"cause": "signal 9"}]),
