@@ -113,7 +113,8 @@ class Dispatch:
         holders = self._holders.pop(path, [])
         for holder in holders:
             del self._workers[holder].holds[path]
-        was_again = self._again.pop(path, self) is None
+        was_again = path in self._again
+        self._again.pop(path, None)
         self._failures.pop(path, None)
         self._deaths.pop(path, None)
         if not holders and not was_again and path in self._fresh:
