@@ -9,7 +9,7 @@ from __future__ import annotations
 from concurrent.futures import CancelledError
 
 from distributed.errors.base import AddressError, ConfigError, DistributedError, DistributedWarning, InvariantError
-from distributed.errors.faces import HomeError, MasterError, MultipartError
+from distributed.errors.faces import HomeError, MasterError, MultipartError, UnreachableError
 from distributed.errors.tasks import (
     ActorLostError,
     ActorWaitsError,
@@ -98,6 +98,7 @@ __all__ = [
     "UnknownOpError",
     "UnpicklableError",
     "UnreachableDataError",
+    "UnreachableError",
     "UnrunnableTaskWarning",
     "UserCodeRefusedError",
     "WorkerStartError",

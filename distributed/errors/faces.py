@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from distributed.errors.base import DistributedError
 
-__all__ = ["HomeError", "MasterError", "MultipartError"]
+__all__ = ["HomeError", "MasterError", "MultipartError", "UnreachableError"]
 
 
 class HomeError(DistributedError):
@@ -27,3 +27,12 @@ class MasterError(DistributedError):
 
 class MultipartError(DistributedError):
     """The peer's fault: a body that should be multipart/form-data and is not; the text says where it goes wrong."""
+
+
+class UnreachableError(DistributedError, OSError):
+    """Nobody answers at an address: is the server running, and is the address right?"""
+
+    def __init__(self, address: str, reason: str) -> None:
+        self.address = address
+        self.reason = reason
+        super().__init__(f"{address} is out of reach: {reason}")
