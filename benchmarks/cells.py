@@ -30,6 +30,7 @@ from deaths import worker_death
 from multiprocessing_cells import pool_apply, pool_imap, pool_map_10k, pool_map_million
 from nested import nested
 from people_cells import cancel_forced, cancel_running, executor_map, executor_submit, printing
+from recipe_cells import pull_large, pull_small
 from sides import (
     Plan,
     Sample,
@@ -386,6 +387,8 @@ MEASURES: dict[str, Callable[[Side, Plan], Sample]] = {
         pool_imap,
         pool_map_10k,
         pool_map_million,
+        pull_large,
+        pull_small,
     )
 }
 
