@@ -4,17 +4,9 @@ from __future__ import annotations
 
 from distributed.errors.base import DistributedError
 
-__all__ = [
-    "DataGoneError",
-    "HomeError",
-    "KeyTakenError",
-    "MasterError",
-    "MessageLoadError",
-    "MultipartError",
-    "RemoteCommandError",
-    "UnknownWorkerError",
-    "UnreachableError",
-]
+__all__ = ["DataGoneError", "HomeError", "KeyTakenError", "MasterError", "MessageLoadError", "MultipartError", "RemoteCommandError", "UnknownWorkerError", "UnreachableError",]
+
+
 
 
 class DataGoneError(DistributedError, KeyError):
@@ -28,6 +20,8 @@ class DataGoneError(DistributedError, KeyError):
         self.key = key
         self.reason = reason
         super().__init__(f"the data of {key} is gone: {reason}")
+
+
 
 
 class HomeError(DistributedError):
