@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,53 +13,23 @@ import numpy
 import pytest
 
 from distributed.errors import (
-    AuthenticationError,
     CommClosedError,
-    ConfigError,
     KeyFileError,
     MessageLoadError,
     PortTakenError,
     UnknownWorkerError,
     UnpicklableError,
 )
-from distributed.faces.manager import links, outbox, wiring
 from distributed.faces.manager import manager as manager_module
-from distributed.faces.manager.credentials import PUBLISHED, load_authkey
+from distributed.faces.manager.credentials import load_authkey
 from distributed.testing.processes import wait_until
+from distributed.testing.team import Echo, Sitter, Talker, Team, team_of
 from distributed_worker import (
     DistributedManager,
     DistributedWorker,
     create_remote_worker,
     create_remote_worker_sync,
 )
-
-
-class Echo(DistributedWorker):
-    """Sends back what it gets."""
-
-    def handle_msg(self, msg: Any) -> None:
-        self.send(msg)
-
-
-class Sitter(DistributedWorker):
-    """Is in the middle of a long slice until it is let go."""
-
-    def __init__(self, pipe: Any, let_go: threading.Event) -> None:
-        super().__init__(pipe)
-        self.let_go = let_go
-
-    def loop(self) -> bool:
-        self.let_go.wait(20)
-        return False
-
-
-class Talker(Echo):
-    """Sends a number of messages at once, then echoes."""
-
-    def __init__(self, pipe: Any, count: int, size: int = 0) -> None:
-        super().__init__(pipe)
-        for number in range(count):
-            self.send((number, bytes(size)))
 
 
 class Unlucky:
@@ -73,66 +41,6 @@ class Unlucky:
 
 def _fail() -> None:
     raise LookupError("no such shelf")
-
-
-class Team:
-    """A manager, and workers in threads that end with it."""
-
-    def __init__(self, manager: DistributedManager) -> None:
-        self.manager = manager
-        self.kept: dict[int, list[Any]] = {}
-        self.let_go = threading.Event()
-        self.threads: list[threading.Thread] = []
-
-    def connect(self, wclass: Any = Echo, *args: Any) -> threading.Thread:
-        """A worker that waits to be accepted."""
-        args = (*args, self.let_go) if wclass is Sitter else args
-        run = functools.partial(create_remote_worker_sync, wclass, self.manager.get_client_args(), *args)
-        thread = threading.Thread(target=ended_well, args=(run,))
-        thread.start()
-        self.threads.append(thread)
-        return thread
-
-    def join(self, wclass: Any = Echo, *args: Any) -> int:
-        """The id of a new worker that is active."""
-        self.connect(wclass, *args)
-        wait_until(self.manager.try_accept, "a worker")
-        (id,) = self.manager.get_unconfirmed_workers()
-        wait_until(lambda: self.keep() or id in self.manager.get_active_workers(), "its registration")
-        return id
-
-    def keep(self) -> None:
-        """Collect, and keep what came for `take`."""
-        for id, messages in self.manager.collect().items():
-            self.kept.setdefault(id, []).extend(messages)
-
-    def take(self, count: int) -> dict[int, list[Any]]:
-        """As soon as so many messages have come."""
-        wait_until(lambda: self.keep() or sum(map(len, self.kept.values())) >= count, f"{count} messages")
-        kept, self.kept = self.kept, {}
-        return {id: messages for id, messages in kept.items() if messages}
-
-    def wait_dead(self, id: int) -> None:
-        wait_until(lambda: self.keep() or id in self.manager.get_dead_workers(), "its end")
-
-
-def ended_well(run: Callable[[], None]) -> None:
-    """A worker's thread: a manager that goes is no failure of it."""
-    with contextlib.suppress(CommClosedError):
-        run()
-
-
-@contextlib.contextmanager
-def team_of(**keywords: Any) -> Iterator[Team]:
-    with DistributedManager(("localhost", 0), **keywords) as manager:
-        team = Team(manager)
-        try:
-            yield team
-        finally:
-            team.let_go.set()
-            manager.stop()
-            for thread in team.threads:
-                thread.join()
 
 
 @pytest.fixture
@@ -459,81 +367,3 @@ def test_a_stopped_manager_has_closed_its_port_and_ended_its_workers() -> None:
         with pytest.raises(CommClosedError, match="stopped"):
             team.manager.create_local_worker(Echo)
         DistributedManager(place).stop()
-
-
-# ---------------------------------------------------------------- M16, M18, bounds
-
-
-def test_every_manager_has_a_key_of_its_own() -> None:
-    """M16: random authkey default, wrong key refused, slow client does not block."""
-    with DistributedManager() as one, DistributedManager() as two:
-        keys = [manager.get_client_args()[2] for manager in (one, two)]
-        assert keys[0] != keys[1]
-        assert {len(key) for key in keys} == {32}
-    with pytest.raises(ConfigError, match="published"):
-        DistributedManager("0.0.0.0", PUBLISHED)
-    DistributedManager("localhost", PUBLISHED).stop()
-
-
-def test_a_worker_with_another_key_is_not_let_in(team: Team) -> None:
-    """M16: random authkey default, wrong key refused, slow client does not block."""
-    address, family, _ = team.manager.get_client_args()
-    with pytest.raises(AuthenticationError, match="different key"):
-        create_remote_worker_sync(Echo, (address, family, b"another"))
-    team.manager.poll_delay = 0.001
-    assert team.manager.try_accept() is False
-
-
-def test_who_connects_and_says_nothing_keeps_nobody_waiting(team: Team) -> None:
-    """M16: random authkey default, wrong key refused, slow client does not block."""
-    address = team.manager.get_client_args()[0]
-    with contextlib.ExitStack() as stack:
-        for _ in range(10):
-            stack.enter_context(socket.create_connection(address)).send(b"dstr")
-        assert team.join() == 0
-
-
-def test_beyond_loopback_a_manager_needs_a_certificate_or_to_be_told_that_it_does_not() -> None:
-    with pytest.raises(ConfigError, match="encrypted"):
-        DistributedManager(("0.0.0.0", 0))
-    with DistributedManager(("0.0.0.0", 0), insecure=True) as manager:
-        assert manager.get_client_args()[0][0] == f"tcp://{socket.gethostname()}"
-
-
-def test_all_names_are_where_programs_look_for_them() -> None:
-    """M18: `from distributed_worker import …` works."""
-    import distributed
-    import distributed_worker
-
-    for name in ("DistributedManager", "DistributedWorker", "create_remote_worker", "create_remote_worker_sync"):
-        assert getattr(distributed_worker, name) is getattr(distributed, name)
-        assert name in distributed.__all__
-    assert {"create_worker", "run_worker"} <= set(distributed_worker.__all__)
-
-
-def test_what_nobody_collects_holds_the_worker_back_and_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(links, "UNCOLLECTED_MAX", 10)
-    with team_of() as team:
-        team.join(Talker, 300, 10_000)
-        assert [number for number, _ in team.take(300)[0]] == list(range(300))
-
-
-def test_what_a_worker_does_not_handle_is_bounded_and_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wiring, "UNREAD_MAX", 2)
-    with team_of() as team:
-        team.join()
-        for number in range(300):
-            team.manager.send(0, (number, bytes(10_000)))
-        assert [number for number, _ in team.take(300)[0]] == list(range(300))
-
-
-def test_a_worker_that_reads_nothing_for_the_ttl_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wiring, "UNREAD_MAX", 0)
-    monkeypatch.setattr(outbox, "WAITING_NBYTES_HIGH", 100_000)
-    with team_of(ttl=0.5) as team:
-        id = team.join(Sitter)
-        sent = 0
-        while team.manager.send(id, bytes(1_000_000)):
-            sent += 1
-            assert sent < 100
-        team.wait_dead(id)
