@@ -9,7 +9,7 @@ from __future__ import annotations
 from concurrent.futures import CancelledError
 
 from distributed.errors.base import AddressError, ConfigError, DistributedError, DistributedWarning, InvariantError
-from distributed.errors.faces import HomeError, MessageLoadError, UnknownWorkerError
+from distributed.errors.faces import HomeError, MasterError, MessageLoadError, MultipartError, UnknownWorkerError
 from distributed.errors.tasks import (
     ActorLostError,
     ActorWaitsError,
@@ -76,9 +76,11 @@ __all__ = [
     "KeyFileError",
     "KilledWorker",
     "LostDataError",
+    "MasterError",
     "MemoryLimitExceeded",
     "MessageLoadError",
     "MessageTooLargeError",
+    "MultipartError",
     "NameTakenError",
     "NotHeldError",
     "PeerBusyError",

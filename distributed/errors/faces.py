@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from distributed.errors.base import DistributedError
 
-__all__ = ["HomeError", "MessageLoadError", "UnknownWorkerError"]
+__all__ = ["HomeError", "MasterError", "MessageLoadError", "MultipartError", "UnknownWorkerError"]
 
 
 class HomeError(DistributedError):
@@ -14,6 +14,19 @@ class HomeError(DistributedError):
         self.path = path
         self.reason = reason
         super().__init__(f"{path!r}: {reason}")
+
+
+class MasterError(DistributedError):
+    """The operator's fault, mostly: a master cannot be reached, or refuses a worker; the text says which and why."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        self.url = url
+        self.reason = reason
+        super().__init__(f"master at {url}: {reason}")
+
+
+class MultipartError(DistributedError):
+    """The peer's fault: a body that should be multipart/form-data and is not; the text says where it goes wrong."""
 
 
 class MessageLoadError(DistributedError):

@@ -101,7 +101,7 @@ LAZY_MODULES: dict[tuple[str, str], str] = {
 
 # Rule 1 of ARCHITECTURE.md: same start, events and times, same effects. Names of modules without "distributed.".
 PURE = re.compile(
-    r"dataclass|ledger|allowance|messages\..*|fields|wire|protocol\..*|scheduler\.(?!server$|process$|proxy$|sessions$|ops$|nannies$|diagnosis$|equipment_ops$).*|worker\.(machine|events|effects|records|copies|equipping|printing|invariants|memory)|faces\.manager\.(pace|roster|wire)"
+    r"dataclass|ledger|allowance|recipes\.(leases|rates)|messages\..*|fields|wire|protocol\..*|scheduler\.(?!server$|process$|proxy$|sessions$|ops$|nannies$|diagnosis$|equipment_ops$).*|worker\.(machine|events|effects|records|copies|equipping|printing|invariants|memory)|faces\.manager\.(pace|roster|wire)"
 )
 IMPURE_IMPORTS = {
     *("asyncio", "multiprocessing", "os", "pathlib", "random", "secrets", "select", "selectors", "shutil", "signal"),
