@@ -9,6 +9,8 @@ __all__ = ["DataGoneError", "HomeError", "KeyTakenError", "MasterError", "Messag
 
 
 
+
+
 class DataGoneError(DistributedError, KeyError):
     """Nobody's fault, or the caller's: data that is on no worker any more; compute it or scatter it again.
 
@@ -57,6 +59,19 @@ class RemoteCommandError(DistributedError):
         super().__init__(f"{command} at {host!r}: {reason}{said}")
 
 
+class MasterError(DistributedError):
+    """The operator's fault, mostly: a master cannot be reached, or refuses a worker; the text says which and why."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        self.url = url
+        self.reason = reason
+        super().__init__(f"master at {url}: {reason}")
+
+
+class MultipartError(DistributedError):
+    """The peer's fault: a body that should be multipart/form-data and is not; the text says where it goes wrong."""
+
+
 class MessageLoadError(DistributedError):
     """A message cannot be rebuilt here: a module is missing, or differs from the sender's. All others are still there.
 
@@ -98,3 +113,5 @@ class UnreachableError(DistributedError, OSError):
         self.address = address
         self.reason = reason
         super().__init__(f"{address} is out of reach: {reason}")
+
+
