@@ -9,7 +9,7 @@ from __future__ import annotations
 from concurrent.futures import CancelledError
 
 from distributed.errors.base import AddressError, ConfigError, DistributedError, DistributedWarning, InvariantError
-from distributed.errors.faces import HomeError
+from distributed.errors.faces import DataGoneError, HomeError, KeyTakenError, RemoteCommandError
 from distributed.errors.tasks import (
     ActorLostError,
     ActorWaitsError,
@@ -65,6 +65,7 @@ __all__ = [
     "ConfigError",
     "ConnectTimeoutError",
     "CoordinationLimitError",
+    "DataGoneError",
     "DistributedError",
     "DistributedWarning",
     "EquipmentError",
@@ -74,6 +75,7 @@ __all__ = [
     "HomeError",
     "InvariantError",
     "KeyFileError",
+    "KeyTakenError",
     "KilledWorker",
     "LostDataError",
     "MemoryLimitExceeded",
@@ -84,6 +86,7 @@ __all__ = [
     "PermissionDeniedError",
     "PortTakenError",
     "ProtocolError",
+    "RemoteCommandError",
     "RemoteError",
     "RequestLostError",
     "SchedulerFileError",

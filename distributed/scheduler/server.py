@@ -122,6 +122,7 @@ class Scheduler(Server):
             "worker_died": self.worker_died,
             "scheduler_info": self.scheduler_info,
             "ncores": self.ncores,
+            "nthreads": self.ncores,
             "who_has": self.who_has,
             "has_what": self.has_what,
             "processing": self.processing,

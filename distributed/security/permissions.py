@@ -25,6 +25,7 @@ _ROLES_BY_OP: dict[str, frozenset[str]] = {
     # scheduler
     "scheduler_info": _ANYONE,
     "ncores": _ANYONE,
+    "nthreads": _ANYONE,  # of those who run tasks only; a center's members have cores, too
     "who_has": _ANYONE,
     "has_what": _ANYONE,
     "processing": _ANYONE,

@@ -31,7 +31,7 @@ from distributed.wire import from_wire
 from distributed.worker.actor_calls import WorkerCarrier
 from distributed.worker.actors import Actors
 from distributed.worker.data_ops import DataOps
-from distributed.worker.direct import DirectOps
+from distributed.worker.direct import CenterLink, DirectOps
 from distributed.worker.effects import (
     DropData,
     DropEquipment,
@@ -185,7 +185,8 @@ class Worker(Server):
             self.executor.gate.set_paused, lambda paused: self._send(WorkerPaused(paused)),
             self.machine.incoming_nbytes, self._fail,
         )  # fmt: skip
-        self._direct = DirectOps(self.store, self.executor, self.data.peers.ask)
+        self._center = CenterLink(self.scheduler_address, self.address)
+        self._direct = DirectOps(self.store, self.executor, self.data.peers.ask, self._center)
         self.actors, self._carrier = Actors(self.address, self, loop=loop), WorkerCarrier()
         self.add_handlers({
             "actors": self.actors.serve,
@@ -249,6 +250,7 @@ class Worker(Server):
             self.driver.stop()
             self.actors.close()
             self._carrier.close()
+            await self._center.close()
             await asyncio.get_running_loop().run_in_executor(None, self.executor.close, THREADS_TIMEOUT_S)
             self.executor.running.close()
         if self.companion is not None:

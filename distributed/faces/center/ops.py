@@ -91,18 +91,18 @@ class CenterOps:
 
     def add_keys(self, stream: Any, address: Any, keys: Sequence[str] = ()) -> str:
         """These keys lie at that address now. Errors as `register`."""
-        place = _address(address)
+        place, names = _address(address), _keys(keys)
         if not self._is_known(place):
             return _not_found(place)
-        self.book.add_keys(place, _keys(keys))
+        self.book.add_keys(place, names)
         return "OK"
 
     def remove_keys(self, stream: Any, address: Any, keys: Sequence[str] = ()) -> str:
         """These keys do not lie at that address any more; unknown ones are no error."""
-        place = _address(address)
+        place, names = _address(address), _keys(keys)
         if not self._is_known(place):
             return _not_found(place)
-        self.book.remove_keys(place, _keys(keys))
+        self.book.remove_keys(place, names)
         return "OK"
 
     def _is_known(self, address: str) -> bool:
@@ -116,7 +116,7 @@ class CenterOps:
         A key of the engine's is told as the engine has it: what others keep under the same name is other data.
         """
         told = self.book.addresses_by_key
-        names = {**dict.fromkeys(self._state.tasks), **dict.fromkeys(told)} if keys is None else dict.fromkeys(keys)
+        names = dict.fromkeys((*self._state.tasks, *told) if keys is None else _keys(keys))
         answer = snapshot.who_has(self._state, names)
         for key in names:
             if key not in self._state.tasks:
