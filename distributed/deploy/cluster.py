@@ -14,7 +14,7 @@ from typing import Any
 from distributed.client.client import Client
 from distributed.comm.addresses import is_loopback, parse_address
 from distributed.config import CENTER_PORT
-from distributed.deploy.launching import Launched, run_at
+from distributed.deploy.launching import CLOSE_S, Launched, run_at
 from distributed.deploy.places import Place, place_of_host, plan
 from distributed.deploy.ssh import Login
 from distributed.errors import ConfigError
@@ -48,7 +48,7 @@ class Cluster:
         worker_options: further options of ``dworker``, such as ``["--resources", "GPU=1"]``.
         security: True: TLS on loopback too; None: only between machines, which need a certificate then.
         insecure: encrypt nothing, even between machines.
-        log_directory: a folder here, which gets a file for each server; None: see `logs`.
+        log_directory: a folder here, made if it is missing: it gets a file for each server; None: see `logs`.
         timeout: for all to join, such as ``"30s"``, or seconds.
         on_line: told the name of a server and each line that it prints, in a thread of ours.
         auth: how ssh logs in: ``username``, ``port``, ``private_key`` (or ``key_filename``), ``ssh_options``; and
@@ -99,13 +99,15 @@ class Cluster:
         self._common = ["--insecure"] if insecure else []
         self._center_options = ["--tls"] if security else []  # the workers do what the center does
         self._worker_options = [*_option("--nthreads", nthreads), *_option("--nworkers", nprocs), *worker_options]
-        self._launch_options = {"log_directory": None if log_directory is None else os.fspath(log_directory)}
+        self._log_directory = None if log_directory is None else os.fspath(log_directory)
         self._on_line = on_line
         self.hosts = [(place.host, place.port or None) for place in places]
         self.center = (middle.host, middle.port)
         self.scheduler_address = ""
         self._routes = {host: self._route(host) for host in dict.fromkeys(place.host for place in (middle, *places))}
         self._check_routes(bool(security), insecure)
+        if self._log_directory is not None:
+            os.makedirs(self._log_directory, exist_ok=True)
         self._servers = _Servers()
         try:
             self._start(middle, places)
@@ -189,8 +191,8 @@ class Cluster:
         login, listen_at = self._routes[place.host]
         given = ["--host", "{host}", *arguments, *self._common]
         return Launched(
-            name, script, given, place.host, login=login, listen_at=listen_at, report=report, on_line=self._on_line,
-            **self._launch_options,
+            name, script, given, place.host, login=login, listen_at=listen_at, report=report,
+            log_directory=self._log_directory, on_line=self._on_line,
         )  # fmt: skip
 
     def _wait_joined(self, places: Sequence[Place], nprocs: int) -> None:
@@ -200,8 +202,11 @@ class Cluster:
             for place, worker in zip(places, self._servers.workers, strict=True)
             for name in ([str(place)] if nprocs == 1 else [f"{place}-{number}" for number in range(nprocs)])
         }
+        within = is_loopback(self.center[0])
         for worker in self._servers.workers:
-            worker.wait_event("begun", self._deadline)
+            host = worker.wait_event("begun", self._deadline)["host"]
+            if is_loopback(host) != within:
+                raise worker.failure(f"it listens at {host}, and the center at {self.center[0]}: one is out of reach")
         with Client(self.scheduler_address, timeout=max(1.0, self._deadline - time.monotonic())) as client:
             while True:
                 joined = {worker["name"] for worker in client.scheduler_info()["workers"].values()}
@@ -236,8 +241,11 @@ class _Servers:
         center, self.center = self.center, None
         for worker in workers:
             worker.close_soon()
-        for server in (*workers, *([] if center is None else [center])):
-            server.close()
+        deadline = time.monotonic() + CLOSE_S  # for all of them, wherever they are
+        for worker in workers:
+            worker.close(deadline)
+        if center is not None:
+            center.close()
         atexit.unregister(self.close)
 
 
