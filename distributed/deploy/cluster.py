@@ -25,6 +25,7 @@ __all__ = ["Cluster"]
 
 CENTER_SCRIPT = "distributed.cli.dcenter"
 WORKER_SCRIPT = "distributed.cli.dworker"
+LOGINS_MAX = 8  # at once at one host: from ten on, an sshd with the usual settings turns some away (MaxStartups)
 POLL_S = 0.05  # between two looks at who has joined
 REPORT = "center.json"
 
@@ -45,7 +46,8 @@ class Cluster:
         ssh: True: use ssh for this machine, too. False: never; other hosts are an error.
         nthreads: tasks at once in each worker process; None: as many as its machine has cores.
         nprocs: worker processes for each of `hosts`; more than one only without ports.
-        worker_options: further options of ``dworker``, such as ``["--resources", "GPU=1"]``.
+        worker_options, center_options: further options of ``dworker``, such as ``["--resources", "GPU=1"]``, and of
+            ``dcenter``.
         security: True: TLS on loopback too; None: only between machines, which need a certificate then.
         insecure: encrypt nothing, even between machines.
         log_directory: a folder here, made if it is missing: it gets a file for each server; None: see `logs`.
@@ -77,6 +79,7 @@ class Cluster:
         nthreads: int | None = None,
         nprocs: int = 1,
         worker_options: Sequence[str] = (),
+        center_options: Sequence[str] = (),
         security: bool | None = None,
         insecure: bool = False,
         log_directory: str | os.PathLike[str] | None = None,
@@ -97,7 +100,7 @@ class Cluster:
         self._ssh = ssh
         self._login = Login.from_keywords(auth)
         self._common = ["--insecure"] if insecure else []
-        self._center_options = ["--tls"] if security else []  # the workers do what the center does
+        self._center_options = [*(["--tls"] if security else []), *center_options]  # the workers follow in this
         self._worker_options = [*_option("--nthreads", nthreads), *_option("--nworkers", nprocs), *worker_options]
         self._log_directory = None if log_directory is None else os.fspath(log_directory)
         self._on_line = on_line
@@ -184,6 +187,9 @@ class Cluster:
         address = parse_address(self.scheduler_address)
         self.center = (address.host, address.port)
         for place in places:
+            before = [worker for worker in self._servers.workers if worker.place == place.host]
+            if len(before) >= LOGINS_MAX:
+                before[-LOGINS_MAX].wait_event("begun", self._deadline)
             arguments = [self.scheduler_address, "--port", str(place.port), "--name", str(place), *self._worker_options]
             self._servers.workers.append(self._launch(str(place), WORKER_SCRIPT, arguments, place, None))
 

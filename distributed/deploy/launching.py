@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -81,6 +82,7 @@ class Launched:
         except BaseException:
             self._close_log()
             raise
+        _launched.add(self)
         self._reader = threading.Thread(target=self._read, name=f"launched-{name}", daemon=True)
         self._reader.start()
         request = {"module": module, "arguments": list(arguments), "host": listen_at, "report": report}
@@ -108,6 +110,14 @@ class Launched:
         """Whether the server, or the connection with its guard, has ended."""
         with self._changed:
             return self._has_ended
+
+    def let_go(self) -> None:
+        """For a fork of this program: keep the lifeline of the other one's server open no longer."""
+        assert self._process.stdin is not None
+        if not self._process.stdin.closed:
+            nothing = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nothing, self._process.stdin.fileno(), inheritable=False)  # closing it would free its number
+            os.close(nothing)
 
     def exit_code(self) -> int:
         """Of the server that has ended; of the connection, if that is all we know."""
@@ -234,6 +244,17 @@ class Launched:
         if code in SHELL_UNABLE:
             return "there is no such interpreter; name one with python="
         return f"no guard came up, exit code {code}; the interpreter there needs this package, see python="
+
+
+_launched: weakref.WeakSet[Launched] = weakref.WeakSet()
+
+
+def _let_go_of_all() -> None:
+    for launched in list(_launched):
+        launched.let_go()
+
+
+os.register_at_fork(after_in_child=_let_go_of_all)
 
 
 class _Lines:

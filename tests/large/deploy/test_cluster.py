@@ -30,10 +30,11 @@ HOST = "127.0.0.1"
 
 EVIL = '{"module": "json", "arguments": [], "host": "h", "report": null, "files": {"../x": ""}}\n'
 PROGRAM = """\
-import time
+import os, time
 from distributed import Cluster
 cluster = Cluster([{host!r}], center="{host}:0", nthreads=1, **{auth!r})
 print("guards", *(server._events["begun"]["pid"] for server in cluster._servers.all()), flush=True)
+os.fork()  # somebody who outlives the program, and has its open files
 time.sleep(60)
 """
 EXAMPLE = """\
