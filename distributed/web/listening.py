@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import errno
-import os
+import logging
+import re
+import socket
 from typing import Any
 
 from tornado.httpserver import HTTPServer
-from tornado.netutil import bind_sockets, bind_unix_socket
 
-from distributed.comm.addresses import is_loopback
-from distributed.errors import ConfigError, PortTakenError
+from distributed.comm.addresses import Address, is_loopback
+from distributed.comm.sockets import bind
+from distributed.errors import ConfigError
 from distributed.security.certificates import BEYOND_LOOPBACK, certificates, has_certificates
 from distributed.web.guard import GuardedApplication
 
@@ -19,6 +20,18 @@ __all__ = ["listen", "port_of", "url_of"]
 IDLE_S = 75.0  # a connection without a request for so long is closed
 HEADER_NBYTES_MAX = 65_536
 BODY_NBYTES_MAX = 1_048_576  # of requests that are not streamed; a handler that streams raises it for itself
+_TOKEN = re.compile(r"[0-9a-f]{64}")
+
+
+class _NoTokens(logging.Filter):
+    """Tornado logs lines of requests that it cannot read, and they may hold a token."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = _TOKEN.sub("[token]", record.getMessage()), ()
+        return True
+
+
+_no_tokens = _NoTokens()
 
 
 def listen(
@@ -38,9 +51,11 @@ def listen(
         insecure: encrypt nothing even if other machines can reach `host`.
         tls: encrypt on loopback too.
     Raises:
-        PortTakenError: another process listens there.
+        PortTakenError: another process listens there, or `host` is none of ours.
+        OSError: nobody knows the host.
         ConfigError: `host` is beyond loopback, and there is neither a certificate nor `insecure`.
     """
+    logging.getLogger("tornado.general").addFilter(_no_tokens)  # one that is there already is not added again
     app.guard.hosts.add(host.lower())
     wants_tls = tls or (port is not None and not insecure and not is_loopback(host))
     if wants_tls and not tls and not has_certificates():
@@ -51,15 +66,17 @@ def listen(
         "max_body_size": BODY_NBYTES_MAX,
     }
     server = HTTPServer(app, ssl_options=certificates().page_context() if wants_tls else None, **keywords)
-    if port is not None:
-        try:
-            server.add_sockets(bind_sockets(port, host))
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                raise PortTakenError(host, port, os.strerror(errno.EADDRINUSE)) from None
-            raise
-    if path is not None:
-        server.add_socket(bind_unix_socket(path, mode=0o600))
+    places = [Address("tcp", host, port)] if port is not None else []
+    places += [Address("unix", path)] if path is not None else []
+    sockets: list[socket.socket] = []
+    try:
+        for place in places:
+            sockets += bind(place)
+    except OSError:
+        for sock in sockets:
+            sock.close()
+        raise
+    server.add_sockets(sockets)
     return server
 
 
