@@ -17,7 +17,7 @@ from distributed.config import CENTER_PORT
 from distributed.deploy.launching import CLOSE_S, Launched, run_at
 from distributed.deploy.places import Place, place_of_host, plan
 from distributed.deploy.ssh import Login
-from distributed.errors import ConfigError
+from distributed.errors import ConfigError, ConnectTimeoutError
 from distributed.security.certificates import certificates
 from distributed.units import parse_seconds
 
@@ -213,7 +213,7 @@ class Cluster:
             host = worker.wait_event("begun", self._deadline)["host"]
             if is_loopback(host) != within:
                 raise worker.failure(f"it listens at {host}, and the center at {self.center[0]}: one is out of reach")
-        with Client(self.scheduler_address, timeout=max(1.0, self._deadline - time.monotonic())) as client:
+        with self._connect() as client:
             while True:
                 joined = {worker["name"] for worker in client.scheduler_info()["workers"].values()}
                 missing = [worker for name, worker in wanted.items() if name not in joined]
@@ -224,6 +224,15 @@ class Cluster:
                 if time.monotonic() > self._deadline:
                     raise missing[0].failure(f"it has not joined {self.scheduler_address} in time")
                 time.sleep(POLL_S)
+
+    def _connect(self) -> Client:
+        center = self._servers.center
+        assert center is not None
+        try:
+            return Client(self.scheduler_address, timeout=max(1.0, self._deadline - time.monotonic()))
+        except ConnectTimeoutError:
+            center.check_running()
+            raise center.failure(f"it cannot be reached from here at {self.scheduler_address}; a firewall?") from None
 
 
 class _Servers:

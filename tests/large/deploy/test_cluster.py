@@ -273,12 +273,6 @@ def test_workers_that_do_not_join_in_time_are_named() -> None:
         Cluster([HOST], f"{HOST}:0", timeout="100ms")
 
 
-def test_several_processes_at_a_host() -> None:
-    with Cluster([HOST], f"{HOST}:0", nprocs=2, nthreads=1) as cluster, Client(cluster) as client:
-        named = {worker["name"] for worker in client.scheduler_info()["workers"].values()}
-    assert named == {f"{HOST}-0", f"{HOST}-1"}
-
-
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
