@@ -56,7 +56,7 @@ def _ask_all(state: SchedulerState) -> bool:
     Answers whether anything was found or is to be expected soon; False: what waits cannot move.
     """
     threads = sum(
-        worker.nthreads + worker.lent_count - len(worker.processing) - len(worker.stopping)
+        worker.nthreads + worker.lent_count - len(worker.processing) - worker.ntaken
         for worker in islice(state.idle, TAKERS_MAX)
     )
     wanted_s = threads * state.settings.queue_target_s
@@ -87,7 +87,7 @@ def _worth_moving(state: SchedulerState, giver: WorkerRecord, threads: int, wait
     All that waits if nothing has ended for longer than everything should have taken; else a fair share.
     """
     # Refused ones run, as those do that ever lent their slot; of the others the first sent.
-    begun = max(max(0, giver.nthreads - len(giver.stopping)) + giver.lent_count, len(giver.lent), len(giver.asked))
+    begun = max(max(0, giver.nthreads - giver.ntaken) + giver.lent_count, len(giver.lent), len(giver.asked))
     waiting = len(giver.processing) - begun
     if state.now - giver.reported_s < giver.occupancy_s / giver.nthreads:
         waiting = -(-waiting * threads // (threads + giver.nthreads))
