@@ -309,8 +309,7 @@ def _fill(state: SchedulerState, queue: ReadyQueue, priority: int, worker: Worke
     queue.entries -= nentries - len(level)
     if chosen:
         queue.live -= len(chosen)
-        worker.occupancy_s = occupancy_s
-        worker.sent_s = state.now
+        worker.occupancy_s, worker.sent_s = occupancy_s, state.now
         booked(state, chosen, _READY, _PROCESSING, worker.address)
         there = state.outbox.run.get(worker)
         if there is None:
