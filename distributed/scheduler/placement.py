@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from heapq import heapify, heappop, heapreplace
 
 from distributed.scheduler.actors import best_home
+from distributed.scheduler.estimates import estimate_s, share_s
 from distributed.scheduler.queues import UNRESTRICTED, ReadyQueue, Restriction, level_of, restriction_of, worker_tokens
 from distributed.scheduler.records import (
     MEMORY,
@@ -38,7 +39,6 @@ __all__ = [
     "push_plain",
     "push_ready",
     "refresh_room",
-    "share_s",
     "touch",
     "unreserve",
 ]
@@ -49,8 +49,6 @@ _CLOSED, _IDLE, _OPEN = Room
 HOLDERS_MAX = 16  # holders weighed per dependency; a broadcast's holders are as good as each other
 SPREAD_THREADS = 64  # up to here a map of tiny tasks is spread over all threads, however short they are
 SHARE_MIN_S = 0.001  # beyond, a message to a worker holds 1 ms of work: less costs more to send than to run
-BIG_NBYTES = 1024 * 1024  # results from here on: making one takes so long that a queue behind it hides nothing
-QUEUE_MEMORY = 0.1  # of a worker's memory limit: what results of tasks queued there may take, by their mean
 EPSILON = 1e-9  # sums of floats: 50 ms six times is not quite 300 ms
 
 Pool = OrderedDict[WorkerRecord, None]
@@ -255,7 +253,7 @@ def _deal_level(state: SchedulerState, priority: int) -> None:
         share = -(-queue.live * worker.nthreads // threads)
         threads -= worker.nthreads
         if state.room_threads > SPREAD_THREADS:
-            share = max(share, int(SHARE_MIN_S / _estimate_s(state, level[0])))
+            share = max(share, int(SHARE_MIN_S / estimate_s(state, level[0])))
         _fill(state, queue, priority, worker, share)
         refresh_room(state, worker)
     if not queue.live:
@@ -275,7 +273,7 @@ def _fill(state: SchedulerState, queue: ReadyQueue, priority: int, worker: Worke
         worker.reported_s = state.now
     has_actors, nthreads, depth_max = state.has_actors, worker.nthreads, state.settings.depth_max * worker.nthreads
     count = len(processing) + len(worker.stopping) - worker.lent_count
-    occupancy_s, estimate_s = worker.occupancy_s, 0.0
+    occupancy_s, each_s = worker.occupancy_s, 0.0
     function: FunctionRecord | None = None
     chosen: list[TaskRecord] = []
     nentries = len(level)
@@ -297,13 +295,13 @@ def _fill(state: SchedulerState, queue: ReadyQueue, priority: int, worker: Worke
                 continue
         if task.function is not function:
             function = task.function
-            estimate_s = share_s(state, task, worker)
+            each_s = share_s(state, task, worker)
         task.state = _PROCESSING
         task.attempt += 1
         task.processing_on = worker
-        task.estimate_s = estimate_s
+        task.estimate_s = each_s
         processing[task.key] = task
-        occupancy_s += estimate_s
+        occupancy_s += each_s
         count += 1
         choose(task)
     queue.entries -= nentries - len(level)
@@ -326,34 +324,6 @@ def _start(state: SchedulerState, task: TaskRecord, worker: WorkerRecord) -> Non
         worker.reported_s = state.now
     begin_processing(task, worker, share_s(state, task, worker))
     state.outbox.run.setdefault(worker, []).append(task)
-
-
-def share_s(state: SchedulerState, task: TaskRecord, worker: WorkerRecord) -> float:
-    """What `task` takes of its worker's queue: its time, or more if its result is big.
-
-    Big results come one per thread; smaller ones fill no more than QUEUE_MEMORY of the worker's memory. So a wide layer
-    of tasks that make data does not run far ahead of those which use it up. Actors come one per thread too: where they
-    are made they stay, and quick answers should not draw all of them.
-    """
-    assert task.function is not None
-    share_s, target_s = _estimate_s(state, task), state.settings.queue_target_s
-    nbytes = task.function.mean_nbytes
-    if nbytes >= BIG_NBYTES or task.spec.actor:
-        return target_s
-    if worker.memory_limit_nbytes:
-        share_s = max(share_s, target_s * worker.nthreads * nbytes / (QUEUE_MEMORY * worker.memory_limit_nbytes))
-    return min(share_s, target_s)
-
-
-def _estimate_s(state: SchedulerState, task: TaskRecord) -> float:
-    """How long `task` will take: what its function usually takes, but never more than one thread's queue.
-
-    Unknown functions count as that much too, so each thread gets one task until the first answer. Without the limit
-    one long task would close the queue of a worker's other threads as well.
-    """
-    assert task.function is not None
-    estimate_s, target_s = task.function.estimate_s, state.settings.queue_target_s
-    return target_s if estimate_s is None or estimate_s > target_s else estimate_s
 
 
 def _best_holder(task: TaskRecord, otherwise: WorkerRecord, restriction: Restriction) -> WorkerRecord:
