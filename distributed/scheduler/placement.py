@@ -2,7 +2,8 @@
 
 An unrestricted task costs O(1): its queue is dealt to the workers with room, which are kept in two ordered dicts
 (``state.idle`` before ``state.open``), each in turn getting its share of what is queued. A task with dependencies goes
-to the holder of most of their bytes if that has room. Restricted queues are looked at when they get tasks or when a
+to the holder of most of their bytes if that has room; if not, it waits near it (`nearness`), which takes such tasks
+first, for as long as others with room find other work. Restricted queues are looked at when they get tasks or when a
 worker that may match gets room. A *suspect* (a task that ran when a worker died) gets a worker to itself; if none is
 empty, the next matching worker that reports anything is reserved and runs empty for it.
 Not here: the queues themselves (`queues`), becoming READY (`lifecycle`).
@@ -16,6 +17,7 @@ from heapq import heapify, heappop, heapreplace
 
 from distributed.scheduler.actors import best_home
 from distributed.scheduler.estimates import estimate_s, share_s
+from distributed.scheduler.nearness import clear_near, file_near, forget_near, pop_near, waits_elsewhere
 from distributed.scheduler.queues import UNRESTRICTED, ReadyQueue, Restriction, level_of, restriction_of, worker_tokens
 from distributed.scheduler.records import (
     MEMORY,
@@ -58,7 +60,10 @@ def push_ready(state: SchedulerState, tasks: Sequence[TaskRecord], is_front: boo
     """Queue `tasks`, which have just become READY, in their order; those with dependencies always before others."""
     for task in reversed(tasks):
         if is_front or task.dependencies is not None:
-            _queue_for(state, task).push(level_of(task), (task,), is_front=True)
+            queue, level = _queue_for(state, task), level_of(task)
+            queue.push(level, (task,), is_front=True)
+            if task.dependencies is not None and queue is state.ready:
+                file_near(state, task, level)
     if not is_front:
         for task in tasks:
             if task.dependencies is None:
@@ -202,6 +207,8 @@ def deal(state: SchedulerState) -> None:
     else:
         while state.ready.live and state.room_threads:
             _deal_level(state, state.ready.top())
+    if state.near and not state.ready.live:
+        clear_near(state)
     state.touched.clear()
 
 
@@ -263,7 +270,8 @@ def _deal_level(state: SchedulerState, priority: int) -> None:
 def _fill(state: SchedulerState, queue: ReadyQueue, priority: int, worker: WorkerRecord, share: int) -> None:
     """Give `worker` up to `share` tasks of one level, as far as its room goes: the hot loop of placement.
 
-    A task with dependencies may go to a holder of their data instead, an actor to where there are fewer.
+    What waits near it comes first. Of the rest, a task with dependencies may go to a holder of their data instead, an
+    actor to where there are fewer.
     """
     level = queue.levels[priority]
     processing = worker.processing
@@ -271,6 +279,7 @@ def _fill(state: SchedulerState, queue: ReadyQueue, priority: int, worker: Worke
     limit_s = 0.0 if worker.is_relieved else state.settings.queue_target_s * threads - EPSILON
     if not processing:
         worker.reported_s = state.now
+    patience_s = state.settings.steal_patience_s * threads
     has_actors, nthreads, depth_max = state.has_actors, worker.nthreads, state.settings.depth_max * worker.nthreads
     count = len(processing) + len(worker.stopping) - worker.lent_count
     occupancy_s, each_s = worker.occupancy_s, 0.0
@@ -283,10 +292,16 @@ def _fill(state: SchedulerState, queue: ReadyQueue, priority: int, worker: Worke
     while count < end and level:
         if count >= nthreads and (occupancy_s >= limit_s or count >= depth_max):
             break
-        task = pop()
+        near = pop_near(state, worker, priority) if worker.near else None
+        task = near or pop()
         if task.state is not _READY or task.deaths:
             continue
-        if task.dependencies is not None or (has_actors and task.spec.actor):
+        is_busy = count >= nthreads and occupancy_s >= patience_s
+        if is_busy and near is None and task.dependencies is not None and waits_elsewhere(task, worker):
+            level.appendleft(task)
+            worker.is_relieved = True
+            break
+        if near is None and (task.dependencies is not None or (has_actors and task.spec.actor)):
             holder = _best_holder(task, worker, UNRESTRICTED) if task.dependencies else best_home(state, worker)
             if holder is not worker:
                 queue.live -= 1
@@ -449,6 +464,7 @@ def _drop_queue(state: SchedulerState, queue: ReadyQueue) -> None:
 def close_worker(state: SchedulerState, worker: WorkerRecord) -> None:
     """`worker` is dead: it gets no task any more, and no suspect waits for it."""
     worker.is_alive = False
+    forget_near(state, worker)
     refresh_room(state, worker)
     unreserve(state, worker)
 

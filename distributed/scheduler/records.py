@@ -15,6 +15,7 @@ A task's states, and the only ways between them (`TRANSITIONS`)::
 
 from __future__ import annotations
 
+from collections import deque
 from enum import IntEnum
 from typing import Any, TypeVar
 
@@ -183,7 +184,7 @@ class WorkerRecord:
     alone: tuple[WorkerRecord, ...] = ()  # (self,): the `who_has` of most results here
     reported_s: float = 0.0  # when a task last ended here, or came while none was here
     is_loaded: bool = False  # more tasks are here than threads: some wait
-    is_relieved: bool = False  # tasks were asked back and none has ended since: nothing is queued behind its threads
+    is_relieved: bool = False  # nothing is queued behind its threads until a task ends: others have, or had, too many
     asked: dict[str, int] = field(default_factory=dict)  # attempt by key of tasks asked back, see `stealing`
     asked_until: float | None = None  # when the question under way counts as lost
     tags: tuple[str, ...] = ()  # what ``spec.platform`` may match
@@ -193,6 +194,7 @@ class WorkerRecord:
     rescued: dict[str, None] = field(default_factory=dict)  # what its nanny has taken out before it ends the process
     lent: dict[str, bool] = field(default_factory=dict)  # tasks here that ever lent their slot; whether they do now
     lent_count: int = 0  # of those that do now: they take no room
+    near: dict[int, deque[TaskRecord]] = field(default_factory=dict)  # queued near it, by level, see `nearness`
 
     def __post_init__(self) -> None:
         self.amounts = dict(self.resources)

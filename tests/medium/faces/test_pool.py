@@ -52,14 +52,6 @@ def meet(number: int, parties: int) -> str:
     return get_worker().address
 
 
-def place_of(value: Any) -> str:
-    return get_worker().address
-
-
-def same_place(place: str) -> bool:
-    return get_worker().address == place
-
-
 class Parcel:
     """An object in which nobody looks for data."""
 
@@ -213,6 +205,14 @@ def test_ten_cores_are_all_used(pool: Pool) -> None:
     BUSY.clear()
     places = Counter(pool.gather(pool.map(meet, range(10), parties=10)))
     assert len(places) == 5 and set(places.values()) == {2}
+
+
+@pytest.mark.parametrize("nbytes", [1, 20_000])
+def test_a_second_map_runs_where_its_input_is(pool: Pool, nbytes: int) -> None:
+    """P09: over 80 % of it, also when it is much wider than the cluster."""
+    where = pool.map(lambda x, nbytes: (get_worker().address, bytes(nbytes)), range(300), nbytes=nbytes)
+    stayed = pool.gather(pool.map(lambda x: x[0] == get_worker().address, where))
+    assert sum(stayed) > 240
 
 
 # ---------------------------------------------------------------- apply
