@@ -9,7 +9,17 @@ from __future__ import annotations
 from concurrent.futures import CancelledError
 
 from distributed.errors.base import AddressError, ConfigError, DistributedError, DistributedWarning, InvariantError
-from distributed.errors.faces import (DataGoneError, HomeError, KeyTakenError, MasterError, MessageLoadError, MultipartError, RemoteCommandError, UnknownWorkerError, UnreachableError)
+from distributed.errors.faces import (
+    DataGoneError,
+    HomeError,
+    KeyTakenError,
+    MasterError,
+    MessageLoadError,
+    MultipartError,
+    RemoteCommandError,
+    UnknownWorkerError,
+    UnreachableError,
+)
 from distributed.errors.tasks import (
     ActorLostError,
     ActorWaitsError,
@@ -53,7 +63,61 @@ from distributed.errors.wire import (
     WorkerStartError,
 )
 
-__all__ = ["ActorLostError", "ActorWaitsError", "AddressError", "AuthenticationError", "BadRequestError", "CancelledError", "CertificateError", "CommClosedError", "ConfigError", "ConnectTimeoutError", "CoordinationLimitError", "DataGoneError", "DistributedError", "DistributedWarning", "EquipmentError", "ExecutorBrokenError", "ExecutorClosedError", "FunctionLoadError", "HomeError", "InvariantError", "KeyFileError", "KeyTakenError", "KilledWorker", "LostDataError", "MasterError", "MemoryLimitExceeded", "MessageLoadError", "MessageTooLargeError", "MultipartError", "NameTakenError", "NotHeldError", "PeerBusyError", "PermissionDeniedError", "PortTakenError", "ProtocolError", "RemoteCommandError", "RemoteError", "RequestLostError", "SchedulerFileError", "SelfWaitError", "SessionLostError", "StreamingOpError", "TaskTimeoutError", "UncopiedDataError", "UnencodableError", "UnknownOpError", "UnknownWorkerError", "UnpicklableError", "UnreachableDataError", "UnreachableError", "UnrunnableTaskWarning", "UserCodeRefusedError", "WorkerStartError",]
+__all__ = [
+    "ActorLostError",
+    "ActorWaitsError",
+    "AddressError",
+    "AuthenticationError",
+    "BadRequestError",
+    "CancelledError",
+    "CertificateError",
+    "CommClosedError",
+    "ConfigError",
+    "ConnectTimeoutError",
+    "CoordinationLimitError",
+    "DataGoneError",
+    "DistributedError",
+    "DistributedWarning",
+    "EquipmentError",
+    "ExecutorBrokenError",
+    "ExecutorClosedError",
+    "FunctionLoadError",
+    "HomeError",
+    "InvariantError",
+    "KeyFileError",
+    "KeyTakenError",
+    "KilledWorker",
+    "LostDataError",
+    "MasterError",
+    "MemoryLimitExceeded",
+    "MessageLoadError",
+    "MessageTooLargeError",
+    "MultipartError",
+    "NameTakenError",
+    "NotHeldError",
+    "PeerBusyError",
+    "PermissionDeniedError",
+    "PortTakenError",
+    "ProtocolError",
+    "RemoteCommandError",
+    "RemoteError",
+    "RequestLostError",
+    "SchedulerFileError",
+    "SelfWaitError",
+    "SessionLostError",
+    "StreamingOpError",
+    "TaskTimeoutError",
+    "UncopiedDataError",
+    "UnencodableError",
+    "UnknownOpError",
+    "UnknownWorkerError",
+    "UnpicklableError",
+    "UnreachableDataError",
+    "UnreachableError",
+    "UnrunnableTaskWarning",
+    "UserCodeRefusedError",
+    "WorkerStartError",
+]
 
 for _name in __all__:
     if _name != "CancelledError":

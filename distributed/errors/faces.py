@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from distributed.errors.base import DistributedError
 
-__all__ = ["DataGoneError", "HomeError", "KeyTakenError", "MasterError", "MessageLoadError", "MultipartError", "RemoteCommandError", "UnknownWorkerError", "UnreachableError",]
-
-
-
-
+__all__ = [
+    "DataGoneError",
+    "HomeError",
+    "KeyTakenError",
+    "MasterError",
+    "MessageLoadError",
+    "MultipartError",
+    "RemoteCommandError",
+    "UnknownWorkerError",
+    "UnreachableError",
+]
 
 
 class DataGoneError(DistributedError, KeyError):
@@ -22,8 +28,6 @@ class DataGoneError(DistributedError, KeyError):
         self.key = key
         self.reason = reason
         super().__init__(f"the data of {key} is gone: {reason}")
-
-
 
 
 class HomeError(DistributedError):
@@ -93,19 +97,6 @@ class UnknownWorkerError(DistributedError, ValueError):
         super().__init__(f"Invalid worker idx {worker!r}: {count} workers have joined so far, ids count from 0")
 
 
-class MasterError(DistributedError):
-    """The operator's fault, mostly: a master cannot be reached, or refuses a worker; the text says which and why."""
-
-    def __init__(self, url: str, reason: str) -> None:
-        self.url = url
-        self.reason = reason
-        super().__init__(f"master at {url}: {reason}")
-
-
-class MultipartError(DistributedError):
-    """The peer's fault: a body that should be multipart/form-data and is not; the text says where it goes wrong."""
-
-
 class UnreachableError(DistributedError, OSError):
     """Nobody answers at an address: is the server running, and is the address right?"""
 
@@ -113,5 +104,3 @@ class UnreachableError(DistributedError, OSError):
         self.address = address
         self.reason = reason
         super().__init__(f"{address} is out of reach: {reason}")
-
-

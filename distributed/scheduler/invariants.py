@@ -49,6 +49,7 @@ def check(machine: SchedulerMachine) -> None:
     check_kit(state)
     check_printing(state)
     check_stealing(state)
+    check_near(state)
     check_stopping(state)
     check_seconds(state)
     check_actors(state)
@@ -308,6 +309,17 @@ def check_nobody_idles(state: SchedulerState) -> None:
         ]
         if free:
             _broken("no restricted task waits while a worker has room for it", (restriction, _addresses(free)))
+
+
+def check_near(state: SchedulerState) -> None:
+    """What is filed near workers is counted and bounded, and gone with the last queued task."""
+    filed = {worker: None for worker in state.workers.values() if worker.near}
+    if not set(filed) <= set(state.near) or not all(worker.near for worker in state.near):
+        _broken("workers near which tasks wait are known", _addresses(state.near))
+    if state.near_entries != sum(len(queued) for worker in state.near for queued in worker.near.values()):
+        _broken("what is filed near workers is counted", state.near_entries)
+    if state.near and not state.ready.live:
+        _broken("nothing is filed when nothing is queued", _addresses(state.near))
 
 
 def check_stealing(state: SchedulerState) -> None:

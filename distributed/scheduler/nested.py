@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from distributed.messages import TasksLent, TasksRejoined
 from distributed.scheduler import redundant
 from distributed.scheduler.effects import EndClient
+from distributed.scheduler.estimates import share_s
 from distributed.scheduler.graph import leave_client
-from distributed.scheduler.placement import share_s, touch
+from distributed.scheduler.placement import touch
 from distributed.scheduler.records import TaskRecord, WorkerRecord, lend_slot, rejoin_slot
 from distributed.scheduler.state import SchedulerState
 

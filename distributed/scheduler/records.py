@@ -15,6 +15,7 @@ A task's states, and the only ways between them (`TRANSITIONS`)::
 
 from __future__ import annotations
 
+from collections import deque
 from enum import IntEnum
 from typing import Any, TypeVar
 
@@ -185,7 +186,7 @@ class WorkerRecord:
     reported_s: float = 0.0  # when a task last ended here, or came while none was here
     sent_s: float = 0.0  # when it was last sent one
     is_loaded: bool = False  # more tasks are here than threads: some wait
-    is_relieved: bool = False  # tasks were asked back and none has ended since: nothing is queued behind its threads
+    is_relieved: bool = False  # nothing is queued behind its threads until a task ends: others have, or had, too many
     asked: dict[str, int] = field(default_factory=dict)  # attempt by key of tasks asked back, see `stealing`
     asked_until: float | None = None  # when the question under way counts as lost
     tags: tuple[str, ...] = ()  # what ``spec.platform`` may match
@@ -196,6 +197,7 @@ class WorkerRecord:
     lent: dict[str, bool] = field(default_factory=dict)  # tasks here that ever lent their slot; whether they do now
     lent_count: int = 0  # of those that do now: they take no room
     seconds: dict[str, Second] = field(default_factory=dict)  # attempts here beside the first one elsewhere
+    near: dict[int, deque[TaskRecord]] = field(default_factory=dict)  # queued near it, by level, see `nearness`
 
     def __post_init__(self) -> None:
         self.amounts = dict(self.resources)

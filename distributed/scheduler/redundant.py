@@ -41,7 +41,8 @@ from itertools import islice
 from math import inf
 
 from distributed.messages import TasksLent
-from distributed.scheduler.placement import refresh_room, share_s, touch
+from distributed.scheduler.estimates import share_s
+from distributed.scheduler.placement import refresh_room, touch
 from distributed.scheduler.queues import UNRESTRICTED, restriction_of
 from distributed.scheduler.records import Second, TaskRecord, TaskState, WorkerRecord, begin_processing
 from distributed.scheduler.state import SchedulerState

@@ -103,6 +103,8 @@ class SchedulerState:
     idle: OrderedDict[WorkerRecord, None] = field(default_factory=OrderedDict)
     open: OrderedDict[WorkerRecord, None] = field(default_factory=OrderedDict)
     room_threads: int = 0
+    near: dict[WorkerRecord, None] = field(default_factory=dict)  # those near which tasks are filed, see `nearness`
+    near_entries: int = 0  # of all of them together
     ready: ReadyQueue = field(default_factory=lambda: ReadyQueue(UNRESTRICTED))
     queues: dict[Restriction, ReadyQueue] = field(default_factory=dict)  # restricted ones, none without live tasks
     queues_by_token: dict[str, dict[ReadyQueue, None]] = field(default_factory=dict)
