@@ -143,6 +143,8 @@ class Connection:
     async def _send(self, connection: HTTP1Connection, answering: _Answering, body: Body | None) -> None:
         if _is_asked_first(body):
             await self._within(answering.go_on.wait(), "it does not say whether it wants the content")
+            if not answering.is_awaited:
+                return  # it does not
         async with contextlib.aclosing(_pieces(body)) as pieces:
             async for piece in pieces:
                 if answering.go_on.is_set() and not answering.is_awaited:
