@@ -31,7 +31,7 @@ from distributed.config import settings
 from distributed.errors import CommClosedError, ConnectTimeoutError
 from distributed.ids import counter, unique_id
 
-__all__ = ["Client", "default_client"]
+__all__ = ["Client", "default_client", "open_clients"]
 
 MAP_CHUNK = 1000  # calls packed before they are sent, so that workers begin while the rest is packed
 CLOSE_TIMEOUT_S = 10.0
@@ -171,9 +171,8 @@ class Client(DataMethods, CallMethods, StreamMethods, DatasetMethods, LookMethod
         Raises:
             ValueError: there is none.
         """
-        for client in reversed(_open_clients):
-            if client.status != "closed":  # as one is whose scheduler is gone
-                return client
+        for client in open_clients():
+            return client
         raise ValueError("no client is open in this process; make one: Client()")
 
     # ------------------------------------------------------------ work
@@ -435,6 +434,11 @@ class Client(DataMethods, CallMethods, StreamMethods, DatasetMethods, LookMethod
 def default_client() -> Client:
     """The client opened last in this process and still open; ValueError when there is none."""
     return Client.current()
+
+
+def open_clients() -> list[Client]:
+    """All of this process that are open, the newest first; not those of workers, which are for their tasks."""
+    return [client for client in reversed(_open_clients) if client.status != "closed"]
 
 
 @atexit.register
