@@ -6,7 +6,6 @@ import contextlib
 import io
 import json
 import math
-import os
 import random
 import socket
 import time
@@ -54,12 +53,12 @@ class Master:
     """The master, as one worker process sees it.
 
     Args:
-        name: of the worker; its process id is added, since all processes of a worker share the name.
+        name: of this process alone.
         config: an object with the settings as attributes; None: the module `distributed.config`.
         address: host and port; None: the setting ``MASTER``.
         insecure: over HTTP without TLS, although it is on another machine.
     Attributes:
-        name: with the process id.
+        name: as it is registered.
         is_streaming: an answer is being read, and nothing else can be asked.
     """
 
@@ -69,7 +68,7 @@ class Master:
         self._config = default_config if config is None else config
         host, port = address or self._config.MASTER
         self.url = base_url(host, port, insecure)
-        self._name = self.name = f"{name}:{os.getpid()}"
+        self._name = self.name = name
         self.is_streaming = False
         self._headers = headers()
         self._connection: HTTPConnection | None = None

@@ -43,6 +43,7 @@ class settings:
     WORKER_WAIT_FOR_TIMEOUT_FILE_SECONDS = 1
     BATCH_MAX_FILES, BATCH_MAX_BYTES, CHUNK_SIZE = 1, 1000, 262144
 '''
+PATIENT = "settings.WORKER_PROCESSING_TIMEOUT_SECONDS = 60\n"
 MASTER = """
 import asyncio, slow
 from distributed.pull.master import init, serve
@@ -123,12 +124,12 @@ def test_a_file_of_2_GB_needs_little_memory_at_both_ends(processes: Processes) -
     with open(home / "sparse", "wb") as file:
         file.truncate(2 * 10**9)
     length = "\ndef length(pieces):\n    return str(sum(map(len, pieces)))\n"
-    (processes.folder / "slow.py").write_text(f"{SLOW}{length}\nsettings.HASH_ALGORITHM = 'slow:length'\n")
+    (processes.folder / "slow.py").write_text(f"{SLOW}{length}\nsettings.HASH_ALGORITHM = 'slow:length'\n{PATIENT}")
     master = processes.python("-c", MASTER.replace("None, True", "None, False"))
     port = port_said(master)
     limit = "import resource\nresource.setrlimit(resource.RLIMIT_AS, (200_000_000, 200_000_000))\n"
     workers = processes.python("-c", limit + WORKERS, port)
-    assert workers.wait() == 0, workers.said()
+    assert workers.wait(45) == 0, workers.said()
     assert json.loads(asked(port, "include_files=1"))["files"] == {"sparse": "2000000000"}
     peak = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{master.pid}/status").read_text())
     assert peak is not None and int(peak[1]) < 200_000
