@@ -247,7 +247,7 @@ class GetFile(_FromWorker):
         if self.master.has_processing_files():
             self.answer(202, WAIT)
         else:
-            self.master.dismissed.add(name)
+            self.master.dismiss(name)
             self.set_status(204)
             self.finish()
 

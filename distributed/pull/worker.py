@@ -18,6 +18,7 @@ from distributed.deploy.machine import cores_available
 from distributed.errors import DistributedError
 from distributed.pull.asking import TROUBLE, Master, NoMoreFiles, Pieces, Report, WaitForTimeoutFile
 from distributed.recipes.digesting import DigestFunction, digest_function
+from distributed.recipes.naming import shown
 
 __all__ = ["Worker", "command", "main"]
 
@@ -117,7 +118,7 @@ class Worker(ForkProcess):
 
     def _report(self, master: Master, results: Report) -> None:
         for path, reason in master.report(results).items():
-            print(f"{master.name}: {path}: refused: {reason}", file=sys.stderr, flush=True)
+            print(f"{master.name}: {shown(path)}: refused: {shown(reason)}", file=sys.stderr, flush=True)
 
     def _is_wanted(self) -> bool:
         """Whether whoever started this process is still there."""

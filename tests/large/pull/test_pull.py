@@ -73,6 +73,7 @@ def home(tmp_path: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         with open(os.path.join(os.fsencode(folder), name), "wb") as file:
             file.write(os.urandom(number * 100_000))
+    (home / "SHA1SUMS").write_text("of an earlier run")
     (home / "big").write_bytes(os.urandom(5_000_000))
     return home
 
@@ -85,7 +86,7 @@ def test_two_programs_hash_a_folder_and_sha1sum_agrees(processes: Processes, hom
     """H15: several processes pull until none is left, exit 0, "done". H16: the programs. H17: odd names."""
     master = processes.python(
         *("-W", "error", "-m", "distributed.pull.master", "--home", f"{home}/", "--port", "0"),
-        *("--once", "--output", "SHA1SUMS"),
+        *("--once", "--output", "home/SHA1SUMS"),
     )
     workers = processes.python(
         *("-W", "error", "-m", "distributed.pull.worker", "--name", "worker-1", "--processes", "2"),
