@@ -19,7 +19,8 @@ class Cell:
         unit: of the values. Units with a slash are rates: more is better. All others: less is better.
         target: least ratio to the rival, better = larger; None: for information.
         rounds_min: rounds even when fewer are asked for, where one sample is cheap and noisy.
-        beside: what stands in the column "rival": the rival, or "plain", this package without TLS.
+        beside: what stands in the column "rival": the rival; "plain", this package without TLS; anything else: what the
+            cell's function measures with ``--beside``, for the reader.
         limit_s: after so long a worker script is given up.
     """
 
@@ -75,4 +76,17 @@ CELLS = (
     Cell("held_task", "scheduler memory per held task", "bytes", 4, limit_s=400.0),
     Cell("actor", "call of an actor's method, p50", "us", 8),
     Cell("actor_calls", "calls of an actor's method, all at once", "calls/s", 60),
+    Cell(
+        "pool_map_million",
+        "Pool.map of 1,000,000, beside multiprocessing's",
+        "calls/s",
+        1 / 3,
+        beside="multiprocessing",
+    ),
+    Cell("pool_map_10k", "Pool.map of 10,000, beside Client.map", "calls/s", 1, beside="Client.map"),
+    Cell("pool_imap", "Pool.imap, one by one, beside multiprocessing's", "calls/s", beside="multiprocessing"),
+    Cell("pool_apply", "Pool.apply_async x 10,000, beside multiprocessing's", "calls/s", beside="multiprocessing"),
+    Cell("manager_slices", "loop() of an idle manager's worker, beside 10,000/s", "slices/s", 1, beside="10,000/s"),
+    Cell("manager_messages", "manager: echoes at once, beside a multiprocessing pipe", "messages/s", beside="stdlib"),
+    Cell("manager_round_trip", "manager: echoes one by one, likewise", "messages/s", beside="stdlib"),
 )

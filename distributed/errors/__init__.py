@@ -9,7 +9,14 @@ from __future__ import annotations
 from concurrent.futures import CancelledError
 
 from distributed.errors.base import AddressError, ConfigError, DistributedError, DistributedWarning, InvariantError
-from distributed.errors.faces import HomeError, MasterError, MessageLoadError, MultipartError, UnknownWorkerError
+from distributed.errors.faces import (
+    HomeError,
+    MasterError,
+    MessageLoadError,
+    MultipartError,
+    UnknownWorkerError,
+    UnreachableError,
+)
 from distributed.errors.tasks import (
     ActorLostError,
     ActorWaitsError,
@@ -100,6 +107,7 @@ __all__ = [
     "UnknownWorkerError",
     "UnpicklableError",
     "UnreachableDataError",
+    "UnreachableError",
     "UnrunnableTaskWarning",
     "UserCodeRefusedError",
     "WorkerStartError",

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from distributed.errors.base import DistributedError
 
-__all__ = ["HomeError", "MasterError", "MessageLoadError", "MultipartError", "UnknownWorkerError"]
+__all__ = [
+    "HomeError",
+    "MasterError",
+    "MessageLoadError",
+    "MultipartError",
+    "UnknownWorkerError",
+    "UnreachableError",
+]
 
 
 class HomeError(DistributedError):
@@ -48,3 +55,12 @@ class UnknownWorkerError(DistributedError, ValueError):
         self.worker = worker
         self.count = count
         super().__init__(f"Invalid worker idx {worker!r}: {count} workers have joined so far, ids count from 0")
+
+
+class UnreachableError(DistributedError, OSError):
+    """Nobody answers at an address: is the server running, and is the address right?"""
+
+    def __init__(self, address: str, reason: str) -> None:
+        self.address = address
+        self.reason = reason
+        super().__init__(f"{address} is out of reach: {reason}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from distributed.recipes.digesting import algorithm_of
 from distributed.recipes.home import Home
 from distributed.recipes.naming import escaped_line, shown
 
-__all__ = ["lines", "write_output"]
+__all__ = ["lines", "print_results", "write_output"]
 
 
 def lines(home: Home) -> Iterator[str]:
@@ -24,6 +25,17 @@ def lines(home: Home) -> Iterator[str]:
     for path, reason in sorted(home.errors.items()):
         if path not in home.files:  # a folder
             yield f"{shown(path)}: {reason}"
+
+
+def print_results(home: Home, output: Path | None, config: Any = None) -> int:
+    """What a master prints in the end, and the exit code: 1 if a file has no digest."""
+    for line in lines(home):
+        print(line)
+    print(f"state: {json.dumps(home.state)}")
+    if output is not None:
+        print(write_output(home, output, config))
+    print("done", flush=True)
+    return 0 if all(home.files.values()) and not home.errors else 1
 
 
 def write_output(home: Home, output: Path, config: Any = None) -> str:

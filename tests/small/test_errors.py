@@ -41,6 +41,7 @@ EXAMPLES: dict[str, Exception] = {
         errors.ActorWaitsError("k"),
         errors.LostDataError("k"),
         errors.UnreachableDataError("k", ["a", "b"], 10),
+        errors.UnreachableError("http://h:1", "refused"),
         errors.TaskTimeoutError("k", 1.5),
         errors.MemoryLimitExceeded("k", 10**8, 2 * 10**8),
         errors.MessageLoadError(3, "ImportError: no module named 'x'"),

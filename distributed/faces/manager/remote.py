@@ -21,7 +21,7 @@ from distributed.comm.stream import Stream
 from distributed.errors import CommClosedError, DistributedError
 from distributed.faces.manager.credentials import ClientArgs, read_client_args
 from distributed.faces.manager.wire import JOIN_OP, pack
-from distributed.faces.manager.wiring import WorkerPipe, exit_at_once, open_pipe
+from distributed.faces.manager.wiring import WorkerPipe, exit_at_once, open_pipe, share_interpreter
 from distributed.faces.manager.worker import create_worker
 from distributed.process.fresh import import_paths, own_path, set_own_path
 from distributed.protocol.serialize import Payload, loads_payload
@@ -181,6 +181,7 @@ def main() -> None:
         (length,) = _LENGTH.unpack(_read(stdin.read, _LENGTH.size))
         client_args, what, token, python_path = pickle.loads(_read(stdin.read, length))
     set_own_path(python_path)
+    share_interpreter()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, name="distributed-lifeline", daemon=True).start()
     wclass, args, kwargs = loads_payload(what)
