@@ -31,6 +31,7 @@ from manager_cells import manager_messages, manager_round_trip, manager_slices
 from multiprocessing_cells import pool_apply, pool_imap, pool_map_10k, pool_map_million
 from nested import nested
 from people_cells import cancel_forced, cancel_running, executor_map, executor_submit, printing
+from recipe_cells import pull_large, pull_small
 from sides import (
     Plan,
     Sample,
@@ -390,6 +391,8 @@ MEASURES: dict[str, Callable[[Side, Plan], Sample]] = {
         manager_slices,
         manager_messages,
         manager_round_trip,
+        pull_large,
+        pull_small,
     )
 }
 

@@ -30,6 +30,11 @@ class Homes:
         """The first folder."""
         return self.homes[0].home_dir
 
+    def begin(self, home: Home) -> list[str]:
+        """The first folder, its files loaded; what they are called."""
+        self.homes[0] = home
+        return self.names(home)
+
     def add(self, home: Home) -> list[str]:
         """A further folder, its files loaded; what they are called from now on.
 
@@ -37,11 +42,9 @@ class Homes:
             HomeError: it is known already, or lies in one that is, or one that is lies in it.
         """
         for known in self.homes:
-            common = os.path.commonpath([os.path.realpath(known.home_dir), os.path.realpath(home.home_dir)])
-            if common in (os.path.realpath(known.home_dir), os.path.realpath(home.home_dir)):
-                raise HomeError(
-                    home.home_dir, f"it has files in common with {known.home_dir!r}, which is known already"
-                )
+            both = [os.path.realpath(known.home_dir), os.path.realpath(home.home_dir)]
+            if os.path.commonpath(both) in both:
+                raise HomeError(home.home_dir, f"it has files in common with {known.home_dir!r}, known already")
         self.homes.append(home)
         return self.names(home)
 

@@ -101,7 +101,7 @@ class UpdateFileHashes(GuardedHandler):
 
 
 class NewHome(GuardedHandler):
-    """``POST /new_home`` with ``{"path": folder}``: its files are pushed too; only below the folders of the settings."""
+    """``POST /new_home`` with ``{"path": folder}``: its files too are pushed; only below ``NEW_HOME_ROOTS``."""
 
     async def post(self) -> None:
         """200 with ``{"files": n}``; 400, 403 if it is not allowed, 404 if there is none, 409 if it is known."""
@@ -190,18 +190,20 @@ async def _until_end(master: Master, output: Path | None, config: Any, once: boo
     """Print the digests whenever all files are settled; the exit code, when a signal comes or all is done `once`."""
     signal = asyncio.ensure_future(wait_signal())
     code = 0
-    while not signal.done():
-        settled = asyncio.ensure_future(master.settled.wait())
-        await asyncio.wait([signal, settled], return_when=asyncio.FIRST_COMPLETED)
-        if settled.done():
-            code = print_results(master.homes, output, config)
-            if once:
-                signal.cancel()
-                return code
-            await master.unsettled(signal)
-        else:
-            settled.cancel()
-    return 0
+    while await _first(master.settled, signal):
+        code = print_results(master.homes, output, config)
+        if once or not await _first(master.unsettled, signal):
+            break
+    signal.cancel()
+    return code if once else 0
+
+
+async def _first(event: asyncio.Event, signal: asyncio.Future[Any]) -> bool:
+    """Wait for either; whether it was the event."""
+    waiting: asyncio.Future[Any] = asyncio.ensure_future(event.wait())
+    await asyncio.wait([waiting, signal], return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    return not signal.done()
 
 
 if __name__ == "__main__":

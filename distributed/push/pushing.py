@@ -40,6 +40,7 @@ class Master:
         clock: monotonic seconds.
     Attributes:
         url: where workers tell their digests; to be set before `start`.
+        settled, unsettled: whether every file is settled; both are set when we failed, as `close` tells.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class Master:
         digest_function(self.config)
         self.homes = Homes(home_dir)
         self.url = ""
-        self.settled = asyncio.Event()
+        self.settled, self.unsettled = asyncio.Event(), asyncio.Event()
         self._clock = clock
         self._urls = [w if isinstance(w, str) else base_url(w[0], w[1], insecure) for w in self.config.WORKERS]
         self.roster = Roster(self._urls, self.config.WORKER_PROCESSING_TIMEOUT_SECONDS)
@@ -80,9 +81,10 @@ class Master:
         Raises:
             HomeError: there is no such folder, or it is known already.
         """
-        home = self.homes.homes[0] if home_dir is None else Home(home_dir)
+        home = Home(self.homes.home_dir if home_dir is None else home_dir)
         await asyncio.to_thread(home.load_files)
-        for name in self.homes.names(home) if home_dir is None else self.homes.add(home):
+        names = self.homes.begin(home) if home_dir is None else self.homes.add(home)
+        for name in names:
             self.roster.dispatch.add(name)
         self._check_settled()
         self._changed.set()
@@ -91,6 +93,7 @@ class Master:
     async def close(self) -> None:
         """Stop; what workers have is lost to us."""
         self._background.cancel()
+        await self._background.wait_ended()
         for url in self._urls:
             for connection in self._spare[url]:
                 connection.close()
@@ -100,6 +103,7 @@ class Master:
     def _on_failure(self, error: BaseException) -> None:
         self._failure = error
         self.settled.set()  # whoever waits has to be told
+        self.unsettled.set()
 
     # ------------------------------------------------------------ workers
 
@@ -145,7 +149,8 @@ class Master:
             self._changed.clear()
             self._push_now()
             try:
-                await asyncio.wait_for(self._changed.wait(), self.config.WORKER_HEARTBEAT_SECONDS)
+                async with asyncio.timeout(self.config.WORKER_HEARTBEAT_SECONDS):
+                    await self._changed.wait()
             except TimeoutError:
                 continue
 
@@ -170,7 +175,7 @@ class Master:
             self._changed.set()
 
     async def _send_over(self, connection: Connection, job: Job) -> None:
-        parcel = await pack(self.homes, list(job.paths), self.config)
+        parcel = await pack(self.homes.open, list(job.paths), self.config)
         try:
             self.roster.sized(job, parcel.nbytes, parcel.left)
             self._nbytes.update({path: nbytes for path, nbytes in parcel.nbytes.items() if path in job.paths})
@@ -186,7 +191,7 @@ class Master:
             self.roster.refused(job, self._clock(), 0.0)
             self._give_up(self.roster.missed(job.url, error.reason, is_gone=True))
         except CommClosedError as error:
-            self._give_up(self.roster.failed(job, f"worker {job.url}: {error.reason}"))
+            self._give_up(self.roster.failed(job, f"worker {job.url}: {error.reason}", is_death=True))
             self._give_up(self.roster.missed(job.url, error.reason))
         except HomeError as error:
             self._give_up(self.roster.failed(job, error.reason))
@@ -262,10 +267,9 @@ class Master:
             self._settle(path, None, reason)
 
     def _check_settled(self) -> None:
-        if self.homes.finished:
-            self.settled.set()
-        else:
-            self.settled.clear()
+        came, went = (self.settled, self.unsettled) if self.homes.finished else (self.unsettled, self.settled)
+        came.set()
+        went.clear()
 
     # ------------------------------------------------------------ for people
 

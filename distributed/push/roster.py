@@ -176,11 +176,11 @@ class Roster:
         self.dispatch.give_back(job.url, job.paths)
         self._forget(worker, job)
 
-    def failed(self, job: Job, reason: str) -> dict[str, str]:
+    def failed(self, job: Job, reason: str, is_death: bool = False) -> dict[str, str]:
         """It could not be sent, or not be taken; why, of files that are given up."""
         given_up = {}
         for path in job.paths:
-            text = self.dispatch.fail(job.url, path, reason)
+            text = self.dispatch.fail(job.url, path, reason, is_death)
             if text is not None:
                 given_up[path] = text
         self._forget(self.workers[job.url], job)

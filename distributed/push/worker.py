@@ -106,6 +106,7 @@ class Worker:
     async def close(self) -> None:
         """End the processes. What they have is lost, and the master finds that out."""
         self._background.cancel()
+        await self._background.wait_ended()
         await self.slots.close()
 
     async def _finish(self, job: Job) -> None:
