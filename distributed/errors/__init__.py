@@ -10,10 +10,13 @@ from concurrent.futures import CancelledError
 
 from distributed.errors.base import AddressError, ConfigError, DistributedError, DistributedWarning, InvariantError
 from distributed.errors.faces import (
+    DataGoneError,
     HomeError,
+    KeyTakenError,
     MasterError,
     MessageLoadError,
     MultipartError,
+    RemoteCommandError,
     UnknownWorkerError,
     UnreachableError,
 )
@@ -72,6 +75,7 @@ __all__ = [
     "ConfigError",
     "ConnectTimeoutError",
     "CoordinationLimitError",
+    "DataGoneError",
     "DistributedError",
     "DistributedWarning",
     "EquipmentError",
@@ -81,6 +85,7 @@ __all__ = [
     "HomeError",
     "InvariantError",
     "KeyFileError",
+    "KeyTakenError",
     "KilledWorker",
     "LostDataError",
     "MasterError",
@@ -94,6 +99,7 @@ __all__ = [
     "PermissionDeniedError",
     "PortTakenError",
     "ProtocolError",
+    "RemoteCommandError",
     "RemoteError",
     "RequestLostError",
     "SchedulerFileError",

@@ -25,6 +25,7 @@ _ROLES_BY_OP: dict[str, frozenset[str]] = {
     # scheduler
     "scheduler_info": _ANYONE,
     "ncores": _ANYONE,
+    "nthreads": _ANYONE,  # of those who run tasks only; a center's members have cores, too
     "who_has": _ANYONE,
     "has_what": _ANYONE,
     "processing": _ANYONE,
@@ -51,6 +52,13 @@ _ROLES_BY_OP: dict[str, frozenset[str]] = {
     "restart": _CLIENTS,
     "run_on": _CLIENTS,
     "versions": _ANYONE,
+    # center
+    "register": _TRUSTED,
+    "unregister": _TRUSTED,
+    "add_keys": _TRUSTED,
+    "remove_keys": _TRUSTED,
+    "worker_services": _ANYONE,
+    "broadcast": _CLIENTS,
     # worker
     "get_data": _TRUSTED,
     "put_data": _TRUSTED,  # no new power for workers: they may tell the scheduler of data they hold anyway
