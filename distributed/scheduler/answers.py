@@ -14,8 +14,6 @@ from distributed.messages import DataAdded, DataRemoved, Heartbeat, TasksDone, T
 from distributed.scheduler import actors
 from distributed.scheduler.copying import arrived
 from distributed.scheduler.lifecycle import (
-    awaits_copy,
-    drop_rejected,
     fail,
     failure_of,
     lose_replicas,
@@ -36,6 +34,7 @@ from distributed.scheduler.records import (
     remove_replica,
 )
 from distributed.scheduler.state import NO_RECIPE, SchedulerState, booked, transition
+from distributed.scheduler.withdrawal import awaits_copy, drop_rejected
 
 __all__ = ["data_added", "data_removed", "heartbeat", "tasks_done", "tasks_failed", "tasks_missing_data"]
 

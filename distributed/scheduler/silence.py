@@ -13,10 +13,11 @@ from __future__ import annotations
 
 from distributed.ids import cut_key
 from distributed.scheduler.events import WorkerAlive
-from distributed.scheduler.lifecycle import run_again, withdraw
+from distributed.scheduler.lifecycle import run_again
 from distributed.scheduler.placement import touch, unreserve
 from distributed.scheduler.records import TaskRecord, WorkerRecord
 from distributed.scheduler.state import SchedulerState
+from distributed.scheduler.withdrawal import withdraw
 
 __all__ = ["bypass_hung", "heard", "spoke", "take_silent", "worker_alive"]
 

@@ -17,11 +17,12 @@ from collections.abc import Iterable
 from itertools import islice
 
 from distributed.messages import ReturnTasks, TasksReturned
-from distributed.scheduler.lifecycle import drop_rejected, run_again
+from distributed.scheduler.lifecycle import run_again
 from distributed.scheduler.placement import has_room_for, refresh_room, touch
 from distributed.scheduler.queues import UNRESTRICTED, restriction_of
 from distributed.scheduler.records import TaskRecord, WorkerRecord, end_processing
 from distributed.scheduler.state import SchedulerState
+from distributed.scheduler.withdrawal import drop_rejected
 
 __all__ = ["look", "recall", "tasks_returned", "watch"]
 

@@ -112,7 +112,16 @@ LAZY_MODULES: dict[tuple[str, str], str] = {
 
 # Rule 1 of ARCHITECTURE.md: same start, events and times, same effects. Names of modules without "distributed.".
 PURE = re.compile(
-    r"dataclass|ledger|allowance|messages\..*|fields|wire|protocol\..*|scheduler\.(?!server$|http$|process$|proxy$|sessions$|ops$|nannies$|diagnosis$|equipment_ops$).*|worker\.(machine|events|effects|records|copies|equipping|printing|invariants|memory)"
+    "|".join(
+        (
+            r"dataclass|ledger|allowance|fields|wire",
+            r"messages\..*|protocol\..*",
+            r"scheduler\.(?!(server|http|process|proxy|sessions|ops|nannies|diagnosis|equipment_ops)$).*",
+            r"worker\.(machine|events|effects|records|copies|equipping|printing|invariants|memory)",
+            r"faces\.manager\.(pace|roster|wire)",
+            r"recipes\.(leases|rates)",
+        )
+    )
 )
 IMPURE_IMPORTS = {
     *("asyncio", "multiprocessing", "os", "pathlib", "random", "secrets", "select", "selectors", "shutil", "signal"),

@@ -1,0 +1,31 @@
+"""What a pool runs on a worker: one call, or a chunk of them, after the pool's initializer. It travels by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import starmap
+from time import perf_counter
+from typing import Any
+
+from distributed.client.initializing import initialize
+
+__all__ = ["Setup", "run_chunk"]
+
+Setup = tuple[str, Callable[..., object], tuple[Any, ...]]  # token of the pool, initializer, its arguments
+
+
+def run_chunk(
+    function: Callable[..., Any], is_star: bool, setup: Setup | None, /, *elements: Any
+) -> tuple[float, list[Any]]:
+    """How many seconds the calls took, and their results in order.
+
+    Args:
+        is_star: the elements are the arguments of a call each.
+    Raises:
+        What a call raises; the rest of the chunk is then not run.
+    """
+    if setup is not None:
+        initialize(*setup)
+    began = perf_counter()
+    results = list(starmap(function, elements) if is_star else map(function, elements))
+    return perf_counter() - began, results
