@@ -25,7 +25,7 @@ def run_chunk(
         What a call raises; the rest of the chunk is then not run.
     """
     if setup is not None:
-        initialize(*setup)
+        initialize(*setup, function)
     began = perf_counter()
     results = list(starmap(function, elements) if is_star else map(function, elements))
     return perf_counter() - began, results

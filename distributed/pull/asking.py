@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import math
 import os
 import random
 import socket
@@ -99,8 +100,8 @@ class Master:
             TROUBLE: the connection broke in the middle; `recover`, and ask again.
         """
         path = constants.MASTER_PATH_GET_FILES if self._has_batches else constants.MASTER_PATH_GET_FILE
-        wait_s = self._config.WORKER_WAIT_FOR_TIMEOUT_FILE_SECONDS
-        response = self._request("GET", path, {"Prefer": f"wait={wait_s:.0f}"})
+        wait_s = math.ceil(self._config.WORKER_WAIT_FOR_TIMEOUT_FILE_SECONDS)
+        response = self._request("GET", path, {"Prefer": f"wait={wait_s}"})
         if response.status == 200:
             yield from self._batch(response) if self._has_batches else self._one(response)
             self._works()

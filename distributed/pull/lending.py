@@ -12,13 +12,14 @@ from typing import Any
 from distributed import config as default_config
 from distributed.recipes.digesting import algorithm_of, is_digest
 from distributed.recipes.home import Home
-from distributed.recipes.leases import Lease, Leases
+from distributed.recipes.leases import Lease, Leases, Lessee
 from distributed.recipes.rates import Rates
 
 __all__ = ["DISPUTED_MAX", "Master", "Verdict"]
 
 DISPUTED_MAX = 1000  # files about which workers disagree, kept for people to look at
 FAILED_SHOWN_MAX = 100
+MOMENT_S = 1.0  # a worker asks again that long after it has waited
 WORKERS_SHOWN_MAX = 500
 
 
@@ -187,8 +188,8 @@ class Master:
     @property
     def is_over(self) -> bool:
         """Whether all is settled, and every worker that is around has been told so."""
-        now = self._clock()
-        around = [name for name, lessee in self.leases.lessees.items() if lessee.seen >= now - self._patience_s()]
+        since = self._clock() - self.config.WORKER_WAIT_FOR_TIMEOUT_FILE_SECONDS - MOMENT_S
+        around = [name for name, lessee in self.leases.lessees.items() if lessee.seen >= since]
         return self.home.finished and self.dismissed.issuperset(around)
 
     # ------------------------------------------------------------ for people
@@ -218,27 +219,31 @@ class Master:
             "bytes_per_s": bytes_per_s,
             "failed": shown[:FAILED_SHOWN_MAX],
             "failed_count": len(errors) + len(self.disputed),
-            "workers": [
-                {
-                    "name": lessee.name,
-                    "state": self._state_of(name, lessee.seen, now),
-                    "processing": len(lessee.leases),
-                    "files": lessee.files_total,
-                    "bytes": lessee.nbytes_total,
-                    "seen_s_ago": now - lessee.seen,
-                }
-                for name, lessee in sorted(self.leases.lessees.items(), key=lambda item: -item[1].seen)[
-                    :WORKERS_SHOWN_MAX
-                ]
-            ],
+            "workers": [self._about(lessee, now) for lessee in self._shown_lessees()],
         }
 
-    def _state_of(self, name: str, seen: float, now: float) -> str:
-        if name in self.dismissed:
+    def _shown_lessees(self) -> list[Lessee]:
+        """Those that were heard of last, by name: a table whose lines jump cannot be read."""
+        latest = sorted(self.leases.lessees.values(), key=lambda lessee: -lessee.seen)[:WORKERS_SHOWN_MAX]
+        return sorted(latest, key=lambda lessee: lessee.name)
+
+    def _about(self, lessee: Lessee, now: float) -> dict[str, Any]:
+        return {
+            "name": lessee.name,
+            "state": self._state_of(lessee, now),
+            "processing": len(lessee.leases),
+            "files": lessee.files_total,
+            "bytes": lessee.nbytes_total,
+            "seen_s_ago": now - lessee.seen,
+        }
+
+    def _state_of(self, lessee: Lessee, now: float) -> str:
+        is_here = lessee.seen >= now - self._patience_s()
+        if lessee.name in self.dismissed:
             return "done"
-        if self.leases.lessees[name].leases:
-            return "working" if seen >= now - self._patience_s() else "silent"
-        return "idle" if seen >= now - self._patience_s() else "gone"
+        if lessee.leases:
+            return "working" if is_here else "silent"
+        return "idle" if is_here else "gone"
 
     def _patience_s(self) -> float:
         """A worker that lives asks or tells something within that time, while its files are small."""

@@ -14,21 +14,22 @@ from tornado.httpserver import HTTPServer
 
 from distributed import config as default_config
 from distributed import constants
-from distributed.errors import DistributedError
-from distributed.process.running import on_signals, run_loop
+from distributed.process.running import on_signals
 from distributed.pull.handlers import GetFile, GetFiles, UpdateFileHash, UpdateFileHashes, WorkerRegister
 from distributed.pull.lending import Master, Verdict
 from distributed.pull.reading import threads
 from distributed.recipes.naming import shown
 from distributed.recipes.page import HomeStatus, Root
 from distributed.recipes.results import write_output
+from distributed.recipes.running import home_options, run, server_options
+from distributed.recipes.running import serve as listen_at
 from distributed.units import format_nbytes, format_seconds
 from distributed.web.guard import Guard, GuardedApplication
-from distributed.web.listening import listen, url_of
 
 __all__ = ["Master", "Verdict", "init", "main", "serve"]
 
 LOOK_S = 0.2  # between two looks whether all is settled
+HOW_TO_GET_TOKEN = "python -m distributed key --http --role readonly"
 STOP_S = 5.0  # for requests that are under way when the master stops
 
 
@@ -84,44 +85,29 @@ async def serve(app: GuardedApplication, server: HTTPServer, output: Path | None
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--home", type=click.Path(file_okay=False), default=".", help="The folder. [default: the current one]")
-@click.option("--port", type=click.IntRange(0, 65535), help="[default: 8000, or none with --path; 0: any free one]")
-@click.option("--path", "socket_path", type=click.Path(dir_okay=False), help="Listen on this unix socket (too).")
-@click.option("--host", help="Interface to listen on. [default: 127.0.0.1]")
-@click.option("--insecure", is_flag=True, help="Encrypt nothing, even if others can reach --host.")
-@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="For `sha1sum -c`, when all is done.")
+@home_options
+@server_options(default_config.MASTER[1])
 @click.option("--once", is_flag=True, help="End when all is done and the workers know; exit code 1 if a file failed.")
 def main(
-    home: str, port: int | None, socket_path: str | None, host: str | None, insecure: bool, output: Path | None,
-    once: bool,
-) -> None:  # fmt: skip
+    home: str, output: Path | None, port: int | None, host: str, path: str | None, insecure: bool, once: bool
+) -> None:
     """Serve the files below a folder to workers (python -m distributed.pull.worker), which hash them.
 
     How far it is: /home_status, for programs and, in a browser, for people. It serves until SIGINT or SIGTERM.
     """
-    host = host or default_config.MASTER[0]
-    if port is None and socket_path is None:
+    if port is None and path is None:
         port = default_config.MASTER[1]
 
-    async def run() -> int:
+    async def start() -> int:
         print(f"loading home files of {home} ...", flush=True)
         app = init(home)
-        server = listen(app, port, host, socket_path, insecure)
-        places = [url_of(server, host)] if port is not None else []
-        places += [f"unix socket {socket_path}"] if socket_path else []
-        print(f"{len(app['master'].home.files):,} files, at {' and '.join(places)}", flush=True)
+        print(f"{len(app['master'].home.files):,} files", flush=True)
+        server, place = await listen_at("pull master", app, port, host, path, insecure)
         if port is not None:
-            print(
-                f"page: {places[0]}/home_status?token=TOKEN (`python -m distributed key --http` prints it)", flush=True
-            )
+            print(f"page: {place}/home_status?token=TOKEN; `{HOW_TO_GET_TOKEN}` prints one", flush=True)
         return await serve(app, server, output, once)
 
-    try:
-        code = run_loop(run())
-    except (DistributedError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        code = 1
-    raise SystemExit(code)
+    run(start)
 
 
 def _tell(master: Master, seconds: float, output: Path | None) -> None:

@@ -110,23 +110,31 @@ class Dispatch:
         if record is not None and path in record.holds:
             record.seconds += max(0.0, now - record.holds[path].started)
             record.nbytes += record.holds[path].nbytes
-        for holder in self._holders.pop(path, []):
+        holders = self._holders.pop(path, [])
+        for holder in holders:
             del self._workers[holder].holds[path]
+        was_again = path in self._again
         self._again.pop(path, None)
         self._failures.pop(path, None)
         self._deaths.pop(path, None)
-        # Settled while it waited: somebody's late answer. Rare, so that looking for it may take time.
-        if path in self._fresh:
-            self._fresh.remove(path)
+        if not holders and not was_again and path in self._fresh:
+            self._fresh.remove(path)  # while it waited: somebody's late answer, so rare that looking may take time
 
-    def fail(self, worker: str, path: str, reason: str) -> str | None:
-        """A worker cannot do it. Somebody else is asked; a text: nobody is, it is given up."""
+    def fail(self, worker: str, path: str, reason: str, is_death: bool = False) -> str | None:
+        """A worker cannot do it. Somebody else is asked; a text: nobody is, it is given up.
+
+        Args:
+            is_death: the worker went away in the middle, perhaps not because of this file.
+        """
         if not self._release(worker, path):
             return None
-        failures = self._failures.setdefault(path, {})
-        failures[worker] = failures.get(worker, 0) + 1
-        count = sum(failures.values())
-        if count < FAILURES_MAX:
+        if is_death:
+            count = self._deaths[path] = self._deaths.get(path, 0) + 1
+        else:
+            failures = self._failures.setdefault(path, {})
+            failures[worker] = failures.get(worker, 0) + 1
+            count = sum(failures.values())
+        if self._holders[path] or count < (DEATHS_MAX if is_death else FAILURES_MAX):
             self._put_back(path)
             return None
         self.finish(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from tornado.web import stream_request_body
@@ -14,6 +15,7 @@ from distributed.web.guard import GuardedHandler
 
 __all__ = ["ReceivingHandler"]
 
+SILENCE_S = 60.0  # of a sender in the middle of a body
 NO_LIMIT = 2**62  # nothing of it is kept
 
 
@@ -40,9 +42,12 @@ class ReceivingHandler(GuardedHandler):
             return
         connection.set_max_body_size(NO_LIMIT)
         self.ready()
+        if not self._finished:
+            self._expect()
 
     async def data_received(self, chunk: bytes) -> None:
         """Some of the body; the next is read when this has been dealt with."""
+        self._watch.cancel()
         try:
             for event in self._parser.feed(chunk):
                 await self._take(event)
@@ -50,9 +55,12 @@ class ReceivingHandler(GuardedHandler):
                     return
         except (MultipartError, HomeError) as error:
             self.refuse(400, str(error))
+            return
+        self._expect()
 
     async def post(self) -> None:
         """The body has been read to its end."""
+        self._watch.cancel()
         try:
             self._parser.close()
         except MultipartError as error:
@@ -81,7 +89,16 @@ class ReceivingHandler(GuardedHandler):
     def on_connection_close(self) -> None:
         """The sender is gone."""
         super().on_connection_close()
+        self._watch.cancel()
         self.aborted()
+
+    def _expect(self) -> None:
+        """The next piece, soon: a sender that stands still would keep what it has been given for ever."""
+        self._watch = asyncio.get_running_loop().call_later(SILENCE_S, self._hang_up)
+
+    def _hang_up(self) -> None:
+        connection: Any = self.request.connection
+        connection.close()
 
     def ready(self) -> None:
         """The first part may come; `answer` refuses it."""

@@ -7,17 +7,36 @@ import os
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from distributed.ids import unique_id
 from distributed.recipes.digesting import algorithm_of
-from distributed.recipes.home import Home
 from distributed.recipes.naming import escaped_line, shown
 
-__all__ = ["lines", "print_results", "write_output"]
+__all__ = ["Digests", "lines", "print_results", "write_output"]
 
 
-def lines(home: Home) -> Iterator[str]:
+class Digests(Protocol):
+    """What there is to tell: a `Home`, or several as one."""
+
+    @property
+    def home_dir(self) -> str:
+        """The folder that names are relative to."""
+
+    @property
+    def files(self) -> dict[str, str | None]:
+        """Digest by name."""
+
+    @property
+    def errors(self) -> dict[str, str]:
+        """Why there is none, by name."""
+
+    @property
+    def state(self) -> dict[str, int]:
+        """Counts."""
+
+
+def lines(home: Digests) -> Iterator[str]:
     """One ``path -> digest`` line per file; None for a file without one, with the reason where there is one."""
     for path, digest in sorted(home.files.items()):
         reason = home.errors.get(path)
@@ -27,7 +46,7 @@ def lines(home: Home) -> Iterator[str]:
             yield f"{shown(path)}: {reason}"
 
 
-def print_results(home: Home, output: Path | None, config: Any = None) -> int:
+def print_results(home: Digests, output: Path | None, config: Any = None) -> int:
     """What a master prints in the end, and the exit code: 1 if a file has no digest."""
     for line in lines(home):
         print(line)
@@ -38,7 +57,7 @@ def print_results(home: Home, output: Path | None, config: Any = None) -> int:
     return 0 if all(home.files.values()) and not home.errors else 1
 
 
-def write_output(home: Home, output: Path, config: Any = None) -> str:
+def write_output(home: Digests, output: Path, config: Any = None) -> str:
     """Write the digests as coreutils do, beside it and renamed; the command that verifies the files.
 
     Args:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import secrets
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import Any, BinaryIO
 
 from distributed import config as default_config
@@ -14,7 +14,6 @@ from distributed.constants import HTTP_HEADER_X_FILE_PATH, WORKER_PATH_NEW_FILE
 from distributed.dataclass import dataclass, field
 from distributed.errors import HomeError
 from distributed.recipes.asking import Answer, Body, Connection
-from distributed.recipes.home import Home
 from distributed.recipes.multipart import begin_part, content_type, end_parts
 from distributed.recipes.naming import encode_path
 
@@ -50,9 +49,13 @@ class Parcel:
             self.big[1].close()
 
 
-async def pack(home: Home, paths: list[str], config: Any = None) -> Parcel:
-    """Read as many of `paths`, in their order, as fit together. The disk may be slow: it is read in a thread."""
-    return await asyncio.to_thread(_pack, home, paths, (config or default_config).BATCH_MAX_BYTES)
+async def pack(opener: Callable[[str], BinaryIO], paths: list[str], config: Any = None) -> Parcel:
+    """Read as many of `paths`, in their order, as fit together. The disk may be slow: it is read in a thread.
+
+    Args:
+        opener: `Home.open`, or one like it.
+    """
+    return await asyncio.to_thread(_pack, opener, paths, (config or default_config).BATCH_MAX_BYTES)
 
 
 async def send(connection: Connection, parcel: Parcel, given: dict[str, str], config: Any = None) -> Answer:
@@ -110,13 +113,13 @@ def _stamp(file: BinaryIO) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def _pack(home: Home, paths: list[str], nbytes_max: int) -> Parcel:
+def _pack(opener: Callable[[str], BinaryIO], paths: list[str], nbytes_max: int) -> Parcel:
     parcel = Parcel()
     room = nbytes_max
     for number, path in enumerate(paths):
         try:
             with contextlib.ExitStack() as stack:
-                file = stack.enter_context(home.open(path))
+                file = stack.enter_context(opener(path))
                 nbytes = parcel.nbytes[path] = os.fstat(file.fileno()).st_size
                 if nbytes > room and parcel.contents:
                     parcel.left = paths[number:]

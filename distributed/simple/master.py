@@ -107,7 +107,7 @@ class Master:
     async def _send(self, connection: Connection, path: str) -> tuple[str, float | None]:
         """Send one file: '' or what is wrong with the worker, and how long it wants to be left alone (None: ever)."""
         try:
-            parcel = await pack(self.home, [path], self.config)
+            parcel = await pack(self.home.open, [path], self.config)
             try:
                 return await self._send_parcel(connection, path, parcel)
             finally:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+import signal
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +14,7 @@ from distributed import config
 from distributed.web.guard import GuardedApplication
 from distributed.web.listening import listen, port_of
 
-__all__ = ["ODD_NAMES", "made_folder", "serving", "some_settings"]
+__all__ = ["ODD_NAMES", "die_on_4", "made_folder", "refuse_4", "serving", "some_settings"]
 
 ODD_NAMES = [
     b"plain", b"with space", b" leading", b"trailing ", b"-dash", b"new\nline", b"back\\slash", b"return\rhere",
@@ -47,3 +48,18 @@ async def serving(app: GuardedApplication, port: int | None = 0, **keywords: Any
     finally:
         server.stop()
         await server.close_all_connections()
+
+
+def die_on_4(pieces: Iterator[bytes]) -> str:
+    """A task that takes its process along when a file begins with the digit 4."""
+    if next(pieces, b"")[:1] == b"4":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return "fine"
+
+
+def refuse_4(pieces: Iterator[bytes]) -> str:
+    """A task that prints, and raises when a file begins with the digit 4."""
+    print("this must not get among the answers")
+    if next(pieces, b"")[:1] == b"4":
+        raise ValueError("this one is bad")
+    return "fine"
