@@ -232,7 +232,7 @@ class GetFile(_FromWorker):
         """How long the worker prefers to wait."""
         for preference in self.request.headers.get("Prefer", "").split(","):
             key, _, value = preference.partition("=")
-            if key.strip().lower() == "wait" and value.strip().isdigit() and int(value[:9]) > 0:
+            if key.strip().lower() == "wait" and value.isascii() and value.strip().isdigit() and int(value[:9]) > 0:
                 seconds = min(WAIT_S_MAX, float(value[:9]))
                 self.set_header("Preference-Applied", f"wait={seconds:.0f}")
                 return seconds
