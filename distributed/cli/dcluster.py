@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import signal
 import sys
 import time
@@ -73,8 +72,6 @@ def main(
         named = [*hosts, *(read_hosts(hostfile) if hostfile else [])]
         if not named:
             raise click.UsageError("name at least one host, or a --hostfile")
-        if log_directory is not None:
-            os.makedirs(log_directory, exist_ok=True)
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, also while all is being started
         options: dict[str, Any] = {
             "nthreads": nthreads, "nprocs": nprocs, "ssh": ssh or None, "log_directory": log_directory,

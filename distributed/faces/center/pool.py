@@ -15,6 +15,7 @@ from typing import Any
 from distributed.calls import rpc
 from distributed.client.client import Client
 from distributed.client.futures import Future
+from distributed.client.options import checked_key
 from distributed.client.session import Session
 from distributed.client.structures import records_in
 from distributed.comm.addresses import parse_address
@@ -277,6 +278,7 @@ class Pool:
     def _check_free(self, keys: list[str]) -> None:
         session = self._session()
         known = session.table.records
+        keys = [checked_key(key) for key in keys]
         holders = session.run(session.ask("who_has", keys=[key for key in keys if key not in known]))
         for key in keys:
             if key in known or holders.get(key):

@@ -11,7 +11,7 @@ from distributed.comm.stream import UNSENT_NBYTES_HIGH, Stream
 from distributed.config import settings
 from distributed.errors import CommClosedError
 from distributed.protocol.codec import encode_plain
-from distributed.protocol.serialize import Buffer, payload_nbytes
+from distributed.protocol.serialize import Buffer
 
 __all__ = ["Outbox"]
 
@@ -49,7 +49,7 @@ class Outbox:
             MessageTooLargeError, UnencodableError: nothing was sent.
         """
         buffers = encode_plain([kind, value], self._limits)
-        nbytes = sum(map(payload_nbytes, buffers))
+        nbytes = sum(map(len, buffers))
         with self._room:
             if self._is_full and not self._is_closed:
                 self._wait_room(timeout_s)
