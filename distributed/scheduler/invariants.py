@@ -55,6 +55,7 @@ def check(machine: SchedulerMachine) -> None:
     check_orphans(state)
     check_coordination(state)
     check_stuck(state)
+    check_idlers(state)
 
 
 def _broken(rule: str, where: object) -> NoReturn:
@@ -308,6 +309,15 @@ def check_nobody_idles(state: SchedulerState) -> None:
         ]
         if free:
             _broken("no restricted task waits while a worker has room for it", (restriction, _addresses(free)))
+
+
+def check_idlers(state: SchedulerState) -> None:
+    """Whoever could do more is known to."""
+    for worker in state.workers.values():
+        is_full = len(worker.processing) - worker.lent_count + worker.ntaken >= worker.nthreads
+        is_held = worker.has_suspect or worker.is_reserved or not worker.is_serving
+        if worker.room is not Room.IDLE and not is_full and not is_held:
+            _broken("a worker with a thread free and nothing against it idles", worker.address)
 
 
 def check_stealing(state: SchedulerState) -> None:
