@@ -19,7 +19,8 @@ class Cell:
         unit: of the values. Units with a slash are rates: more is better. All others: less is better.
         target: least ratio to the rival, better = larger; None: for information.
         rounds_min: rounds even when fewer are asked for, where one sample is cheap and noisy.
-        beside: what stands in the column "rival": the rival, or "plain", this package without TLS.
+        beside: what stands in the column "rival": the rival; "plain", this package without TLS; anything else: what the
+            cell's function measures with ``--beside``, for the reader.
         limit_s: after so long a worker script is given up.
     """
 
@@ -75,4 +76,16 @@ CELLS = (
     Cell("held_task", "scheduler memory per held task", "bytes", 4, limit_s=400.0),
     Cell("actor", "call of an actor's method, p50", "us", 8),
     Cell("actor_calls", "calls of an actor's method, all at once", "calls/s", 60),
+    Cell(
+        "pool_map_million",
+        "Pool.map of 1,000,000, beside multiprocessing's",
+        "calls/s",
+        1 / 3,
+        beside="multiprocessing",
+    ),
+    Cell("pool_map_10k", "Pool.map of 10,000, beside Client.map", "calls/s", 1, beside="Client.map"),
+    Cell("pool_imap", "Pool.imap, one by one, beside multiprocessing's", "calls/s", beside="multiprocessing"),
+    Cell("pool_apply", "Pool.apply_async x 10,000, beside multiprocessing's", "calls/s", beside="multiprocessing"),
+    Cell("pull_small", "pull of 20,000 small files, beside one by one", "files/s", 5, beside="first shape"),
+    Cell("pull_large", "pull of 2 GB, beside two curl | sha1sum", "GB/s", 0.8, beside="curl"),
 )

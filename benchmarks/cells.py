@@ -27,8 +27,10 @@ from typing import Any, TypeVar
 from actor_cells import actor, actor_calls
 from data_cells import held_task, many_args, peer_transfer, result_bandwidth, scatter_1x256MB, scatter_100x1MB
 from deaths import worker_death
+from multiprocessing_cells import pool_apply, pool_imap, pool_map_10k, pool_map_million
 from nested import nested
 from people_cells import cancel_forced, cancel_running, executor_map, executor_submit, printing
+from recipe_cells import pull_large, pull_small
 from sides import (
     Plan,
     Sample,
@@ -381,6 +383,12 @@ MEASURES: dict[str, Callable[[Side, Plan], Sample]] = {
         cancel_running,
         cancel_forced,
         printing,
+        pool_apply,
+        pool_imap,
+        pool_map_10k,
+        pool_map_million,
+        pull_large,
+        pull_small,
     )
 }
 
@@ -393,7 +401,10 @@ def main(side: Side, script: str) -> None:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--watch-stdin", action="store_true", help="end this process group when stdin is closed")
     parser.add_argument("--tls", action="store_true", help="ours only: everything encrypted")
+    parser.add_argument("--beside", action="store_true", help="measure what the cell's function compares ours with")
     options = parser.parse_args()
+    if options.beside:
+        os.environ["BENCHMARK_BESIDE"] = "1"
     if options.cell.startswith("tls_"):  # TCP on both sides: one machine's shorter ways are not what is compared
         os.environ["DISTRIBUTED_SAME_HOST"] = "off"
     if options.tls:

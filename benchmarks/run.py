@@ -76,8 +76,8 @@ def _rounds(runner: Runner, rows: list[Row], options: argparse.Namespace, box_s:
                 background = psutil.cpu_percent() / 100
                 began = time.monotonic()
                 try:
-                    script, tls = ("ours", ["--tls"] * (side == "ours")) if row.cell.beside == "plain" else (side, [])
-                    sample = runner.run(script, row.cell.name, row.cell.limit_s, *arguments, *tls)
+                    script, more = _script(row.cell, side)
+                    sample = runner.run(script, row.cell.name, row.cell.limit_s, *arguments, *more)
                 except CellError as error:
                     row.errors.append(f"{side}, round {number + 1}: {error}")
                     continue
@@ -87,6 +87,15 @@ def _rounds(runner: Runner, rows: list[Row], options: argparse.Namespace, box_s:
             if row.errors:
                 _say(f"{row.cell.name}: {row.errors[-1].splitlines()[0]}", end="\n")
                 break
+
+
+def _script(cell: Cell, side: str) -> tuple[str, list[str]]:
+    """The worker script that measures `side`, and its options."""
+    if cell.beside == "rival":
+        return side, []
+    if cell.beside == "plain":
+        return "ours", ["--tls"] * (side == "ours")
+    return "ours", ["--beside"] * (side == "rival")
 
 
 def _options() -> argparse.Namespace:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 __all__ = [
     "HTTP_HEADER_X_FILE_PATH",
+    "HTTP_HEADER_X_JOB",
+    "HTTP_HEADER_X_MASTER",
     "HTTP_HEADER_X_WORKER_NAME",
     "MASTER_PATH_GET_FILE",
     "MASTER_PATH_GET_FILES",
@@ -18,6 +20,8 @@ __all__ = [
 
 HTTP_HEADER_X_WORKER_NAME = "X-DISTRIBUTED-WORKER-NAME"
 HTTP_HEADER_X_FILE_PATH = "X-DISTRIBUTED-FILE-PATH"  # percent-encoded bytes of the relative path (RFC 3986)
+HTTP_HEADER_X_MASTER = "X-DISTRIBUTED-MASTER"  # push: where the worker tells the digests, http://host:port
+HTTP_HEADER_X_JOB = "X-DISTRIBUTED-JOB"  # push: names what was sent in one request, for the answer
 
 WORKER_PATH_NEW_FILE = "/new_file"
 WORKER_PATH_STATUS = "/status"

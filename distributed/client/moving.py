@@ -17,7 +17,7 @@ from distributed.messages import Payload, TaskSpec
 from distributed.protocol.serialize import Serialized, TaskRef, dumps_payload, payload_nbytes
 from distributed.units import MiB
 
-__all__ = ["BIG_NBYTES", "Mover", "shared"]
+__all__ = ["BIG_NBYTES", "Mover", "frozen", "shared"]
 
 BIG_NBYTES = 1 * MiB  # pickled; a digest of it takes a ms, and sending it a thousand times a second
 
@@ -63,7 +63,7 @@ class Mover:
             args = tuple(map(self._reference, args))
             kwargs = {name: self._reference(value) for name, value in kwargs.items()}
             payload, needs = pack_arguments(args, kwargs)
-        return self._with_needs(_frozen(payload), needs, args, kwargs)
+        return self._with_needs(frozen(payload), needs, args, kwargs)
 
     def _with_needs(
         self, payload: Payload, needs: list[str] | None, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -91,7 +91,7 @@ class Mover:
         payload = dumps_payload(((value,), {}))
         if payload_nbytes(payload) < BIG_NBYTES:
             return value
-        payload = _frozen(payload)
+        payload = frozen(payload)
         packed = self._functions.pack(shared)
         digest = hashlib.blake2b(digest_size=16)
         for frame in payload.frames:
@@ -105,7 +105,7 @@ class Mover:
         return reference
 
 
-def _frozen(payload: Payload) -> Payload:
+def frozen(payload: Payload) -> Payload:
     """`payload` without memory of the caller's, who may change it before it has left."""
     if type(payload) is bytes:
         return payload

@@ -63,9 +63,13 @@ _Arrival = tuple[ExecutorFuture, futures.Future[Any] | None]  # what is decided,
 
 
 class UnderWay:
-    """See the module. Its methods are called from any thread."""
+    """See the module. Its methods are called from any thread.
 
-    def __init__(self, session: Session) -> None:
+    Args:
+        is_awaited: a program that ends waits for these calls, see `finish_all`.
+    """
+
+    def __init__(self, session: Session, is_awaited: bool = True) -> None:
         self._session = session
         self._changed = threading.Condition()
         self._waiting: dict[ExecutorFuture, None] = {}  # not decided: whoever takes one out decides it
@@ -76,7 +80,8 @@ class UnderWay:
         self._is_closed = False
         self._broken = ""
         self._at_end: Callable[[], object] | None = None
-        _alive.add(self)
+        if is_awaited:
+            _alive.add(self)
 
     # ------------------------------------------------------------ calls
 
@@ -118,6 +123,16 @@ class UnderWay:
         self._ended(len(mine))
         self._arrivals.put(None)  # so that the thread sees whether something is left
 
+    def cancel_all(self) -> None:
+        """Cancel all that are not done."""
+        with self._changed:
+            waiting = list(self._waiting)
+        self.cancel(waiting)
+
+    def is_own_thread(self) -> bool:
+        """Whether a callback of one of these calls asks."""
+        return self._thread is threading.current_thread()
+
     def count(self) -> int:
         """How many are not done."""
         return len(self._waiting)
@@ -143,7 +158,7 @@ class UnderWay:
         Raises:
             RuntimeError: in such a callback, or on the client's own loop.
         """
-        if self._thread is threading.current_thread():
+        if self.is_own_thread():
             raise RuntimeError("a callback cannot wait for the end of its own executor: use shutdown(wait=False)")
         if self._open:
             self._session.refuse_on_loop()

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from distributed.errors import AddressError
 
-__all__ = ["Address", "is_loopback", "parse_address", "place_of"]
+__all__ = ["Address", "is_loopback", "is_numeric", "parse_address", "place_of"]
 
 
 _LOOPBACK_6 = bytes(15) + b"\x01"
@@ -72,6 +72,11 @@ def is_loopback(host: str) -> bool:
         return True
     packed = _packed(host)
     return packed == _LOOPBACK_6 or (len(packed) == 4 and packed[0] == 127)
+
+
+def is_numeric(host: str) -> bool:
+    """Whether `host` is an address rather than a name."""
+    return _packed(host) != b""
 
 
 def place_of(host: str, port: int) -> tuple[Any, ...] | None:

@@ -9,7 +9,17 @@ from __future__ import annotations
 from concurrent.futures import CancelledError
 
 from distributed.errors.base import AddressError, ConfigError, DistributedError, DistributedWarning, InvariantError
-from distributed.errors.faces import DataGoneError, HomeError, KeyTakenError
+from distributed.errors.faces import (
+    DataGoneError,
+    HomeError,
+    KeyTakenError,
+    MasterError,
+    MessageLoadError,
+    MultipartError,
+    RemoteCommandError,
+    UnknownWorkerError,
+    UnreachableError,
+)
 from distributed.errors.tasks import (
     ActorLostError,
     ActorWaitsError,
@@ -78,14 +88,18 @@ __all__ = [
     "KeyTakenError",
     "KilledWorker",
     "LostDataError",
+    "MasterError",
     "MemoryLimitExceeded",
+    "MessageLoadError",
     "MessageTooLargeError",
+    "MultipartError",
     "NameTakenError",
     "NotHeldError",
     "PeerBusyError",
     "PermissionDeniedError",
     "PortTakenError",
     "ProtocolError",
+    "RemoteCommandError",
     "RemoteError",
     "RequestLostError",
     "SchedulerFileError",
@@ -96,8 +110,10 @@ __all__ = [
     "UncopiedDataError",
     "UnencodableError",
     "UnknownOpError",
+    "UnknownWorkerError",
     "UnpicklableError",
     "UnreachableDataError",
+    "UnreachableError",
     "UnrunnableTaskWarning",
     "UserCodeRefusedError",
     "WorkerStartError",

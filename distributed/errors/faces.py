@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from distributed.errors.base import DistributedError
 
-__all__ = ["DataGoneError", "HomeError", "KeyTakenError"]
+__all__ = [
+    "DataGoneError",
+    "HomeError",
+    "KeyTakenError",
+    "MasterError",
+    "MessageLoadError",
+    "MultipartError",
+    "RemoteCommandError",
+    "UnknownWorkerError",
+    "UnreachableError",
+]
 
 
 class DataGoneError(DistributedError, KeyError):
@@ -39,3 +49,58 @@ class KeyTakenError(DistributedError, ValueError):
     def __init__(self, key: str, center: str) -> None:
         self.key = key
         super().__init__(f"{key} names other data at {center} already; choose another key, or delete that data first")
+
+
+class RemoteCommandError(DistributedError):
+    """The operator's fault, mostly: something that was to run at a host did not, or ended; the text has its output."""
+
+    def __init__(self, host: str, command: str, reason: str, output: str) -> None:
+        self.host = host
+        self.command = command
+        self.reason = reason
+        self.output = output
+        said = f"; it said:\n{output}" if output else ""
+        super().__init__(f"{command} at {host!r}: {reason}{said}")
+
+
+class MasterError(DistributedError):
+    """The operator's fault, mostly: a master cannot be reached, or refuses a worker; the text says which and why."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        self.url = url
+        self.reason = reason
+        super().__init__(f"master at {url}: {reason}")
+
+
+class MultipartError(DistributedError):
+    """The peer's fault: a body that should be multipart/form-data and is not; the text says where it goes wrong."""
+
+
+class MessageLoadError(DistributedError):
+    """A message cannot be rebuilt here: a module is missing, or differs from the sender's. All others are still there.
+
+    Define its classes in a module that both sides have, or in the script that sends it.
+    """
+
+    def __init__(self, worker: int, reason: str) -> None:
+        self.worker = worker
+        self.reason = reason
+        super().__init__(f"a message of worker {worker} cannot be loaded: {reason}; both sides need its modules")
+
+
+class UnknownWorkerError(DistributedError, ValueError):
+    """The caller's fault: a manager never had a worker with that id. Ids count from 0, in the order of joining."""
+
+    def __init__(self, worker: object, count: int) -> None:
+        self.worker = worker
+        self.count = count
+        super().__init__(f"Invalid worker idx {worker!r}: {count} workers have joined so far, ids count from 0")
+
+
+class UnreachableError(DistributedError, OSError):
+    """Nobody answers at an address: is the server running, and is the address right?"""
+
+    def __init__(self, address: str, reason: str) -> None:
+        self.address = address
+        self.reason = reason
+        super().__init__(f"{address} is out of reach: {reason}")

@@ -1,1 +1,1 @@
-"""Faces: other ways to see a cluster than `Client`, each as thin as its history allows."""
+"""Other ways to work with the same wire, keys and processes: Center and Pool; a manager whose user schedules."""

@@ -68,6 +68,11 @@ class Background:
         for task in self._tasks - {asyncio.current_task()}:
             task.cancel()
 
+    async def wait_ended(self) -> None:
+        """Until none of them runs any more, but for the one that calls this."""
+        while tasks := self._tasks - {asyncio.current_task()}:
+            await asyncio.wait(tasks)
+
     def _on_done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:

@@ -28,6 +28,7 @@ from distributed.dataclass import dataclass, field
 from distributed.errors import CommClosedError, KilledWorker
 from distributed.ids import unique_id
 from distributed.recipes.digests import UNSEEN, boot_id, digest_files, digest_of, digest_part
+from distributed.recipes.naming import escaped_line
 from distributed.units import MiB, format_nbytes, format_seconds
 
 __all__ = ["ALGORITHMS", "Entry", "escaped_line", "find_files", "hash_folder"]
@@ -128,12 +129,6 @@ def find_files(folder: bytes, unwanted: tuple[int, int] | None, errors: list[tup
             elif stat.S_ISREG(status.st_mode) and (status.st_dev, status.st_ino) != unwanted:
                 found.append(Entry(item.path, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns))
     return sorted(found, key=lambda entry: entry.path)
-
-
-def escaped_line(digest: str, path: bytes) -> bytes:
-    r"""One line as coreutils write it: a name with ``\``, newline or return is escaped, and ``\`` begins the line."""
-    escaped = path.replace(b"\\", b"\\\\").replace(b"\n", b"\\n").replace(b"\r", b"\\r")
-    return (b"\\" if escaped != path else b"") + digest.encode() + b"  " + escaped + b"\n"
 
 
 class _Run:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from distributed.messages import TasksLent, TasksRejoined
+from distributed.scheduler import redundant
 from distributed.scheduler.effects import EndClient
 from distributed.scheduler.estimates import share_s
 from distributed.scheduler.graph import leave_client
@@ -23,6 +24,7 @@ __all__ = ["drop_orphans", "orphan_clients", "tasks_lent", "tasks_rejoined"]
 
 def tasks_lent(state: SchedulerState, worker: WorkerRecord, message: TasksLent) -> None:
     """These wait: their slots are free for others."""
+    redundant.wait_alone(state, worker, message)
     for task in _those_here(worker, message):
         lend_slot(task, worker)
     touch(state, worker)

@@ -94,8 +94,8 @@ def touch(state: SchedulerState, worker: WorkerRecord) -> None:
 
 def refresh_room(state: SchedulerState, worker: WorkerRecord) -> None:
     """Put `worker` where its room says: last in ``state.idle`` or ``state.open``, or in neither. Cost: O(1)."""
-    # What was cancelled has its thread until it has stopped, and what waits for others has lent its own.
-    count = len(worker.processing) + len(worker.stopping) - worker.lent_count
+    # What was cancelled has its thread until it has stopped, a second attempt has one; what waits has lent its own.
+    count = len(worker.processing) + worker.ntaken - worker.lent_count
     settings = state.settings
     if not worker.is_serving or worker.has_suspect or worker.is_reserved:
         room = _CLOSED
@@ -103,7 +103,7 @@ def refresh_room(state: SchedulerState, worker: WorkerRecord) -> None:
         room = _IDLE
     elif (
         not worker.is_relieved
-        and worker.occupancy_s < settings.queue_target_s * (worker.nthreads - len(worker.stopping)) - EPSILON
+        and worker.occupancy_s < settings.queue_target_s * (worker.nthreads - worker.ntaken) - EPSILON
         and count < settings.depth_max * worker.nthreads
     ):
         room = _OPEN
@@ -143,7 +143,7 @@ def _refresh_loaded(state: SchedulerState, worker: WorkerRecord) -> None:
 def has_room_for(worker: WorkerRecord, restriction: Restriction) -> bool:
     """Whether `worker`, which matches `restriction`, can take one such task now."""
     if restriction.is_suspect:
-        if len(worker.processing) > worker.lent_count or worker.stopping or not worker.is_serving:
+        if len(worker.processing) > worker.lent_count or worker.ntaken or not worker.is_serving:
             return False
     elif worker.room is _CLOSED:
         return False
@@ -275,12 +275,12 @@ def _fill(state: SchedulerState, queue: ReadyQueue, priority: int, worker: Worke
     """
     level = queue.levels[priority]
     processing = worker.processing
-    threads = worker.nthreads - len(worker.stopping)
+    threads = worker.nthreads - worker.ntaken
     limit_s = 0.0 if worker.is_relieved else state.settings.queue_target_s * threads - EPSILON
     if not processing:
         worker.reported_s = state.now
     has_actors, nthreads, depth_max = state.has_actors, worker.nthreads, state.settings.depth_max * worker.nthreads
-    count = len(processing) + len(worker.stopping) - worker.lent_count
+    count = len(processing) + worker.ntaken - worker.lent_count
     occupancy_s, each_s = worker.occupancy_s, 0.0
     function: FunctionRecord | None = None
     chosen: list[TaskRecord] = []
@@ -321,7 +321,7 @@ def _fill(state: SchedulerState, queue: ReadyQueue, priority: int, worker: Worke
     queue.entries -= nentries - len(level)
     if chosen:
         queue.live -= len(chosen)
-        worker.occupancy_s = occupancy_s
+        worker.occupancy_s, worker.sent_s = occupancy_s, state.now
         booked(state, chosen, _READY, _PROCESSING, worker.address)
         there = state.outbox.run.get(worker)
         if there is None:
@@ -336,6 +336,7 @@ def _start(state: SchedulerState, task: TaskRecord, worker: WorkerRecord) -> Non
     task.attempt += 1
     if not worker.processing:
         worker.reported_s = state.now
+    worker.sent_s = state.now
     begin_processing(task, worker, share_s(state, task, worker))
     state.outbox.run.setdefault(worker, []).append(task)
 

@@ -75,6 +75,13 @@ _ROLES_BY_OP: dict[str, frozenset[str]] = {
     "replace": _WORKERS,  # asked by the scheduler, which has the key of workers
     "renew": _TRUSTED,  # by the scheduler, which calls as a worker
     "monitor_resources": _ANYONE,
+    # manager
+    "join_manager": _WORKERS,
+    "get_file": _TRUSTED,
+    "get_files": _TRUSTED,
+    "update_file_hash": _TRUSTED,
+    "update_file_hashes": _TRUSTED,
+    "home_status": _ANYONE,
 }
 
 

@@ -201,7 +201,7 @@ def _complaint(context: dict[str, Any]) -> str:
 
 
 def _start(stack: contextlib.ExitStack, script: str, *arguments: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", f"distributed.cli.{script}", *arguments, "--log-level", "WARNING"]
+    command = [sys.executable, "-m", f"distributed.cli.{script}", *arguments, "--no-http", "--log-level", "WARNING"]
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
     stack.callback(_end, process)
     return process

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import errno
-import os
+import asyncio
+import logging
+import re
+import socket
 from typing import Any
 
 from tornado.httpserver import HTTPServer
-from tornado.netutil import bind_sockets, bind_unix_socket
+from tornado.iostream import IOStream
 
-from distributed.comm.addresses import is_loopback
-from distributed.errors import ConfigError, PortTakenError
+from distributed.comm.addresses import Address, is_loopback
+from distributed.comm.sockets import bind
+from distributed.config import settings
+from distributed.errors import ConfigError
 from distributed.security.certificates import BEYOND_LOOPBACK, certificates, has_certificates
 from distributed.web.guard import GuardedApplication
 
@@ -19,6 +23,46 @@ __all__ = ["listen", "port_of", "url_of"]
 IDLE_S = 75.0  # a connection without a request for so long is closed
 HEADER_NBYTES_MAX = 65_536
 BODY_NBYTES_MAX = 1_048_576  # of requests that are not streamed; a handler that streams raises it for itself
+_TOKEN = re.compile(r"[0-9a-f]{64}")
+
+
+class _Server(HTTPServer):
+    """Has patience with strangers, but not much: who shows no token is hung up on, and so is who comes as one too many.
+
+    That is what bounds the file descriptors that they can take.
+    """
+
+    request_callback: GuardedApplication
+
+    def handle_stream(self, stream: IOStream, address: Any) -> None:
+        """Somebody has connected."""
+        strangers = self.request_callback.strangers
+        if len(strangers) >= settings().unauthenticated_max:
+            stream.close()
+            return
+        loop = asyncio.get_running_loop()
+        strangers[stream] = loop.call_later(settings().handshake_timeout_s, self._lose_patience, stream)
+        super().handle_stream(stream, address)
+
+    def on_close(self, server_conn: Any) -> None:
+        """A connection is over, or is not HTTP any more."""
+        super().on_close(server_conn)
+        self.request_callback.know(server_conn.stream)
+
+    def _lose_patience(self, stream: IOStream) -> None:
+        self.request_callback.know(stream)
+        stream.close()
+
+
+class _NoTokens(logging.Filter):
+    """Tornado logs lines of requests that it cannot read, and they may hold a token."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = _TOKEN.sub("[token]", record.getMessage()), ()
+        return True
+
+
+_no_tokens = _NoTokens()
 
 
 def listen(
@@ -38,9 +82,11 @@ def listen(
         insecure: encrypt nothing even if other machines can reach `host`.
         tls: encrypt on loopback too.
     Raises:
-        PortTakenError: another process listens there.
+        PortTakenError: another process listens there, or `host` is none of ours.
+        OSError: nobody knows the host.
         ConfigError: `host` is beyond loopback, and there is neither a certificate nor `insecure`.
     """
+    logging.getLogger("tornado.general").addFilter(_no_tokens)  # one that is there already is not added again
     app.guard.hosts.add(host.lower())
     wants_tls = tls or (port is not None and not insecure and not is_loopback(host))
     if wants_tls and not tls and not has_certificates():
@@ -50,16 +96,18 @@ def listen(
         "max_header_size": HEADER_NBYTES_MAX,
         "max_body_size": BODY_NBYTES_MAX,
     }
-    server = HTTPServer(app, ssl_options=certificates().page_context() if wants_tls else None, **keywords)
-    if port is not None:
-        try:
-            server.add_sockets(bind_sockets(port, host))
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                raise PortTakenError(host, port, os.strerror(errno.EADDRINUSE)) from None
-            raise
-    if path is not None:
-        server.add_socket(bind_unix_socket(path, mode=0o600))
+    server = _Server(app, ssl_options=certificates().page_context() if wants_tls else None, **keywords)
+    places = [Address("tcp", host, port)] if port is not None else []
+    places += [Address("unix", path)] if path is not None else []
+    sockets: list[socket.socket] = []
+    try:
+        for place in places:
+            sockets += bind(place)
+    except OSError:
+        for sock in sockets:
+            sock.close()
+        raise
+    server.add_sockets(sockets)
     return server
 
 

@@ -1,0 +1,321 @@
+"""What a worker says to its master: one HTTP connection that is kept, and made anew when it breaks. Synchronous."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import math
+import os
+import random
+import socket
+import time
+from collections.abc import Iterator
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+from distributed import config as default_config
+from distributed import constants
+from distributed.errors import MasterError, ProtocolError
+from distributed.recipes.batches import next_head, records
+from distributed.web.connecting import base_url, headers, ssl_context
+
+__all__ = ["TROUBLE", "Master", "NoMoreFiles", "Pieces", "Report", "WaitForTimeoutFile"]
+
+PATIENCE_S = 30.0  # a master that cannot be reached, or answers with errors, for so long is given up
+PAUSE_S, PAUSE_S_MAX = 0.1, 2.0  # between two attempts, doubled each time
+SILENCE_S = 90.0  # beyond: the connection is dead; longer than a master lets a request wait
+WHOLE_NBYTES_MAX = 32 * 1024 * 1024  # a batch up to that is read at once
+REPORT_NBYTES_MAX = 500_000  # of one report; masters take up to 1 MiB
+TEXT_NBYTES_MAX = 1_048_576  # of an answer that is no file
+TROUBLE = (OSError, HTTPException, ProtocolError)  # of the connection, or of what came over it
+
+Report = dict[str, str | dict[str, str]]  # by percent-encoded path: a digest, or {"error": reason}
+
+
+class WaitForTimeoutFile(Exception):
+    """202: others have all files that are left; ask again.
+
+    Attributes:
+        has_waited: the master has let us wait already.
+    """
+
+    def __init__(self, has_waited: bool) -> None:
+        self.has_waited = has_waited
+        super().__init__("others have all files that are left")
+
+
+class NoMoreFiles(Exception):
+    """204: nothing is left."""
+
+
+class Master:
+    """The master, as one worker process sees it.
+
+    Args:
+        name: of the worker; its process id is added, since all processes of a worker share the name.
+        config: an object with the settings as attributes; None: the module `distributed.config`.
+        address: host and port; None: the setting ``MASTER``.
+        insecure: over HTTP without TLS, although it is on another machine.
+    Attributes:
+        name: with the process id.
+        is_streaming: an answer is being read, and nothing else can be asked.
+    """
+
+    def __init__(
+        self, name: str, config: Any = None, address: tuple[str, int] | None = None, insecure: bool = False
+    ) -> None:
+        self._config = default_config if config is None else config
+        host, port = address or self._config.MASTER
+        self.url = base_url(host, port, insecure)
+        self._name = self.name = f"{name}:{os.getpid()}"
+        self.is_streaming = False
+        self._headers = headers()
+        self._connection: HTTPConnection | None = None
+        self._failing_since: float | None = None
+        self._pause_s = PAUSE_S
+        self._has_batches = int(self._config.BATCH_MAX_FILES) > 1
+
+    def register(self) -> None:
+        """Become known to it. A name that somebody has already is made another one.
+
+        Raises:
+            MasterError: it cannot be reached, or refuses us.
+        """
+        while True:
+            status, _, text = self._ask("POST", constants.MASTER_PATH_WORKER_REGISTER)
+            if status == 200:
+                return
+            if status != 409:
+                self._refuse(status, text)
+            self.name = f"{self._name}:{random.randrange(16**6):06x}"
+
+    def get_files(self) -> Iterator[tuple[str, Pieces]]:
+        """The next files: percent-encoded path and content of each.
+
+        Raises:
+            WaitForTimeoutFile, NoMoreFiles: there are none.
+            MasterError: the master cannot be reached, or refuses us.
+            TROUBLE: the connection broke in the middle; `recover`, and ask again.
+        """
+        path = constants.MASTER_PATH_GET_FILES if self._has_batches else constants.MASTER_PATH_GET_FILE
+        wait_s = math.ceil(self._config.WORKER_WAIT_FOR_TIMEOUT_FILE_SECONDS)
+        response = self._request("GET", path, {"Prefer": f"wait={wait_s}"})
+        if response.status == 200:
+            yield from self._batch(response) if self._has_batches else self._one(response)
+            self._works()
+            return
+        text = self._text(response)
+        if response.status == 202:
+            raise WaitForTimeoutFile("Preference-Applied" in response.headers)
+        if response.status == 204:
+            raise NoMoreFiles
+        if response.status == 404 and self._has_batches:  # a master of the first kind
+            self._has_batches = False
+        elif response.status == 400 and "not registered" in text:  # it was started anew
+            self.register()
+        else:
+            self._refuse(response.status, text)
+
+    def report(self, results: Report) -> dict[str, str]:
+        """Tell digests, or ``{"error": reason}``, by percent-encoded path; what is refused, and why.
+
+        Raises:
+            MasterError: the master cannot be reached, or refuses us.
+        """
+        refused: dict[str, str] = {}
+        if not self._has_batches:
+            for path, told in results.items():
+                refused |= self._report_one(path, told)
+            return refused
+        for body in _bodies(results):
+            status, _, text = self._ask("PUT", constants.MASTER_PATH_UPDATE_FILE_HASHES, body, "application/json")
+            if status != 200:
+                self._refuse_report(status, text)
+                return {**refused, **dict.fromkeys(results, text)}
+            refused |= json.loads(text)["refused"]
+        return refused
+
+    def recover(self, error: Exception) -> None:
+        """After trouble: begin anew with another connection, after a pause.
+
+        Raises:
+            MasterError: there has been nothing but trouble for a long time.
+        """
+        self.close()
+        now = time.monotonic()
+        if self._failing_since is None:
+            self._failing_since = now
+        if now - self._failing_since > PATIENCE_S:
+            raise MasterError(self.url, f"for {PATIENCE_S:.0f} s, {_reason(error)}; start it, or name it with --master")
+        time.sleep(self._pause_s * random.uniform(0.5, 1.0))
+        self._pause_s = min(PAUSE_S_MAX, 2 * self._pause_s)
+
+    def close(self) -> None:
+        """End the connection."""
+        self.is_streaming = False
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    # ------------------------------------------------------------ answers with files
+
+    def _one(self, response: HTTPResponse) -> Iterator[tuple[str, Pieces]]:
+        path = response.headers.get(constants.HTTP_HEADER_X_FILE_PATH)
+        if path is None or response.length is None:
+            raise ProtocolError("the answer to /get_file has no path or no length")
+        yield from self._streamed(path, response, response.length)
+
+    def _batch(self, response: HTTPResponse) -> Iterator[tuple[str, Pieces]]:
+        if response.length is None:
+            raise ProtocolError("the answer to /get_files has no length")
+        if response.length <= WHOLE_NBYTES_MAX:
+            length = response.length
+            body = response.read()
+            if len(body) < length:
+                raise ProtocolError("the answer to /get_files is cut off")
+            chunk_nbytes = int(self._config.CHUNK_SIZE)
+            for path, content in records(body):
+                yield path, Pieces(io.BytesIO(content), len(content), chunk_nbytes)
+            return
+        head = next_head(response.read)
+        if head is None or head[1] != response.length:
+            raise ProtocolError("a big batch is one file, and this is something else")
+        yield from self._streamed(head[0], response, head[1])
+
+    def _streamed(self, path: str, response: HTTPResponse, nbytes: int) -> Iterator[tuple[str, Pieces]]:
+        pieces = Pieces(response, nbytes, int(self._config.CHUNK_SIZE))
+        self.is_streaming = True
+        yield path, pieces
+        self.is_streaming = False
+        if not pieces.is_at_end:
+            self.close()  # what was not read would be taken for the next answer
+
+    # ------------------------------------------------------------ requests
+
+    def _ask(self, method: str, path: str, body: bytes | None = None, kind: str = "") -> tuple[int, Any, str]:
+        """Status, headers and text of an answer that is no file."""
+        while True:
+            response = self._request(method, path, {"Content-Type": kind} if kind else {}, body)
+            try:
+                text = self._text(response)
+            except TROUBLE as error:
+                self.recover(error)
+                continue
+            if response.status == 400 and "not registered" in text and path != constants.MASTER_PATH_WORKER_REGISTER:
+                self.register()
+                continue
+            self._works()
+            return response.status, response.headers, text
+
+    def _request(self, method: str, path: str, more: dict[str, str], body: bytes | None = None) -> HTTPResponse:
+        """The head of an answer below 500, however many attempts that takes."""
+        named = {**self._headers, **more, constants.HTTP_HEADER_X_WORKER_NAME: self.name}
+        while True:
+            try:
+                connection = self._connected()
+                connection.request(method, path, body, named)
+                response = connection.getresponse()
+                if response.status < 500:
+                    return response
+                error: Exception = MasterError(self.url, f"it answered {response.status} {self._text(response)}")
+            except TROUBLE as trouble:
+                error = trouble
+            self.recover(error)
+
+    def _connected(self) -> HTTPConnection:
+        if self._connection is None:
+            parts = urlsplit(self.url)
+            host, port = str(parts.hostname), parts.port
+            if parts.scheme == "https":
+                self._connection = HTTPSConnection(host, port, timeout=SILENCE_S, context=ssl_context())
+            else:
+                self._connection = HTTPConnection(host, port, timeout=SILENCE_S)
+            self._connection.connect()
+            with contextlib.suppress(OSError):  # it can be without
+                self._connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return self._connection
+
+    def _text(self, response: HTTPResponse) -> str:
+        if (response.length or 0) > TEXT_NBYTES_MAX:
+            raise ProtocolError(f"an answer of {response.length} bytes, where a line was due")
+        return response.read(TEXT_NBYTES_MAX).decode(errors="replace").strip()
+
+    def _works(self) -> None:
+        self._failing_since = None
+        self._pause_s = PAUSE_S
+
+    def _report_one(self, path: str, told: str | dict[str, str]) -> dict[str, str]:
+        value = {"file_error": told["error"]} if isinstance(told, dict) else {"file_hash": told}
+        body = urlencode({"file_path": path, **value}).encode()
+        kind = "application/x-www-form-urlencoded"
+        status, _, text = self._ask("PUT", constants.MASTER_PATH_UPDATE_FILE_HASH, body, kind)
+        if status == 200:
+            return {}
+        self._refuse_report(status, text)
+        return {path: text}
+
+    def _refuse_report(self, status: int, text: str) -> None:
+        if status not in (400, 404, 409):
+            self._refuse(status, text)
+
+    def _refuse(self, status: int, text: str) -> None:
+        raise MasterError(self.url, f"it answered {status}: {text or 'without a word'}")
+
+
+class Pieces(Iterator[bytes]):
+    """The content of one file.
+
+    Attributes:
+        trouble: what went wrong with the connection while it was read.
+    """
+
+    def __init__(self, source: io.BufferedIOBase, nbytes: int, chunk_nbytes: int) -> None:
+        self.trouble: Exception | None = None
+        self._source = source
+        self._left = nbytes
+        self._chunk_nbytes = chunk_nbytes
+
+    @property
+    def is_at_end(self) -> bool:
+        """Whether all of it was taken."""
+        return not self._left
+
+    def __next__(self) -> bytes:
+        """The next piece.
+
+        Raises:
+            TROUBLE: the connection broke, or the content is shorter than was said: the file has changed.
+        """
+        if not self._left:
+            raise StopIteration
+        try:
+            piece = self._source.read(min(self._chunk_nbytes, self._left))
+            if not piece:
+                raise ProtocolError(f"the content of a file ended {self._left} bytes before its end")
+        except TROUBLE as error:
+            self.trouble = error
+            raise
+        self._left -= len(piece)
+        return piece
+
+
+def _bodies(results: Report) -> Iterator[bytes]:
+    """JSON objects of bounded size that hold all of it together."""
+    part: Report = {}
+    nbytes = 0
+    for path, told in results.items():
+        part[path] = told
+        nbytes += len(path) + len(json.dumps(told)) + 6
+        if nbytes > REPORT_NBYTES_MAX:
+            yield json.dumps(part).encode()
+            part, nbytes = {}, 0
+    if part:
+        yield json.dumps(part).encode()
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, MasterError):
+        return error.reason
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

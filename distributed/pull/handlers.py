@@ -1,0 +1,381 @@
+"""The pull master's endpoints: each turns a request into a call of `Master`, and what comes of it into an answer."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, ClassVar, TypeVar
+
+from tornado.iostream import StreamClosedError
+
+from distributed import constants
+from distributed.errors import HomeError
+from distributed.pull.lending import Master, Verdict
+from distributed.pull.reading import CHANGES, Source, open_source, read_contents
+from distributed.recipes.batches import CONTENT_TYPE, record_head
+from distributed.recipes.leases import Lease
+from distributed.recipes.naming import decode_path, encode_path
+from distributed.web.guard import TRUSTED, GuardedHandler
+
+__all__ = ["GetFile", "GetFiles", "UpdateFileHash", "UpdateFileHashes", "WorkerRegister"]
+
+NAME_LENGTH_MAX = 200
+ERROR_LENGTH_MAX = 500  # characters of the reason why a worker has no digest
+WAIT_S_MAX = 60.0  # a request that prefers to wait is answered by then
+STALLED_S = 60.0  # a worker that takes no byte for so long gets no more
+WAIT = "wait for processing files timeout and make request again"
+BROKEN = "the connection broke while it was sent"
+STATUS_BY_VERDICT = {
+    Verdict.ACCEPTED: 200,
+    Verdict.UNKNOWN_FILE: 404,
+    Verdict.NO_DIGEST: 400,
+    Verdict.NOT_HELD: 400,
+    Verdict.DISPUTED: 409,
+}
+
+Result = TypeVar("Result")
+
+
+class _FromWorker(GuardedHandler):
+    """A request of a worker, which names itself in a header."""
+
+    roles_by_method: ClassVar = {"GET": TRUSTED}  # it hands out files, and changes who has which
+
+    @property
+    def master(self) -> Master:
+        """Whom we ask."""
+        master: Master = self.application["master"]
+        return master
+
+    def worker_name(self) -> str | None:
+        """The worker's name; None: the request is refused."""
+        name = self.request.headers.get(constants.HTTP_HEADER_X_WORKER_NAME, "").strip()
+        if not name:
+            self.answer(400, "missing worker name header")
+            return None
+        if len(name) > NAME_LENGTH_MAX or not (name.isascii() and name.isprintable()):
+            self.answer(400, f"a worker's name has at most {NAME_LENGTH_MAX} characters, all printable ASCII")
+            return None
+        return name
+
+    def registered_name(self) -> str | None:
+        """The name of a worker that has registered; None: the request is refused."""
+        name = self.worker_name()
+        if name is not None and not self.master.worker_registered(name):
+            self.answer(400, "worker not registered yet")
+            return None
+        return name
+
+
+class WorkerRegister(_FromWorker):
+    """``POST /worker_register``: 200, 400, or 409 when one of that name is here already."""
+
+    def post(self) -> None:
+        """Register."""
+        name = self.worker_name()
+        if name is None:
+            return
+        if self.master.worker_register(name):
+            self.answer(200, "ok")
+        else:
+            self.answer(409, "worker has already registered")
+
+
+class UpdateFileHash(_FromWorker):
+    """``PUT /update_file_hash``, fields ``file_path`` and ``file_hash``, or ``file_error``: why there is none."""
+
+    def put(self) -> None:
+        """Keep the digest: 200, 400, 404, or 409 when another one is known."""
+        name = self.registered_name()
+        if name is None:
+            return
+        path = self._path()
+        hash_, error = self._field("file_hash"), self._field("file_error")
+        if path is None:
+            self.answer(400, "missing file_path parameter")
+        elif error:
+            self._judge(self.master.file_processing_failed(name, path, error[:ERROR_LENGTH_MAX]))
+        elif not hash_:
+            self.answer(400, "missing file_hash parameter")
+        else:
+            self._judge(self.master.file_processing_finished(name, path, hash_))
+
+    post = put
+
+    def _judge(self, verdict: Verdict) -> None:
+        self.answer(STATUS_BY_VERDICT[verdict], verdict.value)
+
+    def _field(self, name: str) -> str | None:
+        values = self.request.body_arguments.get(name)
+        return values[-1].decode(errors="surrogateescape") if values else None
+
+    def _path(self) -> str | None:
+        """The path as the header had it, percent-encoded; or, from who decoded it first, as it is."""
+        text = self._field("file_path")
+        if not text:
+            return None
+        try:
+            path = decode_path(text)
+        except HomeError:
+            return text
+        return path if self.master.home.file_exists(path) else text
+
+
+class UpdateFileHashes(_FromWorker):
+    """``PUT /update_file_hashes``: JSON, digest (or ``{"error": reason}``) by percent-encoded path."""
+
+    def put(self) -> None:
+        """Keep what may be kept; 200 with ``{"accepted": n, "refused": {path: reason}}``, or 400."""
+        name = self.registered_name()
+        if name is None:
+            return
+        results = self._results()
+        if results is None:
+            self.answer(400, 'the body is no JSON object of paths with digests or {"error": reason}')
+            return
+        refused = {}
+        for encoded, told in results.items():
+            verdict = self._tell(name, encoded, told)
+            if verdict is not Verdict.ACCEPTED:
+                refused[encoded] = verdict.value
+        self.answer_json({"accepted": len(results) - len(refused), "refused": refused})
+
+    post = put
+
+    def _tell(self, name: str, encoded: str, told: str | dict[str, str]) -> Verdict:
+        try:
+            path = decode_path(encoded)
+        except HomeError:
+            return Verdict.UNKNOWN_FILE
+        if isinstance(told, dict):
+            return self.master.file_processing_failed(name, path, told["error"][:ERROR_LENGTH_MAX])
+        return self.master.file_processing_finished(name, path, told)
+
+    def _results(self) -> dict[str, str | dict[str, str]] | None:
+        try:
+            results = json.loads(self.request.body)
+        except (ValueError, RecursionError):
+            return None
+        return results if isinstance(results, dict) and all(map(_is_result, results.values())) else None
+
+
+class GetFile(_FromWorker):
+    """``GET /get_file``: 200 with one file, 202 when others have all that is left, 204 when nothing is.
+
+    ``Prefer: wait=SECONDS`` (RFC 7240): the answer may take so long if it would be 202 before.
+    """
+
+    _is_batch = False
+
+    def initialize(self) -> None:
+        """Nothing has happened yet."""
+        self._gone = asyncio.Event()
+
+    def on_connection_close(self) -> None:
+        """Nobody waits for the answer any more."""
+        self._gone.set()
+
+    async def get(self) -> None:
+        """Hand out files."""
+        name = self.registered_name()
+        if name is None:
+            return
+        asked = self._asked()
+        if asked is None:
+            self.answer(400, "max is a whole number, at least 1")
+            return
+        while not self._finished:
+            leases = await self._taken(name, asked)
+            if not leases:
+                self._say_nothing_left(name)
+            elif self._is_batch and leases[0].nbytes <= self._nbytes_max:
+                await self._send_batch(leases)
+            else:
+                await self._send_one(leases[0])
+
+    # ------------------------------------------------------------ which files
+
+    @property
+    def _nbytes_max(self) -> int:
+        nbytes_max: int = self.master.config.BATCH_MAX_BYTES
+        return nbytes_max
+
+    def _asked(self) -> int | None:
+        """How many files at most; None: that was no number."""
+        if not self._is_batch:
+            return 1
+        files_max: int = self.master.config.BATCH_MAX_FILES
+        text = self.get_query_argument("max", str(files_max))
+        if not (text.isascii() and text.isdigit() and int(text[:9]) > 0):
+            return None
+        return min(files_max, int(text[:9]))
+
+    async def _taken(self, name: str, files_max: int) -> list[Lease]:
+        """Files for the worker; none: others have all, or nothing is left."""
+        master = self.master
+        until = time.monotonic() + self._patience_s()
+        while not self._gone.is_set():
+            changed = master.changed
+            leases = master.take(name, files_max, self._nbytes_max)
+            left = until - time.monotonic()
+            if leases or left <= 0 or not master.has_processing_files():
+                return leases
+            soon = master.seconds_to_timeout()
+            await _first([changed.wait(), self._gone.wait()], left if soon is None else min(left, soon + 0.001))
+        self._finished = True  # to nobody
+        return []
+
+    def _patience_s(self) -> float:
+        """How long the worker prefers to wait."""
+        for preference in self.request.headers.get("Prefer", "").split(","):
+            key, _, value = preference.partition("=")
+            if key.strip().lower() == "wait" and value.strip().isdigit() and int(value[:9]) > 0:
+                seconds = min(WAIT_S_MAX, float(value[:9]))
+                self.set_header("Preference-Applied", f"wait={seconds:.0f}")
+                return seconds
+        return 0.0
+
+    def _say_nothing_left(self, name: str) -> None:
+        if self._finished:
+            return
+        if self.master.has_processing_files():
+            self.answer(202, WAIT)
+        else:
+            self.master.dismissed.add(name)
+            self.set_status(204)
+            self.finish()
+
+    # ------------------------------------------------------------ sending
+
+    async def _send_one(self, lease: Lease) -> None:
+        """One file, piece by piece; in a batch of its own if it is too big for one with others."""
+        try:
+            source, piece = await self._in_thread(lambda: open_source(self.master.home, lease.path))
+        except (OSError, HomeError) as error:
+            self._cannot(lease, error)
+            return
+        try:
+            self._begin(lease, source)
+            await self._send_pieces(lease, source, piece)
+        except (StreamClosedError, TimeoutError):
+            self._abort([lease], BROKEN)
+        except (OSError, HomeError) as error:
+            self._cannot(lease, error)
+            self._abort([], "")  # what was sent of it is worth nothing
+        finally:
+            source.close()
+
+    def _begin(self, lease: Lease, source: Source) -> None:
+        head = record_head(lease.path, source.nbytes) if self._is_batch else b""
+        self.set_header("Content-Type", CONTENT_TYPE if self._is_batch else "application/octet-stream")
+        self.set_header("Content-Length", str(len(head) + source.nbytes))
+        if self._is_batch:
+            self.write(head)
+        else:
+            self.set_header(constants.HTTP_HEADER_X_FILE_PATH, encode_path(lease.path))
+
+    async def _send_pieces(self, lease: Lease, source: Source, piece: bytes) -> None:
+        """Each is read while the one before it is sent."""
+        while not source.is_at_end:
+            self.write(piece)
+            following = asyncio.ensure_future(self._in_thread(source.next_piece))
+            try:
+                await self._flushed()
+            finally:
+                await asyncio.wait([following])  # the file is closed after us
+                failed = following.exception()
+            if failed is not None:
+                raise failed
+            piece = following.result()
+            self.master.hear(lease)
+        self.write(piece)
+        await self._flushed()
+        self.master.hear(lease)
+        self.finish()
+
+    async def _send_batch(self, leases: list[Lease]) -> None:
+        """Files that were read as a whole, one after the other."""
+        paths = [lease.path for lease in leases]
+        lease_by_path = dict(zip(paths, leases, strict=True))
+        nbytes_max = self._nbytes_max
+        contents = await self._in_thread(lambda: read_contents(self.master.home, paths, nbytes_max))
+        body: list[bytes] = []
+        for found in reversed(contents):  # what does not fit becomes the next in turn, in this order
+            lease = lease_by_path[found.path]
+            if found.content is not None:
+                body += [found.content, record_head(found.path, len(found.content))]
+                continue
+            del lease_by_path[found.path]
+            if found.error is not None:
+                self.master.file_unreadable(found.path, found.error)
+            else:
+                lease.nbytes = max(lease.nbytes, found.nbytes)
+                self._give_back(lease, CHANGES if found.is_changing else None)
+        if not body:
+            return  # and the next ones are taken
+        content = b"".join(reversed(body))
+        self.set_header("Content-Type", CONTENT_TYPE)
+        self.set_header("Content-Length", str(len(content)))
+        self.write(content)
+        try:
+            await self._flushed()
+        except (StreamClosedError, TimeoutError):
+            self._abort(list(lease_by_path.values()), BROKEN)
+            return
+        for lease in lease_by_path.values():
+            self.master.hear(lease)
+        self.finish()
+
+    async def _flushed(self) -> None:
+        """Until the system has taken all that was written.
+
+        Raises:
+            StreamClosedError, TimeoutError: the worker is gone, or takes nothing any more.
+        """
+        await asyncio.wait_for(self.flush(), STALLED_S)
+
+    async def _in_thread(self, read: Callable[[], Result]) -> Result:
+        threads: ThreadPoolExecutor = self.application["threads"]
+        return await asyncio.get_running_loop().run_in_executor(threads, read)
+
+    def _cannot(self, lease: Lease, error: OSError | HomeError) -> None:
+        """The file cannot be read, now or ever."""
+        if isinstance(error, HomeError) and error.reason == CHANGES:
+            self._give_back(lease, CHANGES)
+            return
+        reason = error.reason if isinstance(error, HomeError) else error.strerror or str(error)
+        self.master.file_unreadable(lease.path, reason)
+
+    def _give_back(self, lease: Lease, reason: str | None) -> None:
+        self.master.remove_current_processing_file(lease.lessee.name, lease.path, reason)
+
+    def _abort(self, leases: list[Lease], reason: str) -> None:
+        """End the connection: its answer cannot be completed."""
+        for lease in leases:
+            self._give_back(lease, reason)
+        connection: Any = self.request.connection
+        connection.stream.close()
+        self._finished = True
+
+
+class GetFiles(GetFile):
+    """``GET /get_files?max=N``: the same with many small files, or one big one, in a body as `batches` has it."""
+
+    _is_batch = True
+
+
+def _is_result(told: object) -> bool:
+    return isinstance(told, str) or (isinstance(told, dict) and isinstance(told.get("error"), str))
+
+
+async def _first(waits: list[Any], seconds: float) -> None:
+    """Until one of them is over, or so long."""
+    tasks = [asyncio.ensure_future(wait) for wait in waits]
+    try:
+        await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()

@@ -1,0 +1,126 @@
+"""``python -m distributed.pull.master``: serve the files of a folder to workers that ask for them, and keep digests."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+from tornado.httpserver import HTTPServer
+
+from distributed import config as default_config
+from distributed import constants
+from distributed.process.running import on_signals
+from distributed.pull.handlers import GetFile, GetFiles, UpdateFileHash, UpdateFileHashes, WorkerRegister
+from distributed.pull.lending import Master, Verdict
+from distributed.pull.reading import threads
+from distributed.recipes.naming import shown
+from distributed.recipes.page import HomeStatus, Root
+from distributed.recipes.results import write_output
+from distributed.recipes.running import home_options, run, server_options
+from distributed.recipes.running import serve as listen_at
+from distributed.units import format_nbytes, format_seconds
+from distributed.web.guard import Guard, GuardedApplication
+
+__all__ = ["Master", "Verdict", "init", "main", "serve"]
+
+LOOK_S = 0.2  # between two looks whether all is settled
+HOW_TO_GET_TOKEN = "python -m distributed key --http --role readonly"
+STOP_S = 5.0  # for requests that are under way when the master stops
+
+
+def init(home_dir: str | os.PathLike[str], config: Any = None, guard: Guard | None = None) -> GuardedApplication:
+    """The application, its files found; ``app["master"]`` is the `Master`.
+
+    Args:
+        config: an object with the settings as attributes; None: the module `distributed.config`.
+        guard: who is let in; None: whoever has this user's token.
+    Raises:
+        HomeError: there is no such folder.
+    """
+    master = Master(home_dir, config)
+    master.load()
+    handlers = [
+        ("/", Root),
+        (constants.MASTER_PATH_WORKER_REGISTER, WorkerRegister),
+        (constants.MASTER_PATH_GET_FILE, GetFile),
+        (constants.MASTER_PATH_GET_FILES, GetFiles),
+        (constants.MASTER_PATH_UPDATE_FILE_HASH, UpdateFileHash),
+        (constants.MASTER_PATH_UPDATE_FILE_HASHES, UpdateFileHashes),
+        (constants.MASTER_PATH_HOME_STATUS, HomeStatus),
+    ]
+    return GuardedApplication(handlers, {"master": master, "threads": threads()}, guard)
+
+
+async def serve(app: GuardedApplication, server: HTTPServer, output: Path | None, once: bool) -> int:
+    """Answer workers until a signal, or until all is settled if it is only to be done once; the exit code.
+
+    Args:
+        output: written whenever all files are settled.
+    """
+    master: Master = app["master"]
+    stopped = asyncio.Event()
+    on_signals(lambda reason: stopped.set())
+    began = time.monotonic()
+    is_told = False
+    while not stopped.is_set() and not (once and is_told and master.is_over):
+        if master.home.finished and not is_told:
+            is_told = True
+            _tell(master, time.monotonic() - began, output)
+        try:
+            await asyncio.wait_for(stopped.wait(), LOOK_S)
+        except TimeoutError:
+            continue  # look again
+    server.stop()
+    try:
+        await asyncio.wait_for(server.close_all_connections(), STOP_S)
+    except TimeoutError:
+        print(f"requests were still under way after {STOP_S:.0f} s; stopped all the same", file=sys.stderr)
+    app["threads"].shutdown(wait=False, cancel_futures=True)
+    return 1 if once and master.home.errors else 0
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@home_options
+@server_options(default_config.MASTER[1])
+@click.option("--once", is_flag=True, help="End when all is done and the workers know; exit code 1 if a file failed.")
+def main(
+    home: str, output: Path | None, port: int | None, host: str, path: str | None, insecure: bool, once: bool
+) -> None:
+    """Serve the files below a folder to workers (python -m distributed.pull.worker), which hash them.
+
+    How far it is: /home_status, for programs and, in a browser, for people. It serves until SIGINT or SIGTERM.
+    """
+    if port is None and path is None:
+        port = default_config.MASTER[1]
+
+    async def start() -> int:
+        print(f"loading home files of {home} ...", flush=True)
+        app = init(home)
+        print(f"{len(app['master'].home.files):,} files", flush=True)
+        server, place = await listen_at("pull master", app, port, host, path, insecure)
+        if port is not None:
+            print(f"page: {place}/home_status?token=TOKEN; `{HOW_TO_GET_TOKEN}` prints one", flush=True)
+        return await serve(app, server, output, once)
+
+    run(start)
+
+
+def _tell(master: Master, seconds: float, output: Path | None) -> None:
+    """All is settled: say so, and write what was asked for."""
+    for path, reason in sorted(master.home.errors.items()):
+        print(f"error: {shown(path)}: {reason}", file=sys.stderr)
+    for path, (name, digest) in sorted(master.disputed.items()):
+        print(f"error: {shown(path)}: {name} told another digest: {digest}", file=sys.stderr)
+    nbytes = format_nbytes(master.details()["bytes"]["finished"])
+    print(f"state: {master.home.state}, {nbytes} in {format_seconds(seconds)}", flush=True)
+    if output is not None:
+        print(write_output(master.home, output, master.config), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,210 @@
+"""``python -m distributed.push.master``: pushes the files of a folder to workers, and serves what is known of them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from distributed import config as default_config
+from distributed.constants import (
+    HTTP_HEADER_X_JOB,
+    MASTER_PATH_HOME_STATUS,
+    MASTER_PATH_NEW_HOME,
+    MASTER_PATH_UPDATE_FILE_HASH,
+    MASTER_PATH_UPDATE_FILE_HASHES,
+)
+from distributed.errors import HomeError
+from distributed.push.pushing import Master
+from distributed.recipes.naming import decode_path
+from distributed.recipes.page import HomeStatus, Root
+from distributed.recipes.results import print_results
+from distributed.recipes.running import home_options, overridden, pair_of, run, serve, server_options, wait_signal
+from distributed.web.guard import GuardedApplication, GuardedHandler
+
+__all__ = ["Master", "init", "main"]
+
+REASON_LENGTH_MAX = 500
+NOT_BEGUN = "the worker did not do it, and says not why"
+WILDCARDS = ("0.0.0.0", "::", "")
+
+
+class UpdateFileHash(GuardedHandler):
+    """``PUT /update_file_hash``, fields ``file_path`` and ``file_hash``, or ``file_error``: why there is none."""
+
+    def put(self) -> None:
+        """200; 400 for what is missing or no digest; 404 for no file of ours; 409 if the job does not have it."""
+        master: Master = self.application["master"]
+        path, digest, error = (self._field(name) for name in ("file_path", "file_hash", "file_error"))
+        if not path:
+            self.answer(400, "missing file_path parameter")
+        elif not master.homes.file_exists(path):
+            self.answer(404, "file not found")
+        elif digest is None and error is None:
+            self.answer(400, "missing file_hash parameter")
+        else:
+            job_id = self.request.headers.get(HTTP_HEADER_X_JOB, "")
+            if digest is not None:
+                fault = master.told(job_id, path, digest)
+            else:
+                fault = master.told_failure(job_id, path, (error or NOT_BEGUN)[:REASON_LENGTH_MAX])
+            self.answer(200 if fault is None else 400 if "no digest" in fault else 409, fault or "ok")
+
+    post = put
+
+    def _field(self, name: str) -> str | None:
+        values = self.request.body_arguments.get(name)
+        return values[-1].decode(errors="surrogateescape") if values else None
+
+
+class UpdateFileHashes(GuardedHandler):
+    """``PUT /update_file_hashes``: a JSON object; by percent-encoded path a digest, ``{"error": reason}``, or null."""
+
+    def put(self) -> None:
+        """200 with ``{"accepted": n, "refused": {path: reason}}``; 400 if it is no such object."""
+        try:
+            results = json.loads(self.request.body)
+        except (ValueError, RecursionError):
+            results = None
+        if not isinstance(results, dict) or not all(map(_is_outcome, results.values())):
+            self.answer(400, 'the body is no JSON object of paths with digests, {"error": reason} or null')
+            return
+        # What was not begun is nobody's fault if something before it went wrong; else a worker could say so for ever.
+        reason = None if any(isinstance(outcome, dict) for outcome in results.values()) else NOT_BEGUN
+        refused = {}
+        for encoded, outcome in results.items():
+            fault = self._tell(encoded, outcome, reason)
+            if fault is not None:
+                refused[encoded] = fault
+        self.answer_json({"accepted": len(results) - len(refused), "refused": refused})
+
+    post = put
+
+    def _tell(self, encoded: str, outcome: str | dict[str, str] | None, reason: str | None) -> str | None:
+        master: Master = self.application["master"]
+        job_id = self.request.headers.get(HTTP_HEADER_X_JOB, "")
+        try:
+            path = decode_path(encoded)
+        except HomeError as error:
+            return error.reason
+        if not master.homes.file_exists(path):
+            return "file not found"
+        if isinstance(outcome, str):
+            return master.told(job_id, path, outcome)
+        return master.told_failure(job_id, path, outcome["error"][:REASON_LENGTH_MAX] if outcome else reason)
+
+
+class NewHome(GuardedHandler):
+    """``POST /new_home`` with ``{"path": folder}``: its files too are pushed; only below ``NEW_HOME_ROOTS``."""
+
+    async def post(self) -> None:
+        """200 with ``{"files": n}``; 400, 403 if it is not allowed, 404 if there is none, 409 if it is known."""
+        master: Master = self.application["master"]
+        try:
+            path = json.loads(self.request.body)["path"]
+        except (ValueError, RecursionError, TypeError, KeyError):
+            path = None
+        if not isinstance(path, str) or "\0" in path:
+            self.answer(400, 'the body is no JSON like {"path": "/a/folder"}')
+            return
+        roots = [os.path.realpath(root) for root in master.config.NEW_HOME_ROOTS]
+        real = os.path.realpath(path)
+        if not os.path.isabs(path) or not any(os.path.commonpath([root, real]) == root for root in roots):
+            self.answer(403, "only absolute paths below the folders in NEW_HOME_ROOTS are allowed")
+        elif not os.path.isdir(real):
+            self.answer(404, "there is no such folder")
+        else:
+            try:
+                self.answer_json({"files": await master.load(real)})
+            except HomeError as error:
+                self.answer(409, str(error))
+
+
+def init(home_dir: str | os.PathLike[str], config: Any = None, insecure: bool = False) -> GuardedApplication:
+    """The application; its `Master` is ``app["master"]``, to be loaded and started.
+
+    Args:
+        config: where the settings are; None: `distributed.config`.
+        insecure: reach workers on other machines without TLS.
+    Raises:
+        ConfigError: a setting cannot be used.
+    """
+    handlers = [
+        ("/", Root),
+        (MASTER_PATH_UPDATE_FILE_HASH, UpdateFileHash),
+        (MASTER_PATH_UPDATE_FILE_HASHES, UpdateFileHashes),
+        (MASTER_PATH_HOME_STATUS, HomeStatus),
+        (MASTER_PATH_NEW_HOME, NewHome),
+    ]
+    return GuardedApplication(handlers, {"master": Master(home_dir, config, insecure)})
+
+
+def _is_outcome(value: object) -> bool:
+    return value is None or isinstance(value, str) or (isinstance(value, dict) and isinstance(value.get("error"), str))
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@home_options
+@server_options(default_config.MASTER[1])
+@click.option("--worker", "workers", multiple=True, metavar="HOST:PORT", help="Instead of the settings'; repeatable.")
+@click.option("--once", is_flag=True, help="End when every file is settled; exit code 1 if one has no digest.")
+def main(
+    home: str, output: Path | None, port: int | None, host: str, path: str | None, insecure: bool,
+    workers: Sequence[str], once: bool,
+) -> None:  # fmt: skip
+    """Push all files of a folder to the workers, and serve /home_status and /new_home until a signal comes.
+
+    Digests are printed whenever all files are settled.
+    """
+
+    async def push() -> int:
+        config = default_config
+        if workers:
+            given = [text if text.startswith("unix://") else pair_of(text) for text in workers]
+            config = overridden(config, WORKERS=given)
+        app = init(home, config, insecure)
+        master: Master = app["master"]
+        server, url = await serve("master", app, config.MASTER[1] if port is None else port, host, path, insecure)
+        name = socket.gethostname() if host in WILDCARDS else host
+        master.url = url.replace(host, name, 1) if host in WILDCARDS else url
+        print("loading home files…", flush=True)
+        count = await master.load()
+        print(f"pushing {count:,} files to {len(config.WORKERS)} workers…", flush=True)
+        master.start()
+        code = await _until_end(master, output, config, once)
+        server.stop()
+        await server.close_all_connections()
+        await master.close()
+        return code
+
+    run(push)
+
+
+async def _until_end(master: Master, output: Path | None, config: Any, once: bool) -> int:
+    """Print the digests whenever all files are settled; the exit code, when a signal comes or all is done `once`."""
+    signal = asyncio.ensure_future(wait_signal())
+    code = 0
+    while await _first(master.settled, signal):
+        code = print_results(master.homes, output, config)
+        if once or not await _first(master.unsettled, signal):
+            break
+    signal.cancel()
+    return code if once else 0
+
+
+async def _first(event: asyncio.Event, signal: asyncio.Future[Any]) -> bool:
+    """Wait for either; whether it was the event."""
+    waiting: asyncio.Future[Any] = asyncio.ensure_future(event.wait())
+    await asyncio.wait([waiting, signal], return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    return not signal.done()
+
+
+if __name__ == "__main__":
+    main()

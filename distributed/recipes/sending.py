@@ -1,0 +1,148 @@
+"""How a master reads files of its folder and sends them: small ones together, a big one piece by piece."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+from collections.abc import AsyncGenerator, Callable
+from typing import Any, BinaryIO
+
+from distributed import config as default_config
+from distributed.constants import HTTP_HEADER_X_FILE_PATH, WORKER_PATH_NEW_FILE
+from distributed.dataclass import dataclass, field
+from distributed.errors import HomeError
+from distributed.recipes.asking import Answer, Body, Connection
+from distributed.recipes.multipart import begin_part, content_type, end_parts
+from distributed.recipes.naming import encode_path
+
+__all__ = ["Parcel", "pack", "send"]
+
+
+@dataclass(slots=True)
+class Parcel:
+    """What goes to a worker in one request.
+
+    Attributes:
+        contents: of small files, whole.
+        big: a file that is read while it is sent; then it is the only one.
+        nbytes: by path, as far as the files were looked at.
+        faults: by path, why a file could not be read.
+        left: paths that did not fit.
+    """
+
+    contents: dict[str, bytes] = field(default_factory=dict)
+    big: tuple[str, BinaryIO] | None = None
+    nbytes: dict[str, int] = field(default_factory=dict)
+    faults: dict[str, str] = field(default_factory=dict)
+    left: list[str] = field(default_factory=list)
+
+    @property
+    def paths(self) -> list[str]:
+        """Which files are in it."""
+        return [self.big[0]] if self.big else list(self.contents)
+
+    def close(self) -> None:
+        """Close what is open."""
+        if self.big is not None:
+            self.big[1].close()
+
+
+async def pack(opener: Callable[[str], BinaryIO], paths: list[str], config: Any = None) -> Parcel:
+    """Read as many of `paths`, in their order, as fit together. The disk may be slow: it is read in a thread.
+
+    Args:
+        opener: `Home.open`, or one like it.
+    """
+    return await asyncio.to_thread(_pack, opener, paths, (config or default_config).BATCH_MAX_BYTES)
+
+
+async def send(connection: Connection, parcel: Parcel, given: dict[str, str], config: Any = None) -> Answer:
+    """Send it; the answer.
+
+    Raises:
+        UnreachableError, CommClosedError: the worker is at fault, see `Connection.ask`.
+        HomeError: a big file cannot be read to its end, or has changed meanwhile. The worker drops what it got.
+    """
+    boundary = secrets.token_hex(16)
+    head = {"Content-Type": content_type(boundary), **given}
+    body: Body
+    if parcel.big is None:
+        body = b"".join(
+            piece
+            for number, (path, content) in enumerate(parcel.contents.items())
+            for piece in (_begin(boundary, path, number == 0), content)
+        ) + end_parts(boundary)
+    else:
+        path, file = parcel.big
+        size = (config or default_config).CHUNK_SIZE
+
+        def body() -> AsyncGenerator[bytes]:
+            return _pieces(boundary, path, file, size)
+
+        head[HTTP_HEADER_X_FILE_PATH] = encode_path(path)
+    return await connection.ask("POST", WORKER_PATH_NEW_FILE, head, body)
+
+
+def _begin(boundary: str, path: str, is_first: bool) -> bytes:
+    return begin_part(boundary, "file", {HTTP_HEADER_X_FILE_PATH: encode_path(path)}, is_first)
+
+
+async def _pieces(boundary: str, path: str, file: BinaryIO, size: int) -> AsyncGenerator[bytes]:
+    before = _stamp(file)
+    left = before[0]
+    file.seek(0)  # it may be the second attempt
+    yield _begin(boundary, path, True)
+    while True:
+        try:
+            piece = await asyncio.to_thread(file.read, size)
+        except OSError as error:
+            raise HomeError(path, error.strerror or str(error)) from error
+        if not piece or left < 0:  # one that grows would never end
+            break
+        left -= len(piece)
+        yield piece
+    if _stamp(file) != before:
+        raise HomeError(path, "it changed while it was read")
+    yield end_parts(boundary)
+
+
+def _stamp(file: BinaryIO) -> tuple[int, int]:
+    status = os.fstat(file.fileno())
+    return status.st_size, status.st_mtime_ns
+
+
+def _pack(opener: Callable[[str], BinaryIO], paths: list[str], nbytes_max: int) -> Parcel:
+    parcel = Parcel()
+    room = nbytes_max
+    for number, path in enumerate(paths):
+        try:
+            with contextlib.ExitStack() as stack:
+                file = stack.enter_context(opener(path))
+                nbytes = parcel.nbytes[path] = os.fstat(file.fileno()).st_size
+                if nbytes > room and parcel.contents:
+                    parcel.left = paths[number:]
+                    return parcel
+                if nbytes > nbytes_max:
+                    parcel.big = (path, file)
+                    parcel.left = paths[number + 1 :]
+                    stack.pop_all()  # it stays open
+                    return parcel
+                parcel.contents[path] = _read(file, path, nbytes_max)
+                room -= nbytes
+        except HomeError as error:
+            parcel.faults[path] = error.reason
+        except OSError as error:
+            parcel.faults[path] = error.strerror or str(error)
+    return parcel
+
+
+def _read(file: BinaryIO, path: str, nbytes_max: int) -> bytes:
+    before = _stamp(file)
+    content = bytearray()
+    while piece := file.read(nbytes_max + 1 - len(content)):
+        content += piece
+    if _stamp(file) != before or len(content) > nbytes_max:
+        raise HomeError(path, "it changed while it was read")
+    return bytes(content)
