@@ -379,6 +379,7 @@ MEASURES: dict[str, Callable[[Side, Plan], Sample]] = {
         held_task,
         actor,
         actor_calls,
+        center_pool,
         executor_map,
         executor_submit,
         cancel_running,
