@@ -76,7 +76,7 @@ REDUNDANT_FAULTS: tuple[Fault, ...] = (
         _MODULE,
         "_best_taker",
         (("if all(holder.is_hung for holder in needed.who_has or ()):", "if False:"),),
-        note="Missed in 100 seeds: rare, as second attempts are; what is left of it is looked for by hand-written tests.",
+        note="Missed in 100 seeds; second attempts are rare, and such ends of them rarer.",
     ),
     Fault(
         "second-result-late",
@@ -158,7 +158,7 @@ REDUNDANT_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.retirement",
         "retire_worker",
         (("        redundant.leave(state, worker)\n", ""),),
-        note="Missed in 100 seeds: rare, as second attempts are; what is left of it is looked for by hand-written tests.",
+        note="Missed in 100 seeds; second attempts are rare, and such ends of them rarer.",
     ),
     Fault(
         "second-hangs",
@@ -166,7 +166,7 @@ REDUNDANT_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.silence",
         "_bypass",
         (("        redundant.leave(state, worker)\n", ""),),
-        note="Missed in 100 seeds: rare, as second attempts are; what is left of it is looked for by hand-written tests.",
+        note="Missed in 100 seeds; second attempts are rare, and such ends of them rarer.",
     ),
     Fault(
         "second-number-used-again",
@@ -180,7 +180,7 @@ REDUNDANT_FAULTS: tuple[Fault, ...] = (
                 "    if worker is None:\n",
             ),
         ),
-        note="Missed in 100 seeds: rare, as second attempts are; what is left of it is looked for by hand-written tests.",
+        note="Missed in 100 seeds; second attempts are rare, and such ends of them rarer.",
     ),
     Fault(
         "second-raise-free",
@@ -220,7 +220,7 @@ REDUNDANT_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.answers",
         "tasks_missing_data",
         (("redundant.take_back(state, worker, message.keys, message.attempts)", "dict[int, TaskRecord]()"),),
-        note="Missed in 100 seeds: rare, as second attempts are; what is left of it is looked for by hand-written tests.",
+        note="Missed in 100 seeds; second attempts are rare, and such ends of them rarer.",
     ),
     Fault(
         "second-waits-too",
@@ -228,7 +228,7 @@ REDUNDANT_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.nested",
         "tasks_lent",
         (("    redundant.wait_alone(state, worker, message)\n", ""),),
-        note="Missed in 100 seeds: rare, as second attempts are; what is left of it is looked for by hand-written tests.",
+        note="Missed in 100 seeds; second attempts are rare, and such ends of them rarer.",
     ),
     Fault(
         "death-of-one-counts",
@@ -244,7 +244,7 @@ REDUNDANT_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.withdrawal",
         "awaits_copy",
         (("if worker.seconds and any(", "if worker.address is None and any("),),
-        note="Missed in 100 seeds: rare, as second attempts are; what is left of it is looked for by hand-written tests.",
+        note="Missed in 100 seeds; second attempts are rare, and such ends of them rarer.",
     ),
     Fault(
         "rejected-while-tried",
@@ -252,7 +252,7 @@ REDUNDANT_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.answers",
         "_reject",
         (("if key in worker.processing or key in worker.seconds:", "if key in worker.processing:"),),
-        note="Missed in 100 seeds: rare, as second attempts are; what is left of it is looked for by hand-written tests.",
+        note="Missed in 100 seeds; second attempts are rare, and such ends of them rarer.",
     ),
     Fault(
         "late-result-dropped-twice",
@@ -260,6 +260,6 @@ REDUNDANT_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.answers",
         "tasks_done",
         (("for key in stale.values() if key not in dropped]", "for key in stale.values()]"),),
-        note="Missed in 100 seeds: rare, as second attempts are; what is left of it is looked for by hand-written tests.",
+        note="Missed in 100 seeds; second attempts are rare, and such ends of them rarer.",
     ),
 )
