@@ -20,7 +20,7 @@ DIR ?= $(shell $(PYTHON) -c "import sysconfig; print(sysconfig.get_path('stdlib'
 
 PIP_FLAGS = --quiet --disable-pip-version-check
 METADATA := pyproject.toml setup.py requirements.txt
-SOURCES := $(shell find distributed -name '*.py' -o -name py.typed)
+SOURCES := distributed_worker.py $(shell find distributed -name '*.py' -o -name py.typed)
 
 .PHONY: run test test-all check format docs changelog bench chaos simulate clean
 .DELETE_ON_ERROR:
