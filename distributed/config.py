@@ -20,6 +20,7 @@ __all__ = [
     "CENTER_PORT",
     "CHUNK_SIZE",
     "HASH_ALGORITHM",
+    "HTTP_PORT",
     "MASTER",
     "NEW_HOME_ROOTS",
     "SCHEDULER_PORT",
@@ -33,6 +34,7 @@ __all__ = [
 
 SCHEDULER_PORT = 8786
 CENTER_PORT = 8787
+HTTP_PORT = 9786  # of a scheduler's JSON routes
 SAME_HOST = ("memory", "socket", "off")
 
 MASTER = ("127.0.0.1", 8000)  # where pull workers find the master

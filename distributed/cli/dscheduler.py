@@ -7,7 +7,8 @@ import logging
 import click
 
 from distributed.cli.errors import guarded
-from distributed.config import SCHEDULER_PORT
+from distributed.config import HTTP_PORT, SCHEDULER_PORT
+from distributed.errors import PortTakenError
 from distributed.log import LEVELS, log_to_stderr
 from distributed.process.preload import Preloads
 from distributed.process.running import on_signals, run_loop
@@ -25,6 +26,12 @@ logger = logging.getLogger("distributed.scheduler")
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--port", type=click.IntRange(0, 65535), default=SCHEDULER_PORT, show_default=True, help="0: any free.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Interface to listen on.")
+@click.option(
+    "--http-port",
+    type=click.IntRange(0, 65535),
+    help=f"Of the JSON routes; 0: any free. [default: {HTTP_PORT}, or any]",
+)
+@click.option("--http/--no-http", default=True, help="Answer HTTP, for whoever has the token.  [default: http]")
 @click.option("--scheduler-file", type=click.Path(dir_okay=False), help="Write the address to this file, for others.")
 @click.option(
     "--deaths-max",
@@ -47,6 +54,8 @@ logger = logging.getLogger("distributed.scheduler")
 def main(
     port: int,
     host: str,
+    http_port: int | None,
+    http: bool,
     scheduler_file: str | None,
     deaths_max: int,
     worker_timeout: str,
@@ -60,18 +69,24 @@ def main(
     Exit codes: 0 after SIGINT or SIGTERM, 1 if it cannot start, 3 if the key file cannot be used.
     """
     log_to_stderr(log_level)
+    kind = click.get_current_context().find_object(type) or Scheduler  # `dcenter` names another
+    name = kind.__name__.lower()
     if tls and insecure:
         raise click.UsageError("--tls and --insecure contradict each other")
 
     async def serve(settings: Settings) -> int:
         preloads = Preloads(preload)
-        scheduler = Scheduler(settings=settings)
+        scheduler = kind(settings=settings)
         scheduler.listen(port, host, insecure, tls)
         await preloads.setup(scheduler)
         on_signals(scheduler.close_soon)
+        if http:
+            _serve_http(scheduler, http_port, host, insecure, tls)
         if scheduler_file:
-            write_scheduler_file(scheduler_file, scheduler.id, scheduler.address, scheduler.fingerprint)
-        logger.info("scheduler at %s", scheduler.address)
+            write_scheduler_file(
+                scheduler_file, scheduler.id, scheduler.address, scheduler.fingerprint, scheduler.services.url()
+            )
+        logger.info("%s at %s", name, scheduler.address)
         way = f"--scheduler-file {scheduler_file}" if scheduler_file else scheduler.address
         logger.info("start workers with: dworker %s", way)
         try:
@@ -88,6 +103,20 @@ def main(
         return run_loop(serve(Settings(deaths_max=deaths_max, worker_timeout_s=timeout_s or None)))
 
     guarded(run)
+
+
+def _serve_http(scheduler: Scheduler, port: int | None, host: str, insecure: bool, tls: bool) -> None:
+    """Start HTTP beside a scheduler that listens already; where the usual port is taken, at any free one."""
+    try:
+        scheduler.services.want_http(HTTP_PORT if port is None else port)
+        scheduler.services.start(scheduler, 0, host, insecure, tls)
+    except PortTakenError:
+        if port is not None:
+            raise
+        scheduler.services.want_http(0)
+        scheduler.services.start(scheduler, 0, host, insecure, tls)
+        logger.info("port %d is taken, so HTTP has another one", HTTP_PORT)
+    logger.info("JSON at %s; the token: python -m distributed key --http", scheduler.services.url())
 
 
 if __name__ == "__main__":

@@ -40,6 +40,10 @@ logger = logging.getLogger("distributed.worker")
 @click.option("--name", help="Unique among the scheduler's workers; with --nworkers, NAME-0 and so on.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Interface to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port of the worker. [default: any free one]")
+@click.option(
+    "--http-port", type=click.IntRange(0, 65535), default=0, help="Of its JSON routes. [default: any free one]"
+)
+@click.option("--http/--no-http", default=True, help="Answer HTTP, for whoever has the token.  [default: http]")
 @click.option("--resources", default="", metavar="NAME=AMOUNT,...", help="What tasks may ask for, such as GPU=1.")
 @click.option("--tags", default="", metavar="TAG,...", help="What platform= may match, beside linux and linux-x86_64.")
 @click.option("--local-directory", type=click.Path(file_okay=False), help="Where temporary folders are made.")
@@ -67,9 +71,9 @@ logger = logging.getLogger("distributed.worker")
 @click.version_option(package_name="distributed")
 def main(
     address: str | None, scheduler_file: str | None, nworkers: int, nthreads: int | None, memory_limit: str,
-    name: str | None, host: str, port: int, resources: str, tags: str, local_directory: str | None,
-    lifetime: str | None, lifetime_stagger: str, grace: str, nanny: bool, restarts_max: int, tls: bool,
-    insecure: bool, preload: tuple[str, ...], log_level: str,
+    name: str | None, host: str, port: int, http_port: int, http: bool, resources: str, tags: str,
+    local_directory: str | None, lifetime: str | None, lifetime_stagger: str, grace: str, nanny: bool,
+    restarts_max: int, tls: bool, insecure: bool, preload: tuple[str, ...], log_level: str,
 ) -> None:  # fmt: skip
     """Start workers for the scheduler at ADDRESS (host:port), waiting for it if it is not there yet.
 
@@ -81,8 +85,8 @@ def main(
         raise click.UsageError("name the scheduler: either ADDRESS or --scheduler-file")
     if tls and insecure:
         raise click.UsageError("--tls and --insecure contradict each other")
-    if nworkers > 1 and (port or not nanny):
-        raise click.UsageError("--port and --no-nanny are for a single worker")
+    if nworkers > 1 and (port or http_port or not nanny):
+        raise click.UsageError("--port, --http-port and --no-nanny are for a single worker")
 
     def run() -> int:
         keyring()
@@ -98,6 +102,7 @@ def main(
                 "memory_limit_nbytes": memory_limit_nbytes(memory_limit, 1 / nworkers),
                 "resources": parse_resources(resources),
                 "grace_s": parse_seconds(grace, "--grace"),
+                "http_port": http_port if http else None,
                 "tags": [tag.strip() for tag in tags.split(",") if tag.strip()],
             }
             for number in range(nworkers)

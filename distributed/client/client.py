@@ -31,7 +31,7 @@ from distributed.config import settings
 from distributed.errors import CommClosedError, ConnectTimeoutError
 from distributed.ids import counter, unique_id
 
-__all__ = ["Client", "default_client"]
+__all__ = ["Client", "default_client", "open_clients"]
 
 MAP_CHUNK = 1000  # calls packed before they are sent, so that workers begin while the rest is packed
 CLOSE_TIMEOUT_S = 10.0
@@ -171,9 +171,8 @@ class Client(DataMethods, CallMethods, StreamMethods, DatasetMethods, LookMethod
         Raises:
             ValueError: there is none.
         """
-        for client in reversed(_open_clients):
-            if client.status != "closed":  # as one is whose scheduler is gone
-                return client
+        for client in open_clients():
+            return client
         raise ValueError("no client is open in this process; make one: Client()")
 
     # ------------------------------------------------------------ work
@@ -193,6 +192,7 @@ class Client(DataMethods, CallMethods, StreamMethods, DatasetMethods, LookMethod
         timeout: float | None = None,
         pure: bool = True,
         actor: bool = False,
+        redundant: bool = False,
         **kwargs: Any,
     ) -> Future:
         """Call ``function(*args, **kwargs)`` on a worker; returns at once.
@@ -216,6 +216,8 @@ class Client(DataMethods, CallMethods, StreamMethods, DatasetMethods, LookMethod
             pure: equal calls are one task; say False for functions that give another answer each time.
             actor: what `function`, a class for example, returns stays on its worker, and the result is an `Actor`:
                 each call makes one of its own.
+            redundant: while some thread has nothing to do, a call that takes much longer than usual is tried there too.
+                The first answer counts. Only for functions that may run twice at a time.
         Raises:
             UnpicklableError: the function or an argument cannot be sent.
             CommClosedError: the scheduler is gone, or this client is closed.
@@ -234,6 +236,7 @@ class Client(DataMethods, CallMethods, StreamMethods, DatasetMethods, LookMethod
             memory_limit,
             timeout,
             actor,
+            redundant,
         )
         mover = Mover(self._functions, spec.priority)
         arguments, needs = mover.pack(args, kwargs)
@@ -257,6 +260,7 @@ class Client(DataMethods, CallMethods, StreamMethods, DatasetMethods, LookMethod
         timeout: float | None = None,
         pure: bool = True,
         actor: bool = False,
+        redundant: bool = False,
         **kwargs: Any,
     ) -> FutureSequence:
         """Call `function` once per element, as the builtin `map` does with several iterables; the shortest ends it.
@@ -281,6 +285,7 @@ class Client(DataMethods, CallMethods, StreamMethods, DatasetMethods, LookMethod
             memory_limit,
             timeout,
             actor,
+            redundant,
         )
         mover = Mover(self._functions, spec.priority)
         kwargs = mover.move_constants(kwargs) if kwargs else kwargs
@@ -435,6 +440,11 @@ class Client(DataMethods, CallMethods, StreamMethods, DatasetMethods, LookMethod
 def default_client() -> Client:
     """The client opened last in this process and still open; ValueError when there is none."""
     return Client.current()
+
+
+def open_clients() -> list[Client]:
+    """All of this process that are open, the newest first; not those of workers, which are for their tasks."""
+    return [client for client in reversed(_open_clients) if client.status != "closed"]
 
 
 @atexit.register

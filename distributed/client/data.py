@@ -138,7 +138,7 @@ class DataMethods(ClientPart):
 
     def ncores(self, workers: str | Iterable[str] | None = None) -> Any:
         """``{address: threads}`` of all workers, or of these."""
-        return self._finish(self._live().ask("ncores", workers=named_workers(workers)))
+        return self._finish(self._live().ask("nthreads", workers=named_workers(workers)))
 
     nthreads = ncores
 
@@ -195,7 +195,7 @@ class DataMethods(ClientPart):
         present: int | None = None
         try:
             async with asyncio.timeout(timeout_s) as bound:
-                while (present := len(await self._live().ask("ncores"))) < count:
+                while (present := len(await self._live().ask("nthreads"))) < count:
                     await asyncio.sleep(WORKERS_POLL_S)
         except TimeoutError:
             if not bound.expired():  # another wait, such as for a connection
@@ -238,7 +238,7 @@ class DataMethods(ClientPart):
     async def _place(self, records: list[KeyRecord], news: dict[str, Any], workers: list[str] | None) -> None:
         session = self._live()
         if news:
-            holders = scattering.place(len(news), await session.ask("ncores", workers=None), workers)
+            holders = scattering.place(len(news), await session.ask("nthreads", workers=None), workers)
             await scattering.put(session, news, holders)
         await session.wait_settled_async(records, self._timeout_s + SETTLE_S)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Generator
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -200,7 +201,9 @@ class DiagnosisMethods(ClientPart):
         return [given] if isinstance(given, str) else [record.key for record in records_in(self._live(), given)]
 
     async def _why_there(self, key: str) -> Why:
-        return Why.from_wire(await self._live().ask("why", key=key))
+        session = self._live()
+        await asyncio.sleep(0)  # what was submitted just now leaves first
+        return _why_unsent(session, key) or Why.from_wire(await session.ask("why", key=key))
 
     async def _story(self, keys: list[str]) -> Story:
         steps = await self._live().ask("story", keys=keys)
@@ -236,9 +239,14 @@ def _why_here(session: Session, record: KeyRecord) -> Why | None:
         return Why(text, status.value, "connecting")
     if record.is_cancelling:
         return Why(f"{key} is being cancelled; the scheduler has not answered yet.", status.value, "cancelling")
+    return None
+
+
+def _why_unsent(session: Session, key: str) -> Why | None:
+    """What is to say of a task that waits in this client; None: it has left."""
     with session.table.lock:
         waiting = session.link.outbox.position(key)
-    if waiting is not None and session.status == "running":
-        text = f"{key} has not been sent yet: {waiting:,} others leave first, as fast as the scheduler takes them."
-        return Why(text, status.value, "not-sent")
-    return None
+    if waiting is None or session.status != "running":
+        return None
+    text = f"{key} has not been sent yet: {waiting:,} others leave first, as fast as the scheduler takes them."
+    return Why(text, Status.PENDING.value, "not-sent")

@@ -52,6 +52,7 @@ class SchedulerLink:
         on_lost: called with the reason when the scheduler has forgotten us, and at the end.
 
     Attributes:
+        scheduler_id: of the scheduler's life that we talk with.
         end: why nothing can be asked any more; None: it can.
     """
 
@@ -73,7 +74,7 @@ class SchedulerLink:
         self._reconnect_once = reconnect
         self._before_sending = before_sending
         self._on_lost = on_lost
-        self._scheduler_id = ""
+        self.scheduler_id = ""
         self._endpoint = self._new_endpoint()
         self._connected = asyncio.Event()  # also at the end
         self._reconnecting: asyncio.Task[None] | None = None
@@ -83,7 +84,7 @@ class SchedulerLink:
     def start(self, stream: Stream, hello: dict[str, Any]) -> None:
         """Begin; before anything else is awaited, or messages are lost."""
         self.address = stream.peer.address
-        self._scheduler_id = str(hello["id"])
+        self.scheduler_id = str(hello["id"])
         self._endpoint.attach(stream)
         self._connected.set()
 
@@ -227,7 +228,7 @@ class SchedulerLink:
         pause_s = PAUSE_S
         while (left_s := deadline - self._loop.time()) > 0:
             try:
-                told = [self._scheduler_id, self._endpoint.ledger.received]
+                told = [self.scheduler_id, self._endpoint.ledger.received]
                 stream, hello = await self._reconnect_once(min(left_s, settings().connect_timeout_s), told)
             except (ConnectTimeoutError, CommClosedError):
                 await asyncio.sleep(min(pause_s, max(0.0, left_s)))
@@ -246,9 +247,9 @@ class SchedulerLink:
             self._endpoint.attach(stream, received)
             self._table.confirmed(received)
         else:
-            is_new = hello["id"] != self._scheduler_id
+            is_new = hello["id"] != self.scheduler_id
             self._begin_anew("was started anew" if is_new else "waited no longer for this client")
-            self._scheduler_id = str(hello["id"])
+            self.scheduler_id = str(hello["id"])
             self._endpoint.attach(stream)
         self._connected.set()
         self.flush()

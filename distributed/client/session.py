@@ -153,7 +153,7 @@ class Session:
         """Versions of everybody, see `Client.get_versions`; from any loop."""
         if asyncio.get_running_loop() is not self.loop:
             return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self.versions(check), self.loop))
-        addresses = list(await self.ask("ncores"))
+        addresses = list(await self.ask("nthreads"))
         scheduler, *workers = await asyncio.gather(
             self.ask("versions"), *(self.workers.to(address).versions() for address in addresses)
         )

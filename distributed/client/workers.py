@@ -32,6 +32,12 @@ class WorkerLinks:
         if link is not None:
             link.close_streams()
 
+    def close_idle(self) -> None:
+        """End those on which nothing is waited for."""
+        for address, link in list(self._links.items()):
+            if all(link.streams.values()):
+                self.forget(address)
+
     async def close(self) -> None:
         """End them all."""
         for link in self._links.values():

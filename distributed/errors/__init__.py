@@ -9,7 +9,17 @@ from __future__ import annotations
 from concurrent.futures import CancelledError
 
 from distributed.errors.base import AddressError, ConfigError, DistributedError, DistributedWarning, InvariantError
-from distributed.errors.faces import HomeError, MasterError, MultipartError, UnreachableError
+from distributed.errors.faces import (
+    DataGoneError,
+    HomeError,
+    KeyTakenError,
+    MasterError,
+    MessageLoadError,
+    MultipartError,
+    RemoteCommandError,
+    UnknownWorkerError,
+    UnreachableError,
+)
 from distributed.errors.tasks import (
     ActorLostError,
     ActorWaitsError,
@@ -65,6 +75,7 @@ __all__ = [
     "ConfigError",
     "ConnectTimeoutError",
     "CoordinationLimitError",
+    "DataGoneError",
     "DistributedError",
     "DistributedWarning",
     "EquipmentError",
@@ -74,10 +85,12 @@ __all__ = [
     "HomeError",
     "InvariantError",
     "KeyFileError",
+    "KeyTakenError",
     "KilledWorker",
     "LostDataError",
     "MasterError",
     "MemoryLimitExceeded",
+    "MessageLoadError",
     "MessageTooLargeError",
     "MultipartError",
     "NameTakenError",
@@ -86,6 +99,7 @@ __all__ = [
     "PermissionDeniedError",
     "PortTakenError",
     "ProtocolError",
+    "RemoteCommandError",
     "RemoteError",
     "RequestLostError",
     "SchedulerFileError",
@@ -96,6 +110,7 @@ __all__ = [
     "UncopiedDataError",
     "UnencodableError",
     "UnknownOpError",
+    "UnknownWorkerError",
     "UnpicklableError",
     "UnreachableDataError",
     "UnreachableError",

@@ -4,7 +4,30 @@ from __future__ import annotations
 
 from distributed.errors.base import DistributedError
 
-__all__ = ["HomeError", "MasterError", "MultipartError", "UnreachableError"]
+__all__ = [
+    "DataGoneError",
+    "HomeError",
+    "KeyTakenError",
+    "MasterError",
+    "MessageLoadError",
+    "MultipartError",
+    "RemoteCommandError",
+    "UnknownWorkerError",
+    "UnreachableError",
+]
+
+
+class DataGoneError(DistributedError, KeyError):
+    """Nobody's fault, or the caller's: data that is on no worker any more; compute it or scatter it again.
+
+    Attributes:
+        key: of the data.
+    """
+
+    def __init__(self, key: str, reason: str) -> None:
+        self.key = key
+        self.reason = reason
+        super().__init__(f"the data of {key} is gone: {reason}")
 
 
 class HomeError(DistributedError):
@@ -14,6 +37,30 @@ class HomeError(DistributedError):
         self.path = path
         self.reason = reason
         super().__init__(f"{path!r}: {reason}")
+
+
+class KeyTakenError(DistributedError, ValueError):
+    """The caller's fault: other data has this key already; choose another one, or delete that first.
+
+    Attributes:
+        key: that is taken.
+    """
+
+    def __init__(self, key: str, center: str) -> None:
+        self.key = key
+        super().__init__(f"{key} names other data at {center} already; choose another key, or delete that data first")
+
+
+class RemoteCommandError(DistributedError):
+    """The operator's fault, mostly: something that was to run at a host did not, or ended; the text has its output."""
+
+    def __init__(self, host: str, command: str, reason: str, output: str) -> None:
+        self.host = host
+        self.command = command
+        self.reason = reason
+        self.output = output
+        said = f"; it said:\n{output}" if output else ""
+        super().__init__(f"{command} at {host!r}: {reason}{said}")
 
 
 class MasterError(DistributedError):
@@ -27,6 +74,27 @@ class MasterError(DistributedError):
 
 class MultipartError(DistributedError):
     """The peer's fault: a body that should be multipart/form-data and is not; the text says where it goes wrong."""
+
+
+class MessageLoadError(DistributedError):
+    """A message cannot be rebuilt here: a module is missing, or differs from the sender's. All others are still there.
+
+    Define its classes in a module that both sides have, or in the script that sends it.
+    """
+
+    def __init__(self, worker: int, reason: str) -> None:
+        self.worker = worker
+        self.reason = reason
+        super().__init__(f"a message of worker {worker} cannot be loaded: {reason}; both sides need its modules")
+
+
+class UnknownWorkerError(DistributedError, ValueError):
+    """The caller's fault: a manager never had a worker with that id. Ids count from 0, in the order of joining."""
+
+    def __init__(self, worker: object, count: int) -> None:
+        self.worker = worker
+        self.count = count
+        super().__init__(f"Invalid worker idx {worker!r}: {count} workers have joined so far, ids count from 0")
 
 
 class UnreachableError(DistributedError, OSError):

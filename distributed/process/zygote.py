@@ -27,13 +27,13 @@ import select
 import signal
 import socket
 import sys
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NoReturn
 
 from distributed.dataclass import dataclass, field
 from distributed.errors import WorkerStartError
 
-__all__ = ["Child", "Ending", "Zygote"]
+__all__ = ["Child", "Ending", "Zygote", "run_forker"]
 
 LINE_NBYTES_MAX = 64 * 1024
 _IGNORED = (signal.SIGINT, signal.SIGTERM)  # by the zygote: they are for the process it serves
@@ -104,12 +104,16 @@ class Zygote:
         sys.stdout.flush()
         sys.stderr.flush()
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, _IGNORED)  # until it ignores them
-        self.pid = os.fork()
-        if self.pid == 0:
+        pid = os.fork()
+        if pid == 0:
             ours.close()
-            _run_zygote(theirs, mains, preload, mask)
+            run_forker(theirs, mains, preload, mask)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         theirs.close()
+        self._begin(ours, pid)
+
+    def _begin(self, ours: socket.socket, pid: int) -> None:
+        self.pid = pid
         self._socket = ours
         self._number = 0
         self._starting: dict[int, asyncio.Future[Child]] = {}
@@ -221,8 +225,10 @@ class Zygote:
 # ---------------------------------------------------------------- in the zygote
 
 
-def _run_zygote(control: socket.socket, mains: dict[str, Main | str], preload: Sequence[str], mask: set[Any]) -> None:
-    """Never returns."""
+def run_forker(
+    control: socket.socket, mains: Mapping[str, Main | str], preload: Sequence[str], mask: Iterable[int] = ()
+) -> NoReturn:
+    """Be the zygote that is asked over `control`; the signals in `mask` stay blocked. Never returns."""
     code = 1
     try:
         for number in _IGNORED:
@@ -237,9 +243,9 @@ def _run_zygote(control: socket.socket, mains: dict[str, Main | str], preload: S
 
 
 class _Forker:
-    def __init__(self, control: socket.socket, mains: dict[str, Main | str], preload: Sequence[str]) -> None:
+    def __init__(self, control: socket.socket, mains: Mapping[str, Main | str], preload: Sequence[str]) -> None:
         self.control = control
-        self.mains = mains
+        self.mains = dict(mains)
         self.to_load = list(preload)
         self.children: set[int] = set()
         self.wakeup_read, self.wakeup_write = os.pipe()  # written by the signal of a child's end

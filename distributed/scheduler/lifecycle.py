@@ -11,24 +11,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from distributed.errors import DistributedError, LostDataError
-from distributed.messages import Failure, StopTasks
+from distributed.messages import Failure
+from distributed.scheduler import redundant
 from distributed.scheduler.actors import end_of
-from distributed.scheduler.placement import leave_queue, push_ready, touch
+from distributed.scheduler.placement import leave_queue, push_ready
 from distributed.scheduler.records import (
     TaskRecord,
     TaskState,
-    WorkerRecord,
-    end_processing,
     remove_replica,
     unlink_dependencies,
 )
 from distributed.scheduler.state import SchedulerState, transition
+from distributed.scheduler.withdrawal import withdraw
 
 __all__ = [
     "ACTIVE",
     "activate",
-    "awaits_copy",
-    "drop_rejected",
     "drop_replicas",
     "fail",
     "failure_of",
@@ -40,7 +38,6 @@ __all__ = [
     "run_again",
     "settle_done",
     "sweep",
-    "withdraw",
 ]
 
 _RELEASED, _WAITING, _READY, _PROCESSING, _MEMORY, _ERRED, _FORGOTTEN = TaskState
@@ -131,10 +128,13 @@ def enter_queue_or_wait(state: SchedulerState, task: TaskRecord, ready: list[Tas
 
 
 def run_again(state: SchedulerState, tasks: Sequence[TaskRecord], because: str) -> None:
-    """PROCESSING `tasks` that no worker has any more are queued again, before others: they have waited longest."""
+    """PROCESSING `tasks` that no worker has any more are queued again, before others: they have waited longest.
+
+    One that has a second attempt goes on with that.
+    """
     ready: list[TaskRecord] = []
     for task in tasks:
-        if task.state is _PROCESSING:
+        if task.state is _PROCESSING and not (state.seconds and redundant.take_over(state, task)):
             enter_queue_or_wait(state, task, ready, because)
     push_ready(state, ready, is_front=True)
 
@@ -172,6 +172,8 @@ def fail(state: SchedulerState, task: TaskRecord, failure: Failure, because: str
         origin = task.state
         if origin is _ERRED:
             continue
+        if origin is _PROCESSING and state.seconds:
+            redundant.end(state, task)
         transition(state, task, _ERRED, because)
         task.failure = failure
         task.waiting_on = 0
@@ -190,49 +192,6 @@ def _tell_failed(state: SchedulerState, task: TaskRecord) -> None:
         state.outbox.tell_failed(client, task.key, task.failure)
     if not is_needed(task):
         state.unneeded.append(task)
-
-
-def withdraw(state: SchedulerState, task: TaskRecord, *, is_cancelled: bool = False, is_forced: bool = False) -> None:
-    """Take PROCESSING `task` from its worker, which is told if it lives; the caller changes the state.
-
-    If it `is_cancelled` it is interrupted there, and has a thread until the worker says that it has stopped.
-
-    Its answer may be on the way. Should another task of that key come, it must not be taken for its answer.
-    """
-    worker = task.processing_on
-    assert worker is not None
-    state.attempts_withdrawn = max(state.attempts_withdrawn, task.attempt)
-    end_processing(task)
-    worker.rejected.pop(task.key, None)  # cancelling drops data too
-    touch(state, worker)
-    if is_cancelled and worker.is_alive:
-        message = state.outbox.stop.setdefault(worker, StopTasks([], []))
-        message.keys.append(task.key)
-        message.attempts.append(task.attempt)
-        worker.stopping[task.key, task.attempt] = None
-        if is_forced:
-            state.forced[worker, task.key, task.attempt] = state.now + state.settings.force_patience_s
-    else:
-        state.outbox.cancel.setdefault(worker, []).append(task.key)
-    for dependency in task.dependencies or ():
-        # It may have a copy that we have not heard of, or fetch one: later on, a task of that key may be another one.
-        if worker.holds.get(dependency.key) is not dependency and not awaits_copy(dependency, worker):
-            state.outbox.release.setdefault(worker, []).append(dependency.key)
-
-
-def awaits_copy(task: TaskRecord, worker: WorkerRecord) -> bool:
-    """Whether `worker` has a task that needs `task`, so that it fetches a copy. Cost: O(fewer of the two's tasks)."""
-    dependents, processing = task.dependents or (), worker.processing
-    if len(dependents) < len(processing):
-        return any(dependent.processing_on is worker for dependent in dependents)
-    return any(task in (other.dependencies or ()) for other in processing.values())
-
-
-def drop_rejected(state: SchedulerState, worker: WorkerRecord, key: str) -> None:
-    """An attempt of `key` at `worker` has ended without a result: data of that key which came otherwise has to go."""
-    if key in worker.rejected:
-        del worker.rejected[key]
-        state.outbox.release.setdefault(worker, []).append(key)
 
 
 def drop_replicas(state: SchedulerState, task: TaskRecord) -> None:
@@ -272,6 +231,8 @@ def rest(
     origin = task.state
     if origin is _PROCESSING:
         withdraw(state, task, is_cancelled=is_cancelled, is_forced=is_forced)
+        if state.seconds:
+            redundant.end(state, task, is_cancelled=is_cancelled, is_forced=is_forced)
     elif origin is _MEMORY:
         drop_replicas(state, task)
     transition(state, task, to, because)

@@ -17,14 +17,22 @@ __all__ = ["remove_scheduler_file", "run_scheduler_child", "write_scheduler_file
 
 
 def write_scheduler_file(
-    path: str | os.PathLike[str], scheduler_id: str, address: str, fingerprint: str | None = None
+    path: str | os.PathLike[str],
+    scheduler_id: str,
+    address: str,
+    fingerprint: str | None = None,
+    http: str | None = None,
 ) -> None:
-    """Tell others where the scheduler is and what certificate it shows: in one step, 0600, no secret in it."""
+    """Tell others where the scheduler is and what certificate it shows: in one step, 0600, no secret in it.
+
+    Args:
+        http: where its JSON routes are; None: nowhere.
+    """
     content = {
         "format": 1,
         "id": scheduler_id,
         "address": address,
-        "http": None,
+        "http": http,
         "fingerprint": fingerprint,
         "pid": os.getpid(),
     }

@@ -10,6 +10,7 @@ import logging
 import math
 import os
 import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from distributed.comm.addresses import parse_address
@@ -21,6 +22,7 @@ from distributed.errors import BadRequestError, CommClosedError, DistributedErro
 from distributed.ids import is_key
 from distributed.messages import CLIENT, WORKER, CancelKeys, Message, ServerClosing, WorkerLeaving
 from distributed.scheduler import snapshot
+from distributed.scheduler.checking import bounded, services_of, tags_of, texts
 from distributed.scheduler.demand import desired_workers
 from distributed.scheduler.diagnosis import DiagnosisOps
 from distributed.scheduler.effects import (
@@ -53,28 +55,39 @@ from distributed.scheduler.sessions import ClientSessions, flushed, reject
 from distributed.scheduler.state import Settings
 from distributed.security.keys import Keyring
 from distributed.versions import all_versions, versions_here
+from distributed.web.services import Services
 from distributed.wire import from_wire, halves
 
 __all__ = ["Scheduler"]
 
 logger = logging.getLogger(__name__)
 
-TAGS_MAX, TAG_LENGTH_MAX = 64, 200
 DEMAND_S = 5.0  # a worker that would have less to do than that is not worth its start
-STDERR_LINES, STDERR_LENGTH_MAX = 20, 500  # of a death certificate: a screen
 
 
 class Scheduler(Server):
     """Takes graphs from clients, gives tasks to workers, tells clients what became of them.
 
-    ``Scheduler().listen()`` inside a running loop; then `finished` is done when it has ended. `settings` are those of
-    the machine.
+    ``Scheduler().listen()`` inside a running loop; then `finished` is done when it has ended.
+
+    Args:
+        settings: of the machine.
+        services: what else answers beside it, see `Services`, for example ``{("http", 9786): HTTPScheduler}``.
+        http_port: short for that; 0: any free one; None: no HTTP.
     """
 
     default_port = SCHEDULER_PORT
 
-    def __init__(self, *, keys: Keyring | None = None, settings: Settings | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        keys: Keyring | None = None,
+        settings: Settings | None = None,
+        services: Mapping[Any, Callable[[Any], Any]] | None = None,
+        http_port: int | None = None,
+    ) -> None:
         super().__init__(keys=keys)
+        self.services = Services(services, http_port, _http)
         self.status = "running"
         self.finished: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.machine = SchedulerMachine(settings)
@@ -90,7 +103,6 @@ class Scheduler(Server):
         }, tick=Tick, on_failure=self._fail)  # fmt: skip
         self._orders = OrderOps(self.driver)
         self._nannies = NannyCalls()
-        equipment = EquipmentOps(self.driver, self._orders, self.machine.state)
         self._plugins = Plugins(self.machine.state, asyncio.get_running_loop().call_soon)
         self._proxy = DataProxy(self.machine.state)
         self._diagnosis = DiagnosisOps(self.machine.state, self._proxy.worker)
@@ -101,12 +113,16 @@ class Scheduler(Server):
         self._worker_details: dict[str, dict[str, Any]] = {}  # what the machine has no use for, by address
         self._closing: asyncio.Task[None] | None = None  # kept until it is done
         self._closed: asyncio.Event | None = None  # once it is closing; set when it has closed
-        self.add_handlers({
+        self.add_handlers(self._ops(EquipmentOps(self.driver, self._orders, self.machine.state)))
+
+    def _ops(self, equipment: EquipmentOps) -> dict[str, Any]:
+        return {
             "register_client": self.register_client,
             "register_worker": self.register_worker,
             "worker_died": self.worker_died,
             "scheduler_info": self.scheduler_info,
             "ncores": self.ncores,
+            "nthreads": self.ncores,
             "who_has": self.who_has,
             "has_what": self.has_what,
             "processing": self.processing,
@@ -130,9 +146,14 @@ class Scheduler(Server):
             "add_equipment": equipment.add_equipment,
             "remove_equipment": equipment.remove_equipment,
             "restart": equipment.restart,
-        })  # fmt: skip
+        }  # fmt: skip
 
     # ------------------------------------------------------------ life
+
+    def listen(self, port: Any = None, address: str = "127.0.0.1", insecure: bool = False, tls: bool = False) -> None:
+        """As `Server.listen`; its services then listen on the same host."""
+        super().listen(port, address, insecure, tls)
+        self.services.start(self, port, address, insecure, tls)
 
     async def close(self, reason: str = "closed") -> None:
         """Tell everybody, and end. May be called again, and then waits for the end too."""
@@ -157,6 +178,7 @@ class Scheduler(Server):
         await asyncio.wait([asyncio.ensure_future(flushed(stream)) for stream in streams] or [_nothing()])
         self._clients.close()
         self._nannies.close()
+        await self.services.stop()
         await self._proxy.close()
         self.stop()
         if not self.finished.done():
@@ -226,6 +248,7 @@ class Scheduler(Server):
         process: str = "",
         versions: dict[str, str] | None = None,
         tags: list[str] | None = None,
+        services: dict[str, int] | None = None,
     ) -> None:
         """Turn this stream into a worker's, if it is accepted: messages both ways until it closes.
 
@@ -245,9 +268,9 @@ class Scheduler(Server):
         amounts = {str(resource): float(amount) for resource, amount in (resources or {}).items()}
         if not all(0 <= amount < math.inf for amount in amounts.values()):
             raise BadRequestError(f"resources={resources!r}: amounts are >= 0")
-        marks = _tags(tags)
-        details = {"pid": pid, "hostname": str(hostname), "versions": _texts(versions), "joined": time.time()}
-        details["tags"] = list(marks)
+        marks = tags_of(tags)
+        details = {"pid": pid, "hostname": str(hostname), "versions": texts(versions), "joined": time.time()}
+        details["tags"], details["services"] = list(marks), services_of(services)
         self._joining[incarnation] = (stream, answer)
         self.driver.handle(WorkerJoined(
             address, incarnation, str(name), nthreads, memory_limit_nbytes, nanny, amounts, place.host, str(process),
@@ -284,7 +307,7 @@ class Scheduler(Server):
         late = certificate.get("late", [])
         if not isinstance(late, list) or not all(isinstance(key, str) for key in late):
             raise BadRequestError("a certificate lists the keys that were late")
-        self.driver.handle(WorkerDied(address, incarnation, _bounded(certificate)))
+        self.driver.handle(WorkerDied(address, incarnation, bounded(certificate)))
         return "OK"
 
     def _accept_worker(self, effect: AcceptWorker) -> None:
@@ -321,7 +344,12 @@ class Scheduler(Server):
             **super().identity(stream),
             "address": self.address,
             "workers": snapshot.ncores(self.machine.state, None),
+            "services": self.services.ports(),
         }
+
+    def worker_services(self) -> dict[str, dict[str, int]]:
+        """Ports of the services of every worker, by address and name."""
+        return {worker: dict(details["services"]) for worker, details in self._worker_details.items()}
 
     def scheduler_info(self, stream: Any) -> dict[str, Any]:
         """This scheduler, its workers, how many tasks are in which state, and how long events take."""
@@ -334,6 +362,7 @@ class Scheduler(Server):
             "pid": os.getpid(),
             "started": self._started,
             "versions": versions_here(),
+            "services": self.services.ports(),
             "workers": workers,
             "clients": snapshot.clients_info(self.machine.state),
             "tasks": snapshot.counts(self.machine.state),
@@ -384,19 +413,10 @@ class Scheduler(Server):
         return "OK"
 
 
-def _bounded(certificate: dict[str, Any]) -> dict[str, Any]:
-    """A certificate that is worth keeping: the machine stores it with tasks, and errors carry it to clients."""
-    lines = certificate.get("stderr")
-    stderr = [str(line)[:STDERR_LENGTH_MAX] for line in lines[-STDERR_LINES:]] if isinstance(lines, list) else []
-    known = ("cause", "exitcode", "signal", "memory_peak_nbytes", "pid", "worker")
-    kept = {name: certificate[name] for name in known if isinstance(certificate.get(name), (str, int))}
-    return {
-        **kept,
-        "cause": str(certificate.get("cause"))[:STDERR_LENGTH_MAX],
-        "running": certificate["running"],
-        "late": certificate.get("late", []),
-        "stderr": stderr,
-    }
+def _http(server: Scheduler) -> Any:
+    from distributed.scheduler.http import HTTPScheduler  # lazy: tornado takes 50 ms, after which we listen already
+
+    return HTTPScheduler(server)
 
 
 async def _serve(stream: Stream, sender: str, on_message: Any) -> None:
@@ -418,20 +438,6 @@ def _needs_stream(stream: Any) -> None:
     """A registration keeps its stream; one that is shared by calls cannot be kept."""
     if not isinstance(stream, Stream):
         raise BadRequestError("registering needs a stream of its own: connect(), write() and read(), not rpc")
-
-
-def _tags(tags: Any) -> tuple[str, ...]:
-    """The tags of a worker, bounded: they are compared with patterns again and again."""
-    if tags is None:
-        return ()
-    if not isinstance(tags, list) or len(tags) > TAGS_MAX or not all(isinstance(tag, str) for tag in tags):
-        raise BadRequestError(f"tags={tags!r:.200}: at most {TAGS_MAX} texts")
-    return tuple(dict.fromkeys(tag[:TAG_LENGTH_MAX] for tag in tags))
-
-
-def _texts(versions: Any) -> dict[str, str]:
-    """What a peer says of its versions, fit to be passed on to others."""
-    return {str(name): str(version) for name, version in dict(versions or {}).items()}
 
 
 def _send(stream: Stream, message: Message) -> None:

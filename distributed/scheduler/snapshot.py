@@ -46,7 +46,7 @@ def worker_info(worker: WorkerRecord) -> dict[str, Any]:
         "memory_limit": worker.memory_limit_nbytes,
         "resources": dict(worker.resources),
         "resources_free": dict(worker.resources_free),
-        "processing": len(worker.processing),
+        "processing": len(worker.processing) + len(worker.seconds),
         "holds": len(worker.holds),
         "occupancy_s": worker.occupancy_s,
         "status": status_of(worker),
@@ -96,7 +96,7 @@ def has_what(state: SchedulerState, addresses: Iterable[str] | None = None) -> d
 
 def processing(state: SchedulerState, addresses: Iterable[str] | None = None) -> dict[str, list[str]]:
     """``{address: [key, ...]}``: what living workers have been sent and not answered, in the order sent."""
-    return {worker.address: list(worker.processing) for worker in _workers(state, addresses)}
+    return {worker.address: [*worker.processing, *worker.seconds] for worker in _workers(state, addresses)}
 
 
 def who_has(state: SchedulerState, keys: Iterable[str] | None = None) -> dict[str, list[str]]:

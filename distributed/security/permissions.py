@@ -25,6 +25,7 @@ _ROLES_BY_OP: dict[str, frozenset[str]] = {
     # scheduler
     "scheduler_info": _ANYONE,
     "ncores": _ANYONE,
+    "nthreads": _ANYONE,  # of those who run tasks only; a center's members have cores, too
     "who_has": _ANYONE,
     "has_what": _ANYONE,
     "processing": _ANYONE,
@@ -51,6 +52,13 @@ _ROLES_BY_OP: dict[str, frozenset[str]] = {
     "restart": _CLIENTS,
     "run_on": _CLIENTS,
     "versions": _ANYONE,
+    # center
+    "register": _TRUSTED,
+    "unregister": _TRUSTED,
+    "add_keys": _TRUSTED,
+    "remove_keys": _TRUSTED,
+    "worker_services": _ANYONE,
+    "broadcast": _CLIENTS,
     # worker
     "get_data": _TRUSTED,
     "put_data": _TRUSTED,  # no new power for workers: they may tell the scheduler of data they hold anyway
@@ -67,6 +75,13 @@ _ROLES_BY_OP: dict[str, frozenset[str]] = {
     "replace": _WORKERS,  # asked by the scheduler, which has the key of workers
     "renew": _TRUSTED,  # by the scheduler, which calls as a worker
     "monitor_resources": _ANYONE,
+    # manager
+    "join_manager": _WORKERS,
+    "get_file": _TRUSTED,
+    "get_files": _TRUSTED,
+    "update_file_hash": _TRUSTED,
+    "update_file_hashes": _TRUSTED,
+    "home_status": _ANYONE,
 }
 
 

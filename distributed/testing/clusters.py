@@ -98,10 +98,12 @@ def gen_cluster(
 
 @contextlib.asynccontextmanager
 async def open_servers(
-    ncores: Sequence[tuple[str, int]] = NCORES, worker_options: dict[str, Any] | None = None
-) -> AsyncIterator[tuple[Scheduler, list[Worker]]]:
-    """A scheduler and registered workers on the running loop, closed in the end; see `gen_cluster`."""
-    scheduler = Scheduler()
+    ncores: Sequence[tuple[str, int]] = NCORES,
+    worker_options: dict[str, Any] | None = None,
+    kind: type[Scheduler] = Scheduler,
+) -> AsyncIterator[tuple[Any, list[Worker]]]:
+    """A scheduler, of this `kind`, and registered workers on the running loop, closed in the end; see `gen_cluster`."""
+    scheduler = kind()
     scheduler.listen(0)
     workers = [
         Worker(scheduler.address, nthreads=nthreads, name=str(number), **(worker_options or {}))
@@ -199,7 +201,7 @@ def _complaint(context: dict[str, Any]) -> str:
 
 
 def _start(stack: contextlib.ExitStack, script: str, *arguments: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", f"distributed.cli.{script}", *arguments, "--log-level", "WARNING"]
+    command = [sys.executable, "-m", f"distributed.cli.{script}", *arguments, "--no-http", "--log-level", "WARNING"]
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
     stack.callback(_end, process)
     return process

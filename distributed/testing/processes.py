@@ -134,12 +134,15 @@ class Processes:
         return self.start(sys.executable, *arguments, **options)
 
     def dscheduler(self, options: str = "--port 0", **keywords: Any) -> Started:
-        """Start the console script; wait for ``scheduler at`` to know its address, see `address`."""
-        return self.python("-m", "distributed.cli.dscheduler", *shlex.split(options), **keywords)
+        """Start the console script; wait for ``scheduler at`` to know its address, see `address`.
+
+        Without HTTP, whose import costs every process 30 ms, unless `options` mention it.
+        """
+        return self.python("-m", "distributed.cli.dscheduler", *_plain(options), **keywords)
 
     def dworker(self, options: str, **keywords: Any) -> Started:
-        """Start the console script."""
-        return self.python("-m", "distributed.cli.dworker", *shlex.split(options), **keywords)
+        """Start the console script, without HTTP likewise."""
+        return self.python("-m", "distributed.cli.dworker", *_plain(options), **keywords)
 
     def address(self, scheduler: Started) -> str:
         """Where a `dscheduler` listens."""
@@ -171,6 +174,10 @@ class Processes:
             time.sleep(_POLL_S)
         for started in self._started:
             started.process.wait()
+
+
+def _plain(options: str) -> list[str]:
+    return [*shlex.split(options), *([] if "--http" in options else ["--no-http"])]
 
 
 @dataclass(slots=True)

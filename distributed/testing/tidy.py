@@ -67,7 +67,16 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("cli",),
     ("__main__",),
     ("testing",),
-    ("lock", "center", "pool", "cluster", "utils", "utils_test", "__init__"),  # thin doors, where people look for us
+    (
+        "lock",
+        "center",
+        "pool",
+        "cluster",
+        "http",
+        "utils",
+        "utils_test",
+        "__init__",
+    ),  # thin doors, where people look for us
 )
 
 # Third-party modules that a function may import: absent or too slow for everyone to pay at import.
@@ -92,6 +101,8 @@ LAZY_MODULES: dict[tuple[str, str], str] = {
     ("calls", "comm.tornado_stream"): "imports tornado, see LAZY_PACKAGES",
     ("deploy.local", "deploy.threads"): "imports all servers, which only processes=False wants in this process",
     ("deploy.host", "deploy.hosting"): "imported while other processes, forked before, import theirs",
+    ("scheduler.server", "scheduler.http"): "imports tornado, see LAZY_PACKAGES",
+    ("worker.server", "worker.http"): "likewise",
     ("client", "client.executor"): "only a program that asks for an executor needs it",
     ("client", "client.html"): "3 ms of import; only notebooks show it",
     ("deploy", "client.html"): "likewise",
@@ -101,7 +112,16 @@ LAZY_MODULES: dict[tuple[str, str], str] = {
 
 # Rule 1 of ARCHITECTURE.md: same start, events and times, same effects. Names of modules without "distributed.".
 PURE = re.compile(
-    r"dataclass|ledger|allowance|recipes\.(leases|rates)|messages\..*|fields|wire|protocol\..*|scheduler\.(?!server$|process$|proxy$|sessions$|ops$|nannies$|diagnosis$|equipment_ops$).*|worker\.(machine|events|effects|records|copies|equipping|printing|invariants|memory)"
+    "|".join(
+        (
+            r"dataclass|ledger|allowance|fields|wire",
+            r"messages\..*|protocol\..*",
+            r"scheduler\.(?!(server|http|process|proxy|sessions|ops|nannies|diagnosis|equipment_ops)$).*",
+            r"worker\.(machine|events|effects|records|copies|equipping|printing|invariants|memory)",
+            r"faces\.manager\.(pace|roster|wire)",
+            r"recipes\.(leases|rates)",
+        )
+    )
 )
 IMPURE_IMPORTS = {
     *("asyncio", "multiprocessing", "os", "pathlib", "random", "secrets", "select", "selectors", "shutil", "signal"),

@@ -14,9 +14,9 @@ from distributed.web.tokens import token_of
 __all__ = ["base_url", "headers", "ssl_context"]
 
 
-def headers(keys: Keyring | None = None) -> dict[str, str]:
-    """The header that lets us in."""
-    return {"Authorization": f"Bearer {token_of(keys or keyring(), CLIENT, WORKER)}"}
+def headers(keys: Keyring | None = None, *preferred: str) -> dict[str, str]:
+    """The header that lets us in, with the token of the first of the `preferred` roles; by default the strongest."""
+    return {"Authorization": f"Bearer {token_of(keys or keyring(), *(preferred or (CLIENT, WORKER)))}"}
 
 
 def base_url(host: str, port: int, insecure: bool = False) -> str:

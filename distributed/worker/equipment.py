@@ -98,6 +98,10 @@ class Equipment:
             return error
         return None
 
+    def files(self) -> list[str]:
+        """Names of the files that are here."""
+        return list(self._places)
+
     async def drop(self) -> None:
         """End all plugins: their scheduler is gone."""
         async with self._turn:

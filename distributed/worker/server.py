@@ -26,11 +26,12 @@ from distributed.process.running import Background
 from distributed.protocol.codec import ErrorReply
 from distributed.security.keys import Keyring
 from distributed.versions import all_versions, platform_tags, versions_here
+from distributed.web.services import Services
 from distributed.wire import from_wire
 from distributed.worker.actor_calls import WorkerCarrier
 from distributed.worker.actors import Actors
 from distributed.worker.data_ops import DataOps
-from distributed.worker.direct import DirectOps
+from distributed.worker.direct import CenterLink, DirectOps
 from distributed.worker.effects import (
     DropData,
     DropEquipment,
@@ -94,6 +95,8 @@ class Worker(Server):
         local_directory: folder in which one for spilled results is made; None: the system's for temporary files.
         rescued_path: folder with data that the nanny took out of a former life.
         owns_process: whether all memory of this process is the worker's, see `distributed.worker.keeper`.
+        services: what else answers beside it, see `Services`, for example ``{("http", 0): HTTPWorker}``.
+        http_port: short for that; 0: any free one; None: no HTTP.
     """
 
     default_port = 0
@@ -114,31 +117,32 @@ class Worker(Server):
         local_directory: str | None = None,
         owns_process: bool = True,
         rescued_path: str | None = None,
+        services: Mapping[Any, Callable[[Any], Any]] | None = None,
+        http_port: int | None = None,
         keys: Keyring | None = None,
     ) -> None:
         super().__init__(keys=keys)
+        self.services = Services(services, http_port, _http)
         if nthreads is not None and nthreads < 1:
             raise WorkerStartError(f"nthreads={nthreads}: a worker needs at least one thread")
         place = scheduler if scheduler_port is None else (scheduler, scheduler_port)
         self.scheduler_address = str(parse_address(place, SCHEDULER_PORT))
         self.nthreads = nthreads or os.cpu_count() or 1
-        self.name = name
-        self.memory_limit_nbytes = memory_limit_nbytes
+        self.name, self.memory_limit_nbytes = name, memory_limit_nbytes
         self.resources = dict(resources or {})
         self.tags = [*platform_tags(), *tags]
         self.nanny = nanny
         self._leaving = Leaving(grace_s, self._send, self.close_soon)
-        self.status = "starting"
-        self.incarnation = ""
+        self.status, self.incarnation = "starting", ""
         self.memory = MemoryKeeper(SpillDisk(local_directory), memory_levels(memory_limit_nbytes), owns_process)
         self.store = self.memory.store
         self.memory.rescue = RescueLog(running_path if nanny is not None else None)
         self.data = DataOps(self)
         self.on_registered: Callable[[], object] = lambda: None  # called at each registration
         self.finished: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.metrics: dict[str, float] = {}  # of the last heartbeat
         self.companion: Any = None  # the client of its tasks, once one has asked; see `distributed.client.inside`
-        self._running_path = running_path
-        self._rescued_path = rescued_path
+        self._running_path, self._rescued_path = running_path, rescued_path
         self.output = TaskOutput(self._send)
         visits = Visits(self)
         self.equipment = Equipment(self, visits, local_directory, owns_process, self._forget_loaded)
@@ -168,7 +172,8 @@ class Worker(Server):
         Raises:
             PortTakenError, AuthenticationError; NameTakenError: another worker has the name.
         """
-        self.listen(port, address, insecure, tls or self.scheduler_address.startswith("tls://"))
+        tls = tls or self.scheduler_address.startswith("tls://")
+        self.listen(port, address, insecure, tls)
         loop = asyncio.get_running_loop()
         self.machine = WorkerMachine(self.address, self.nthreads)
         self.executor = Executor(
@@ -180,7 +185,8 @@ class Worker(Server):
             self.executor.gate.set_paused, lambda paused: self._send(WorkerPaused(paused)),
             self.machine.incoming_nbytes, self._fail,
         )  # fmt: skip
-        self._direct = DirectOps(self.store, self.executor, self.data.peers.ask)
+        self._center = CenterLink(self.scheduler_address, self.address)
+        self._direct = DirectOps(self.store, self.executor, self.data.peers.ask, self._center)
         self.actors, self._carrier = Actors(self.address, self, loop=loop), WorkerCarrier()
         self.add_handlers({
             "actors": self.actors.serve,
@@ -207,6 +213,7 @@ class Worker(Server):
         if settings().forward_output:
             self.output.open(is_guarded=self.nanny is not None)
         try:
+            self.services.start(self, port, address, insecure, tls)
             await self._register()
         except BaseException:
             await self.close("it could not start")
@@ -243,6 +250,7 @@ class Worker(Server):
             self.driver.stop()
             self.actors.close()
             self._carrier.close()
+            await self._center.close()
             await asyncio.get_running_loop().run_in_executor(None, self.executor.close, THREADS_TIMEOUT_S)
             self.executor.running.close()
         if self.companion is not None:
@@ -253,6 +261,7 @@ class Worker(Server):
             self._looking.cancel()
         self._leaving.cancel()
         await self.data.close()
+        await self.services.stop()
         self.stop()
         if not self.finished.done():
             if error is None:
@@ -323,6 +332,7 @@ class Worker(Server):
             "hostname": socket.gethostname(),
             "process": self.id,
             "versions": versions_here(),
+            "services": self.services.ports(),
         }
 
     def _on_scheduler_message(self, wire: Any) -> None:
@@ -369,7 +379,7 @@ class Worker(Server):
         process.cpu_percent()
         while self.status != "closed":
             await asyncio.sleep(HEARTBEAT_S)
-            metrics = {
+            self.metrics = metrics = {
                 **self.memory.metrics(),
                 "cpu_percent": float(process.cpu_percent()),
                 "stored_keys": float(len(self.store)),
@@ -448,6 +458,12 @@ class Worker(Server):
         """End this worker, at once, or `graceful` when others have taken over; answers first."""
         asyncio.get_running_loop().call_soon(self.retire_soon if graceful else self.close_soon, reason)
         return "OK"
+
+
+def _http(server: Worker) -> Any:
+    from distributed.worker.http import HTTPWorker  # lazy: tornado takes 50 ms
+
+    return HTTPWorker(server)
 
 
 def _wake(loop: asyncio.AbstractEventLoop, look: Any) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from distributed import config
 from distributed.testing.processes import Cluster, Processes
+from distributed.testing.ssh_server import SshServer, has_ssh
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -39,3 +40,16 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, private_key: Path) -> Iter
         workers = processes.dworker(f"{address} --nworkers 2 --nthreads 1 --name w")
         workers.wait_said(r"(?s)(registered with.*){2}")
         yield Cluster(processes, scheduler, workers, file, address)
+
+
+@pytest.fixture(scope="session")
+def ssh_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshServer]:
+    """A real OpenSSH server on loopback, which lets in whoever has its keyword arguments `auth`."""
+    if not has_ssh():
+        pytest.skip("OpenSSH is not installed: apt-get install openssh-server openssh-client")
+    server = SshServer(tmp_path_factory.mktemp("sshd"))
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()

@@ -52,7 +52,7 @@ def test_every_folder_of_the_package_is_packaged() -> None:
 
 def test_the_package_says_that_it_is_typed() -> None:
     assert (ROOT / "distributed" / "py.typed").exists()
-    assert PYPROJECT["tool"]["setuptools"]["package-data"]["distributed"] == ["py.typed"]
+    assert "py.typed" in PYPROJECT["tool"]["setuptools"]["package-data"]["distributed"]
 
 
 def test_continuous_integration_runs_make_test_and_nothing_else() -> None:
@@ -60,6 +60,16 @@ def test_continuous_integration_runs_make_test_and_nothing_else() -> None:
     assert script.rstrip().endswith("\nexec make test")
     assert (ROOT / ".ci" / "run").stat().st_mode & 0o111
     assert not re.search(r"https?://|index-url", script)
+
+
+def test_the_jobs_of_continuous_integration_run_the_entry_on_folders_that_exist() -> None:
+    jobs = (ROOT / "continuous_integration" / "jobs.yml").read_text()
+    assert set(re.findall(r"^    - (\S+)$", jobs, re.MULTILINE)) == {".ci/run"}
+    assert re.findall(r"^    ARGS: (\S+)$", jobs, re.MULTILINE) == ["tests/large"]
+    assert (ROOT / "tests" / "large").is_dir()
+    dockerfile = (ROOT / "continuous_integration" / "Dockerfile").read_text()
+    assert 'ARGS="$ARGS" /project/.ci/run' in dockerfile
+    assert set(re.findall(r"debian:\d+", jobs + dockerfile)) == {"debian:12"}
 
 
 def test_readme_begins_with_the_two_commands() -> None:
