@@ -43,6 +43,8 @@ class UpdateFileHash(GuardedHandler):
         """200; 400 for what is missing or no digest; 404 for no file of ours; 409 if the job does not have it."""
         master: Master = self.application["master"]
         path, digest, error = (self._field(name) for name in ("file_path", "file_hash", "file_error"))
+        if path and not master.homes.file_exists(path):
+            path = self._decoded(path)
         if not path:
             self.answer(400, "missing file_path parameter")
         elif not master.homes.file_exists(path):
@@ -58,6 +60,13 @@ class UpdateFileHash(GuardedHandler):
             self.answer(200 if fault is None else 400 if "no digest" in fault else 409, fault or "ok")
 
     post = put
+
+    def _decoded(self, text: str) -> str:
+        """The path that a header had percent-encoded; `text` itself if it is none."""
+        try:
+            return decode_path(text)
+        except HomeError:
+            return text
 
     def _field(self, name: str) -> str | None:
         values = self.request.body_arguments.get(name)

@@ -80,24 +80,30 @@ class Connection:
         self._stream: IOStream | None = None
 
     async def ask(
-        self, method: str, path: str, given: Mapping[str, str] | None = None, body: Body | None = None
+        self,
+        method: str,
+        path: str,
+        given: Mapping[str, str] | None = None,
+        body: Body | None = None,
+        nbytes: int | None = None,
     ) -> Answer:
         """The answer to one request.
 
         Args:
             given: headers beside the token.
-            body: chunked on the wire if it is made piece by piece; what that raises ends the connection and is raised.
+            body: what making it piece by piece raises ends the connection and is raised.
+            nbytes: of a body that is made piece by piece; None: it is not known, and the body goes chunked.
         Raises:
             UnreachableError: there is nobody.
             CommClosedError: the server went away, or was silent for too long.
         """
         is_kept = self._stream is not None and not self._stream.closed()
         try:
-            return await self._ask(method, path, given or {}, body)
+            return await self._ask(method, path, given or {}, body, nbytes)
         except CommClosedError:
             if not is_kept:
                 raise
-            return await self._ask(method, path, given or {}, body)  # it was closed while nobody asked
+            return await self._ask(method, path, given or {}, body, nbytes)  # it was closed while nobody asked
 
     def close(self) -> None:
         """End the connection; the next request makes a new one."""
@@ -105,7 +111,9 @@ class Connection:
             self._stream.close()
             self._stream = None
 
-    async def _ask(self, method: str, path: str, given: Mapping[str, str], body: Body | None) -> Answer:
+    async def _ask(
+        self, method: str, path: str, given: Mapping[str, str], body: Body | None, nbytes: int | None
+    ) -> Answer:
         if self._stream is None or self._stream.closed():
             self._stream = await self._connect()
         parameters = HTTP1ConnectionParameters(max_body_size=ANSWER_NBYTES_MAX)
@@ -113,7 +121,7 @@ class Connection:
         answering = _Answering()
         reading = asyncio.ensure_future(answering.read(connection))
         try:
-            connection.write_headers(RequestStartLine(method, path, ""), self._head(given, body))
+            connection.write_headers(RequestStartLine(method, path, ""), self._head(given, body, nbytes))
             await self._send(connection, answering, body)
             await self._within(answering.is_over.wait(), "no answer")
             if not answering.is_whole:
@@ -124,11 +132,13 @@ class Connection:
             await reading
         return answering.answer
 
-    def _head(self, given: Mapping[str, str], body: Body | None) -> HTTPHeaders:
+    def _head(self, given: Mapping[str, str], body: Body | None, nbytes: int | None) -> HTTPHeaders:
         host = f"[{self._host}]" if self._host and ":" in self._host else self._host or "localhost"
         head = HTTPHeaders({"Host": f"{host}:{self._port}", **self._headers, **given})
         if body is None or isinstance(body, bytes):
-            head["Content-Length"] = str(len(body or b""))
+            nbytes = len(body or b"")
+        if nbytes is not None:
+            head["Content-Length"] = str(nbytes)
         if _is_asked_first(body):
             head["Expect"] = "100-continue"
         return head
@@ -136,6 +146,8 @@ class Connection:
     async def _send(self, connection: HTTP1Connection, answering: _Answering, body: Body | None) -> None:
         if _is_asked_first(body):
             await self._within(answering.go_on.wait(), "it does not say whether it wants the content")
+            if not answering.is_awaited:
+                return  # it does not
         async with contextlib.aclosing(_pieces(body)) as pieces:
             async for piece in pieces:
                 if answering.go_on.is_set() and not answering.is_awaited:
