@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import time
 from collections.abc import Callable
@@ -63,7 +64,8 @@ class Master:
         self._spare: dict[str, list[Connection]] = {url: [] for url in self._urls}
         self._nbytes: dict[str, int] = {}
         self._nbytes_finished = 0
-        self._rates = Rates(clock())
+        self._began = clock()
+        self._rates = Rates(self._began)
         self._failure: BaseException | None = None
         self._background = Background(self._on_failure)
 
@@ -82,9 +84,10 @@ class Master:
             HomeError: there is no such folder, or it is known already.
         """
         home = Home(self.homes.home_dir if home_dir is None else home_dir)
-        await asyncio.to_thread(home.load_files)
+        nbytes = await asyncio.to_thread(_load, home)
         names = self.homes.begin(home) if home_dir is None else self.homes.add(home)
-        for name in names:
+        for name, path in names.items():
+            self._nbytes[name] = nbytes.get(path, 0)
             self.roster.dispatch.add(name)
         self._check_settled()
         self._changed.set()
@@ -306,8 +309,18 @@ class Master:
                     "cpu_percent": worker.cpu_percent,
                     "jobs": len(worker.jobs),
                     "files": worker.files,
-                    "seen_s_ago": None if worker.seen is None else now - worker.seen,
+                    "seen_s_ago": now - (self._began if worker.seen is None else worker.seen),
                 }
                 for worker in self.roster.workers.values()
             ],
         }
+
+
+def _load(home: Home) -> dict[str, int]:
+    """Find its files; their sizes, for people: what is sent is looked at again."""
+    home.load_files()
+    nbytes = {}
+    for path in home.files:
+        with contextlib.suppress(OSError):  # whoever sends it says why
+            nbytes[path] = os.stat(home.get_full_path(path)).st_size
+    return nbytes

@@ -268,7 +268,8 @@ async def test_home_status_is_json_for_programs_and_a_page_for_people(both: Any,
         assert json.loads((await ask(master.url, "GET", "/home_status?include_files=1")).text)["files"] == DIGESTS
         details = json.loads((await ask(master.url, "GET", "/home_status?details=1")).text)
         assert [worker["state"] for worker in details["workers"]] == ["alive"]
-        assert details["bytes"]["finished"] == sum(map(len, CONTENTS.values()))
+        nbytes = sum(map(len, CONTENTS.values()))
+        assert details["bytes"] == {"finished": nbytes, "total": nbytes}
         assert "<html" in (await ask(master.url, "GET", "/home_status", Accept="text/html")).text
 
 
