@@ -60,6 +60,7 @@ class Master:
         self._urls = [w if isinstance(w, str) else base_url(w[0], w[1], insecure) for w in self.config.WORKERS]
         self.roster = Roster(self._urls, self.config.WORKER_PROCESSING_TIMEOUT_SECONDS)
         self._changed = asyncio.Event()
+        self._doubtful = {url: asyncio.Event() for url in self._urls}  # to be asked now, not at the next heartbeat
         self._sends = 0
         self._spare: dict[str, list[Connection]] = {url: [] for url in self._urls}
         self._nbytes: dict[str, int] = {}
@@ -118,7 +119,13 @@ class Master:
                 await self._poll(connection)
                 self._changed.set()
                 is_fine = self.roster.workers[url].misses == 0
-                await asyncio.sleep(self.config.WORKER_HEARTBEAT_SECONDS / (1 if is_fine else 4))
+                doubtful = self._doubtful[url]
+                doubtful.clear()
+                try:
+                    async with asyncio.timeout(self.config.WORKER_HEARTBEAT_SECONDS / (1 if is_fine else 4)):
+                        await doubtful.wait()
+                except TimeoutError:
+                    continue
         finally:
             connection.close()
 
@@ -192,10 +199,10 @@ class Master:
             self._judge(job, await send(connection, parcel, given, self.config))
         except UnreachableError as error:
             self.roster.refused(job, self._clock(), 0.0)
-            self._give_up(self.roster.missed(job.url, error.reason, is_gone=True))
+            self._doubt(job.url, error.reason, is_gone=True)
         except CommClosedError as error:
             self._give_up(self.roster.failed(job, f"worker {job.url}: {error.reason}", is_death=True))
-            self._give_up(self.roster.missed(job.url, error.reason))
+            self._doubt(job.url, error.reason)
         except HomeError as error:
             self._give_up(self.roster.failed(job, error.reason))
         finally:
@@ -214,7 +221,12 @@ class Master:
             self._give_up(self.roster.missed(job.url, f"it answered {shown(answer.line)}"))
         else:
             self._give_up(self.roster.failed(job, f"worker {job.url} answered {shown(answer.line)}"))
-            self._give_up(self.roster.missed(job.url, f"it answered {shown(answer.line)}"))
+            self._doubt(job.url, f"it answered {shown(answer.line)}")
+
+    def _doubt(self, url: str, reason: str, is_gone: bool = False) -> None:
+        """Something went wrong with a worker: it gets nothing new until it has answered a poll."""
+        self._give_up(self.roster.missed(url, reason, is_gone))
+        self._doubtful[url].set()
 
     # ------------------------------------------------------------ what workers tell
 
