@@ -7,6 +7,7 @@ import contextlib
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from distributed import config as default_config
@@ -78,14 +79,16 @@ class Master:
             self._background.spawn(self._watch(url))
         self._background.spawn(self._push())
 
-    async def load(self, home_dir: str | None = None) -> int:
+    async def load(self, home_dir: str | None = None, output: Path | None = None) -> int:
         """Find the files of the first folder, or of a further one; how many.
 
+        Args:
+            output: a file that is not meant, should it lie among them.
         Raises:
             HomeError: there is no such folder, or it is known already.
         """
         home = Home(self.homes.home_dir if home_dir is None else home_dir)
-        nbytes = await asyncio.to_thread(_load, home)
+        nbytes = await asyncio.to_thread(_load, home, output)
         names = self.homes.begin(home) if home_dir is None else self.homes.add(home)
         for name, path in names.items():
             self._nbytes[name] = nbytes.get(path, 0)
@@ -328,9 +331,11 @@ class Master:
         }
 
 
-def _load(home: Home) -> dict[str, int]:
+def _load(home: Home, output: Path | None) -> dict[str, int]:
     """Find its files; their sizes, for people: what is sent is looked at again."""
     home.load_files()
+    if output is not None:
+        home.leave_out(output)
     nbytes = {}
     for path in home.files:
         with contextlib.suppress(OSError):  # whoever sends it says why
