@@ -18,6 +18,7 @@ import pytest
 from distributed.push.homes import Homes
 from distributed.push.pushing import Master
 from distributed.push.worker import NewFileHandler
+from distributed.recipes import receiving
 from distributed.recipes.asking import Answer, Connection
 from distributed.recipes.multipart import begin_part, content_type, end_parts
 from distributed.security.permissions import CLIENT
@@ -343,17 +344,24 @@ async def test_files_that_vanish_or_lead_out_have_a_reason_and_the_others_are_do
         assert master.homes.state == {"total": 6, "finished": 4, "failed": 2}
 
 
-async def test_a_sender_that_vanishes_in_the_middle_frees_the_process(serve_worker: Any) -> None:
+@pytest.mark.parametrize("way", ["vanishes", "stands still"])
+async def test_a_sender_that_stops_in_the_middle_frees_the_process(
+    serve_worker: Any, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
     async with serve_worker(1) as (worker, port):
         await worker.slots.start()
+        if way == "stands still":
+            monkeypatch.setattr(receiving, "SILENCE_S", 0.1)
         _, writer = await asyncio.open_connection("127.0.0.1", port)
         given = {**headers(), **head(), "Content-Length": "999"}
         lines = [f"{name}: {value}" for name, value in given.items()]
         writer.write("\r\n".join(["POST /new_file HTTP/1.1", "Host: localhost", *lines, "", ""]).encode())
         writer.write(new_file(("a", b"abc"))[:-10])
-        await until(lambda: worker.slots.idle == 0)
-        writer.close()
+        await until(lambda: worker.jobs)
+        if way == "vanishes":
+            writer.close()
         await until(lambda: worker.slots.idle == 1 and not worker.jobs)
+        writer.close()
         answer = await ask(f"http://127.0.0.1:{port}", "POST", "/new_file", new_file(("a", b"abc")), **head())
         assert answer.status == 202
 
