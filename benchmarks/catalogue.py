@@ -76,6 +76,7 @@ CELLS = (
     Cell("held_task", "scheduler memory per held task", "bytes", 4, limit_s=400.0),
     Cell("actor", "call of an actor's method, p50", "us", 8),
     Cell("actor_calls", "calls of an actor's method, all at once", "calls/s", 60),
+    Cell("center_pool", "Pool.map twice, results stay on the workers", "calls/s", 20),
     Cell(
         "pool_map_million",
         "Pool.map of 1,000,000, beside multiprocessing's",
@@ -86,6 +87,9 @@ CELLS = (
     Cell("pool_map_10k", "Pool.map of 10,000, beside Client.map", "calls/s", 1, beside="Client.map"),
     Cell("pool_imap", "Pool.imap, one by one, beside multiprocessing's", "calls/s", beside="multiprocessing"),
     Cell("pool_apply", "Pool.apply_async x 10,000, beside multiprocessing's", "calls/s", beside="multiprocessing"),
+    Cell("manager_slices", "loop() of an idle manager's worker, beside 10,000/s", "slices/s", 1, beside="10,000/s"),
+    Cell("manager_messages", "manager: echoes at once, beside a multiprocessing pipe", "messages/s", beside="stdlib"),
+    Cell("manager_round_trip", "manager: echoes one by one, likewise", "messages/s", beside="stdlib"),
     Cell(
         "pull_small", "pull of 20,000 small files, beside one by one", "files/s", 5, limit_s=300.0, beside="first shape"
     ),

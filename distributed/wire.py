@@ -77,7 +77,7 @@ def _spec_from_wire(wire: Any) -> TaskSpec:
     if not (isinstance(wire, list) and len(wire) == len(TaskSpec._fields) and type(wire[0]) is bytes):
         raise ProtocolError(f"submit-tasks: a spec is a list of {len(TaskSpec._fields)} fields, first a digest")
     function, priority, retries, wanted, workers, resources, others, platform, memory_limit_nbytes, *rest = wire
-    timeout_s, actor, parent, depth = rest
+    timeout_s, actor, parent, depth, redundant = rest
     if type(priority) is not int or type(retries) is not int or retries < 0:
         raise ProtocolError("submit-tasks: a spec has the wrong type")
     if type(wanted) is not bool or type(others) is not bool or not (platform is None or type(platform) is str):
@@ -86,7 +86,9 @@ def _spec_from_wire(wire: Any) -> TaskSpec:
         raise ProtocolError("submit-tasks: spec.memory_limit_nbytes is a number of bytes > 0")
     if timeout_s is not None and (not are_numbers([timeout_s]) or timeout_s == 0):
         raise ProtocolError("submit-tasks: spec.timeout_s is a number of seconds > 0")
-    if type(actor) is not bool or not (parent is None or type(parent) is str) or type(depth) is not int or depth < 0:
+    if type(actor) is not bool or type(redundant) is not bool or not (parent is None or type(parent) is str):
+        raise ProtocolError("submit-tasks: a spec has the wrong type")
+    if type(depth) is not int or depth < 0:
         raise ProtocolError("submit-tasks: a spec has the wrong type")
     if workers is not None and not are_strings(workers):
         raise ProtocolError("submit-tasks: spec.workers is a list of strings")
@@ -99,7 +101,7 @@ def _spec_from_wire(wire: Any) -> TaskSpec:
     names = None if workers is None else tuple(workers)
     return TaskSpec(
         function, priority, retries, wanted, names, amounts or None, others, platform, memory_limit_nbytes,
-        timeout_s, actor, parent, depth,
+        timeout_s, actor, parent, depth, redundant,
     )  # fmt: skip
 
 

@@ -192,6 +192,7 @@ class Client(DataMethods, CallMethods, StreamMethods, DatasetMethods, LookMethod
         timeout: float | None = None,
         pure: bool = True,
         actor: bool = False,
+        redundant: bool = False,
         **kwargs: Any,
     ) -> Future:
         """Call ``function(*args, **kwargs)`` on a worker; returns at once.
@@ -215,6 +216,8 @@ class Client(DataMethods, CallMethods, StreamMethods, DatasetMethods, LookMethod
             pure: equal calls are one task; say False for functions that give another answer each time.
             actor: what `function`, a class for example, returns stays on its worker, and the result is an `Actor`:
                 each call makes one of its own.
+            redundant: while some thread has nothing to do, a call that takes much longer than usual is tried there too.
+                The first answer counts. Only for functions that may run twice at a time.
         Raises:
             UnpicklableError: the function or an argument cannot be sent.
             CommClosedError: the scheduler is gone, or this client is closed.
@@ -233,6 +236,7 @@ class Client(DataMethods, CallMethods, StreamMethods, DatasetMethods, LookMethod
             memory_limit,
             timeout,
             actor,
+            redundant,
         )
         mover = Mover(self._functions, spec.priority)
         arguments, needs = mover.pack(args, kwargs)
@@ -256,6 +260,7 @@ class Client(DataMethods, CallMethods, StreamMethods, DatasetMethods, LookMethod
         timeout: float | None = None,
         pure: bool = True,
         actor: bool = False,
+        redundant: bool = False,
         **kwargs: Any,
     ) -> FutureSequence:
         """Call `function` once per element, as the builtin `map` does with several iterables; the shortest ends it.
@@ -280,6 +285,7 @@ class Client(DataMethods, CallMethods, StreamMethods, DatasetMethods, LookMethod
             memory_limit,
             timeout,
             actor,
+            redundant,
         )
         mover = Mover(self._functions, spec.priority)
         kwargs = mover.move_constants(kwargs) if kwargs else kwargs

@@ -26,6 +26,7 @@ def task_spec(
     retries: int, priority: int, allow_other_workers: bool, platform: str | None, memory_limit: str | int | None,
     timeout: float | None = None,
     actor: bool = False,
+    redundant: bool = False,
 ) -> TaskSpec:  # fmt: skip
     """What calls of the function named by `digest` share that have these options.
 
@@ -45,6 +46,8 @@ def task_spec(
         raise BadRequestError(f"platform={platform!r}: a tag of workers, such as 'linux' or 'linux-*'")
     if type(actor) is not bool:
         raise BadRequestError(f"actor={actor!r}: True or False")
+    if type(redundant) is not bool or (redundant and actor):
+        raise BadRequestError(f"redundant={redundant!r}: True or False, and not for actors, of which there is one each")
     parent, depth = None, 0
     context = current()
     if context is not None and context.task is not None:  # a task's child: as urgent as its parent, unless told else
@@ -64,6 +67,7 @@ def task_spec(
         actor=actor,
         parent=parent,
         depth=depth,
+        redundant=redundant,
     )
 
 

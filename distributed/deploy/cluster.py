@@ -14,10 +14,10 @@ from typing import Any
 from distributed.client.client import Client
 from distributed.comm.addresses import is_loopback, parse_address
 from distributed.config import CENTER_PORT
-from distributed.deploy.launching import Launched, run_at
+from distributed.deploy.launching import CLOSE_S, Launched, run_at
 from distributed.deploy.places import Place, place_of_host, plan
 from distributed.deploy.ssh import Login
-from distributed.errors import ConfigError
+from distributed.errors import ConfigError, ConnectTimeoutError
 from distributed.security.certificates import certificates
 from distributed.units import parse_seconds
 
@@ -25,6 +25,7 @@ __all__ = ["Cluster"]
 
 CENTER_SCRIPT = "distributed.cli.dcenter"
 WORKER_SCRIPT = "distributed.cli.dworker"
+LOGINS_MAX = 8  # at once at one host: from ten on, an sshd with the usual settings turns some away (MaxStartups)
 POLL_S = 0.05  # between two looks at who has joined
 REPORT = "center.json"
 
@@ -45,10 +46,11 @@ class Cluster:
         ssh: True: use ssh for this machine, too. False: never; other hosts are an error.
         nthreads: tasks at once in each worker process; None: as many as its machine has cores.
         nprocs: worker processes for each of `hosts`; more than one only without ports.
-        worker_options: further options of ``dworker``, such as ``["--resources", "GPU=1"]``.
+        worker_options, center_options: further options of ``dworker``, such as ``["--resources", "GPU=1"]``, and of
+            ``dcenter``.
         security: True: TLS on loopback too; None: only between machines, which need a certificate then.
         insecure: encrypt nothing, even between machines.
-        log_directory: a folder here, which gets a file for each server; None: see `logs`.
+        log_directory: a folder here, made if it is missing: it gets a file for each server; None: see `logs`.
         timeout: for all to join, such as ``"30s"``, or seconds.
         on_line: told the name of a server and each line that it prints, in a thread of ours.
         auth: how ssh logs in: ``username``, ``port``, ``private_key`` (or ``key_filename``), ``ssh_options``; and
@@ -77,6 +79,7 @@ class Cluster:
         nthreads: int | None = None,
         nprocs: int = 1,
         worker_options: Sequence[str] = (),
+        center_options: Sequence[str] = (),
         security: bool | None = None,
         insecure: bool = False,
         log_directory: str | os.PathLike[str] | None = None,
@@ -97,15 +100,17 @@ class Cluster:
         self._ssh = ssh
         self._login = Login.from_keywords(auth)
         self._common = ["--insecure"] if insecure else []
-        self._center_options = ["--tls"] if security else []  # the workers do what the center does
+        self._center_options = [*(["--tls"] if security else []), *center_options]  # the workers follow in this
         self._worker_options = [*_option("--nthreads", nthreads), *_option("--nworkers", nprocs), *worker_options]
-        self._launch_options = {"log_directory": None if log_directory is None else os.fspath(log_directory)}
+        self._log_directory = None if log_directory is None else os.fspath(log_directory)
         self._on_line = on_line
         self.hosts = [(place.host, place.port or None) for place in places]
         self.center = (middle.host, middle.port)
         self.scheduler_address = ""
         self._routes = {host: self._route(host) for host in dict.fromkeys(place.host for place in (middle, *places))}
         self._check_routes(bool(security), insecure)
+        if self._log_directory is not None:
+            os.makedirs(self._log_directory, exist_ok=True)
         self._servers = _Servers()
         try:
             self._start(middle, places)
@@ -182,6 +187,9 @@ class Cluster:
         address = parse_address(self.scheduler_address)
         self.center = (address.host, address.port)
         for place in places:
+            before = [worker for worker in self._servers.workers if worker.place == place.host]
+            if len(before) >= LOGINS_MAX:
+                before[-LOGINS_MAX].wait_event("begun", self._deadline)
             arguments = [self.scheduler_address, "--port", str(place.port), "--name", str(place), *self._worker_options]
             self._servers.workers.append(self._launch(str(place), WORKER_SCRIPT, arguments, place, None))
 
@@ -189,8 +197,8 @@ class Cluster:
         login, listen_at = self._routes[place.host]
         given = ["--host", "{host}", *arguments, *self._common]
         return Launched(
-            name, script, given, place.host, login=login, listen_at=listen_at, report=report, on_line=self._on_line,
-            **self._launch_options,
+            name, script, given, place.host, login=login, listen_at=listen_at, report=report,
+            log_directory=self._log_directory, on_line=self._on_line,
         )  # fmt: skip
 
     def _wait_joined(self, places: Sequence[Place], nprocs: int) -> None:
@@ -200,9 +208,12 @@ class Cluster:
             for place, worker in zip(places, self._servers.workers, strict=True)
             for name in ([str(place)] if nprocs == 1 else [f"{place}-{number}" for number in range(nprocs)])
         }
+        within = is_loopback(self.center[0])
         for worker in self._servers.workers:
-            worker.wait_event("begun", self._deadline)
-        with Client(self.scheduler_address, timeout=max(1.0, self._deadline - time.monotonic())) as client:
+            host = worker.wait_event("begun", self._deadline)["host"]
+            if is_loopback(host) != within:
+                raise worker.failure(f"it listens at {host}, and the center at {self.center[0]}: one is out of reach")
+        with self._connect() as client:
             while True:
                 joined = {worker["name"] for worker in client.scheduler_info()["workers"].values()}
                 missing = [worker for name, worker in wanted.items() if name not in joined]
@@ -213,6 +224,15 @@ class Cluster:
                 if time.monotonic() > self._deadline:
                     raise missing[0].failure(f"it has not joined {self.scheduler_address} in time")
                 time.sleep(POLL_S)
+
+    def _connect(self) -> Client:
+        center = self._servers.center
+        assert center is not None
+        try:
+            return Client(self.scheduler_address, timeout=max(1.0, self._deadline - time.monotonic()))
+        except ConnectTimeoutError:
+            center.check_running()
+            raise center.failure(f"it cannot be reached from here at {self.scheduler_address}; a firewall?") from None
 
 
 class _Servers:
@@ -236,8 +256,11 @@ class _Servers:
         center, self.center = self.center, None
         for worker in workers:
             worker.close_soon()
-        for server in (*workers, *([] if center is None else [center])):
-            server.close()
+        deadline = time.monotonic() + CLOSE_S  # for all of them, wherever they are
+        for worker in workers:
+            worker.close(deadline)
+        if center is not None:
+            center.close()
         atexit.unregister(self.close)
 
 

@@ -9,13 +9,15 @@ import contextlib
 import json
 import os
 import selectors
+import shlex
 import signal
 import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from distributed.deploy.remote import END_S, MARK
@@ -24,9 +26,10 @@ from distributed.errors import RemoteCommandError
 from distributed.security.certificates import certificate_path
 from distributed.security.keys import key_path, keyring
 
-__all__ = ["Launched", "run_at", "secrets"]
+__all__ = ["CLOSE_S", "Launched", "run_at", "secrets"]
 
 GUARD = "distributed.deploy.remote"
+CLOSE_S = END_S + 5.0
 LINES_KEPT = 200
 LINE_NBYTES_MAX = 8192  # a longer one is cut into pieces
 SHELL_UNABLE = (126, 127)  # exit codes of a shell that cannot run the command
@@ -41,6 +44,8 @@ class Launched:
         place: where, for error texts.
         login: how to log in at `place`; None: it is this machine.
         listen_at: the host that the guard puts for ``{host}``; None: the one at which ssh reaches the machine.
+        files: contents by name, of private files that the guard puts into ``{folder}``; for another machine with the
+            user's key, unless it is given here.
         report: name of the file in ``{folder}`` whose content `wait_event("report")` gets.
         log_directory: where `name`.log gets what the server prints; None: only its end is kept, see `said`.
         on_line: told each line that the server prints, in a thread of ours.
@@ -55,6 +60,7 @@ class Launched:
         *,
         login: Login | None = None,
         listen_at: str | None = None,
+        files: Mapping[str, str] | None = None,
         report: str | None = None,
         log_directory: str | None = None,
         on_line: Callable[[str, str], object] | None = None,
@@ -76,10 +82,11 @@ class Launched:
         except BaseException:
             self._close_log()
             raise
+        _launched.add(self)
         self._reader = threading.Thread(target=self._read, name=f"launched-{name}", daemon=True)
         self._reader.start()
         request = {"module": module, "arguments": list(arguments), "host": listen_at, "report": report}
-        self._say(json.dumps({**request, **(secrets() if login else {"key": None, "certificate": None})}).encode())
+        self._say(json.dumps({**request, "files": {**(secrets() if login else {}), **(files or {})}}).encode())
 
     def wait_event(self, event: str, deadline: float) -> dict[str, Any]:
         """What the guard has told under that name, see `distributed.deploy.remote`.
@@ -104,6 +111,14 @@ class Launched:
         with self._changed:
             return self._has_ended
 
+    def let_go(self) -> None:
+        """For a fork of this program: keep the lifeline of the other one's server open no longer."""
+        assert self._process.stdin is not None
+        if not self._process.stdin.closed:
+            nothing = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nothing, self._process.stdin.fileno(), inheritable=False)  # closing it would free its number
+            os.close(nothing)
+
     def exit_code(self) -> int:
         """Of the server that has ended; of the connection, if that is all we know."""
         with self._changed:
@@ -125,11 +140,15 @@ class Launched:
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
 
-    def close(self) -> None:
-        """Ask it to end, and wait until it has; at most some seconds longer than a guard waits for its server."""
+    def close(self, deadline: float | None = None) -> None:
+        """Ask it to end, and wait until it has.
+
+        Args:
+            deadline: (monotonic) when the guard, or ssh, is killed; None: when a guard has surely killed its server.
+        """
         self.close_soon()
         try:
-            self._process.wait(END_S + 5.0)
+            self._process.wait(CLOSE_S if deadline is None else max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
@@ -145,7 +164,7 @@ class Launched:
             environment = {**os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(folders))}
             keyring()  # made here, so that processes which start at once need not agree on one
         else:
-            command = ssh_command(self.place, login, [login.python or sys.executable, "-m", GUARD])
+            command = ssh_command(self.place, login, f"{_quoted(login.python or sys.executable)} -m {GUARD}")
         return _popen(command, self.place, environment)
 
     def _say(self, line: bytes) -> None:
@@ -227,6 +246,17 @@ class Launched:
         return f"no guard came up, exit code {code}; the interpreter there needs this package, see python="
 
 
+_launched: weakref.WeakSet[Launched] = weakref.WeakSet()
+
+
+def _let_go_of_all() -> None:
+    for launched in list(_launched):
+        launched.let_go()
+
+
+os.register_at_fork(after_in_child=_let_go_of_all)
+
+
 class _Lines:
     """Cuts a stream of bytes into lines."""
 
@@ -271,18 +301,22 @@ def run_at(
     return subprocess.CompletedProcess(command, process.returncode, output.decode(errors="replace"), said)
 
 
-def secrets() -> dict[str, str | None]:
-    """The contents of the user's key file and, if there is one, of the certificate's.
+def secrets() -> dict[str, str]:
+    """The contents of the user's key file and, if there is one, of the certificate's, by the names of the guard.
 
     Raises:
         KeyFileError: it cannot be used.
     """
     keyring()  # checked, or made
-    try:
-        certificate = certificate_path().read_text()
-    except FileNotFoundError:
-        certificate = None
-    return {"key": key_path().read_text(), "certificate": certificate}
+    found = {"key": key_path().read_text()}
+    with contextlib.suppress(FileNotFoundError):
+        found["key.tls"] = certificate_path().read_text()
+    return found
+
+
+def _quoted(path: str) -> str:
+    """For a shell, which puts the user's home folder for ``~/``."""
+    return f"~/{shlex.quote(path[2:])}" if path.startswith("~/") else shlex.quote(path)
 
 
 def _popen(command: list[str], place: str, environment: dict[str, str] | None) -> subprocess.Popen[bytes]:

@@ -12,12 +12,12 @@ nothing is left behind. No secret is on a command line or in an environment.
               {"distributed": 1, "event": "refused", "reason": why there is no server}
     stderr  what the server prints
 
-    request {"module": what `python -m` runs, "arguments": [...], "host": or null, "key": or null,
-             "certificate": or null, "report": name of a file or null}
+    request {"module": what `python -m` runs, "arguments": [...], "host": or null, "files": {name: content},
+             "report": name of a file or null}
 
 In ``arguments``, ``{host}`` stands for the host (null: the address at which ssh reached this machine) and ``{folder}``
-for a folder that only this user can enter, and that ends with the guard. ``key`` and ``certificate`` are the contents
-of the files; without a key the server uses that of its user here.
+for a folder that only this user can enter, that holds ``files``, and that ends with the guard. A file named ``key`` is
+the server's key, with its certificate in ``key.tls``; without it the server uses that of its user here.
 """
 
 from __future__ import annotations
@@ -91,9 +91,9 @@ def _read_request() -> tuple[dict[str, Any], bool]:
     line, _, more = line.partition(b"\n")
     try:
         request = json.loads(line)
-        strings = [request["module"], *request["arguments"]]
-        strings += [request[name] or "" for name in ("host", "key", "certificate", "report")]
-    except (ValueError, KeyError, TypeError):
+        strings = [request["module"], request["host"] or "", request["report"] or "", *request["arguments"]]
+        strings += [text for pair in request["files"].items() for text in pair]
+    except (ValueError, KeyError, TypeError, AttributeError):
         strings = [None]
     if not all(isinstance(text, str) for text in strings):
         raise _RefusedError("the request is not what this version understands; use the same version on both sides")
@@ -150,14 +150,14 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 
 
 def _environment(request: dict[str, Any], folder: str) -> dict[str, str]:
-    """That of the server: ours, with the path of the key that was sent."""
+    """That of the server: ours, with the path of the key if one was sent. Writes the files that were sent."""
+    for name, content in request["files"].items():
+        if os.path.basename(name) != name or name.startswith("."):
+            raise _RefusedError(f"{name!r} is no name for a file")
+        write_private_file(Path(folder, name), content)
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    if request["key"]:
-        key = Path(folder, "key")
-        write_private_file(key, request["key"])
-        if request["certificate"]:
-            write_private_file(key.with_name("key.tls"), request["certificate"])
-        environment["DISTRIBUTED_KEY_FILE"] = str(key)
+    if "key" in request["files"]:
+        environment["DISTRIBUTED_KEY_FILE"] = os.path.join(folder, "key")
     return environment
 
 

@@ -63,6 +63,19 @@ class RemoteCommandError(DistributedError):
         super().__init__(f"{command} at {host!r}: {reason}{said}")
 
 
+class MasterError(DistributedError):
+    """The operator's fault, mostly: a master cannot be reached, or refuses a worker; the text says which and why."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        self.url = url
+        self.reason = reason
+        super().__init__(f"master at {url}: {reason}")
+
+
+class MultipartError(DistributedError):
+    """The peer's fault: a body that should be multipart/form-data and is not; the text says where it goes wrong."""
+
+
 class MessageLoadError(DistributedError):
     """A message cannot be rebuilt here: a module is missing, or differs from the sender's. All others are still there.
 
@@ -82,19 +95,6 @@ class UnknownWorkerError(DistributedError, ValueError):
         self.worker = worker
         self.count = count
         super().__init__(f"Invalid worker idx {worker!r}: {count} workers have joined so far, ids count from 0")
-
-
-class MasterError(DistributedError):
-    """The operator's fault, mostly: a master cannot be reached, or refuses a worker; the text says which and why."""
-
-    def __init__(self, url: str, reason: str) -> None:
-        self.url = url
-        self.reason = reason
-        super().__init__(f"master at {url}: {reason}")
-
-
-class MultipartError(DistributedError):
-    """The peer's fault: a body that should be multipart/form-data and is not; the text says where it goes wrong."""
 
 
 class UnreachableError(DistributedError, OSError):

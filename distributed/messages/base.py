@@ -40,7 +40,8 @@ class TaskSpec(NamedTuple):
     must have free; ``platform`` is a pattern that one of its tags must match (``linux*``); ``memory_limit_nbytes`` is
     what the task itself may use, ``timeout_s`` how long one run of it may take. An ``actor`` is an object that the
     function makes and that stays on its worker. ``parent`` is the key of the task that submitted it (None: a program
-    did), and ``depth`` how many tasks are above it; the deeper of two tasks of one priority goes first.
+    did), and ``depth`` how many tasks are above it; the deeper of two tasks of one priority goes first. A ``redundant``
+    one may run twice at a time, when a thread has nothing else to do.
     """
 
     function: bytes
@@ -56,6 +57,7 @@ class TaskSpec(NamedTuple):
     actor: bool = False
     parent: str | None = None
     depth: int = 0
+    redundant: bool = False
 
 
 class RunOptions(NamedTuple):

@@ -11,6 +11,7 @@ __all__ = ["Chunks"]
 CHUNK_S = 0.05  # what a chunk should take: the costs of a task are then below 0.1 percent
 CHUNK_LEAST_S = 0.002  # what a chunk takes at least, also near the end where they become smaller
 CHUNK_NBYTES = 512 * 1024  # of arguments; beyond that bigger messages save nothing
+RESULTS_NBYTES = 16 * 1024 * 1024  # of a chunk: worker and program hold all of them at once
 GROWTH_MAX = 16  # from one measured chunk to the next: the first call may have been an easy one
 SHARES = 4  # chunks per slot that what is left is good for, so that all slots end at about the same time
 MEMORY = 0.5  # weight of the newest measurement
@@ -34,6 +35,7 @@ class Chunks:
         self._largest = 0  # chunk that was measured
         self._call_s: float | None = None  # seconds per call, recently
         self._nbytes = 0.0  # of one element's arguments, recently
+        self._result_nbytes = 0.0  # of one result, recently
 
     def next_count(self) -> int:
         """Elements of the next chunk, >= 1."""
@@ -44,6 +46,8 @@ class Chunks:
         wanted = min(_quotient(CHUNK_S, self._call_s), self._largest * GROWTH_MAX)
         if self._nbytes:
             wanted = min(wanted, _quotient(CHUNK_NBYTES, self._nbytes))
+        if self._result_nbytes:
+            wanted = min(wanted, _quotient(RESULTS_NBYTES, self._result_nbytes))
         if self._left is not None:
             wanted = min(wanted, max(self._left // (self._slots * SHARES), _quotient(CHUNK_LEAST_S, self._call_s)))
         return max(1, wanted)
@@ -64,18 +68,19 @@ class Chunks:
 
     def packed(self, count: int, nbytes: int) -> None:
         """A chunk of `count` elements was sent, its arguments in `nbytes` bytes."""
-        self._nbytes = nbytes / count if not self._nbytes else _mean(self._nbytes, nbytes / count)
+        self._nbytes = _mean(self._nbytes, nbytes / count)
         if self._left is not None:
             self._left = max(0, self._left - count)
 
-    def done(self, count: int, seconds: float) -> None:
-        """A chunk of `count` elements took `seconds` on its worker."""
+    def done(self, count: int, seconds: float, nbytes: int) -> None:
+        """A chunk of `count` elements took `seconds` on its worker; its results are about `nbytes` bytes."""
         self._largest = max(self._largest, count)
-        self._call_s = seconds / count if self._call_s is None else _mean(self._call_s, seconds / count)
+        self._call_s = _mean(self._call_s or 0.0, seconds / count)
+        self._result_nbytes = _mean(self._result_nbytes, nbytes / count)
 
 
 def _mean(old: float, new: float) -> float:
-    return (1 - MEMORY) * old + MEMORY * new
+    return new if not old else (1 - MEMORY) * old + MEMORY * new
 
 
 def _quotient(all_of_it: float, each: float) -> int:

@@ -177,10 +177,10 @@ class Feed:
         results: list[Any] | None = None
         error = CancelledError(f"chunk {number} was cancelled") if future.cancelled() else future.exception()
         if error is None:
-            seconds, results = future.result()
+            seconds, nbytes, results = future.result()
         with self._changed:
             self._futures.pop(number, None)
             if error is None:
-                self._chunks.done(count, seconds)
+                self._chunks.done(count, seconds, nbytes)
             self._changed.notify_all()
         self._sink.arrive(number, results, error)

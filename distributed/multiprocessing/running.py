@@ -8,6 +8,7 @@ from time import perf_counter
 from typing import Any
 
 from distributed.client.initializing import initialize
+from distributed.worker.sizes import nbytes_of
 
 __all__ = ["Setup", "run_chunk"]
 
@@ -16,8 +17,8 @@ Setup = tuple[str, Callable[..., object], tuple[Any, ...]]  # token of the pool,
 
 def run_chunk(
     function: Callable[..., Any], is_star: bool, setup: Setup | None, /, *elements: Any
-) -> tuple[float, list[Any]]:
-    """How many seconds the calls took, and their results in order.
+) -> tuple[float, int, list[Any]]:
+    """How many seconds the calls took, about how big their results are, and these in order.
 
     Args:
         is_star: the elements are the arguments of a call each.
@@ -28,4 +29,4 @@ def run_chunk(
         initialize(*setup, function)
     began = perf_counter()
     results = list(starmap(function, elements) if is_star else map(function, elements))
-    return perf_counter() - began, results
+    return perf_counter() - began, nbytes_of(results), results

@@ -48,6 +48,7 @@ class Sender:
         self._under_way = under_way
         self._setup = setup
         self._token = token
+        self._template = task_spec(b"", **_OPTIONS)
         self._wrapped: OrderedDict[int, tuple[Any, Callable[..., Any]]] = OrderedDict()
 
     def send_call(self, function: Callable[..., Any], args: tuple[Any, ...], kwds: dict[str, Any]) -> ExecutorFuture:
@@ -73,8 +74,8 @@ class Sender:
         self, packed: PackedFunction, name: str, calls: Sequence[tuple[tuple[Any, ...], dict[str, Any]]]
     ) -> list[tuple[ExecutorFuture, int]]:
         self._under_way.check_open()
-        spec = task_spec(packed.digest, **_OPTIONS)
-        mover = Mover(self._client._functions, spec.priority)
+        spec = self._template._replace(function=packed.digest)
+        mover: Mover | None = None
         tasks: list[Task] = []
         for args, kwargs in calls:
             needs: list[str] | None = None
@@ -83,10 +84,12 @@ class Sender:
                 # library each call has its own, and may change it.
                 arguments: Payload = frozen(dumps_payload((args, kwargs)))
             except UnpicklableError:  # there may be futures of a client in it
+                mover = mover or Mover(self._client._functions, spec.priority)
                 arguments, needs = mover.pack(args, kwargs)
             tasks.append((spec, f"{name}-{self._token}-{counter()}", arguments, needs))
         session = self._client._live()
-        records = session.submit(tasks, {packed.digest: packed.blob, **mover.blobs}, mover.tasks)
+        blobs = {packed.digest: packed.blob, **(mover.blobs if mover else {})}
+        records = session.submit(tasks, blobs, mover.tasks if mover else None)
         try:
             futures = self._under_way.add(records)
         except BaseException:  # it was closed just now

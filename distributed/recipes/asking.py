@@ -11,12 +11,15 @@ import contextlib
 import re
 import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from typing import Any
 
 from tornado.http1connection import HTTP1Connection, HTTP1ConnectionParameters
 from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, RequestStartLine, ResponseStartLine
 from tornado.iostream import IOStream, StreamClosedError
+from tornado.netutil import DefaultLoopResolver
 from tornado.tcpclient import TCPClient
 
+from distributed.comm.addresses import place_of
 from distributed.dataclass import dataclass, field
 from distributed.errors import AddressError, CommClosedError, UnreachableError
 from distributed.web.connecting import headers, ssl_context
@@ -143,6 +146,8 @@ class Connection:
     async def _send(self, connection: HTTP1Connection, answering: _Answering, body: Body | None) -> None:
         if _is_asked_first(body):
             await self._within(answering.go_on.wait(), "it does not say whether it wants the content")
+            if not answering.is_awaited:
+                return  # it does not
         async with contextlib.aclosing(_pieces(body)) as pieces:
             async for piece in pieces:
                 if answering.go_on.is_set() and not answering.is_awaited:
@@ -170,12 +175,21 @@ class Connection:
                     await stream.connect(self._path)
                 return stream
             context = ssl_context() if self._scheme == "https" else None
-            return await TCPClient().connect(self._host, self._port, ssl_options=context, timeout=CONNECT_S)
+            return await TCPClient(_Resolver()).connect(self._host, self._port, ssl_options=context, timeout=CONNECT_S)
         except TimeoutError:
             raise UnreachableError(self.url, f"no answer within {CONNECT_S:g} s") from None
         except OSError as error:
             real = getattr(error, "real_error", None) or error
             raise UnreachableError(self.url, getattr(real, "strerror", None) or str(real)) from None
+
+
+class _Resolver(DefaultLoopResolver):
+    """Without a thread for addresses: who gives up connecting would leave it behind."""
+
+    async def resolve(self, host: str, port: int, family: socket.AddressFamily = socket.AF_UNSPEC) -> list[Any]:
+        """As Tornado's."""
+        known = place_of(host, port)
+        return [(known[0], known[4])] if known else await super().resolve(host, port, family)
 
 
 class _Answering(HTTPMessageDelegate):

@@ -11,7 +11,7 @@ from collections.abc import Container, Iterable, Sequence
 
 from distributed.errors import UnreachableDataError
 from distributed.messages import DataAdded, DataRemoved, Heartbeat, TasksDone, TasksFailed, TasksMissingData
-from distributed.scheduler import actors
+from distributed.scheduler import actors, redundant
 from distributed.scheduler.copying import arrived
 from distributed.scheduler.lifecycle import (
     fail,
@@ -34,7 +34,7 @@ from distributed.scheduler.records import (
     remove_replica,
 )
 from distributed.scheduler.state import NO_RECIPE, SchedulerState, booked, transition
-from distributed.scheduler.withdrawal import awaits_copy, drop_rejected
+from distributed.scheduler.withdrawal import awaits_copy, drop_rejected, withdraw
 
 __all__ = ["data_added", "data_removed", "heartbeat", "tasks_done", "tasks_failed", "tasks_missing_data"]
 
@@ -43,6 +43,8 @@ _RELEASED, _PROCESSING, _MEMORY, _ERRED = TaskState.RELEASED, TaskState.PROCESSI
 
 def tasks_done(state: SchedulerState, worker: WorkerRecord, message: TasksDone) -> None:
     """Results exist: clients hear of them, dependents may start. The hot loop of answers: about 1 us per task."""
+    if worker.seconds:
+        redundant.win(state, worker, message.keys, message.attempts)
     processing, holds, extras, alone = worker.processing, worker.holds, worker.extras, worker.alone
     lent = worker.lent
     occupancy_s = worker.occupancy_s
@@ -76,12 +78,17 @@ def tasks_done(state: SchedulerState, worker: WorkerRecord, message: TasksDone) 
     worker.reported_s = state.now
     worker.is_relieved = False
     if worker.rejected:
-        worker.rejected = {key: None for key in worker.rejected if key in processing}
+        worker.rejected = {key: None for key in worker.rejected if key in processing or key in worker.seconds}
     touch(state, worker)
     if stale:
-        _reject(state, worker, stale.values())
+        # What was told to stop has dropped its result by now; the key may have come there again as a copy.
+        dropped = {key for key, _ in worker.stopping.keys() & zip(message.keys, message.attempts, strict=True)}
+        _reject(state, worker, [key for key in stale.values() if key not in dropped])
         message = _without(message, stale)
     if finished:
+        if state.seconds:
+            for task in finished:
+                redundant.end(state, task)
         booked(state, finished, _PROCESSING, _MEMORY, worker.address)
         if state.has_actors:
             actors.made(state, finished, worker)
@@ -139,7 +146,7 @@ def _reject(state: SchedulerState, worker: WorkerRecord, keys: Iterable[str]) ->
     then it drops the data when the attempt ends without a result (`lifecycle.drop_rejected`).
     """
     for key in keys:
-        if key in worker.processing:
+        if key in worker.processing or key in worker.seconds:
             worker.rejected[key] = None
         elif key not in worker.holds:
             state.outbox.release.setdefault(worker, []).append(key)
@@ -177,13 +184,18 @@ def tasks_failed(state: SchedulerState, worker: WorkerRecord, message: TasksFail
     """Tasks raised: they run again while they have retries, else they and all that wait for them fail."""
     again: list[TaskRecord] = []
     taken = _take_back(state, worker, message.keys, message.attempts)
-    durations_s = [message.durations_s[index] for index in taken]
-    note_ended(state, worker, [task.key for task in taken.values()], durations_s, "error")
-    for index, task in taken.items():
+    seconds = redundant.take_back(state, worker, message.keys, message.attempts)
+    ended = {**taken, **seconds}
+    durations_s = [message.durations_s[index] for index in ended]
+    note_ended(state, worker, [task.key for task in ended.values()], durations_s, "error")
+    for index, task in ended.items():
         if task.retries_left:
             task.retries_left -= 1
-            again.append(task)
+            if index in taken:  # else the first attempt goes on, in place of the next one
+                again.append(task)
         else:
+            if index in seconds:
+                withdraw(state, task, is_cancelled=True)
             fail(state, task, message.failures[index], f"raised on {worker.address}")
     run_again(state, again, f"raised on {worker.address}, retried")
 
@@ -191,8 +203,9 @@ def tasks_failed(state: SchedulerState, worker: WorkerRecord, message: TasksFail
 def tasks_missing_data(state: SchedulerState, worker: WorkerRecord, message: TasksMissingData) -> None:
     """Tasks could not get their dependencies: holders that do not give them are no holders, and all is tried again."""
     taken = _take_back(state, worker, message.keys, message.attempts)
+    seconds = redundant.take_back(state, worker, message.keys, message.attempts)
     lost: dict[TaskRecord, None] = {}
-    for index, task in taken.items():
+    for index, task in {**taken, **seconds}.items():
         own = {dependency.key: dependency for dependency in task.dependencies or ()}
         denied = [(key, worker.address) for key in message.missing[index]]  # first: then we know who has the last copy
         for key, address in [*denied, *message.gone[index]]:

@@ -73,6 +73,11 @@ def _processing(state: SchedulerState, task: TaskRecord, name: str) -> Why:
     if worker.lent.get(task.key):
         text = f"{task.key} runs at {worker.address} and waits there, for other tasks or outside; its slot is lent."
         return Why(text, name, "lent", [worker.address])
+    second = state.seconds.get(task)
+    if second is not None and second.worker is not None:
+        other = second.worker.address
+        text = f"{task.key} takes long at {worker.address}, so {other} tries it too; the first result counts."
+        return Why(text, name, "redundant", [worker.address, other])
     return Why(f"{task.key} is with {worker.address} (attempt {task.attempt}).", name, "with-worker", [worker.address])
 
 

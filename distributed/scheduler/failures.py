@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from distributed.errors import BadRequestError, KilledWorker, NameTakenError, TaskTimeoutError
+from distributed.scheduler import redundant
 from distributed.scheduler.actors import actors_of, is_home
 from distributed.scheduler.copying import drop_taker
 from distributed.scheduler.effects import AcceptWorker, DropWorker, RefuseWorker
@@ -163,6 +164,7 @@ def _remove(state: SchedulerState, worker: WorkerRecord, reason: str) -> None:
             lost.append(task)
     if worker.rescued:
         expect(state, worker, lost)
+    redundant.leave(state, worker)
     worker.stopping.clear()
     lose_replicas(state, lost, f"{worker.address} is gone: {reason}")
     drop_taker(state, worker)
@@ -193,7 +195,7 @@ def _requeue(
     blamed = set(running)  # asked only for membership
     for task in tasks:
         end_processing(task)
-        if task.key in blamed:
+        if task.key in blamed and not redundant.has_second(state, task):
             task.deaths += 1
             task.certificates = [
                 *(task.certificates or ()),

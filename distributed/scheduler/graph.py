@@ -71,6 +71,8 @@ def submit(state: SchedulerState, client: ClientRecord, message: SubmitTasks) ->
         _learn_function(state, client, digest, payload)
     if any([spec.actor for spec in message.specs]):
         state.has_actors = True
+    if any([spec.redundant for spec in message.specs]):
+        state.has_redundant = True
     if message.dependencies is None and message.spec_of is None and message.keys:
         spec = message.specs[0]
         function = state.functions.get(spec.function)

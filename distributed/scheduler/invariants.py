@@ -49,11 +49,14 @@ def check(machine: SchedulerMachine) -> None:
     check_kit(state)
     check_printing(state)
     check_stealing(state)
+    check_near(state)
     check_stopping(state)
+    check_seconds(state)
     check_actors(state)
     check_orphans(state)
     check_coordination(state)
     check_stuck(state)
+    check_idlers(state)
 
 
 def _broken(rule: str, where: object) -> NoReturn:
@@ -173,7 +176,7 @@ def check_worker(state: SchedulerState, worker: WorkerRecord) -> None:
     for key, task in worker.holds.items():
         if worker not in (task.who_has or ()) or state.tasks.get(key) is not task:
             _broken("what a worker holds knows it", (worker.address, key))
-    if any(key not in worker.processing for key in worker.rejected):
+    if any(key not in worker.processing and key not in worker.seconds for key in worker.rejected):
         _broken("data is kept until an attempt has ended only while there is one", (worker.address, worker.rejected))
     load_s = sum(task.estimate_s for task in worker.processing.values())
     if abs(worker.occupancy_s - load_s) > 1e-6 or (not worker.processing and worker.occupancy_s != 0):
@@ -287,7 +290,7 @@ def check_rooms(state: SchedulerState) -> None:
     if state.room_threads != sum(worker.nthreads for _, pool in pools for worker in pool):
         _broken("threads with room are counted", state.room_threads)
     for worker in state.workers.values():
-        is_full = len(worker.processing) - worker.lent_count >= worker.nthreads
+        is_full = len(worker.processing) - worker.lent_count + worker.ntaken >= worker.nthreads
         if worker.room is Room.IDLE and (is_full or worker.has_suspect or worker.is_reserved):
             _broken("an idle worker has a thread free and nothing against it", worker.address)
     reserved = [queue.reserved for queue in state.suspects if queue.reserved is not None]
@@ -307,6 +310,26 @@ def check_nobody_idles(state: SchedulerState) -> None:
         ]
         if free:
             _broken("no restricted task waits while a worker has room for it", (restriction, _addresses(free)))
+
+
+def check_near(state: SchedulerState) -> None:
+    """What is filed near workers is counted and bounded, and gone with the last queued task."""
+    filed = {worker: None for worker in state.workers.values() if worker.near}
+    if not set(filed) <= set(state.near) or not all(worker.near for worker in state.near):
+        _broken("workers near which tasks wait are known", _addresses(state.near))
+    if state.near_entries != sum(len(queued) for worker in state.near for queued in worker.near.values()):
+        _broken("what is filed near workers is counted", state.near_entries)
+    if state.near and not state.ready.live:
+        _broken("nothing is filed when nothing is queued", _addresses(state.near))
+
+
+def check_idlers(state: SchedulerState) -> None:
+    """Whoever could do more is known to."""
+    for worker in state.workers.values():
+        is_full = len(worker.processing) - worker.lent_count + worker.ntaken >= worker.nthreads
+        is_held = worker.has_suspect or worker.is_reserved or not worker.is_serving
+        if worker.room is not Room.IDLE and not is_full and not is_held:
+            _broken("a worker with a thread free and nothing against it idles", worker.address)
 
 
 def check_stealing(state: SchedulerState) -> None:
@@ -347,6 +370,32 @@ def check_stopping(state: SchedulerState) -> None:
             _broken("families are of known tasks", (parent, child))
     if not all(state.children.values()) or not all(state.parents.values()):
         _broken("nobody has an empty family", len(state.parents))
+
+
+def check_seconds(state: SchedulerState) -> None:
+    """A second attempt is of a task that runs elsewhere too and may run anywhere, at a worker that can do it."""
+    for task, second in state.seconds.items():
+        worker = second.worker
+        if second.task is not task or state.tasks.get(task.key) is not task or task.state is not _PROCESSING:
+            _broken("only a PROCESSING task has had a second attempt", task)
+        if second.attempt <= task.attempt:
+            _broken("a second attempt has a number of its own", (task, second.attempt))
+        if worker is None:
+            continue
+        if worker.seconds.get(task.key) is not second or task.processing_on is worker:
+            _broken("a second attempt is known to its worker, which is another one", (task, worker.address))
+        if not worker.is_alive or worker.is_retiring or worker.is_hung:
+            _broken("a worker with a second attempt stays, and says what it does", (task, worker.address))
+        if not task.spec.redundant or task.spec.actor or restriction_of(task) is not UNRESTRICTED:
+            _broken("what has a second attempt may run twice, and anywhere", task)
+        if task.key in state.children or (task.processing_on is not None and task.processing_on.lent.get(task.key)):
+            _broken("what has a second attempt waits for nobody", task)
+    for worker in [*state.workers.values(), *state.lost.values()]:
+        for key, second in worker.seconds.items():
+            if second.task.key != key or second.worker is not worker or state.seconds.get(second.task) is not second:
+                _broken("a worker's second attempts know it", (worker.address, key))
+            if (key, second.attempt) in worker.stopping:
+                _broken("what was stopped is no second attempt", (worker.address, key))
 
 
 def _addresses(workers: Iterable[WorkerRecord]) -> list[str]:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 
 from distributed.errors import DistributedError, LostDataError
 from distributed.messages import Failure
+from distributed.scheduler import redundant
 from distributed.scheduler.actors import end_of
 from distributed.scheduler.placement import leave_queue, push_ready
 from distributed.scheduler.records import (
@@ -127,10 +128,13 @@ def enter_queue_or_wait(state: SchedulerState, task: TaskRecord, ready: list[Tas
 
 
 def run_again(state: SchedulerState, tasks: Sequence[TaskRecord], because: str) -> None:
-    """PROCESSING `tasks` that no worker has any more are queued again, before others: they have waited longest."""
+    """PROCESSING `tasks` that no worker has any more are queued again, before others: they have waited longest.
+
+    One that has a second attempt goes on with that.
+    """
     ready: list[TaskRecord] = []
     for task in tasks:
-        if task.state is _PROCESSING:
+        if task.state is _PROCESSING and not (state.seconds and redundant.take_over(state, task)):
             enter_queue_or_wait(state, task, ready, because)
     push_ready(state, ready, is_front=True)
 
@@ -168,6 +172,8 @@ def fail(state: SchedulerState, task: TaskRecord, failure: Failure, because: str
         origin = task.state
         if origin is _ERRED:
             continue
+        if origin is _PROCESSING and state.seconds:
+            redundant.end(state, task)
         transition(state, task, _ERRED, because)
         task.failure = failure
         task.waiting_on = 0
@@ -225,6 +231,8 @@ def rest(
     origin = task.state
     if origin is _PROCESSING:
         withdraw(state, task, is_cancelled=is_cancelled, is_forced=is_forced)
+        if state.seconds:
+            redundant.end(state, task, is_cancelled=is_cancelled, is_forced=is_forced)
     elif origin is _MEMORY:
         drop_replicas(state, task)
     transition(state, task, to, because)

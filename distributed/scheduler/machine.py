@@ -2,10 +2,10 @@
 
 `SchedulerMachine` only dispatches. What happens is in `graph` (clients), `answers` (workers' messages), `failures`
 (workers' lives), `lifecycle` (tasks' states), `placement` (who runs what), `stealing` (who gives some back),
-`movement` and `retirement` (where data goes), `nested` (tasks that wait for others), `stopping` (what is cancelled),
-`rescue` (data of replaced processes), `coordination` (locks, queues and their like), `equipment` (what all
-workers have), `output` (who hears what tasks print), `silence`, and `stuck` (what
-nobody can run). Every event goes through these steps: its handler changes the state, `sweep` drops what nobody needs
+`redundant` (what runs twice), `movement` and `retirement` (where data goes), `nested` (tasks that wait for others),
+`stopping` (what is cancelled), `rescue` (data of replaced processes), `coordination` (locks, queues and their like),
+`equipment` (what all workers have), `output` (who hears what tasks print), `silence`, and `stuck` (what nobody can
+run). Every event goes through these steps: its handler changes the state, `sweep` drops what nobody needs
 any more, `settle` gets orders on, `deal` gives queued tasks to workers; then the messages collected meanwhile become
 effects, one of a kind per receiver.
 """
@@ -27,6 +27,7 @@ from distributed.scheduler import (
     movement,
     nested,
     output,
+    redundant,
     rescue,
     retirement,
     retrying,
@@ -65,6 +66,7 @@ class SchedulerMachine:
         loose, mute = next(iter(state.loose), None), next(iter(state.mute.values()), None)
         timers = (
             state.steal_at,
+            state.redundant_at,
             state.silence_at,
             state.stuck_at,
             state.printing.tell_at,
@@ -104,6 +106,8 @@ class SchedulerMachine:
             stuck.watch(state)
         if state.steal_at is None and state.loaded and state.idle:
             stealing.watch(state)
+        if state.has_redundant and state.redundant_at is None and state.idle:
+            redundant.watch(state)
         state.outbox.flush(state.effects)
 
     def take_effects(self) -> list[Effect]:
@@ -152,6 +156,7 @@ def _tick(state: SchedulerState, event: events.Tick, now: float) -> None:
     open_loose_queues(state)
     output.tell_omitted(state)
     stealing.look(state)
+    redundant.look(state)
     stuck.look(state)
     requests.warn_of_waits(state)
 

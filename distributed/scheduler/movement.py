@@ -19,6 +19,7 @@ from distributed.scheduler.orders import Order
 from distributed.scheduler.records import TaskRecord, TaskState, WorkerRecord, remove_replica
 from distributed.scheduler.retirement import advance, load_of, nbytes_held, retire_worker
 from distributed.scheduler.state import SchedulerState
+from distributed.scheduler.withdrawal import awaits_copy
 
 __all__ = ["ORDERS_MAX", "open_order", "rebalance", "replicate", "retire", "settle", "workers_named"]
 
@@ -200,7 +201,7 @@ def _drop_moved(state: SchedulerState, order: Order) -> None:
     for (task, taker), giver in list(order.moves.items()):
         if task.key in taker.holds:
             del order.moves[task, taker]
-            is_used = any(dependent.processing_on is giver for dependent in task.dependents or ())
+            is_used = awaits_copy(task, giver)
             if giver.holds.get(task.key) is task and taker.holds[task.key] is task and not is_used:
                 remove_replica(task, giver)
                 state.outbox.release.setdefault(giver, []).append(task.key)

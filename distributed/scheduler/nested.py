@@ -11,9 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from distributed.messages import TasksLent, TasksRejoined
+from distributed.scheduler import redundant
 from distributed.scheduler.effects import EndClient
+from distributed.scheduler.estimates import share_s
 from distributed.scheduler.graph import leave_client
-from distributed.scheduler.placement import share_s, touch
+from distributed.scheduler.placement import touch
 from distributed.scheduler.records import TaskRecord, WorkerRecord, lend_slot, rejoin_slot
 from distributed.scheduler.state import SchedulerState
 
@@ -22,6 +24,7 @@ __all__ = ["drop_orphans", "orphan_clients", "tasks_lent", "tasks_rejoined"]
 
 def tasks_lent(state: SchedulerState, worker: WorkerRecord, message: TasksLent) -> None:
     """These wait: their slots are free for others."""
+    redundant.wait_alone(state, worker, message)
     for task in _those_here(worker, message):
         lend_slot(task, worker)
     touch(state, worker)

@@ -211,6 +211,8 @@ def run_message(worker: WorkerRecord, tasks: list[TaskRecord]) -> RunTasks:
         dependencies = [_name_dependencies(task, worker, who_has, nbytes) for task in tasks]
     keys = [task.key for task in tasks]
     attempts = [task.attempt for task in tasks]
+    if worker.seconds:
+        attempts = [s.attempt if (s := worker.seconds.get(task.key)) is not None else task.attempt for task in tasks]
     arguments = [task.arguments for task in tasks]
     options, option_of = _options_of([task.spec for task in tasks])
     return RunTasks(

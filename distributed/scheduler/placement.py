@@ -2,7 +2,8 @@
 
 An unrestricted task costs O(1): its queue is dealt to the workers with room, which are kept in two ordered dicts
 (``state.idle`` before ``state.open``), each in turn getting its share of what is queued. A task with dependencies goes
-to the holder of most of their bytes if that has room. Restricted queues are looked at when they get tasks or when a
+to the holder of most of their bytes if that has room; if not, it waits near it (`nearness`), which takes such tasks
+first, for as long as others with room find other work. Restricted queues are looked at when they get tasks or when a
 worker that may match gets room. A *suspect* (a task that ran when a worker died) gets a worker to itself; if none is
 empty, the next matching worker that reports anything is reserved and runs empty for it.
 Not here: the queues themselves (`queues`), becoming READY (`lifecycle`).
@@ -15,6 +16,8 @@ from collections.abc import Sequence
 from heapq import heapify, heappop, heapreplace
 
 from distributed.scheduler.actors import best_home
+from distributed.scheduler.estimates import estimate_s, share_s
+from distributed.scheduler.nearness import clear_near, file_near, forget_near, pop_near, should_leave
 from distributed.scheduler.queues import UNRESTRICTED, ReadyQueue, Restriction, level_of, restriction_of, worker_tokens
 from distributed.scheduler.records import (
     MEMORY,
@@ -38,7 +41,6 @@ __all__ = [
     "push_plain",
     "push_ready",
     "refresh_room",
-    "share_s",
     "touch",
     "unreserve",
 ]
@@ -49,8 +51,6 @@ _CLOSED, _IDLE, _OPEN = Room
 HOLDERS_MAX = 16  # holders weighed per dependency; a broadcast's holders are as good as each other
 SPREAD_THREADS = 64  # up to here a map of tiny tasks is spread over all threads, however short they are
 SHARE_MIN_S = 0.001  # beyond, a message to a worker holds 1 ms of work: less costs more to send than to run
-BIG_NBYTES = 1024 * 1024  # results from here on: making one takes so long that a queue behind it hides nothing
-QUEUE_MEMORY = 0.1  # of a worker's memory limit: what results of tasks queued there may take, by their mean
 EPSILON = 1e-9  # sums of floats: 50 ms six times is not quite 300 ms
 
 Pool = OrderedDict[WorkerRecord, None]
@@ -60,7 +60,10 @@ def push_ready(state: SchedulerState, tasks: Sequence[TaskRecord], is_front: boo
     """Queue `tasks`, which have just become READY, in their order; those with dependencies always before others."""
     for task in reversed(tasks):
         if is_front or task.dependencies is not None:
-            _queue_for(state, task).push(level_of(task), (task,), is_front=True)
+            queue, level = _queue_for(state, task), level_of(task)
+            queue.push(level, (task,), is_front=True)
+            if task.dependencies is not None and queue is state.ready:
+                file_near(state, task, level)
     if not is_front:
         for task in tasks:
             if task.dependencies is None:
@@ -91,8 +94,8 @@ def touch(state: SchedulerState, worker: WorkerRecord) -> None:
 
 def refresh_room(state: SchedulerState, worker: WorkerRecord) -> None:
     """Put `worker` where its room says: last in ``state.idle`` or ``state.open``, or in neither. Cost: O(1)."""
-    # What was cancelled has its thread until it has stopped, and what waits for others has lent its own.
-    count = len(worker.processing) + len(worker.stopping) - worker.lent_count
+    # What was cancelled has its thread until it has stopped, a second attempt has one; what waits has lent its own.
+    count = len(worker.processing) + worker.ntaken - worker.lent_count
     settings = state.settings
     if not worker.is_serving or worker.has_suspect or worker.is_reserved:
         room = _CLOSED
@@ -100,7 +103,7 @@ def refresh_room(state: SchedulerState, worker: WorkerRecord) -> None:
         room = _IDLE
     elif (
         not worker.is_relieved
-        and worker.occupancy_s < settings.queue_target_s * (worker.nthreads - len(worker.stopping)) - EPSILON
+        and worker.occupancy_s < settings.queue_target_s * (worker.nthreads - worker.ntaken) - EPSILON
         and count < settings.depth_max * worker.nthreads
     ):
         room = _OPEN
@@ -140,7 +143,7 @@ def _refresh_loaded(state: SchedulerState, worker: WorkerRecord) -> None:
 def has_room_for(worker: WorkerRecord, restriction: Restriction) -> bool:
     """Whether `worker`, which matches `restriction`, can take one such task now."""
     if restriction.is_suspect:
-        if len(worker.processing) > worker.lent_count or worker.stopping or not worker.is_serving:
+        if len(worker.processing) > worker.lent_count or worker.ntaken or not worker.is_serving:
             return False
     elif worker.room is _CLOSED:
         return False
@@ -204,6 +207,8 @@ def deal(state: SchedulerState) -> None:
     else:
         while state.ready.live and state.room_threads:
             _deal_level(state, state.ready.top())
+    if state.near and not state.ready.live:
+        clear_near(state)
     state.touched.clear()
 
 
@@ -255,7 +260,7 @@ def _deal_level(state: SchedulerState, priority: int) -> None:
         share = -(-queue.live * worker.nthreads // threads)
         threads -= worker.nthreads
         if state.room_threads > SPREAD_THREADS:
-            share = max(share, int(SHARE_MIN_S / _estimate_s(state, level[0])))
+            share = max(share, int(SHARE_MIN_S / estimate_s(state, level[0])))
         _fill(state, queue, priority, worker, share)
         refresh_room(state, worker)
     if not queue.live:
@@ -265,17 +270,18 @@ def _deal_level(state: SchedulerState, priority: int) -> None:
 def _fill(state: SchedulerState, queue: ReadyQueue, priority: int, worker: WorkerRecord, share: int) -> None:
     """Give `worker` up to `share` tasks of one level, as far as its room goes: the hot loop of placement.
 
-    A task with dependencies may go to a holder of their data instead, an actor to where there are fewer.
+    What waits near it comes first. Of the rest, a task with dependencies may go to a holder of their data instead, an
+    actor to where there are fewer.
     """
     level = queue.levels[priority]
     processing = worker.processing
-    threads = worker.nthreads - len(worker.stopping)
+    threads = worker.nthreads - worker.ntaken
     limit_s = 0.0 if worker.is_relieved else state.settings.queue_target_s * threads - EPSILON
     if not processing:
         worker.reported_s = state.now
     has_actors, nthreads, depth_max = state.has_actors, worker.nthreads, state.settings.depth_max * worker.nthreads
-    count = len(processing) + len(worker.stopping) - worker.lent_count
-    occupancy_s, estimate_s = worker.occupancy_s, 0.0
+    count = len(processing) + worker.ntaken - worker.lent_count
+    occupancy_s, each_s = worker.occupancy_s, 0.0
     function: FunctionRecord | None = None
     chosen: list[TaskRecord] = []
     nentries = len(level)
@@ -285,10 +291,16 @@ def _fill(state: SchedulerState, queue: ReadyQueue, priority: int, worker: Worke
     while count < end and level:
         if count >= nthreads and (occupancy_s >= limit_s or count >= depth_max):
             break
-        task = pop()
+        near = pop_near(state, worker, priority) if worker.near else None
+        task = near or pop()
         if task.state is not _READY or task.deaths:
             continue
-        if task.dependencies is not None or (has_actors and task.spec.actor):
+        is_foreign = near is None and task.dependencies is not None
+        if is_foreign and count >= nthreads and should_leave(state, task, worker, occupancy_s):
+            level.appendleft(task)
+            worker.is_relieved = True
+            break
+        if near is None and (task.dependencies is not None or (has_actors and task.spec.actor)):
             holder = _best_holder(task, worker, UNRESTRICTED) if task.dependencies else best_home(state, worker)
             if holder is not worker:
                 queue.live -= 1
@@ -297,19 +309,19 @@ def _fill(state: SchedulerState, queue: ReadyQueue, priority: int, worker: Worke
                 continue
         if task.function is not function:
             function = task.function
-            estimate_s = share_s(state, task, worker)
+            each_s = share_s(state, task, worker)
         task.state = _PROCESSING
         task.attempt += 1
         task.processing_on = worker
-        task.estimate_s = estimate_s
+        task.estimate_s = each_s
         processing[task.key] = task
-        occupancy_s += estimate_s
+        occupancy_s += each_s
         count += 1
         choose(task)
     queue.entries -= nentries - len(level)
     if chosen:
         queue.live -= len(chosen)
-        worker.occupancy_s = occupancy_s
+        worker.occupancy_s, worker.sent_s = occupancy_s, state.now
         booked(state, chosen, _READY, _PROCESSING, worker.address)
         there = state.outbox.run.get(worker)
         if there is None:
@@ -324,36 +336,9 @@ def _start(state: SchedulerState, task: TaskRecord, worker: WorkerRecord) -> Non
     task.attempt += 1
     if not worker.processing:
         worker.reported_s = state.now
+    worker.sent_s = state.now
     begin_processing(task, worker, share_s(state, task, worker))
     state.outbox.run.setdefault(worker, []).append(task)
-
-
-def share_s(state: SchedulerState, task: TaskRecord, worker: WorkerRecord) -> float:
-    """What `task` takes of its worker's queue: its time, or more if its result is big.
-
-    Big results come one per thread; smaller ones fill no more than QUEUE_MEMORY of the worker's memory. So a wide layer
-    of tasks that make data does not run far ahead of those which use it up. Actors come one per thread too: where they
-    are made they stay, and quick answers should not draw all of them.
-    """
-    assert task.function is not None
-    share_s, target_s = _estimate_s(state, task), state.settings.queue_target_s
-    nbytes = task.function.mean_nbytes
-    if nbytes >= BIG_NBYTES or task.spec.actor:
-        return target_s
-    if worker.memory_limit_nbytes:
-        share_s = max(share_s, target_s * worker.nthreads * nbytes / (QUEUE_MEMORY * worker.memory_limit_nbytes))
-    return min(share_s, target_s)
-
-
-def _estimate_s(state: SchedulerState, task: TaskRecord) -> float:
-    """How long `task` will take: what its function usually takes, but never more than one thread's queue.
-
-    Unknown functions count as that much too, so each thread gets one task until the first answer. Without the limit
-    one long task would close the queue of a worker's other threads as well.
-    """
-    assert task.function is not None
-    estimate_s, target_s = task.function.estimate_s, state.settings.queue_target_s
-    return target_s if estimate_s is None or estimate_s > target_s else estimate_s
 
 
 def _best_holder(task: TaskRecord, otherwise: WorkerRecord, restriction: Restriction) -> WorkerRecord:
@@ -479,6 +464,7 @@ def _drop_queue(state: SchedulerState, queue: ReadyQueue) -> None:
 def close_worker(state: SchedulerState, worker: WorkerRecord) -> None:
     """`worker` is dead: it gets no task any more, and no suspect waits for it."""
     worker.is_alive = False
+    forget_near(state, worker)
     refresh_room(state, worker)
     unreserve(state, worker)
 

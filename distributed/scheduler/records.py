@@ -15,6 +15,7 @@ A task's states, and the only ways between them (`TRANSITIONS`)::
 
 from __future__ import annotations
 
+from collections import deque
 from enum import IntEnum
 from typing import Any, TypeVar
 
@@ -27,6 +28,7 @@ __all__ = [
     "ClientRecord",
     "FunctionRecord",
     "Room",
+    "Second",
     "TaskRecord",
     "TaskState",
     "WorkerRecord",
@@ -182,8 +184,9 @@ class WorkerRecord:
     lost_reason: str = ""  # likewise: what is said of its death if none comes
     alone: tuple[WorkerRecord, ...] = ()  # (self,): the `who_has` of most results here
     reported_s: float = 0.0  # when a task last ended here, or came while none was here
+    sent_s: float = 0.0  # when it was last sent one
     is_loaded: bool = False  # more tasks are here than threads: some wait
-    is_relieved: bool = False  # tasks were asked back and none has ended since: nothing is queued behind its threads
+    is_relieved: bool = False  # nothing is queued behind its threads until a task ends: others have, or had, too many
     asked: dict[str, int] = field(default_factory=dict)  # attempt by key of tasks asked back, see `stealing`
     asked_until: float | None = None  # when the question under way counts as lost
     tags: tuple[str, ...] = ()  # what ``spec.platform`` may match
@@ -193,6 +196,8 @@ class WorkerRecord:
     rescued: dict[str, None] = field(default_factory=dict)  # what its nanny has taken out before it ends the process
     lent: dict[str, bool] = field(default_factory=dict)  # tasks here that ever lent their slot; whether they do now
     lent_count: int = 0  # of those that do now: they take no room
+    seconds: dict[str, Second] = field(default_factory=dict)  # attempts here beside the first one elsewhere
+    near: dict[int, deque[TaskRecord]] = field(default_factory=dict)  # queued near it, by level, see `nearness`
 
     def __post_init__(self) -> None:
         self.amounts = dict(self.resources)
@@ -202,9 +207,14 @@ class WorkerRecord:
         self.alone = (self,)
 
     @property
+    def ntaken(self) -> int:
+        """Its threads that have what is not in `processing`: what was cancelled and runs on, and second attempts."""
+        return len(self.stopping) + len(self.seconds)
+
+    @property
     def has_waiting(self) -> bool:
         """Whether some of its tasks wait for a thread: those that were cancelled have one, those that lent it none."""
-        return len(self.processing) - self.lent_count > max(0, self.nthreads - len(self.stopping))
+        return len(self.processing) - self.lent_count > max(0, self.nthreads - self.ntaken)
 
     @property
     def is_serving(self) -> bool:
@@ -244,6 +254,15 @@ class TaskRecord:
 
     def __repr__(self) -> str:
         return f"<task {self.key} {self.state.name}>"
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Second:
+    """The second attempt of a PROCESSING task, see `redundant`; ``worker`` is None when it has ended for nothing."""
+
+    task: TaskRecord
+    attempt: int
+    worker: WorkerRecord | None
 
 
 Record = TypeVar("Record", TaskRecord, WorkerRecord, ClientRecord)

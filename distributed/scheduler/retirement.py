@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from heapq import heapify, heapreplace
 
 from distributed.messages import DismissWorker, WorkerPaused, WorkerRetiring
+from distributed.scheduler import redundant
 from distributed.scheduler.actors import movable
 from distributed.scheduler.copying import order_copy
 from distributed.scheduler.effects import DropWorker, ToWorker
@@ -75,6 +76,7 @@ def retire_worker(state: SchedulerState, worker: WorkerRecord, reason: str) -> R
         retirement = moving.retiring[worker] = Retirement(worker, reason, Order("", "retire"))
         worker.is_retiring = True
         unreserve(state, worker)
+        redundant.leave(state, worker)
         touch(state, worker)
         worker_gone(state, worker)
         # The first ones run already: asking for them as well tells what has begun, whatever the order there.

@@ -12,6 +12,7 @@ Not here: what becomes of those that are given up (`failures`).
 from __future__ import annotations
 
 from distributed.ids import cut_key
+from distributed.scheduler import redundant
 from distributed.scheduler.events import WorkerAlive
 from distributed.scheduler.lifecycle import run_again
 from distributed.scheduler.placement import touch, unreserve
@@ -68,6 +69,7 @@ def _bypass(state: SchedulerState, worker: WorkerRecord, running: list[str] | No
     if not worker.is_hung:
         worker.is_hung = True
         unreserve(state, worker)
+        redundant.leave(state, worker)
         touch(state, worker)
     if running is None:
         return

@@ -46,7 +46,7 @@ def worker_info(worker: WorkerRecord) -> dict[str, Any]:
         "memory_limit": worker.memory_limit_nbytes,
         "resources": dict(worker.resources),
         "resources_free": dict(worker.resources_free),
-        "processing": len(worker.processing),
+        "processing": len(worker.processing) + len(worker.seconds),
         "holds": len(worker.holds),
         "occupancy_s": worker.occupancy_s,
         "status": status_of(worker),
@@ -96,7 +96,7 @@ def has_what(state: SchedulerState, addresses: Iterable[str] | None = None) -> d
 
 def processing(state: SchedulerState, addresses: Iterable[str] | None = None) -> dict[str, list[str]]:
     """``{address: [key, ...]}``: what living workers have been sent and not answered, in the order sent."""
-    return {worker.address: list(worker.processing) for worker in _workers(state, addresses)}
+    return {worker.address: [*worker.processing, *worker.seconds] for worker in _workers(state, addresses)}
 
 
 def who_has(state: SchedulerState, keys: Iterable[str] | None = None) -> dict[str, list[str]]:
@@ -145,10 +145,14 @@ def story_of(state: SchedulerState, key: str) -> list[dict[str, Any]]:
     steps = state.log.of(key)
     attempts = _attempts_of(state.tasks.get(key), steps)
     worker: str | None = None
+    attempt_at: dict[str, int | None] = {}
     story: list[dict[str, Any]] = []
     for (_, origin, to, because, at), attempt in zip(steps, attempts, strict=True):
         if to is TaskState.PROCESSING:
             worker = because  # which names it, see `placement`
+            attempt_at[worker] = attempt
+        elif origin is TaskState.PROCESSING and because in attempt_at:
+            worker, attempt = because, attempt_at[because]  # of two attempts the one that counted
         is_try = TaskState.PROCESSING in (origin, to)
         story.append({
             "at": at,

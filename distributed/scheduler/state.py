@@ -23,6 +23,7 @@ from distributed.scheduler.records import (
     TRANSITIONS,
     ClientRecord,
     FunctionRecord,
+    Second,
     TaskRecord,
     TaskState,
     WorkerRecord,
@@ -53,6 +54,8 @@ class Settings:
         rescue_patience_s: how long data that a nanny has rescued may take to come back, > 0.
         long_wait_s: how long a request may wait for a lock or its like before its client is told for whom, > 0.
         coordination_nbytes_max: of all items in queues, variables and their like, > 0.
+        redundant_factor: a task that takes so many times the mean of its function may run a second time, > 0.
+        redundant_least_s: but none that has run for less than this, > 0.
         stuck_patience_s: for how long nobody could run a task when its clients are told, >= 0; see `stuck`.
     """
 
@@ -70,6 +73,8 @@ class Settings:
     coordination_nbytes_max: int = 256 * 1024 * 1024  # they are in this process's memory, for ever if nobody gets them
     steal_patience_s: float = 0.005  # asking back takes a round trip and costs two messages; less is not worth them
     force_patience_s: float = 0.15  # Python code stops within 0.1 s; who asks for force wants it within a second
+    redundant_factor: float = 2.0  # of durations around a mean few are twice as long
+    redundant_least_s: float = 0.1  # starting elsewhere costs some ms and, where data has to move, more
     rescue_patience_s: float = 30.0  # a new process takes 0.1 s, and as much again per GB
     stuck_patience_s: float = 1.5  # workers that are started again are back by then; people hear of it within 3 s
 
@@ -98,6 +103,8 @@ class SchedulerState:
     idle: OrderedDict[WorkerRecord, None] = field(default_factory=OrderedDict)
     open: OrderedDict[WorkerRecord, None] = field(default_factory=OrderedDict)
     room_threads: int = 0
+    near: dict[WorkerRecord, None] = field(default_factory=dict)  # those near which tasks are filed, see `nearness`
+    near_entries: int = 0  # of all of them together
     ready: ReadyQueue = field(default_factory=lambda: ReadyQueue(UNRESTRICTED))
     queues: dict[Restriction, ReadyQueue] = field(default_factory=dict)  # restricted ones, none without live tasks
     queues_by_token: dict[str, dict[ReadyQueue, None]] = field(default_factory=dict)
@@ -127,6 +134,11 @@ class SchedulerState:
     loaded: OrderedDict[WorkerRecord, None] = field(default_factory=OrderedDict)  # living, with tasks that wait there
     steal_at: float | None = None  # when `stealing` looks next
     steal_pause_s: float = 0.0  # grows while it finds nothing
+    has_redundant: bool = False  # since one was submitted, likewise
+    seconds: dict[TaskRecord, Second] = field(default_factory=dict)  # of PROCESSING tasks
+    running_since: dict[TaskRecord, tuple[int, float]] = field(default_factory=dict)  # attempt, and when at the latest
+    redundant_at: float | None = None  # when `redundant` looks next
+    redundant_pause_s: float = 0.0  # grows while it finds nothing
     doubtful: dict[ReadyQueue, None] = field(default_factory=dict)  # perhaps nobody can run their tasks any more
     stuck: OrderedDict[ReadyQueue, float] = field(default_factory=OrderedDict)  # nobody can; when that is told
     stuck_late: list[tuple[TaskRecord, ClientRecord | None]] = field(default_factory=list)  # see `stuck`

@@ -7,7 +7,8 @@ worker has a free thread and another has more tasks than threads, the machine lo
 refused, and has one question under way per worker. What comes back with `TasksReturned` is READY again, and ordinary
 placement gives it to whoever idles; its old worker gets nothing that would have to wait until it has reported again.
 
-Nothing is asked for that takes longer to move, with its data, than to wait where it is.
+Nothing is asked for that takes longer to move, with its data, than to wait where it is. Of what waits, an idle worker
+is first given what it holds all inputs of, and of that what fewest others could do (`shares`); then what was sent last.
 Not here: where a task goes (`placement`).
 """
 
@@ -21,6 +22,7 @@ from distributed.scheduler.lifecycle import run_again
 from distributed.scheduler.placement import has_room_for, refresh_room, touch
 from distributed.scheduler.queues import UNRESTRICTED, restriction_of
 from distributed.scheduler.records import TaskRecord, WorkerRecord, end_processing
+from distributed.scheduler.shares import divide_tasks
 from distributed.scheduler.state import SchedulerState
 from distributed.scheduler.withdrawal import drop_rejected
 
@@ -33,6 +35,7 @@ GIVERS_MAX = 64  # workers asked per look; those behind them are first at the ne
 TAKERS_MAX = 64  # idle workers whose free threads are counted per look
 SCAN_MAX = 512  # tasks looked at per worker and look: what cannot move is passed over so often
 MATCH_MAX = 8  # idle workers tried for a restricted task
+SHARERS_MAX = 8  # idle workers whose shares are compared
 
 
 def watch(state: SchedulerState) -> None:
@@ -56,7 +59,7 @@ def _ask_all(state: SchedulerState) -> bool:
     Answers whether anything was found or is to be expected soon; False: what waits cannot move.
     """
     threads = sum(
-        worker.nthreads + worker.lent_count - len(worker.processing) - len(worker.stopping)
+        worker.nthreads + worker.lent_count - len(worker.processing) - worker.ntaken
         for worker in islice(state.idle, TAKERS_MAX)
     )
     wanted_s = threads * state.settings.queue_target_s
@@ -87,16 +90,19 @@ def _worth_moving(state: SchedulerState, giver: WorkerRecord, threads: int, wait
     All that waits if nothing has ended for longer than everything should have taken; else a fair share.
     """
     # Refused ones run, as those do that ever lent their slot; of the others the first sent.
-    begun = max(max(0, giver.nthreads - len(giver.stopping)) + giver.lent_count, len(giver.lent), len(giver.asked))
+    begun = max(max(0, giver.nthreads - giver.ntaken) + giver.lent_count, len(giver.lent), len(giver.asked))
     waiting = len(giver.processing) - begun
     if state.now - giver.reported_s < giver.occupancy_s / giver.nthreads:
         waiting = -(-waiting * threads // (threads + giver.nthreads))
     taker = next(iter(state.idle))
     nbytes_max = wait_s * BANDWIDTH
     tasks: list[TaskRecord] = []
+    count_max = waiting
     for task in islice(reversed(giver.processing.values()), SCAN_MAX):
-        if len(tasks) == waiting:
+        if len(tasks) == count_max:
             break
+        if task.dependencies is not None and count_max == waiting:
+            count_max = len(giver.processing) - begun  # there is something to choose
         if (
             giver.asked.get(task.key) != task.attempt
             and not task.deaths
@@ -105,8 +111,35 @@ def _worth_moving(state: SchedulerState, giver: WorkerRecord, threads: int, wait
             and _is_welcome(state, task)
         ):
             tasks.append(task)
+    if 0 < waiting < len(tasks):
+        tasks = _first_choice(state, giver, tasks, waiting)
     tasks.reverse()
     return tasks
+
+
+def _first_choice(state: SchedulerState, giver: WorkerRecord, tasks: list[TaskRecord], count: int) -> list[TaskRecord]:
+    """`count` of `tasks`, in their order: in turn from the shares of idle workers, then the first ones.
+
+    Cost: O(tasks * dependencies * `SHARERS_MAX`).
+    """
+    takers = [worker.address for worker in islice(state.idle, SHARERS_MAX)]
+    sharers = [giver, *islice(state.idle, SHARERS_MAX)]
+    needed = {task: [needed.key for needed in task.dependencies] for task in tasks if task.dependencies is not None}
+    inputs = dict.fromkeys(key for keys in needed.values() for key in keys)
+    who_has = {key: [worker.address for worker in sharers if key in worker.holds] for key in inputs}
+    shares, _ = divide_tasks(who_has, needed)
+    own = [shares[taker] for taker in takers if taker in shares]
+    chosen: dict[TaskRecord, None] = {}
+    while own and len(chosen) < count:
+        for share in own:
+            if len(chosen) < count:
+                chosen[share.pop()] = None
+        own = [share for share in own if share]
+    for task in tasks:
+        if len(chosen) == count:
+            break
+        chosen[task] = None
+    return [task for task in tasks if task in chosen]
 
 
 def _nbytes_to_move(task: TaskRecord, taker: WorkerRecord) -> int:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from distributed.messages import CancelKeys, SubmitTasks, TasksStopped
+from distributed.scheduler import redundant
 from distributed.scheduler.effects import ReplaceWorker
 from distributed.scheduler.events import ForgetTasks
 from distributed.scheduler.lifecycle import ACTIVE, rest
@@ -89,6 +90,8 @@ def adopt(state: SchedulerState, client: ClientRecord, message: SubmitTasks) -> 
         if parent is not None and parent in state.tasks and child is not None and parent != key:
             state.children.setdefault(parent, {})[child] = client
             state.parents.setdefault(child, {})[parent] = None
+            if state.seconds:
+                redundant.drop(state, state.tasks[parent])
 
 
 def _leave_parent(state: SchedulerState, child: TaskRecord, parent: str, doomed: set[TaskRecord]) -> bool:

@@ -51,6 +51,8 @@ def call_off(
 
 def awaits_copy(task: TaskRecord, worker: WorkerRecord) -> bool:
     """Whether `worker` has a task that needs `task`, so that it fetches a copy. Cost: O(fewer of the two's tasks)."""
+    if worker.seconds and any(task in (second.task.dependencies or ()) for second in worker.seconds.values()):
+        return True
     dependents, processing = task.dependents or (), worker.processing
     if len(dependents) < len(processing):
         return any(dependent.processing_on is worker for dependent in dependents)

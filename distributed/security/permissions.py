@@ -77,6 +77,11 @@ _ROLES_BY_OP: dict[str, frozenset[str]] = {
     "monitor_resources": _ANYONE,
     # manager
     "join_manager": _WORKERS,
+    "get_file": _TRUSTED,
+    "get_files": _TRUSTED,
+    "update_file_hash": _TRUSTED,
+    "update_file_hashes": _TRUSTED,
+    "home_status": _ANYONE,
 }
 
 

@@ -33,6 +33,7 @@ TRUSTED = frozenset({CLIENT, WORKER})
 COOKIE = "distributed-token"
 LINGER_S = 2.0  # for a peer that is refused to stop sending and read why
 LINGER_NBYTES = 65_536
+LINGERING_MAX = 100  # at once; others may not see why they are refused
 READING = ("GET", "HEAD", "OPTIONS")
 HOW_TO_GET_IT = "send the header 'Authorization: Bearer TOKEN'; `python -m distributed key --http` prints the token"
 
@@ -90,9 +91,9 @@ class Guard:
 
     def _is_us(self, host: str) -> bool:
         name = host.strip("[]").lower()
-        own = socket.gethostname().lower()
         if name == "" or is_loopback(name) or is_numeric(name):
             return True
+        own = socket.gethostname().lower()
         return name in self.hosts or name in (own, own.partition(".")[0])
 
 
@@ -102,6 +103,10 @@ class GuardedApplication(Application):
     Args:
         handlers: as Tornado's; classes derived from `GuardedHandler`.
         shared: by name.
+
+    Attributes:
+        strangers: connections on which nobody has shown a token yet; each has a time limit.
+        lingering: how many that were refused are still open, see `_Refused`.
     """
 
     def __init__(
@@ -110,6 +115,8 @@ class GuardedApplication(Application):
         super().__init__(list(handlers), default_handler_class=_Unknown, log_function=lambda handler: None, **settings)
         self._shared = dict(shared)
         self.guard = guard or Guard()
+        self.strangers: dict[IOStream, asyncio.TimerHandle] = {}
+        self.lingering = 0
 
     def __getitem__(self, name: str) -> Any:
         return self._shared[name]
@@ -121,7 +128,15 @@ class GuardedApplication(Application):
         refusal = self.guard.refusal(request, handler.roles_by_method.get(request.method or "", TRUSTED))
         if refusal is not None:
             return self.get_handler_delegate(request, _Refused, {"refusal": refusal})
+        connection: Any = request.connection
+        self.know(connection.stream)
         return found
+
+    def know(self, stream: IOStream) -> None:
+        """Whoever is at the other end is no stranger any more, or is gone."""
+        patience = self.strangers.pop(stream, None)
+        if patience is not None:
+            patience.cancel()
 
 
 class GuardedHandler(RequestHandler):
@@ -194,15 +209,11 @@ class GuardedHandler(RequestHandler):
         self.redirect(path + (f"?{urlencode(rest)}" if rest else ""))
 
 
-@stream_request_body
 class _Unknown(GuardedHandler):
     """404 for those who are let in; nobody else learns which paths there are."""
 
     def prepare(self) -> None:
         self.answer(404, f"there is nothing at {self.request.path}")
-
-    def data_received(self, chunk: bytes) -> None:
-        """What comes is dropped."""
 
 
 @stream_request_body
@@ -213,12 +224,17 @@ class _Refused(GuardedHandler):
         self._refusal = refusal
 
     async def prepare(self) -> None:
+        self.set_header("Connection", "close")
         if not {"Content-Length", "Transfer-Encoding"} & set(self.request.headers):
             self.answer(*self._refusal)
             return
-        self.set_header("Connection", "close")
         head, text = self._head(*self._refusal)
-        await _linger(self.detach(), head + text)
+        app = self.application
+        app.lingering += 1
+        try:
+            await _linger(self.detach(), head + text, LINGER_S if app.lingering <= LINGERING_MAX else 0.0)
+        finally:
+            app.lingering -= 1
 
     def _head(self, status: int, text: str) -> tuple[bytes, bytes]:
         """What `answer` would send, for a connection that is not Tornado's any more."""
@@ -232,14 +248,14 @@ class _Refused(GuardedHandler):
         """What comes is dropped."""
 
 
-async def _linger(stream: IOStream, answer: bytes) -> None:
+async def _linger(stream: IOStream, answer: bytes, seconds: float) -> None:
     """Send an answer and end the connection, but not before the peer could read it.
 
     A connection that is closed while there is something to read is reset, and the peer, still sending, may never see
     the answer. So what it sends is dropped until it stops, for a while.
     """
     try:
-        async with asyncio.timeout(LINGER_S):
+        async with asyncio.timeout(seconds):
             await stream.write(answer)
             while True:
                 await stream.read_bytes(LINGER_NBYTES, partial=True)

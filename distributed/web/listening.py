@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import socket
 from typing import Any
 
 from tornado.httpserver import HTTPServer
+from tornado.iostream import IOStream
 
 from distributed.comm.addresses import Address, is_loopback
 from distributed.comm.sockets import bind
+from distributed.config import settings
 from distributed.errors import ConfigError
 from distributed.security.certificates import BEYOND_LOOPBACK, certificates, has_certificates
 from distributed.web.guard import GuardedApplication
@@ -22,6 +25,34 @@ CHUNK_NBYTES = 262_144  # that handlers of streamed bodies get at once; fewer tu
 HEADER_NBYTES_MAX = 65_536
 BODY_NBYTES_MAX = 1_048_576  # of requests that are not streamed; a handler that streams raises it for itself
 _TOKEN = re.compile(r"[0-9a-f]{64}")
+
+
+class _Server(HTTPServer):
+    """Has patience with strangers, but not much: who shows no token is hung up on, and so is who comes as one too many.
+
+    That is what bounds the file descriptors that they can take.
+    """
+
+    request_callback: GuardedApplication
+
+    def handle_stream(self, stream: IOStream, address: Any) -> None:
+        """Somebody has connected."""
+        strangers = self.request_callback.strangers
+        if len(strangers) >= settings().unauthenticated_max:
+            stream.close()
+            return
+        loop = asyncio.get_running_loop()
+        strangers[stream] = loop.call_later(settings().handshake_timeout_s, self._lose_patience, stream)
+        super().handle_stream(stream, address)
+
+    def on_close(self, server_conn: Any) -> None:
+        """A connection is over, or is not HTTP any more."""
+        super().on_close(server_conn)
+        self.request_callback.know(server_conn.stream)
+
+    def _lose_patience(self, stream: IOStream) -> None:
+        self.request_callback.know(stream)
+        stream.close()
 
 
 class _NoTokens(logging.Filter):
@@ -67,7 +98,7 @@ def listen(
         "max_header_size": HEADER_NBYTES_MAX,
         "max_body_size": BODY_NBYTES_MAX,
     }
-    server = HTTPServer(app, ssl_options=certificates().page_context() if wants_tls else None, **keywords)
+    server = _Server(app, ssl_options=certificates().page_context() if wants_tls else None, **keywords)
     places = [Address("tcp", host, port)] if port is not None else []
     places += [Address("unix", path)] if path is not None else []
     sockets: list[socket.socket] = []

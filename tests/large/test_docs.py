@@ -21,7 +21,7 @@ ALL_EXAMPLES = {(page, name): example for page in pages.pages(ROOT) for name, ex
 ALL_SESSIONS = [session for page in pages.pages(ROOT) for session in pages.sessions(page)]
 BESIDE = {(e.page, e.beside) for e in ALL_EXAMPLES.values()} | {(s.page, s.beside) for s in ALL_SESSIONS}
 CLUSTER = ("dscheduler", "dworker 127.0.0.1:8786", "dworker 127.0.0.1:8786", "dworker 127.0.0.1:8786")  # of quickstart
-PORTS = ("8786", "8888")
+PORTS = ("8786", "8787", "8788", "8789", "8888", "9786")
 PATIENCE_S = 30.0
 
 
@@ -73,9 +73,14 @@ class Workshop:
         """Start what an example needs and wait until it can be reached."""
         if name == "cluster":
             for command in CLUSTER:
-                command = f"{command} --port 8786" if command == "dscheduler" else command
+                command = f"{command} --port 8786 --http-port 9786" if command == "dscheduler" else command
                 process = self.start(f"exec {self.moved(command)}")
             self.wait_listening("8786", process)
+            self.wait_listening("9786", process)
+        elif name == "center":
+            self.start(self.moved("exec dcenter 127.0.0.1:8787 --no-http"))
+            command = self.moved("exec dworker 127.0.0.1:8787 --no-nanny --nthreads 1 --no-http")
+            self.wait_joined(*[self.start(command) for _ in range(2)])
         elif name:
             self.wait_listening("8888", self.start_python(name, ALL_EXAMPLES[page, name].code))
 
@@ -95,6 +100,14 @@ class Workshop:
             assert process.poll() is None, self.said(process)
             assert time.monotonic() < end, f"nobody listens: {self.said(process)}"
             time.sleep(0.02)
+
+    def wait_joined(self, *workers: subprocess.Popen[str]) -> None:
+        """Wait until these workers have joined."""
+        end = time.monotonic() + PATIENCE_S
+        for worker in workers:
+            while "registered with" not in self.said(worker):
+                assert worker.poll() is None and time.monotonic() < end, self.said(worker)
+                time.sleep(0.02)
 
     def close(self) -> None:
         """End every process that is left, the gentle way first."""

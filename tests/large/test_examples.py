@@ -25,7 +25,7 @@ def run(folder: Path, name: str, *arguments: str) -> str:
 def test_every_example_is_listed_and_tested_here() -> None:
     scripts = sorted(path.name for path in EXAMPLES.glob("*.py"))
     listing = (EXAMPLES / "README.md").read_text()
-    assert scripts == ["chat.py", "retries.py", "word_count.py"]
+    assert scripts == ["chat.py", "primes.py", "retries.py", "word_count.py"]
     assert [script for script in scripts if f"`{script}`" not in listing] == []
 
 
@@ -44,6 +44,21 @@ def test_pages_come_in_spite_of_failures(tmp_path: Path) -> None:
     printed = run(tmp_path, "retries.py")
     assert printed.startswith("19 pages came")
     assert "LookupError('there is no page 13')" in printed
+
+
+@pytest.mark.parametrize("style", ["loop", "subclass"])
+def test_primes_are_found_by_local_and_remote_workers(tmp_path: Path, style: str) -> None:
+    """M14: document's prime example (minimally corrected) in both styles, 100 000 numbers."""
+    assert run(tmp_path, "primes.py", "--style", style).splitlines()[-1] == "9592 of 100000 numbers are prime"
+
+
+@pytest.mark.parametrize("style", ["loop", "subclass"])
+def test_primes_are_found_though_a_worker_is_killed(tmp_path: Path, style: str) -> None:
+    """M15: worker killed mid-task → chunk redone."""
+    options = ("--style", style, "--kill-one", "--numbers", "20000", "--local", "1")
+    lines = run(tmp_path, "primes.py", *options).splitlines()
+    assert lines[-1] == "2262 of 20000 numbers are prime"
+    assert sum("died, its numbers are looked at again" in line for line in lines) == 1
 
 
 @pytest.mark.parametrize("name", ["retries.py", "word_count.py"])

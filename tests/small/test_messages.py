@@ -15,7 +15,7 @@ from distributed.protocol.serialize import Serialized
 from distributed.wire import from_wire
 
 FAILURE = ["KeyError", "'x'", "Traceback", None]
-SPEC = TaskSpec(b"d", 2, 1, False, ("tcp://w:1",), (("GPU", 1.0),), True, "linux*", 2**30, 1.5, True, "p", 3)
+SPEC = TaskSpec(b"d", 2, 1, False, ("tcp://w:1",), (("GPU", 1.0),), True, "linux*", 2**30, 1.5, True, "p", 3, True)
 VALUES: dict[str, dict[str, Any]] = {
     "submit-tasks": {
         "functions": {b"d": b"pickle"},
@@ -258,30 +258,31 @@ def test_an_index_outside_its_table_is_refused(op: str, changes: dict[str, Any])
         None,
         [],
         [b"d"],
-        ["d", 0, 0, True, None, None, False, None, None, None, False, None, 0],
-        [b"d", "0", 0, True, None, None, False, None, None, None, False, None, 0],
-        [b"d", 0, -1, True, None, None, False, None, None, None, False, None, 0],
-        [b"d", 0, 1.0, True, None, None, False, None, None, None, False, None, 0],
-        [b"d", 0, 0, 1, None, None, False, None, None, None, False, None, 0],
-        [b"d", 0, 0, True, "w", None, False, None, None, None, False, None, 0],
-        [b"d", 0, 0, True, [5], None, False, None, None, None, False, None, 0],
-        [b"d", 0, 0, True, None, {}, False, None, None, None, False, None, 0],
-        [b"d", 0, 0, True, None, [["GPU"]], False, None, None, None, False, None, 0],
-        [b"d", 0, 0, True, None, [["GPU", "1"]], False, None, None, None, False, None, 0],
-        [b"d", 0, 0, True, None, [[5, 1]], False, None, None, None, False, None, 0],
-        [b"d", 0, 0, True, None, [["GPU", -1]], False, None, None, None, False, None, 0],
-        [b"d", 0, 0, True, None, [["GPU", float("nan")]], False, None, None, None, False, None, 0],
-        [b"d", 0, 0, True, None, ["GP"], False, None, None, None, False, None, 0],
-        [b"d", 0, 0, True, None, None, 1, None, None, None, False, None, 0],
-        [b"d", 0, 0, True, None, None, False, 5, None, None, False, None, 0],
-        [b"d", 0, 0, True, None, None, False, None, 0, None, False, None, 0],
-        [b"d", 0, 0, True, None, None, False, None, 1.5, None, False, None, 0],
-        [b"d", 0, 0, True, None, None, False, None, None, None, None, False, None, 0],
-        [b"d", 0, 0, True, None, None, False, None, None, 0, False, None, 0],
-        [b"d", 0, 0, True, None, None, False, None, None, "1", False, None, 0],
-        [b"d", 0, 0, True, None, None, False, None, None, None, 1, None, 0],
-        [b"d", 0, 0, True, None, None, False, None, None, None, False, 5, 0],
-        [b"d", 0, 0, True, None, None, False, None, None, None, False, None, -1],
+        ["d", 0, 0, True, None, None, False, None, None, None, False, None, 0, False],
+        [b"d", "0", 0, True, None, None, False, None, None, None, False, None, 0, False],
+        [b"d", 0, -1, True, None, None, False, None, None, None, False, None, 0, False],
+        [b"d", 0, 1.0, True, None, None, False, None, None, None, False, None, 0, False],
+        [b"d", 0, 0, 1, None, None, False, None, None, None, False, None, 0, False],
+        [b"d", 0, 0, True, "w", None, False, None, None, None, False, None, 0, False],
+        [b"d", 0, 0, True, [5], None, False, None, None, None, False, None, 0, False],
+        [b"d", 0, 0, True, None, {}, False, None, None, None, False, None, 0, False],
+        [b"d", 0, 0, True, None, [["GPU"]], False, None, None, None, False, None, 0, False],
+        [b"d", 0, 0, True, None, [["GPU", "1"]], False, None, None, None, False, None, 0, False],
+        [b"d", 0, 0, True, None, [[5, 1]], False, None, None, None, False, None, 0, False],
+        [b"d", 0, 0, True, None, [["GPU", -1]], False, None, None, None, False, None, 0, False],
+        [b"d", 0, 0, True, None, [["GPU", float("nan")]], False, None, None, None, False, None, 0, False],
+        [b"d", 0, 0, True, None, ["GP"], False, None, None, None, False, None, 0, False],
+        [b"d", 0, 0, True, None, None, 1, None, None, None, False, None, 0, False],
+        [b"d", 0, 0, True, None, None, False, 5, None, None, False, None, 0, False],
+        [b"d", 0, 0, True, None, None, False, None, 0, None, False, None, 0, False],
+        [b"d", 0, 0, True, None, None, False, None, 1.5, None, False, None, 0, False],
+        [b"d", 0, 0, True, None, None, False, None, None, None, None, False, None, 0, False],
+        [b"d", 0, 0, True, None, None, False, None, None, 0, False, None, 0, False],
+        [b"d", 0, 0, True, None, None, False, None, None, "1", False, None, 0, False],
+        [b"d", 0, 0, True, None, None, False, None, None, None, 1, None, 0, False],
+        [b"d", 0, 0, True, None, None, False, None, None, None, False, 5, 0, False],
+        [b"d", 0, 0, True, None, None, False, None, None, None, False, None, -1, False],
+        [b"d", 0, 0, True, None, None, False, None, None, None, False, None, 0, 1],
     ],
 )
 def test_a_bad_spec_is_refused(spec: Any) -> None:
@@ -321,7 +322,7 @@ def test_a_message_shows_its_fields_and_equals_its_like() -> None:
 
 def test_an_amount_of_zero_asks_for_no_resource() -> None:
     wire = message_of("submit-tasks").to_wire()
-    rest = [False, None, None, None, False, None, 0]
+    rest = [False, None, None, None, False, None, 0, False]
     wire[2] = [
         [b"d", 0, 0, True, None, [["GPU", 0], ["disk", 2]], *rest],
         [b"d", 0, 0, True, None, [["GPU", 0]], *rest],

@@ -62,6 +62,16 @@ def test_continuous_integration_runs_make_test_and_nothing_else() -> None:
     assert not re.search(r"https?://|index-url", script)
 
 
+def test_the_jobs_of_continuous_integration_run_the_entry_on_folders_that_exist() -> None:
+    jobs = (ROOT / "continuous_integration" / "jobs.yml").read_text()
+    assert set(re.findall(r"^    - (\S+)$", jobs, re.MULTILINE)) == {".ci/run"}
+    assert re.findall(r"^    ARGS: (\S+)$", jobs, re.MULTILINE) == ["tests/large"]
+    assert (ROOT / "tests" / "large").is_dir()
+    dockerfile = (ROOT / "continuous_integration" / "Dockerfile").read_text()
+    assert 'ARGS="$ARGS" /project/.ci/run' in dockerfile
+    assert set(re.findall(r"debian:\d+", jobs + dockerfile)) == {"debian:12"}
+
+
 def test_readme_begins_with_the_two_commands() -> None:
     first_screen = "\n".join((ROOT / "README.md").read_text().splitlines()[:40])
     assert "make run" in first_screen
@@ -97,7 +107,7 @@ def test_examples_of_a_page_are_complete(page: Path) -> None:
     for example in found.values():
         assert example.code, f"{page.name} shows what {example.name} prints, but not its code"
     for beside in [*(e.beside for e in found.values()), *(s.beside for s in pages.sessions(page))]:
-        assert beside in ("", "cluster", *found), f"{page.name} names {beside}, which it does not show"
+        assert beside in ("", "cluster", "center", *found), f"{page.name} names {beside}, which it does not show"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=_name)

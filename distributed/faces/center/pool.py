@@ -15,6 +15,7 @@ from typing import Any
 from distributed.calls import rpc
 from distributed.client.client import Client
 from distributed.client.futures import Future
+from distributed.client.options import checked_key
 from distributed.client.session import Session
 from distributed.client.structures import records_in
 from distributed.comm.addresses import parse_address
@@ -129,7 +130,7 @@ class Pool:
         session, scheduler_id = self._session(), self._scheduler_id()
         function, keywords = self._call(func, kwargs)
         items = (with_futures(item, scheduler_id) for item in seq)
-        futures = self.client.map(function, items, key=str(uuid.uuid4()), pure=False, **keywords)
+        futures = self.client.map(function, items, key=str(uuid.uuid4()), pure=False, redundant=True, **keywords)
         try:
             session.wait_settled(records_in(session, futures), None)
         finally:
@@ -277,6 +278,7 @@ class Pool:
     def _check_free(self, keys: list[str]) -> None:
         session = self._session()
         known = session.table.records
+        keys = [checked_key(key) for key in keys]
         holders = session.run(session.ask("who_has", keys=[key for key in keys if key not in known]))
         for key in keys:
             if key in known or holders.get(key):

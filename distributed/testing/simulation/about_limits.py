@@ -28,7 +28,7 @@ def retries_are_used_up(world: Any, engine: Any, event: Any, effects: list[Any])
     message = getattr(event, "message", None)
     if engine is not world.scheduler or type(message) is not TasksFailed:
         return None
-    for task, _, _, _, retries, state in world.memory["asked"]:
+    for task, _, _, _, retries, state, _ in world.memory["asked"]:
         if state is TaskState.PROCESSING and retries and any(task.failure is failure for failure in message.failures):
             return f"{task.key} had {retries} left"
     return None

@@ -28,6 +28,7 @@ from distributed.scheduler.events import ClientLeft, FromClient, FromWorker, Wor
 from distributed.scheduler.queues import UNRESTRICTED, level_of, restriction_of
 from distributed.scheduler.records import TaskState
 from distributed.testing.simulation.about_actors import is_lost_actor
+from distributed.testing.simulation.about_redundant import second_of
 from distributed.testing.simulation.rulebook import Moment, invariant
 
 _OF_A_LIFE = (FromWorker, WorkerLeft, WorkerDied, WorkerAlive)
@@ -122,25 +123,24 @@ def attempts_are_told_apart(world: Any, engine: Any, event: Any, effects: list[A
 def note_answers(world: Any, engine: Any, event: Any) -> str | None:
     """Only remembers; the next rules judge."""
     if type(event) is FromWorker and isinstance(event.message, _ANSWERS):
-        tasks = engine.machine.state.tasks
+        tasks = [task for key in event.message.keys if (task := engine.machine.state.tasks.get(key)) is not None]
         world.memory["asked"] = [
-            (task, task.processing_on, task.attempt, task.misses, task.retries_left, task.state)
-            for key in event.message.keys
-            if (task := tasks.get(key)) is not None
+            (t, t.processing_on, t.attempt, t.misses, t.retries_left, t.state, second_of(engine, t)) for t in tasks
         ]
     return None
 
 
 @invariant(Moment.EVENT, "only the answer to the newest attempt, from the worker that has it, counts")
 def late_answers_change_nothing(world: Any, engine: Any, event: Any, effects: list[Any]) -> str | None:
-    """A task leaves PROCESSING by an answer only if it is the one that is waited for."""
+    """A task leaves PROCESSING by an answer only if it is one that is waited for."""
     if type(event) is not FromWorker or not isinstance(event.message, _ANSWERS):
         return None
     answered = dict(zip(event.message.keys, event.message.attempts, strict=True))
-    for task, worker, attempt, _, _, state in world.memory["asked"]:
+    for task, worker, attempt, _, _, state, second in world.memory["asked"]:
         if state is not TaskState.PROCESSING:
             continue
-        is_awaited = worker.incarnation == event.incarnation and answered[task.key] == attempt
+        said = (event.incarnation, answered[task.key])
+        is_awaited = said in ((worker.incarnation, attempt), second)
         if not is_awaited and (task.processing_on is not worker or task.attempt != attempt):
             return (
                 f"{task.key}: attempt {answered[task.key]} of {event.incarnation} ended {attempt} on {worker.address}"
@@ -154,14 +154,15 @@ def failures_are_counted(world: Any, engine: Any, event: Any, effects: list[Any]
     if type(event) is not FromWorker or not isinstance(event.message, (TasksFailed, TasksMissingData)):
         return None
     answered = dict(zip(event.message.keys, event.message.attempts, strict=True))
-    for task, worker, attempt, misses, retries, state in world.memory["asked"]:
-        if state is not TaskState.PROCESSING or worker.incarnation != event.incarnation:
+    for task, worker, attempt, misses, retries, state, second in world.memory["asked"]:
+        said = (event.incarnation, answered[task.key])
+        if state is not TaskState.PROCESSING or said not in ((worker.incarnation, attempt), second):
             continue
-        if answered[task.key] != attempt or task.state in (TaskState.ERRED, TaskState.FORGOTTEN):
+        if task.state in (TaskState.ERRED, TaskState.FORGOTTEN):
             continue
         if type(event.message) is TasksFailed and task.retries_left != retries - 1:
             return f"{task.key} has {retries} retries, then {task.retries_left}"
-        if type(event.message) is TasksMissingData and task.misses != misses + 1:
+        if type(event.message) is TasksMissingData and task.misses != misses + (said != second):
             return f"{task.key} has {misses} misses, then {task.misses}"
     return None
 
@@ -175,11 +176,12 @@ def missing_data_is_believed(world: Any, engine: Any, event: Any, effects: list[
     told = {key: (n, pairs) for key, n, pairs in zip(
         event.message.keys, event.message.attempts, event.message.gone, strict=True
     )}  # fmt: skip
-    for task, worker, attempt, _, _, before in world.memory["asked"]:
-        if before is not TaskState.PROCESSING or worker.incarnation != event.incarnation:
-            continue
+    for task, worker, attempt, _, _, before, second in world.memory["asked"]:
         number, pairs = told[task.key]
-        for key, address in pairs if number == attempt else ():
+        said = (event.incarnation, number)
+        if before is not TaskState.PROCESSING or said not in ((worker.incarnation, attempt), second):
+            continue
+        for key, address in pairs:
             dependency, holder = state.tasks.get(key), state.workers.get(address)
             if dependency is None or holder is None or dependency not in (task.dependencies or ()):
                 continue
@@ -230,13 +232,16 @@ def dismissed_workers_are_expendable(world: Any, engine: Any, event: Any, effect
 
 @invariant(Moment.EVENT, "what is sent to a worker is what the scheduler believes it does")
 def sent_tasks_are_processing(world: Any, engine: Any, event: Any, effects: list[Any]) -> str | None:
-    """Each task of a RunTasks is PROCESSING there, with that attempt."""
+    """Each task of a RunTasks is PROCESSING there, with that attempt; or it is its second one."""
     for effect in effects:
         if type(effect) is ToWorker and type(effect.message) is RunTasks:
             tasks = engine.machine.state.tasks
             for key, attempt in zip(effect.message.keys, effect.message.attempts, strict=True):
                 task = tasks.get(key)
                 worker = None if task is None else task.processing_on
+                second = engine.machine.state.workers[effect.address].seconds.get(key)
+                if second is not None and second.attempt == attempt and worker is not second.worker:
+                    continue
                 if worker is None or worker.address != effect.address or task.attempt != attempt:
                     return f"{key}, attempt {attempt}, to {effect.address}"
     return None
@@ -366,7 +371,9 @@ def note_deaths(world: Any, engine: Any, event: Any) -> str | None:
     if engine is world.scheduler and type(event) not in (FromWorker, FromClient):
         tasks = engine.machine.state.tasks.values()
         world.memory["deaths"] = {
-            task: (task.deaths, task.processing_on) for task in tasks if task.state is TaskState.PROCESSING
+            task: (task.deaths, task.processing_on, second_of(engine, task))
+            for task in tasks
+            if task.state is TaskState.PROCESSING
         }
     return None
 
@@ -380,8 +387,10 @@ def deaths_count_against_what_ran(world: Any, engine: Any, event: Any, effects: 
     if type(event) is WorkerDied:
         certified[event.address, event.incarnation] = None
     grown: dict[Any, list[str]] = {}
-    for task, (deaths, worker) in world.memory["deaths"].items():
+    for task, (deaths, worker, second) in world.memory["deaths"].items():
         if task.deaths != deaths:
+            if second is not None:
+                return f"{task.key}, though {second[0]} tries it too"
             grown.setdefault(worker, []).append(task.key)
             if task.deaths != deaths + 1:
                 return f"{task.key}: {deaths} deaths, then {task.deaths}"
@@ -437,11 +446,11 @@ def scheduler_is_empty(world: Any) -> str | None:
         name: list(map(str, getattr(state, name)))[:5]
         for name in (
             *("tasks", "functions", "clients", "queues", "queues_by_token", "suspects", "lost"),
-            *("children", "parents", "expected", "forced"),
+            *("children", "parents", "expected", "forced", "seconds"),
         )
         if getattr(state, name)
     }
-    if state.ready.live or any(w.processing or w.holds or w.stopping for w in state.workers.values()):
+    if state.ready.live or any(w.processing or w.holds or w.ntaken for w in state.workers.values()):
         left["workers"] = ["have tasks or data"]
     return str(left) if left else None
 

@@ -180,6 +180,7 @@ def tasks_agree(world: Any) -> str | None:
         if record is None:
             continue
         theirs = {key: task.attempt for key, task in record.processing.items()}
+        theirs |= {key: second.attempt for key, second in record.seconds.items()}
         own = {key: task.attempt for key, task in worker.machine.state.tasks.items()}
         if theirs != own:
             return f"{worker.name}: the scheduler says {sorted(theirs.items())}, the worker {sorted(own.items())}"
@@ -193,7 +194,7 @@ def touched_tasks_agree(world: Any, record: Any, touched: dict[str, None]) -> st
     if worker is None or _record_of(world, worker) is not record:
         return None
     for key in touched:
-        task, own = record.processing.get(key), worker.machine.state.tasks.get(key)
+        task, own = record.processing.get(key) or record.seconds.get(key), worker.machine.state.tasks.get(key)
         if (task is None) != (own is None) or (task is not None and task.attempt != own.attempt):
             return f"{worker.name}: {key}"
     return None
@@ -207,7 +208,10 @@ def data_agrees(world: Any) -> str | None:
         if record is None or record.holds.keys() == worker.machine.state.memory.keys():
             continue
         # What it is about to compute again may be there already, from a peer; it is replaced then.
-        theirs, own = record.holds.keys(), worker.machine.state.memory.keys() - record.processing.keys()
+        theirs, own = (
+            record.holds.keys(),
+            worker.machine.state.memory.keys() - record.processing.keys() - record.seconds.keys(),
+        )
         if theirs != own:
             return f"{worker.name}: missing {sorted(theirs - own)[:5]}, left over {sorted(own - theirs)[:5]}"
     return None
@@ -220,7 +224,8 @@ def touched_data_is_there(world: Any, record: Any, touched: dict[str, None]) -> 
     if worker is None or _record_of(world, worker) is not record:
         return None
     for key in touched:
-        if (key in record.holds) != (key in worker.memory.store) and key not in record.processing:
+        is_computing = key in record.processing or key in record.seconds
+        if (key in record.holds) != (key in worker.memory.store) and not is_computing:
             return f"{worker.name}: {key} {'is missing' if key in record.holds else 'is left over'}"
     return None
 

@@ -15,6 +15,7 @@ from distributed.testing.simulation.chance import Chance, Stream
 from distributed.testing.simulation.children import give_children
 from distributed.testing.simulation.clock import MS, SECOND
 from distributed.testing.simulation.errands import ErrandPlan, draw_errands
+from distributed.testing.simulation.striking import allow_seconds
 from distributed.testing.simulation.work import ALWAYS, FUNCTIONS, Recipe
 
 __all__ = ["NOWHERE", "ClientPlan", "Fault", "Plan", "Step", "WorkerPlan", "draw_plan"]
@@ -162,11 +163,16 @@ def draw_plan(chance: Chance) -> Plan:
     count = {"calm": 0, "usual": 4, "rough": 9, "wild": 18}[mood]
     faults = [_fault(chance.stream(f"fault-{number}"), number) for number in range(draws.between(count // 2, count))]
     _limit_times(chance, clients)
+    strikes = allow_seconds(chance, [task for client in clients for step in client.steps for task in step.tasks])
     _make_families(chance, clients)
     for number in range(chance.stream("cancels").below(6)):
         draws = chance.stream(f"cancel-{number}")
         at = draws.between(1, SCRIPT // MS) * MS
         faults.append(Fault(f"cancel-{number}", "cancel running", at, 20 * MS, draws.below(1000), 0))
+    for number in range(strikes):
+        draws = chance.stream(f"strike-{number}")
+        faults.append(_fault(draws, number))
+        faults[-1].name, faults[-1].kind = f"strike-{number}", "strike"
     people = chance.stream("people")  # of its own, so that most seeds are about nothing of it
     if not people.percent(30):
         return Plan(workers, clients, faults)

@@ -39,7 +39,7 @@ COORDINATION_FAULTS: tuple[Fault, ...] = (
         _AT + "requests",
         "_return",
         (("    if queue is not None:\n", "    if queue is None:\n"),),
-        seeds=(17, 65, 72),
+        seeds=(17, 65),
     ),
     Fault(
         "late-grant-kept",

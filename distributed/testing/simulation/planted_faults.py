@@ -11,6 +11,7 @@ from distributed.testing.simulation.planted_life import LIFE_FAULTS
 from distributed.testing.simulation.planted_nested import NESTED_FAULTS
 from distributed.testing.simulation.planted_people import PEOPLE_FAULTS
 from distributed.testing.simulation.planted_place import PLACE_FAULTS
+from distributed.testing.simulation.planted_redundant import REDUNDANT_FAULTS
 from distributed.testing.simulation.planted_stop import STOP_FAULTS
 from distributed.testing.simulation.planted_stuck import STUCK_FAULTS
 from distributed.testing.simulation.planted_worker import WORKER_FAULTS
@@ -29,4 +30,5 @@ FAULTS: tuple[Fault, ...] = (
     *COORDINATION_FAULTS,
     *ACTOR_FAULTS,
     *AGAIN_FAULTS,
+    *REDUNDANT_FAULTS,
 )

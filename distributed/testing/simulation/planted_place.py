@@ -21,7 +21,7 @@ PLACE_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.silence",
         "take_silent",
         (("            state.silence_at = last + timeout_s\n", ""),),
-        seeds=(84,),
+        seeds=(54,),
     ),
     Fault(
         "sign-of-another-life",
@@ -101,7 +101,7 @@ PLACE_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.stealing",
         "tasks_returned",
         (("if task is not None and task.attempt == attempt:", "if task is not None:"),),
-        seeds=(33, 22),
+        seeds=(22,),
     ),
     Fault(
         "relieved-for-ever",
@@ -117,7 +117,7 @@ PLACE_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.copying",
         "end_left",
         (("state.outbox.release.setdefault(taker, []).append(task.key)", "continue"),),
-        seeds=(20,),
+        seeds=(23,),
     ),
     Fault(
         "dropped-source-asked",
@@ -133,7 +133,7 @@ PLACE_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.copying",
         "_end",
         (("        order.open -= 1\n", "        order.open -= reason is None\n"),),
-        seeds=(22, 18, 20),
+        seeds=(22, 20),
     ),
     Fault(
         "two-leave-with-both-copies",

@@ -37,7 +37,7 @@ WORKER_FAULTS: tuple[Fault, ...] = (
         "distributed.worker.machine",
         "WorkerMachine._tasks_executed",
         (("if record is None or record.task.ticket != outcome.ticket:", "if record is None:"),),
-        seeds=(17, 23, 29),
+        seeds=(17, 29),
     ),
     Fault(
         "late-withdrawal",
@@ -106,7 +106,7 @@ WORKER_FAULTS: tuple[Fault, ...] = (
         "distributed.worker.copies",
         "copy_failed",
         (("    copy.gone.append([copy.key, address])\n", ""),),
-        seeds=(33, 19, 31),
+        seeds=(33, 31),
     ),
     Fault(
         "queued-after-arrival",
@@ -130,7 +130,7 @@ WORKER_FAULTS: tuple[Fault, ...] = (
         "distributed.worker.records",
         "remove_waiter",
         (("    del copy.waiters[record.task.ticket]\n", ""),),
-        seeds=(23, 6, 3),
+        seeds=(6,),
     ),
     Fault(
         "added-before-done",
@@ -224,7 +224,7 @@ WORKER_FAULTS: tuple[Fault, ...] = (
         "distributed.worker.memory",
         "MemoryMachine._set_paused",
         (("        self._effects.append(", "        if paused:\n            self._effects.append("),),
-        seeds=(16, 7, 5),
+        seeds=(16,),
     ),
     Fault(
         "not-looked-at-while-paused",
@@ -245,7 +245,7 @@ WORKER_FAULTS: tuple[Fault, ...] = (
         "distributed.worker.store",
         "Store.settle",
         (("            self._remove(spilled)\n", ""),),
-        seeds=(9, 3, 5),
+        seeds=(9, 5),
     ),
     Fault(
         "file-of-a-replaced-value",
@@ -261,7 +261,7 @@ WORKER_FAULTS: tuple[Fault, ...] = (
         "distributed.worker.store",
         "Store._forget_big",
         (("lent = self._lent.pop(key, None)", "lent = self._lent.get(key)"),),
-        seeds=(0, 5, 3),
+        seeds=(0, 5),
     ),
     Fault(
         "file-of-dropped-value",
@@ -269,6 +269,6 @@ WORKER_FAULTS: tuple[Fault, ...] = (
         "distributed.worker.store",
         "Store._forget_big",
         (("            self._remove(value)\n", ""),),
-        seeds=(1, 0, 3),
+        seeds=(1, 0),
     ),
 )

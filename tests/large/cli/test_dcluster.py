@@ -34,6 +34,8 @@ def test_it_starts_a_cluster_by_ssh_and_ends_it(processes: Processes, ssh_server
     )  # fmt: skip
     with Client(address_of(cluster)) as client:
         assert list(client.ncores().values()) == [2, 2]
+        named = {worker["name"] for worker in client.scheduler_info()["workers"].values()}
+        assert named == {f"{HOST}-0", f"{HOST}-1"}
         assert client.submit(pow, 2, 10).result() == 1024
     assert cluster.end(signal.SIGTERM) == 0
     assert "Traceback" not in cluster.said()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import socket
@@ -17,13 +18,10 @@ DEVELOPMENT = Path(__file__).parents[3] / "development"
 WORKERS = range(1, 5)
 
 
-def free_base() -> int:
-    """So that this number, a digit behind it, is a free port for the digits 0 to 4."""
-    for base in range(2000, 3000):
-        with_digits = [base * 10 + digit for digit in range(5)]
-        if all(is_free(port) for port in with_digits):
-            return base
-    raise AssertionError("no free ports")
+def free_bases(count: int) -> list[int]:
+    """Numbers so that each, with a digit from 0 to 4 behind it, is a free port."""
+    bases = (base for base in range(2000, 3000) if all(is_free(base * 10 + digit) for digit in range(5)))
+    return list(itertools.islice(bases, count))
 
 
 def is_free(port: int) -> bool:
@@ -38,8 +36,8 @@ def is_free(port: int) -> bool:
 class Supervisor:
     """One of the examples, run in a folder of its own."""
 
-    def __init__(self, processes: Processes, name: str, home: Path) -> None:
-        self.base = free_base()
+    def __init__(self, processes: Processes, name: str, home: Path, base: int) -> None:
+        self.base = base
         self.folder = processes.folder / name
         self.folder.mkdir()
         text = (DEVELOPMENT / f"conf_supervisor_{name}.conf").read_text()
@@ -68,44 +66,34 @@ class Supervisor:
     def wait_log(self, name: str, pattern: str) -> None:
         wait_until(lambda: re.search(pattern, self.log(name)), lambda: f"{self.log(name)}\n{self.daemon.said()}")
 
-    def shut_down(self) -> None:
-        assert "Shut down" in self.control("shutdown")
-        assert self.daemon.wait() == 0, self.daemon.said()
-
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     return made_folder(tmp_path / "home", {b"%d" % number: b"%d" % number for number in range(20)})
 
 
-def test_the_example_of_simple_runs_four_workers_for_a_master(processes: Processes, home: Path) -> None:
-    """H24: development/conf_supervisor_simple.conf: each worker on a port and a unix socket; stopped as a group."""
-    supervisor = Supervisor(processes, "simple", home)
+def test_the_examples_run_masters_and_workers(processes: Processes, home: Path) -> None:
+    """H24: development/conf_supervisor_*.conf of simple, pull and push, as the page shows them."""
+    names = ("simple", "pull", "push")
+    bases = free_bases(len(names))
+    simple, pull, push = (Supervisor(processes, name, home, base) for name, base in zip(names, bases, strict=True))
     for number in WORKERS:
-        supervisor.wait_log(f"simple-worker-{number}", f"{supervisor.port(number)} and unix://")
-    places = [supervisor.port(1), supervisor.port(2), f"unix://{supervisor.folder}/worker-3.sock", supervisor.port(4)]
+        simple.wait_log(f"simple-worker-{number}", f"{simple.port(number)} and unix://")
+    places = [simple.port(1), simple.port(2), f"unix://{simple.folder}/worker-3.sock", simple.port(4)]
     options = [text for place in places for text in ("--worker", place)]
-    master = supervisor.run("distributed.simple.master", *options)
-    assert master.wait() == 0, master.said()
-    assert 'state: {"total": 20, "finished": 20}' in master.said()
-    stopped = supervisor.control("stop", "distributed-workers:*")
-    assert len(re.findall(r"^distributed-workers:simple-worker-\d: stopped$", stopped, re.MULTILINE)) == 4, stopped
-    supervisor.shut_down()
-    processes.wait_nothing_left()
-
-
-def test_the_examples_of_pull_and_push_run_masters_and_workers(processes: Processes, home: Path) -> None:
-    """H24: development/conf_supervisor_pull.conf and conf_supervisor_push.conf."""
-    pull = Supervisor(processes, "pull", home)
+    master = simple.run("distributed.simple.master", *options)
     pull.wait_log("pull-master", pull.port(0))
-    push = Supervisor(processes, "push", home)
     assert "STOPPED" in pull.control("status", "distributed-workers:*")
     own = pull.run("distributed.pull.worker", "--name", "own", "--processes", "1", "--master", pull.port(0))
     pull.control("start", "distributed-workers:*")
+    stopped = simple.control("stop", "distributed-workers:*") if master.wait() == 0 else master.said()
+    assert 'state: {"total": 20, "finished": 20}' in master.said()
+    assert len(re.findall(r"^distributed-workers:simple-worker-\d: stopped$", stopped, re.MULTILINE)) == 4, stopped
     assert own.wait() == 0, own.said()
     assert own.said().endswith("done\n")
     pull.wait_log("pull-master", "'total': 20, 'finished': 20")
     push.wait_log("push-master", r'"total": 20, "finished": 20')
-    for supervisor in (pull, push):
-        supervisor.shut_down()
+    ending = [each.run("supervisor.supervisorctl", "-c", str(each.conf), "shutdown") for each in (simple, pull, push)]
+    assert [each.wait() for each in ending] == [0, 0, 0]
+    assert [each.daemon.wait() for each in (simple, pull, push)] == [0, 0, 0]
     processes.wait_nothing_left()

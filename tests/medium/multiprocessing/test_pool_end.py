@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from distributed import Client
-from distributed.errors import CancelledError
+from distributed.errors import CancelledError, CommClosedError
 from distributed.multiprocessing import Pool
 
 GATES: dict[str, threading.Event] = {}
@@ -144,3 +144,19 @@ def test_a_task_may_use_a_pool_of_its_own_cluster(client: Client) -> None:
 
     with Pool(client=client) as pool:
         assert pool.map(inside, [10, 20, 30], 1) == [90, 380, 870]
+
+
+def test_when_the_client_is_closed_nobody_waits_in_vain(servers: Any, gate: threading.Event) -> None:
+    scheduler, _ = servers
+    with Client(scheduler.address) as client:
+        pool = Pool(client=client)
+        many, iterator = pool.map_async(wait_gate, range(100), 1), pool.imap(wait_gate, itertools.count())
+        until(lambda: len(CALLED) == 2)
+    with pytest.raises(CommClosedError):
+        many.get(PATIENCE_S)
+    with pytest.raises(CommClosedError):
+        list(iterator)
+    with pytest.raises(CommClosedError):
+        pool.apply(note, (1,))
+    pool.close()
+    pool.join()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
 import stat
@@ -154,3 +155,31 @@ async def test_urls_name_the_host_as_browsers_want_it(host: str) -> None:
     shown = "[::1]" if host == "::1" else host
     assert url_of(server, host) == base_url(host, port) == f"http://{shown}:{port}"
     server.stop()
+
+
+def ask(path: str = "/", *lines: str) -> bytes:
+    return "\r\n".join([f"GET {path} HTTP/1.1", "Host: 127.0.0.1", *lines, "", ""]).encode()
+
+
+async def test_strangers_can_take_a_few_connections_and_not_for_long(change_settings: Any) -> None:
+    """H25: file descriptors are bounded, whatever strangers do; who has shown a token is no stranger."""
+    change_settings(unauthenticated_max=3, handshake_timeout_s="300ms")
+    server = listen(app(), 0)
+    place = ("127.0.0.1", port_of(server))
+    reader, writer = await asyncio.open_connection(*place)
+    writer.write(ask("/", bearer()))
+    assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 404 ")
+    strangers = [await asyncio.open_connection(*place) for _ in range(3)]
+    strangers[1][1].write(b"GET / HT")
+    one_too_many = await asyncio.open_connection(*place)
+    assert await one_too_many[0].read() == b"", "it is hung up on at once"
+    for stranger, _ in strangers:
+        await stranger.read()  # until it is hung up on
+    writer.write(ask("/", bearer()))
+    await reader.readuntil(b"there is nothing at /")
+    writer.write(ask("/", bearer()))
+    assert b"HTTP/1.1 404 " in await reader.readuntil(b"\r\n\r\n"), "it was let in, and may take its time"
+    for _, other in (*strangers, one_too_many, (reader, writer)):
+        other.close()
+    server.stop()
+    await server.close_all_connections()

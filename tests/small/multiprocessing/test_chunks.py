@@ -8,16 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distributed.multiprocessing.chunks import CHUNK_NBYTES, CHUNK_S, GROWTH_MAX, WINDOW_MAX, Chunks
+from distributed.multiprocessing.chunks import CHUNK_NBYTES, CHUNK_S, GROWTH_MAX, RESULTS_NBYTES, WINDOW_MAX, Chunks
 
 
-def play(slots: int, length: int, call_s: float, nbytes: int = 5) -> list[int]:
+def play(slots: int, length: int, call_s: float, nbytes: int = 5, result_nbytes: int = 32) -> list[int]:
     """Sizes of all chunks of a map whose calls take `call_s` each, one chunk after the other."""
     chunks, sizes, left = Chunks(slots, length), [], length
     while left:
         count = min(left, chunks.next_count())
         chunks.packed(count, count * nbytes)
-        chunks.done(count, count * call_s)
+        chunks.done(count, count * call_s, result_nbytes * count)
         sizes.append(count)
         left -= count
     return sizes
@@ -55,27 +55,31 @@ def test_big_elements_travel_in_small_chunks() -> None:
     assert max(sizes) <= 4
 
 
+def test_big_results_come_in_small_chunks() -> None:
+    assert max(play(2, 1000, 1e-9, result_nbytes=RESULTS_NBYTES // 4)) <= 4
+
+
 def test_what_is_measured_lately_counts_most() -> None:
     chunks = Chunks(1)
-    chunks.done(1, 1e-6)
+    chunks.done(1, 1e-6, 0)
     for _ in range(20):
-        chunks.done(10, 10 * 0.01)
+        chunks.done(10, 10 * 0.01, 0)
     assert chunks.next_count() in (4, 5)
 
 
 def test_a_size_that_is_wanted_is_kept() -> None:
     chunks = Chunks(2, 100, 7)
-    chunks.done(7, 100.0)
+    chunks.done(7, 100.0, 0)
     assert chunks.next_count() == 7
 
 
 def test_short_calls_one_by_one_are_many_at_once_and_long_ones_few() -> None:
     chunks = Chunks(2, None, 1)
     assert chunks.window == 4
-    chunks.done(1, 1e-7)
+    chunks.done(1, 1e-7, 0)
     assert chunks.window == WINDOW_MAX
     for _ in range(20):
-        chunks.done(1, 60.0)
+        chunks.done(1, 60.0, 0)
     assert chunks.window == 4
 
 
@@ -93,11 +97,11 @@ def test_whatever_is_measured_there_is_a_next_chunk_and_room(
         assert count >= 1
         assert 2 * slots <= chunks.window <= max(2 * slots, WINDOW_MAX) and chunks.ahead >= chunks.window
         chunks.packed(count, nbytes)
-        chunks.done(count, seconds)
+        chunks.done(count, seconds, 0)
 
 
 @pytest.mark.parametrize("seconds", [0.0, -1e-9])
 def test_a_clock_that_stands_still_does_no_harm(seconds: float) -> None:
     chunks = Chunks(1)
-    chunks.done(1, seconds)
+    chunks.done(1, seconds, 0)
     assert chunks.next_count() == GROWTH_MAX

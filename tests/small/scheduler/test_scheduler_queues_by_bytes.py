@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from distributed.scheduler.placement import QUEUE_MEMORY
+from distributed.scheduler.estimates import QUEUE_MEMORY
 from distributed.testing.clockwork import Clockwork
 from distributed.testing.scenarios import Stage
 

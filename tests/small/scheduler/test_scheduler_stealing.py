@@ -82,6 +82,27 @@ def test_data_that_takes_longer_to_move_than_the_queue_to_drain_keeps_its_tasks(
     assert stage(f"wait {PATIENCE_S}") == ["w1 <- return b#1"]
 
 
+@pytest.fixture
+def sharing(stage: Stage) -> Stage:
+    """On w1 runs b, and a0 to a3 wait; all need y but a0 and a1, which need x; w2 and w3 are about to idle."""
+    stage("client c\nworker w1\nworker w2\nworker w3\nsubmit c f warm workers=w1\ndone w1 warm s=0.01")
+    stage("submit c g long workers=w2\nsubmit c h long3 workers=w3\nscatter w1 c x y nbytes=1000")
+    stage("submit c f b(y) a0(x) a1(x) a2(y) a3(y)")
+    return stage
+
+
+def test_p08_a_thief_takes_first_what_it_holds_all_inputs_of(sharing: Stage) -> None:
+    """P08: divide_tasks example: stealing goes by shares"""
+    sharing("scatter w2 c x nbytes=1000\ndone w2 long")
+    assert sharing(f"wait {PATIENCE_S}") == ["w1 <- return a0#1 a1#1"]
+    assert sharing("returned w1 a0 a1")[0].startswith("w2 <- run a0#2(x@w2+w1)")
+
+
+def test_of_its_share_a_thief_takes_first_what_fewest_others_can_do(sharing: Stage) -> None:
+    sharing("scatter w2 c y x nbytes=1000\nscatter w3 c y nbytes=1000\ndone w2 long\ndone w3 long3")
+    assert sharing(f"wait {PATIENCE_S}") == ["w1 <- return a0#1 a1#1 a3#1"]
+
+
 def test_a_restricted_task_moves_only_to_a_worker_that_matches(stage: Stage) -> None:
     stage("client c\nworker w1 gpu:9\nsubmit c f warm\ndone w1 warm s=0.01\nsubmit c f a b d gpu:1\nworker w2")
     assert stage("wait 3") == []
