@@ -76,6 +76,7 @@ CELLS = (
     Cell("held_task", "scheduler memory per held task", "bytes", 4, limit_s=400.0),
     Cell("actor", "call of an actor's method, p50", "us", 8),
     Cell("actor_calls", "calls of an actor's method, all at once", "calls/s", 60),
+    Cell("center_pool", "Pool.map twice, results stay on the workers", "calls/s", 20),
     Cell(
         "pool_map_million",
         "Pool.map of 1,000,000, beside multiprocessing's",

@@ -25,6 +25,7 @@ from statistics import median
 from typing import Any, TypeVar
 
 from actor_cells import actor, actor_calls
+from center_cells import center_pool
 from data_cells import held_task, many_args, peer_transfer, result_bandwidth, scatter_1x256MB, scatter_100x1MB
 from deaths import worker_death
 from manager_cells import manager_messages, manager_round_trip, manager_slices
@@ -379,6 +380,7 @@ MEASURES: dict[str, Callable[[Side, Plan], Sample]] = {
         held_task,
         actor,
         actor_calls,
+        center_pool,
         executor_map,
         executor_submit,
         cancel_running,

@@ -14,7 +14,7 @@ import click
 from distributed.cli.errors import guarded
 from distributed.client.connecting import find_by_file
 from distributed.comm.addresses import is_loopback, parse_address
-from distributed.config import SCHEDULER_PORT
+from distributed.config import CENTER_PORT, SCHEDULER_PORT
 from distributed.deploy.machine import cores_available, memory_limit_nbytes
 from distributed.errors import ConfigError
 from distributed.log import LEVELS, log_to_stderr
@@ -34,6 +34,9 @@ logger = logging.getLogger("distributed.worker")
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("address", required=False)
 @click.option("--scheduler-file", type=click.Path(dir_okay=False), help="Read the scheduler's address from this file.")
+@click.option(
+    "--center", is_flag=True, help=f"ADDRESS is a center's: its port is {CENTER_PORT} unless ADDRESS has one."
+)
 @click.option("--nworkers", type=click.IntRange(1), default=1, show_default=True, help="Worker processes.")
 @click.option("--nthreads", type=click.IntRange(1), help="Tasks at once in each worker. [default: cores / nworkers]")
 @click.option("--memory-limit", default="auto", show_default=True, help="Per worker: auto (its share), 0 (none), 4GiB.")
@@ -70,8 +73,8 @@ logger = logging.getLogger("distributed.worker")
 @click.option("--log-level", type=click.Choice(LEVELS, case_sensitive=False), default="INFO", show_default=True)
 @click.version_option(package_name="distributed")
 def main(
-    address: str | None, scheduler_file: str | None, nworkers: int, nthreads: int | None, memory_limit: str,
-    name: str | None, host: str, port: int, http_port: int, http: bool, resources: str, tags: str,
+    address: str | None, scheduler_file: str | None, center: bool, nworkers: int, nthreads: int | None,
+    memory_limit: str, name: str | None, host: str, port: int, http_port: int, http: bool, resources: str, tags: str,
     local_directory: str | None, lifetime: str | None, lifetime_stagger: str, grace: str, nanny: bool,
     restarts_max: int, tls: bool, insecure: bool, preload: tuple[str, ...], log_level: str,
 ) -> None:  # fmt: skip
@@ -90,7 +93,7 @@ def main(
 
     def run() -> int:
         keyring()
-        place = parse_address(_scheduler(address, scheduler_file), SCHEDULER_PORT)
+        place = parse_address(_scheduler(address, scheduler_file), CENTER_PORT if center else SCHEDULER_PORT)
         if is_loopback(host) and not is_loopback(place.host):
             logger.warning("listens on %s: others reach it only if they run on this machine; see --host", host)
         scheduler = str(place)

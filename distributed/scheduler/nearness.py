@@ -13,10 +13,11 @@ from __future__ import annotations
 
 from collections import deque
 
+from distributed.scheduler.estimates import estimate_s
 from distributed.scheduler.records import TaskRecord, TaskState, WorkerRecord
 from distributed.scheduler.state import SchedulerState
 
-__all__ = ["clear_near", "file_near", "forget_near", "pop_near", "waits_elsewhere"]
+__all__ = ["clear_near", "file_near", "forget_near", "pop_near", "should_leave"]
 
 HOLDERS_MAX = 16  # holders looked at per dependency
 STALE_MAX = 1000  # entries left behind, beside as many as there are queued tasks
@@ -58,8 +59,18 @@ def pop_near(state: SchedulerState, worker: WorkerRecord, level: int) -> TaskRec
     return None
 
 
-def waits_elsewhere(task: TaskRecord, worker: WorkerRecord) -> bool:
-    """Whether others, who will take it, hold inputs of `task`, and `worker` none. Cost: as `file_near`."""
+def should_leave(state: SchedulerState, task: TaskRecord, worker: WorkerRecord, occupancy_s: float) -> bool:
+    """Whether `worker`, all of whose threads have work, leaves `task` to others, who hold inputs of it.
+
+    So it does when it has enough until it can ask again, or when they will be through with all that soon.
+
+    Args:
+        occupancy_s: of the worker, as of now. Cost: as `file_near`.
+    """
+    patience_s = state.settings.steal_patience_s
+    left_s = state.ready.live * estimate_s(state, task) / (max(1, len(state.near)) * worker.nthreads)
+    if occupancy_s < patience_s * worker.nthreads and left_s > patience_s:
+        return False
     has_holder = False
     for dependency in task.dependencies or ():
         if dependency.key in worker.holds:

@@ -17,7 +17,7 @@ from heapq import heapify, heappop, heapreplace
 
 from distributed.scheduler.actors import best_home
 from distributed.scheduler.estimates import estimate_s, share_s
-from distributed.scheduler.nearness import clear_near, file_near, forget_near, pop_near, waits_elsewhere
+from distributed.scheduler.nearness import clear_near, file_near, forget_near, pop_near, should_leave
 from distributed.scheduler.queues import UNRESTRICTED, ReadyQueue, Restriction, level_of, restriction_of, worker_tokens
 from distributed.scheduler.records import (
     MEMORY,
@@ -279,7 +279,6 @@ def _fill(state: SchedulerState, queue: ReadyQueue, priority: int, worker: Worke
     limit_s = 0.0 if worker.is_relieved else state.settings.queue_target_s * threads - EPSILON
     if not processing:
         worker.reported_s = state.now
-    patience_s = state.settings.steal_patience_s * threads
     has_actors, nthreads, depth_max = state.has_actors, worker.nthreads, state.settings.depth_max * worker.nthreads
     count = len(processing) + worker.ntaken - worker.lent_count
     occupancy_s, each_s = worker.occupancy_s, 0.0
@@ -296,8 +295,8 @@ def _fill(state: SchedulerState, queue: ReadyQueue, priority: int, worker: Worke
         task = near or pop()
         if task.state is not _READY or task.deaths:
             continue
-        is_busy = count >= nthreads and occupancy_s >= patience_s
-        if is_busy and near is None and task.dependencies is not None and waits_elsewhere(task, worker):
+        is_foreign = near is None and task.dependencies is not None
+        if is_foreign and count >= nthreads and should_leave(state, task, worker, occupancy_s):
             level.appendleft(task)
             worker.is_relieved = True
             break

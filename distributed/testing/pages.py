@@ -3,7 +3,7 @@
 Pages are Markdown. A comment on a line of its own marks the fenced block that follows it:
 
     <!-- example: NAME -->             the block (with all others of that name, in order) is a script
-    <!-- example: NAME beside=OTHER --> the same; the script OTHER, a server, or ``cluster`` must be running
+    <!-- example: NAME beside=OTHER --> the same; the script OTHER, a server, ``cluster`` or ``center`` must be running
     <!-- prints: NAME -->              what that script prints; a last line ``...`` means: and so on, without end
     <!-- session -->                   commands after ``$ `` and their output; ``beside=`` as above
 """

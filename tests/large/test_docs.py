@@ -77,6 +77,10 @@ class Workshop:
                 process = self.start(f"exec {self.moved(command)}")
             self.wait_listening("8786", process)
             self.wait_listening("9786", process)
+        elif name == "center":
+            self.start(self.moved("exec dcenter 127.0.0.1:8787 --no-http"))
+            command = self.moved("exec dworker 127.0.0.1:8787 --no-nanny --nthreads 1 --no-http")
+            self.wait_joined(*[self.start(command) for _ in range(2)])
         elif name:
             self.wait_listening("8888", self.start_python(name, ALL_EXAMPLES[page, name].code))
 
@@ -96,6 +100,14 @@ class Workshop:
             assert process.poll() is None, self.said(process)
             assert time.monotonic() < end, f"nobody listens: {self.said(process)}"
             time.sleep(0.02)
+
+    def wait_joined(self, *workers: subprocess.Popen[str]) -> None:
+        """Wait until these workers have joined."""
+        end = time.monotonic() + PATIENCE_S
+        for worker in workers:
+            while "registered with" not in self.said(worker):
+                assert worker.poll() is None and time.monotonic() < end, self.said(worker)
+                time.sleep(0.02)
 
     def close(self) -> None:
         """End every process that is left, the gentle way first."""

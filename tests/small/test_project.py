@@ -107,7 +107,7 @@ def test_examples_of_a_page_are_complete(page: Path) -> None:
     for example in found.values():
         assert example.code, f"{page.name} shows what {example.name} prints, but not its code"
     for beside in [*(e.beside for e in found.values()), *(s.beside for s in pages.sessions(page))]:
-        assert beside in ("", "cluster", *found), f"{page.name} names {beside}, which it does not show"
+        assert beside in ("", "cluster", "center", *found), f"{page.name} names {beside}, which it does not show"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=_name)

@@ -130,7 +130,7 @@ class Pool:
         session, scheduler_id = self._session(), self._scheduler_id()
         function, keywords = self._call(func, kwargs)
         items = (with_futures(item, scheduler_id) for item in seq)
-        futures = self.client.map(function, items, key=str(uuid.uuid4()), pure=False, **keywords)
+        futures = self.client.map(function, items, key=str(uuid.uuid4()), pure=False, redundant=True, **keywords)
         try:
             session.wait_settled(records_in(session, futures), None)
         finally:

@@ -210,7 +210,8 @@ def test_ten_cores_are_all_used(pool: Pool) -> None:
 @pytest.mark.parametrize("nbytes", [1, 20_000])
 def test_a_second_map_runs_where_its_input_is(pool: Pool, nbytes: int) -> None:
     """P09: over 80 % of it, also when it is much wider than the cluster."""
-    where = pool.map(lambda x, nbytes: (get_worker().address, bytes(nbytes)), range(300), nbytes=nbytes)
+    spread = pool.scatter(range(300))  # evenly: who has nothing helps others, and should
+    where = pool.map(lambda x, nbytes: (get_worker().address, bytes(nbytes)), spread, nbytes=nbytes)
     stayed = pool.gather(pool.map(lambda x: x[0] == get_worker().address, where))
     assert sum(stayed) > 240
 
