@@ -13,7 +13,8 @@ __all__ = ["DataRescued", "StopTasks", "TasksStopped"]
 class StopTasks(Message):
     """Forget these tasks, as somebody cancelled them or another attempt was first; drop their results.
 
-    Those that wait are dequeued, those that run interrupted. `TasksStopped` follows for each of them, as soon as it is so.
+    Those that wait are dequeued, those that run interrupted. `TasksStopped` follows for each of them, as soon as it is
+    so.
     """
 
     op: ClassVar[str] = "stop-tasks"

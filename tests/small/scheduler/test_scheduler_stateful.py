@@ -69,7 +69,7 @@ SPECS = [
         platform,
         limit,
         redundant=not priority,
-    )  # fmt: skip
+    )
     for function in (b"f", b"g")
     for priority in (0, 1)
     for retries in (0, 1)
