@@ -27,6 +27,7 @@ from typing import Any, TypeVar
 from actor_cells import actor, actor_calls
 from data_cells import held_task, many_args, peer_transfer, result_bandwidth, scatter_1x256MB, scatter_100x1MB
 from deaths import worker_death
+from locality_cells import second_map
 from multiprocessing_cells import pool_apply, pool_imap, pool_map_10k, pool_map_million
 from nested import nested
 from people_cells import cancel_forced, cancel_running, executor_map, executor_submit, printing
@@ -383,6 +384,7 @@ MEASURES: dict[str, Callable[[Side, Plan], Sample]] = {
         cancel_running,
         cancel_forced,
         printing,
+        second_map,
         pool_apply,
         pool_imap,
         pool_map_10k,
