@@ -1,5 +1,5 @@
 # make run      hash every file of a folder on a local cluster          make run DIR=some/folder
-# make test     the whole test suite                                    make test ARGS="-k core -x"
+# make test     the whole test suite, in two processes                  make test ARGS="-k core -x"   make test JOBS=0
 # make test-all the suite on every Python from 3.11 on that is found
 # make check    ruff, mypy --strict, import order, small tests
 # make docs     the manual, into build/docs
@@ -20,7 +20,7 @@ DIR ?= $(shell $(PYTHON) -c "import sysconfig; print(sysconfig.get_path('stdlib'
 
 PIP_FLAGS = --quiet --disable-pip-version-check
 METADATA := pyproject.toml setup.py requirements.txt
-SOURCES := $(shell find distributed -name '*.py' -o -name py.typed)
+SOURCES := distributed_worker.py $(shell find distributed -name '*.py' -o -name py.typed)
 
 .PHONY: run test test-all check format docs changelog bench chaos simulate clean
 .DELETE_ON_ERROR:
@@ -30,8 +30,9 @@ SOURCES := $(shell find distributed -name '*.py' -o -name py.typed)
 run: build/venv/.installed
 	PYTHONDONTWRITEBYTECODE=1 PYTHONSAFEPATH=1 build/venv/bin/python -m distributed hash "$(DIR)" --output build/SHA1SUMS
 
+# Hundreds of processes are started; without bytecode each would compile the package anew, a second of work.
 test: $(VENV_TEST)/.installed
-	$(VENV_TEST)/bin/python -m pytest $(ARGS)
+	PYTHONDONTWRITEBYTECODE= $(VENV_TEST)/bin/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-all:
 	@set -e; for python in $(PYTHONS); do \

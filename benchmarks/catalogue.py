@@ -77,6 +77,7 @@ CELLS = (
     Cell("second_map", "map over 2,000 results of 80 kB", "tasks/s"),
     Cell("actor", "call of an actor's method, p50", "us", 8),
     Cell("actor_calls", "calls of an actor's method, all at once", "calls/s", 60),
+    Cell("center_pool", "Pool.map twice, results stay on the workers", "calls/s", 20),
     Cell(
         "pool_map_million",
         "Pool.map of 1,000,000, beside multiprocessing's",
@@ -87,6 +88,9 @@ CELLS = (
     Cell("pool_map_10k", "Pool.map of 10,000, beside Client.map", "calls/s", 1, beside="Client.map"),
     Cell("pool_imap", "Pool.imap, one by one, beside multiprocessing's", "calls/s", beside="multiprocessing"),
     Cell("pool_apply", "Pool.apply_async x 10,000, beside multiprocessing's", "calls/s", beside="multiprocessing"),
+    Cell("manager_slices", "loop() of an idle manager's worker, beside 10,000/s", "slices/s", 1, beside="10,000/s"),
+    Cell("manager_messages", "manager: echoes at once, beside a multiprocessing pipe", "messages/s", beside="stdlib"),
+    Cell("manager_round_trip", "manager: echoes one by one, likewise", "messages/s", beside="stdlib"),
     Cell("pull_small", "pull of 20,000 small files, beside one by one", "files/s", 5, beside="first shape"),
     Cell("pull_large", "pull of 2 GB, beside two curl | sha1sum", "GB/s", 0.8, beside="curl"),
 )

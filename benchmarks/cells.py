@@ -25,9 +25,11 @@ from statistics import median
 from typing import Any, TypeVar
 
 from actor_cells import actor, actor_calls
+from center_cells import center_pool
 from data_cells import held_task, many_args, peer_transfer, result_bandwidth, scatter_1x256MB, scatter_100x1MB
 from deaths import worker_death
 from locality_cells import second_map
+from manager_cells import manager_messages, manager_round_trip, manager_slices
 from multiprocessing_cells import pool_apply, pool_imap, pool_map_10k, pool_map_million
 from nested import nested
 from people_cells import cancel_forced, cancel_running, executor_map, executor_submit, printing
@@ -379,6 +381,7 @@ MEASURES: dict[str, Callable[[Side, Plan], Sample]] = {
         held_task,
         actor,
         actor_calls,
+        center_pool,
         executor_map,
         executor_submit,
         cancel_running,
@@ -389,6 +392,9 @@ MEASURES: dict[str, Callable[[Side, Plan], Sample]] = {
         pool_imap,
         pool_map_10k,
         pool_map_million,
+        manager_slices,
+        manager_messages,
+        manager_round_trip,
         pull_large,
         pull_small,
     )

@@ -23,6 +23,7 @@ __all__ = ["main", "read_hosts"]
 logger = logging.getLogger("distributed.deploy")
 
 WATCH_S = 0.2  # between two looks at who has ended
+SCHEDULER_ENDS_S = 10.0  # one that ends on purpose sends its workers away first, and may be seen to end after them
 
 
 class _SchedulerCluster(Cluster):
@@ -104,6 +105,7 @@ def read_hosts(path: str) -> list[str]:
 def _watch(cluster: Cluster) -> int:
     """Wait for the end of the scheduler, or of all workers; the exit code."""
     told: set[str] = set()
+    deadline: float | None = None  # once no worker is left
     while True:
         ended = cluster.ended()
         if (code := ended.get(cluster.center_name)) is not None:
@@ -113,8 +115,11 @@ def _watch(cluster: Cluster) -> int:
             told.add(name)
             logger.warning("the worker at %s has ended with exit code %d", name, ended[name])
         if len(told) == len(cluster.hosts):
-            logger.error("no worker is left")
-            return EXIT_FAILED
+            now = time.monotonic()
+            deadline = deadline or now + SCHEDULER_ENDS_S
+            if now > deadline:
+                logger.error("no worker is left")
+                return EXIT_FAILED
         time.sleep(WATCH_S)
 
 

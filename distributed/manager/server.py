@@ -21,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from distributed.core import Server, write
-from distributed.errors import BadRequestError, CommClosedError, HomeError
+from distributed.errors import BadRequestError, CommClosedError, HomeError, StreamingOpError
 from distributed.pull.lending import Master, Verdict
 from distributed.pull.reading import CHANGES, Source, open_source, read_contents
 from distributed.recipes.leases import Lease
@@ -188,6 +188,9 @@ class HomeServer(Server):
             await self._send_pieces(stream, lease, source, piece)
         except CommClosedError:
             raise  # its close callback gives the file back
+        except StreamingOpError:  # called over rpc, where one answer is all there is
+            self.master.remove_current_processing_file(lease.lessee.name, lease.path)
+            raise
         except (OSError, HomeError) as error:
             return {"ok": False, "reason": self._cannot(lease, error)}
         finally:

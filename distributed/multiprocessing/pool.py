@@ -80,9 +80,8 @@ class Pool:
         if client is not None and client.asynchronous:
             raise ConfigError("client", client, "a pool waits in threads; give it a client without asynchronous=True")
         if is_own:
-            count = cores_available() if processes is None else processes
-            options = {"n_workers": count, "threads_per_worker": 1, **cluster_options}
-            self._slots = max(1, options["n_workers"] * (options["threads_per_worker"] or 1))
+            options = _cluster(processes, cluster_options)
+            self._slots = max(1, options["n_workers"] * options["threads_per_worker"])
             client = self._owned = Client(**options)
         elif client is None:
             client = self._owned = Client(address, scheduler_file=scheduler_file)
@@ -357,6 +356,19 @@ def _check(processes: int | None, initializer: Any, maxtasksperchild: int | None
             "worker processes are not replaced after a number of calls; leave it out, and where calls leave memory "
             "behind give a pool of its own memory_limit=, or use `dworker --lifetime` and address=",
         )
+
+
+def _cluster(processes: int | None, options: dict[str, Any]) -> dict[str, Any]:
+    """Keywords of the client of a cluster of its own."""
+    if processes is not None and options.get("n_workers") is not None:
+        raise ConfigError("n_workers", options["n_workers"], "processes says the same; give one of them")
+    if options.get("asynchronous"):
+        raise ConfigError("asynchronous", True, "a pool waits in threads; in a loop use Client(asynchronous=True)")
+    return {
+        **options,
+        "n_workers": options.get("n_workers") or processes or cores_available(),
+        "threads_per_worker": options.get("threads_per_worker") or 1,
+    }
 
 
 def _decide(result: AsyncResult, future: Future[Any]) -> None:

@@ -196,7 +196,6 @@ class Arrivals:
                 self._wait(timeout)
             with self._changed:
                 taken = self._take()
-            self.on_taken()
             if taken is not None:
                 try:
                     raise taken
@@ -230,6 +229,7 @@ class Arrivals:
                 return CancelledError("the pool was terminated before all results had come")
             return None
         self._read += 1
+        self.on_taken()
         results, error = chunk
         self._current.extend(results or ())
         self._is_over = error is not None and not self._goes_on

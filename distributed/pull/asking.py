@@ -6,7 +6,6 @@ import contextlib
 import io
 import json
 import math
-import os
 import random
 import socket
 import time
@@ -17,12 +16,13 @@ from urllib.parse import urlencode, urlsplit
 
 from distributed import config as default_config
 from distributed import constants
-from distributed.errors import MasterError, ProtocolError
+from distributed.errors import ConfigError, MasterError, ProtocolError
 from distributed.recipes.batches import next_head, records
 from distributed.web.connecting import base_url, headers, ssl_context
 
 __all__ = ["TROUBLE", "Master", "NoMoreFiles", "Pieces", "Report", "WaitForTimeoutFile"]
 
+NAME_LENGTH_MAX = 150  # characters; masters take 200, and a taken name grows
 PATIENCE_S = 30.0  # a master that cannot be reached, or answers with errors, for so long is given up
 PAUSE_S, PAUSE_S_MAX = 0.1, 2.0  # between two attempts, doubled each time
 SILENCE_S = 90.0  # beyond: the connection is dead; longer than a master lets a request wait
@@ -54,12 +54,14 @@ class Master:
     """The master, as one worker process sees it.
 
     Args:
-        name: of the worker; its process id is added, since all processes of a worker share the name.
+        name: of this process alone.
         config: an object with the settings as attributes; None: the module `distributed.config`.
         address: host and port; None: the setting ``MASTER``.
         insecure: over HTTP without TLS, although it is on another machine.
+    Raises:
+        ConfigError: the name cannot be told, or the master not be reached safely.
     Attributes:
-        name: with the process id.
+        name: as it is registered.
         is_streaming: an answer is being read, and nothing else can be asked.
     """
 
@@ -67,9 +69,11 @@ class Master:
         self, name: str, config: Any = None, address: tuple[str, int] | None = None, insecure: bool = False
     ) -> None:
         self._config = default_config if config is None else config
+        if not name.isascii() or not name.isprintable() or not 0 < len(name) <= NAME_LENGTH_MAX:
+            raise ConfigError("name", name[:50], f"it has 1 to {NAME_LENGTH_MAX} characters, all printable ASCII")
         host, port = address or self._config.MASTER
         self.url = base_url(host, port, insecure)
-        self._name = self.name = f"{name}:{os.getpid()}"
+        self._name = self.name = name
         self.is_streaming = False
         self._headers = headers()
         self._connection: HTTPConnection | None = None
@@ -165,7 +169,7 @@ class Master:
         path = response.headers.get(constants.HTTP_HEADER_X_FILE_PATH)
         if path is None or response.length is None:
             raise ProtocolError("the answer to /get_file has no path or no length")
-        yield from self._streamed(path, response, response.length)
+        yield from self._streamed(path, response.length, response)
 
     def _batch(self, response: HTTPResponse) -> Iterator[tuple[str, Pieces]]:
         if response.length is None:
@@ -179,18 +183,16 @@ class Master:
             for path, content in records(body):
                 yield path, Pieces(io.BytesIO(content), len(content), chunk_nbytes)
             return
-        head = next_head(response.read)
-        if head is None or head[1] != response.length:
-            raise ProtocolError("a big batch is one file, and this is something else")
-        yield from self._streamed(head[0], response, head[1])
+        while (head := next_head(response.read)) is not None:
+            yield from self._streamed(*head, response)
 
-    def _streamed(self, path: str, response: HTTPResponse, nbytes: int) -> Iterator[tuple[str, Pieces]]:
+    def _streamed(self, path: str, nbytes: int, response: HTTPResponse) -> Iterator[tuple[str, Pieces]]:
         pieces = Pieces(response, nbytes, int(self._config.CHUNK_SIZE))
         self.is_streaming = True
         yield path, pieces
-        self.is_streaming = False
-        if not pieces.is_at_end:
-            self.close()  # what was not read would be taken for the next answer
+        self.is_streaming = bool(response.length)
+        for _ in pieces:  # a task need not take all, but what follows would be taken for the next answer
+            continue
 
     # ------------------------------------------------------------ requests
 

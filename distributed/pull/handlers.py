@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -37,6 +38,8 @@ STATUS_BY_VERDICT = {
 }
 
 Result = TypeVar("Result")
+
+_PREFERENCE = re.compile(r"(?i:wait) *= *([0-9]{1,6})")
 
 
 class _FromWorker(GuardedHandler):
@@ -231,9 +234,9 @@ class GetFile(_FromWorker):
     def _patience_s(self) -> float:
         """How long the worker prefers to wait."""
         for preference in self.request.headers.get("Prefer", "").split(","):
-            key, _, value = preference.partition("=")
-            if key.strip().lower() == "wait" and value.strip().isdigit() and int(value[:9]) > 0:
-                seconds = min(WAIT_S_MAX, float(value[:9]))
+            found = _PREFERENCE.fullmatch(preference.strip())
+            if found and int(found[1]) > 0:
+                seconds = min(WAIT_S_MAX, float(found[1]))
                 self.set_header("Preference-Applied", f"wait={seconds:.0f}")
                 return seconds
         return 0.0
@@ -244,7 +247,7 @@ class GetFile(_FromWorker):
         if self.master.has_processing_files():
             self.answer(202, WAIT)
         else:
-            self.master.dismissed.add(name)
+            self.master.dismiss(name)
             self.set_status(204)
             self.finish()
 

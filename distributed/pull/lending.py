@@ -7,12 +7,13 @@ import enum
 import os
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from distributed import config as default_config
 from distributed.recipes.digesting import algorithm_of, is_digest
 from distributed.recipes.home import Home
-from distributed.recipes.leases import Lease, Leases, Lessee
+from distributed.recipes.leases import LESSEES_MAX, Lease, Leases, Lessee
 from distributed.recipes.rates import Rates
 
 __all__ = ["DISPUTED_MAX", "Master", "Verdict"]
@@ -62,13 +63,17 @@ class Master:
         self._nbytes: dict[str, int] = {}
         self._nbytes_total = self._nbytes_finished = 0
 
-    def load(self) -> None:
+    def load(self, output: Path | None = None) -> None:
         """Find the files, once; then they can be taken.
 
+        Args:
+            output: a file to leave out, since the digests will be written to it.
         Raises:
             HomeError: there is no such folder.
         """
         self.home.load_files()
+        if output is not None:
+            self.home.leave_out(output)
         for path in self.home.files:
             if path in self.home.errors:
                 continue
@@ -90,6 +95,12 @@ class Master:
     def worker_registered(self, name: str) -> bool:
         """Whether it may take files."""
         return self.leases.is_registered(name)
+
+    def dismiss(self, name: str) -> None:
+        """A worker has been told that nothing is left."""
+        self.dismissed.add(name)
+        if len(self.dismissed) > LESSEES_MAX:
+            self.dismissed.intersection_update(self.leases.lessees)
 
     # ------------------------------------------------------------ files on their way
 

@@ -33,17 +33,20 @@ HOW_TO_GET_TOKEN = "python -m distributed key --http --role readonly"
 STOP_S = 5.0  # for requests that are under way when the master stops
 
 
-def init(home_dir: str | os.PathLike[str], config: Any = None, guard: Guard | None = None) -> GuardedApplication:
+def init(
+    home_dir: str | os.PathLike[str], config: Any = None, guard: Guard | None = None, output: Path | None = None
+) -> GuardedApplication:
     """The application, its files found; ``app["master"]`` is the `Master`.
 
     Args:
         config: an object with the settings as attributes; None: the module `distributed.config`.
         guard: who is let in; None: whoever has this user's token.
+        output: where the digests will be written; it is left out.
     Raises:
         HomeError: there is no such folder.
     """
     master = Master(home_dir, config)
-    master.load()
+    master.load(output)
     handlers = [
         ("/", Root),
         (constants.MASTER_PATH_WORKER_REGISTER, WorkerRegister),
@@ -100,7 +103,7 @@ def main(
 
     async def start() -> int:
         print(f"loading home files of {home} ...", flush=True)
-        app = init(home)
+        app = init(home, output=output)
         print(f"{len(app['master'].home.files):,} files", flush=True)
         server, place = await listen_at("pull master", app, port, host, path, insecure)
         if port is not None:
@@ -113,7 +116,7 @@ def main(
 def _tell(master: Master, seconds: float, output: Path | None) -> None:
     """All is settled: say so, and write what was asked for."""
     for path, reason in sorted(master.home.errors.items()):
-        print(f"error: {shown(path)}: {reason}", file=sys.stderr)
+        print(f"error: {shown(path)}: {shown(reason)}", file=sys.stderr)
     for path, (name, digest) in sorted(master.disputed.items()):
         print(f"error: {shown(path)}: {name} told another digest: {digest}", file=sys.stderr)
     nbytes = format_nbytes(master.details()["bytes"]["finished"])

@@ -18,6 +18,7 @@ from distributed.deploy.machine import cores_available
 from distributed.errors import DistributedError
 from distributed.pull.asking import TROUBLE, Master, NoMoreFiles, Pieces, Report, WaitForTimeoutFile
 from distributed.recipes.digesting import DigestFunction, digest_function
+from distributed.recipes.naming import shown
 
 __all__ = ["Worker", "command", "main"]
 
@@ -31,7 +32,7 @@ class Worker(ForkProcess):
     """One process that works until nothing is left; exit code 0, or 1 after a line about what is wrong.
 
     Args:
-        worker_name: shared by the processes of one worker; masters see it with the process id behind it.
+        worker_name: shared by the processes of one worker; masters see it with a process id behind it.
         config: an object with the settings as attributes; None: the module `distributed.config`.
         address: host and port of the master; None: the setting ``MASTER``.
         insecure: over HTTP without TLS, although the master is on another machine.
@@ -49,6 +50,20 @@ class Worker(ForkProcess):
         self._address = address
         self._insecure = insecure
         self._parent = os.getpid()
+        self._registered: str | None = None
+
+    def register(self, identity: str) -> None:
+        """Become known to the master already in this process, so that it waits for the one that will be started.
+
+        Raises:
+            MasterError: the master cannot be reached, or refuses us.
+        """
+        master = Master(identity, self.config, self._address, self._insecure)
+        try:
+            master.register()
+        finally:
+            master.close()
+        self._registered = master.name
 
     def run(self) -> None:
         """Work; ends the process."""
@@ -68,9 +83,11 @@ class Worker(ForkProcess):
             ConfigError: ``HASH_ALGORITHM`` names nothing that can be used.
         """
         digest = digest_function(self.config)
-        master = Master(self.name, self.config, self._address, self._insecure)
+        identity = self._registered or f"{self.name}:{os.getpid()}"
+        master = Master(identity, self.config, self._address, self._insecure)
         try:
-            master.register()
+            if self._registered is None:
+                master.register()
             while self._is_wanted():
                 try:
                     self._batch(master, digest)
@@ -101,7 +118,7 @@ class Worker(ForkProcess):
 
     def _report(self, master: Master, results: Report) -> None:
         for path, reason in master.report(results).items():
-            print(f"{master.name}: {path}: refused: {reason}", file=sys.stderr, flush=True)
+            print(f"{master.name}: {shown(path)}: refused: {shown(reason)}", file=sys.stderr, flush=True)
 
     def _is_wanted(self) -> bool:
         """Whether whoever started this process is still there."""
@@ -119,6 +136,9 @@ def main(
 
     Args:
         config, address, insecure: see `Worker`.
+    Raises:
+        MasterError: the master cannot be reached, or refuses us.
+        ConfigError: a setting cannot be used.
     """
     workers = [Worker(worker_name, config, address, insecure) for _ in range(processes_number)]
 
@@ -127,6 +147,8 @@ def main(
 
     before = signal.signal(signal.SIGTERM, stop)
     try:
+        for number, worker in enumerate(workers, 1):
+            worker.register(f"{worker_name}:{os.getpid()}.{number}")
         for worker in workers:
             worker.start()
         for worker in workers:

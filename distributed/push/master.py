@@ -8,7 +8,7 @@ import os
 import socket
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import click
 
@@ -26,6 +26,7 @@ from distributed.recipes.naming import decode_path
 from distributed.recipes.page import HomeStatus, Root
 from distributed.recipes.results import print_results
 from distributed.recipes.running import home_options, overridden, pair_of, run, serve, server_options, wait_signal
+from distributed.security.permissions import CLIENT
 from distributed.web.guard import GuardedApplication, GuardedHandler
 
 __all__ = ["Master", "init", "main"]
@@ -42,6 +43,8 @@ class UpdateFileHash(GuardedHandler):
         """200; 400 for what is missing or no digest; 404 for no file of ours; 409 if the job does not have it."""
         master: Master = self.application["master"]
         path, digest, error = (self._field(name) for name in ("file_path", "file_hash", "file_error"))
+        if path and not master.homes.file_exists(path):
+            path = self._decoded(path)
         if not path:
             self.answer(400, "missing file_path parameter")
         elif not master.homes.file_exists(path):
@@ -57,6 +60,13 @@ class UpdateFileHash(GuardedHandler):
             self.answer(200 if fault is None else 400 if "no digest" in fault else 409, fault or "ok")
 
     post = put
+
+    def _decoded(self, text: str) -> str:
+        """The path that a header had percent-encoded; `text` itself if it is none."""
+        try:
+            return decode_path(text)
+        except HomeError:
+            return text
 
     def _field(self, name: str) -> str | None:
         values = self.request.body_arguments.get(name)
@@ -101,14 +111,20 @@ class UpdateFileHashes(GuardedHandler):
 
 
 class NewHome(GuardedHandler):
-    """``POST /new_home`` with ``{"path": folder}``: its files too are pushed; only below ``NEW_HOME_ROOTS``."""
+    """``POST /new_home`` with ``{"path": folder}``: its files too are pushed; only below ``NEW_HOME_ROOTS``.
+
+    For the role ``client`` alone: a worker is sent files, it does not choose them.
+    """
+
+    roles_by_method: ClassVar = {"POST": frozenset({CLIENT})}
 
     async def post(self) -> None:
         """200 with ``{"files": n}``; 400, 403 if it is not allowed, 404 if there is none, 409 if it is known."""
         master: Master = self.application["master"]
         try:
             path = json.loads(self.request.body)["path"]
-        except (ValueError, RecursionError, TypeError, KeyError):
+            os.fsencode(path)
+        except (ValueError, RecursionError, TypeError, KeyError):  # also what no file can be called
             path = None
         if not isinstance(path, str) or "\0" in path:
             self.answer(400, 'the body is no JSON like {"path": "/a/folder"}')

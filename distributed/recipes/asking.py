@@ -11,12 +11,15 @@ import contextlib
 import re
 import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from typing import Any
 
 from tornado.http1connection import HTTP1Connection, HTTP1ConnectionParameters
 from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, RequestStartLine, ResponseStartLine
 from tornado.iostream import IOStream, StreamClosedError
+from tornado.netutil import DefaultLoopResolver
 from tornado.tcpclient import TCPClient
 
+from distributed.comm.addresses import place_of
 from distributed.dataclass import dataclass, field
 from distributed.errors import AddressError, CommClosedError, UnreachableError
 from distributed.web.connecting import headers, ssl_context
@@ -77,24 +80,30 @@ class Connection:
         self._stream: IOStream | None = None
 
     async def ask(
-        self, method: str, path: str, given: Mapping[str, str] | None = None, body: Body | None = None
+        self,
+        method: str,
+        path: str,
+        given: Mapping[str, str] | None = None,
+        body: Body | None = None,
+        nbytes: int | None = None,
     ) -> Answer:
         """The answer to one request.
 
         Args:
             given: headers beside the token.
-            body: chunked on the wire if it is made piece by piece; what that raises ends the connection and is raised.
+            body: what making it piece by piece raises ends the connection and is raised.
+            nbytes: of a body that is made piece by piece; None: it is not known, and the body goes chunked.
         Raises:
             UnreachableError: there is nobody.
             CommClosedError: the server went away, or was silent for too long.
         """
         is_kept = self._stream is not None and not self._stream.closed()
         try:
-            return await self._ask(method, path, given or {}, body)
+            return await self._ask(method, path, given or {}, body, nbytes)
         except CommClosedError:
             if not is_kept:
                 raise
-            return await self._ask(method, path, given or {}, body)  # it was closed while nobody asked
+            return await self._ask(method, path, given or {}, body, nbytes)  # it was closed while nobody asked
 
     def close(self) -> None:
         """End the connection; the next request makes a new one."""
@@ -102,7 +111,9 @@ class Connection:
             self._stream.close()
             self._stream = None
 
-    async def _ask(self, method: str, path: str, given: Mapping[str, str], body: Body | None) -> Answer:
+    async def _ask(
+        self, method: str, path: str, given: Mapping[str, str], body: Body | None, nbytes: int | None
+    ) -> Answer:
         if self._stream is None or self._stream.closed():
             self._stream = await self._connect()
         parameters = HTTP1ConnectionParameters(max_body_size=ANSWER_NBYTES_MAX)
@@ -110,7 +121,7 @@ class Connection:
         answering = _Answering()
         reading = asyncio.ensure_future(answering.read(connection))
         try:
-            connection.write_headers(RequestStartLine(method, path, ""), self._head(given, body))
+            connection.write_headers(RequestStartLine(method, path, ""), self._head(given, body, nbytes))
             await self._send(connection, answering, body)
             await self._within(answering.is_over.wait(), "no answer")
             if not answering.is_whole:
@@ -121,11 +132,13 @@ class Connection:
             await reading
         return answering.answer
 
-    def _head(self, given: Mapping[str, str], body: Body | None) -> HTTPHeaders:
+    def _head(self, given: Mapping[str, str], body: Body | None, nbytes: int | None) -> HTTPHeaders:
         host = f"[{self._host}]" if self._host and ":" in self._host else self._host or "localhost"
         head = HTTPHeaders({"Host": f"{host}:{self._port}", **self._headers, **given})
         if body is None or isinstance(body, bytes):
-            head["Content-Length"] = str(len(body or b""))
+            nbytes = len(body or b"")
+        if nbytes is not None:
+            head["Content-Length"] = str(nbytes)
         if _is_asked_first(body):
             head["Expect"] = "100-continue"
         return head
@@ -133,6 +146,8 @@ class Connection:
     async def _send(self, connection: HTTP1Connection, answering: _Answering, body: Body | None) -> None:
         if _is_asked_first(body):
             await self._within(answering.go_on.wait(), "it does not say whether it wants the content")
+            if not answering.is_awaited:
+                return  # it does not
         async with contextlib.aclosing(_pieces(body)) as pieces:
             async for piece in pieces:
                 if answering.go_on.is_set() and not answering.is_awaited:
@@ -160,12 +175,21 @@ class Connection:
                     await stream.connect(self._path)
                 return stream
             context = ssl_context() if self._scheme == "https" else None
-            return await TCPClient().connect(self._host, self._port, ssl_options=context, timeout=CONNECT_S)
+            return await TCPClient(_Resolver()).connect(self._host, self._port, ssl_options=context, timeout=CONNECT_S)
         except TimeoutError:
             raise UnreachableError(self.url, f"no answer within {CONNECT_S:g} s") from None
         except OSError as error:
             real = getattr(error, "real_error", None) or error
             raise UnreachableError(self.url, getattr(real, "strerror", None) or str(real)) from None
+
+
+class _Resolver(DefaultLoopResolver):
+    """Without a thread for addresses: who gives up connecting would leave it behind."""
+
+    async def resolve(self, host: str, port: int, family: socket.AddressFamily = socket.AF_UNSPEC) -> list[Any]:
+        """As Tornado's."""
+        known = place_of(host, port)
+        return [(known[0], known[4])] if known else await super().resolve(host, port, family)
 
 
 class _Answering(HTTPMessageDelegate):

@@ -49,6 +49,13 @@ class Home:
             if path not in self.errors:
                 self._unsettled.add(path)
 
+    def leave_out(self, output: str | os.PathLike[str]) -> None:
+        """Forget a file, if it is one of ours: the digests will be written to it."""
+        path = os.path.relpath(os.path.realpath(output), os.path.realpath(self.home_dir))
+        self.files.pop(path, None)
+        self.errors.pop(path, None)
+        self._unsettled.discard(path)
+
     def set_file_hash(self, path: str, hash_: str) -> None:
         """Keep the digest of a file, whatever was known of it before."""
         self.files[path] = hash_

@@ -27,6 +27,7 @@ class ReceivingHandler(GuardedHandler):
     """
 
     parts_max = 1
+    _watch: asyncio.TimerHandle | None = None  # while the next piece is awaited
 
     def prepare(self) -> None:
         """Refuse what is no multipart/form-data before any of it comes."""
@@ -47,7 +48,7 @@ class ReceivingHandler(GuardedHandler):
 
     async def data_received(self, chunk: bytes) -> None:
         """Some of the body; the next is read when this has been dealt with."""
-        self._watch.cancel()
+        self._relax()
         try:
             for event in self._parser.feed(chunk):
                 await self._take(event)
@@ -60,7 +61,7 @@ class ReceivingHandler(GuardedHandler):
 
     async def post(self) -> None:
         """The body has been read to its end."""
-        self._watch.cancel()
+        self._relax()
         try:
             self._parser.close()
         except MultipartError as error:
@@ -89,8 +90,12 @@ class ReceivingHandler(GuardedHandler):
     def on_connection_close(self) -> None:
         """The sender is gone."""
         super().on_connection_close()
-        self._watch.cancel()
+        self._relax()
         self.aborted()
+
+    def _relax(self) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
 
     def _expect(self) -> None:
         """The next piece, soon: a sender that stands still would keep what it has been given for ever."""

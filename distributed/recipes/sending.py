@@ -68,6 +68,7 @@ async def send(connection: Connection, parcel: Parcel, given: dict[str, str], co
     boundary = secrets.token_hex(16)
     head = {"Content-Type": content_type(boundary), **given}
     body: Body
+    nbytes = None
     if parcel.big is None:
         body = b"".join(
             piece
@@ -79,31 +80,32 @@ async def send(connection: Connection, parcel: Parcel, given: dict[str, str], co
         size = (config or default_config).CHUNK_SIZE
 
         def body() -> AsyncGenerator[bytes]:
-            return _pieces(boundary, path, file, size)
+            return _pieces(boundary, path, file, parcel.nbytes[path], size)
 
         head[HTTP_HEADER_X_FILE_PATH] = encode_path(path)
-    return await connection.ask("POST", WORKER_PATH_NEW_FILE, head, body)
+        nbytes = len(_begin(boundary, path, True)) + parcel.nbytes[path] + len(end_parts(boundary))
+    return await connection.ask("POST", WORKER_PATH_NEW_FILE, head, body, nbytes)
 
 
 def _begin(boundary: str, path: str, is_first: bool) -> bytes:
     return begin_part(boundary, "file", {HTTP_HEADER_X_FILE_PATH: encode_path(path)}, is_first)
 
 
-async def _pieces(boundary: str, path: str, file: BinaryIO, size: int) -> AsyncGenerator[bytes]:
+async def _pieces(boundary: str, path: str, file: BinaryIO, nbytes: int, size: int) -> AsyncGenerator[bytes]:
     before = _stamp(file)
-    left = before[0]
+    left = nbytes
     file.seek(0)  # it may be the second attempt
     yield _begin(boundary, path, True)
     while True:
         try:
-            piece = await asyncio.to_thread(file.read, size)
+            piece = await asyncio.to_thread(file.read, size if left else 1)
         except OSError as error:
             raise HomeError(path, error.strerror or str(error)) from error
-        if not piece or left < 0:  # one that grows would never end
-            break
         left -= len(piece)
+        if not piece or left < 0:
+            break
         yield piece
-    if _stamp(file) != before:
+    if left or _stamp(file) != before:
         raise HomeError(path, "it changed while it was read")
     yield end_parts(boundary)
 

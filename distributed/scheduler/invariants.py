@@ -56,6 +56,7 @@ def check(machine: SchedulerMachine) -> None:
     check_orphans(state)
     check_coordination(state)
     check_stuck(state)
+    check_idlers(state)
 
 
 def _broken(rule: str, where: object) -> NoReturn:
@@ -320,6 +321,15 @@ def check_near(state: SchedulerState) -> None:
         _broken("what is filed near workers is counted", state.near_entries)
     if state.near and not state.ready.live:
         _broken("nothing is filed when nothing is queued", _addresses(state.near))
+
+
+def check_idlers(state: SchedulerState) -> None:
+    """Whoever could do more is known to."""
+    for worker in state.workers.values():
+        is_full = len(worker.processing) - worker.lent_count + worker.ntaken >= worker.nthreads
+        is_held = worker.has_suspect or worker.is_reserved or not worker.is_serving
+        if worker.room is not Room.IDLE and not is_full and not is_held:
+            _broken("a worker with a thread free and nothing against it idles", worker.address)
 
 
 def check_stealing(state: SchedulerState) -> None:

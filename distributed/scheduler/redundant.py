@@ -62,7 +62,9 @@ _PROCESSING = TaskState.PROCESSING
 
 def watch(state: SchedulerState) -> None:
     """Somebody idles and no look is due yet: look soon, if anything runs. Cost: O(1)."""
-    if state.counts[_PROCESSING]:
+    if not state.counts[_PROCESSING]:
+        state.running_since.clear()
+    else:
         state.redundant_at = state.now + max(state.redundant_pause_s, state.settings.steal_patience_s)
 
 

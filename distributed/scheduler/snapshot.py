@@ -145,10 +145,14 @@ def story_of(state: SchedulerState, key: str) -> list[dict[str, Any]]:
     steps = state.log.of(key)
     attempts = _attempts_of(state.tasks.get(key), steps)
     worker: str | None = None
+    attempt_at: dict[str, int | None] = {}
     story: list[dict[str, Any]] = []
     for (_, origin, to, because, at), attempt in zip(steps, attempts, strict=True):
         if to is TaskState.PROCESSING:
             worker = because  # which names it, see `placement`
+            attempt_at[worker] = attempt
+        elif origin is TaskState.PROCESSING and because in attempt_at:
+            worker, attempt = because, attempt_at[because]  # of two attempts the one that counted
         is_try = TaskState.PROCESSING in (origin, to)
         story.append({
             "at": at,

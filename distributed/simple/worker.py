@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import click
 
@@ -18,10 +18,26 @@ from distributed.web.guard import GuardedApplication
 __all__ = ["NewFileHandler", "init", "main"]
 
 
+FILES_AT_ONCE_MAX = 64  # a master sends one; a function of the user's takes a thread for each
+
+
 class NewFileHandler(ReceivingHandler):
-    """200 and the digest as plain text; 400 for what is no file, 422 when the task fails on it."""
+    """200 and the digest as plain text; 400 for what is no file, 422 when the task fails on it, 503 for too many."""
 
     _digester: Digester | None = None
+    _busy: ClassVar[set[object]] = set()  # handlers of this process that have a file
+
+    def ready(self) -> None:
+        """503 if too many files come at once."""
+        if len(self._busy) >= FILES_AT_ONCE_MAX:
+            self.set_header("Retry-After", "1")
+            self.answer(503, f"{FILES_AT_ONCE_MAX} files are being sent already")
+        else:
+            self._busy.add(self)
+
+    def on_finish(self) -> None:
+        """Answered."""
+        self._busy.discard(self)
 
     async def part_begins(self, path: str | None) -> None:
         """Make a digester."""
@@ -51,6 +67,7 @@ class NewFileHandler(ReceivingHandler):
 
     def aborted(self) -> None:
         """Let the digester go."""
+        self._busy.discard(self)
         if self._digester is not None:
             self._digester.abort()
             self._digester = None

@@ -15,8 +15,12 @@ __all__ = ["base_url", "headers", "ssl_context"]
 
 
 def headers(keys: Keyring | None = None, *preferred: str) -> dict[str, str]:
-    """The header that lets us in, with the token of the first of the `preferred` roles; by default the strongest."""
-    return {"Authorization": f"Bearer {token_of(keys or keyring(), *(preferred or (CLIENT, WORKER)))}"}
+    """The header that lets us in, with the token of the first of the `preferred` roles that we hold the key of.
+
+    By default the one of ``worker``, which may do all that programs of ours do: should somebody else have taken the
+    port of a server that is not running, the token that it is shown is not the strongest.
+    """
+    return {"Authorization": f"Bearer {token_of(keys or keyring(), *(preferred or (WORKER, CLIENT)))}"}
 
 
 def base_url(host: str, port: int, insecure: bool = False) -> str:

@@ -91,9 +91,9 @@ class Guard:
 
     def _is_us(self, host: str) -> bool:
         name = host.strip("[]").lower()
-        own = socket.gethostname().lower()
         if name == "" or is_loopback(name) or is_numeric(name):
             return True
+        own = socket.gethostname().lower()
         return name in self.hosts or name in (own, own.partition(".")[0])
 
 

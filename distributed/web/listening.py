@@ -21,6 +21,7 @@ from distributed.web.guard import GuardedApplication
 __all__ = ["listen", "port_of", "url_of"]
 
 IDLE_S = 75.0  # a connection without a request for so long is closed
+CHUNK_NBYTES = 262_144  # that handlers of streamed bodies get at once; fewer turns of the loop than with 65,536
 HEADER_NBYTES_MAX = 65_536
 BODY_NBYTES_MAX = 1_048_576  # of requests that are not streamed; a handler that streams raises it for itself
 _TOKEN = re.compile(r"[0-9a-f]{64}")
@@ -93,6 +94,7 @@ def listen(
         raise ConfigError("host", host, BEYOND_LOOPBACK)
     keywords: dict[str, Any] = {
         "idle_connection_timeout": IDLE_S,
+        "chunk_size": CHUNK_NBYTES,
         "max_header_size": HEADER_NBYTES_MAX,
         "max_body_size": BODY_NBYTES_MAX,
     }

@@ -90,7 +90,8 @@ class _Index(GuardedHandler):
 
     def get(self) -> None:
         service = self.application["service"]
-        title = html.escape(f"{type(service).__name__} of {self.application['server'].address}")
+        server = self.application["server"]
+        title = html.escape(f"{type(server).__name__} at {server.address}")
         shown = [path for path, *_ in service.routes if not set(path) & set("()[]*+?\\")]
         rows = "\n".join(f'<li><a href="{html.escape(path)}">{html.escape(path)}</a></li>' for path in shown)
         self.set_header("Content-Type", "text/html; charset=utf-8")

@@ -6,6 +6,7 @@ A token is 64 hex digits. It tells nothing about the key, and nobody can make an
 from __future__ import annotations
 
 import hmac
+from functools import lru_cache
 
 from distributed.security.keys import Keyring
 
@@ -16,7 +17,7 @@ _PURPOSE = b"distributed/1/http"
 
 def token_of(keys: Keyring, *preferred: str) -> str:
     """The token of the first of the `preferred` roles that we hold the key of, else of any."""
-    return hmac.digest(keys.key_by_role[keys.strongest_role(*preferred)], _PURPOSE, "sha256").hex()
+    return _token(keys.key_by_role[keys.strongest_role(*preferred)])
 
 
 def role_of(keys: Keyring, token: str) -> str | None:
@@ -27,3 +28,8 @@ def role_of(keys: Keyring, token: str) -> str | None:
         if hmac.compare_digest(token_of(keys, role).encode(), shown):
             found = role
     return found
+
+
+@lru_cache(maxsize=16)
+def _token(key: bytes) -> str:
+    return hmac.digest(key, _PURPOSE, "sha256").hex()

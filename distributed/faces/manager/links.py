@@ -19,31 +19,15 @@ from distributed.errors import ProtocolError
 from distributed.faces.manager.outbox import Outbox
 from distributed.faces.manager.roster import Roster, Standing
 from distributed.faces.manager.wire import BEAT, MESSAGE, PONG, REGISTER, WELCOME, read_from_worker
-from distributed.protocol.serialize import Payload, loads_payload, payload_nbytes
+from distributed.protocol.serialize import Payload, payload_nbytes
 from distributed.units import MiB
 
-__all__ = ["Board", "Entry", "Link", "Loaded"]
+__all__ = ["Board", "Link"]
 
 LOST = -1  # in an inbox: the connection has ended
 ARRIVALS_MAX = 1_000  # connections that nobody accepts; more are refused
 UNCOLLECTED_MAX = 10_000  # messages of one worker; then nothing more of it is received until they are collected
 UNCOLLECTED_NBYTES_MAX = 256 * MiB
-
-
-class Loaded:
-    """A message in an inbox that was unpickled already and put back."""
-
-    __slots__ = ("value",)
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-    def load(self) -> Any:
-        """The message."""
-        return self.value
-
-
-Entry = Payload | Loaded
 
 
 class Link:
@@ -176,9 +160,9 @@ class Board:
         with self.changed:
             self.changed.wait_for(condition, timeout_s)
 
-    def take(self, with_messages: bool = True) -> dict[int, list[Entry]]:
+    def take(self, with_messages: bool = True) -> dict[int, list[Payload]]:
         """What workers said since, by id, in order; without messages those stay, and only words of ours are taken."""
-        taken: dict[int, list[Entry]] = {}
+        taken: dict[int, list[Payload]] = {}
         now = time.monotonic()
         with self.changed:
             ready, self._ready = self._ready, {}
@@ -193,10 +177,10 @@ class Board:
                     self._hold_back(link, False, now)
         return taken
 
-    def _take_from(self, link: Link, worker: int, with_messages: bool) -> list[Entry] | None:
+    def _take_from(self, link: Link, worker: int, with_messages: bool) -> list[Payload] | None:
         """None: nothing but its end."""
         inbox, link.inbox = link.inbox, []
-        said: list[Entry] | None = None
+        said: list[Payload] | None = None
         for kind, value in inbox:
             if kind == LOST:
                 if link.inbox:  # a message before it stays: then it is not lost yet
@@ -217,13 +201,13 @@ class Board:
             link.nbytes = 0
         return said
 
-    def put_back(self, messages: dict[int, list[Entry]]) -> None:
+    def put_back(self, messages: dict[int, list[Payload]]) -> None:
         """Messages that were taken and are to be taken again, before those that came since."""
         with self.changed:
-            for worker, entries in messages.items():
+            for worker, payloads in messages.items():
                 link = self.links[worker]
-                if link is not None and entries:
-                    link.inbox[:0] = [(MESSAGE, entry) for entry in entries]
+                if link is not None and payloads:
+                    link.inbox[:0] = [(MESSAGE, payload) for payload in payloads]
                     self._ready[link] = None
 
     def having(self, standing: Standing) -> list[int]:
@@ -265,8 +249,3 @@ class Board:
     def _wake(self, callback: Callable[[], object]) -> None:
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(callback)
-
-
-def load(entry: Entry) -> Any:
-    """The message. Raises whatever unpickling it raises."""
-    return entry.load() if isinstance(entry, Loaded) else loads_payload(entry)

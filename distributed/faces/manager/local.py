@@ -13,7 +13,7 @@ from distributed.comm.peer import Peer
 from distributed.comm.stream import Stream
 from distributed.errors import CommClosedError
 from distributed.faces.manager.links import Board
-from distributed.faces.manager.wiring import WorkerPipe, exit_at_once, open_pipe, stream_of
+from distributed.faces.manager.wiring import WorkerPipe, exit_at_once, open_pipe, share_interpreter, stream_of
 from distributed.faces.manager.worker import create_worker
 from distributed.process.fresh import FreshZygote
 from distributed.process.zygote import Child
@@ -76,6 +76,7 @@ class LocalWorkers:
 
 def run_forked(options: dict[str, Any], connection: int, life: int) -> None:
     """What a forked child runs: the class that its manager sends it first. Its zygote's end shows at the connection."""
+    share_interpreter()
     thread = LoopThread("distributed-worker")
     with contextlib.suppress(CommClosedError):  # the manager is gone, which nobody is left to be told
         pipe: WorkerPipe = thread.run(open_pipe(stream_of(connection), thread, exit_at_once))

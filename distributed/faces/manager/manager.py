@@ -29,12 +29,12 @@ from distributed.errors import (
     UnknownWorkerError,
 )
 from distributed.faces.manager.credentials import ClientArgs, keys_of, save_authkey, shown_host
-from distributed.faces.manager.links import Board, Entry, Link, load
+from distributed.faces.manager.links import Board, Link
 from distributed.faces.manager.local import LocalWorkers, wait_ended
 from distributed.faces.manager.remote import spawn
 from distributed.faces.manager.roster import Standing
 from distributed.faces.manager.wire import JOIN_OP, MESSAGE, PING, STOP, pack
-from distributed.protocol.serialize import Payload
+from distributed.protocol.serialize import Payload, loads_payload
 from distributed.units import parse_seconds
 
 __all__ = ["DistributedManager"]
@@ -113,7 +113,7 @@ class DistributedManager:
         beat_s = min(self.ttl / BEATS_PER_TTL, BEAT_S_MAX)
         self._board = Board(self.ttl, beat_s, self._thread.loop)
         self._door = _Door(self._board, keys=keys)
-        self._finalizer = weakref.finalize(self, _end, self._thread, None)
+        self._finalizer = weakref.finalize(self, _end, self._thread, self._door, None)
         try:
             self._thread.run(_listen(self._door, host, ports, insecure))
         except BaseException:
@@ -165,14 +165,13 @@ class DistributedManager:
         """
         taken = self._board.take()
         loaded: dict[int, list[Any]] = {}
-        for worker, entries in taken.items():
+        for worker, payloads in taken.items():
             values = loaded[worker] = []
-            for position, entry in enumerate(entries):
+            for position, payload in enumerate(payloads):
                 try:
-                    values.append(load(entry))
+                    values.append(loads_payload(payload))
                 except Exception as error:  # whatever a class of the user raises while it is rebuilt
-                    rest: dict[int, list[Entry]] = {**taken, worker: entries[:position] + entries[position + 1 :]}
-                    self._board.put_back(rest)
+                    self._board.put_back({**taken, worker: payloads[:position] + payloads[position + 1 :]})
                     raise MessageLoadError(worker, f"{type(error).__name__}: {error}") from error
         return loaded
 
@@ -268,7 +267,7 @@ class DistributedManager:
         if self._local is None:
             self._local = LocalWorkers(self._board)
             self._finalizer.detach()
-            self._finalizer = weakref.finalize(self, _end, self._thread, self._local)
+            self._finalizer = weakref.finalize(self, _end, self._thread, self._door, self._local)
         return self._local
 
     def _run_for(self, id: int, coroutine: Any) -> Any:
@@ -447,15 +446,21 @@ async def _stop_workers(board: Board, door: _Door, local: LocalWorkers | None, d
         for child in [*local.children.values()]:
             child.kill()
         await wait_ended([*local.children.values()], STOP_S)
-    for link in board.open_links():
-        link.stream.close()
-    door.stop()
-    await asyncio.sleep(0)  # close callbacks run
+    await _close(door)
     return killed
 
 
-def _end(thread: LoopThread, local: LocalWorkers | None) -> None:
+async def _close(door: _Door) -> None:
+    for link in door.board.open_links():
+        link.stream.close()
+    door.stop()
+    await asyncio.sleep(0)  # close callbacks run
+
+
+def _end(thread: LoopThread, door: _Door, local: LocalWorkers | None) -> None:
     """End what a manager holds, in order; also for one that nobody stopped."""
-    if local is not None and not thread.loop.is_closed():
-        thread.run(local.close())
+    if not thread.loop.is_closed():
+        if local is not None:
+            thread.run(local.close())
+        thread.run(_close(door))
     thread.stop()

@@ -21,7 +21,7 @@ from distributed.comm.stream import Stream
 from distributed.errors import CommClosedError, DistributedError
 from distributed.faces.manager.credentials import ClientArgs, read_client_args
 from distributed.faces.manager.wire import JOIN_OP, pack
-from distributed.faces.manager.wiring import WorkerPipe, exit_at_once, open_pipe
+from distributed.faces.manager.wiring import WorkerPipe, exit_at_once, open_pipe, share_interpreter
 from distributed.faces.manager.worker import create_worker
 from distributed.process.fresh import import_paths, own_path, set_own_path
 from distributed.protocol.serialize import Payload, loads_payload
@@ -180,9 +180,14 @@ def main() -> None:
     with open(0, "rb", buffering=0, closefd=False) as stdin:
         (length,) = _LENGTH.unpack(_read(stdin.read, _LENGTH.size))
         client_args, what, token, python_path = pickle.loads(_read(stdin.read, length))
+    lifeline = os.dup(0)  # a worker that reads stdin must not take it, nor wait for it
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
     set_own_path(python_path)
+    share_interpreter()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    threading.Thread(target=_end_with_parent, name="distributed-lifeline", daemon=True).start()
+    threading.Thread(target=_end_with_parent, args=(lifeline,), name="distributed-lifeline", daemon=True).start()
     wclass, args, kwargs = loads_payload(what)
     try:
         _work(client_args, token, exit_at_once, lambda pipe: create_worker(pipe, wclass, *args, **kwargs))
@@ -203,8 +208,8 @@ def _read(read: Callable[[int], bytes | None], nbytes: int) -> bytes:
     return data
 
 
-def _end_with_parent() -> None:
-    """Stdin is open for as long as the program that started us runs."""
-    while os.read(0, 1):
+def _end_with_parent(lifeline: int) -> None:
+    """What was our stdin is open for as long as the program that started us runs."""
+    while os.read(lifeline, 1):
         continue
     exit_at_once()

@@ -19,6 +19,7 @@ from distributed.testing.simulation.clock import MS
 from distributed.testing.simulation.network import Connection, Tamper
 from distributed.testing.simulation.plan import Fault
 from distributed.testing.simulation.processes import Process
+from distributed.testing.simulation.striking import strike
 
 __all__ = ["plan_faults"]
 
@@ -277,4 +278,5 @@ _KINDS: dict[str, Callable[[Any, Fault], None]] = {
     "lose": _tamper,
     "duplicate": _tamper,
     "reorder": _tamper,
+    "strike": strike,
 }

@@ -15,6 +15,7 @@ from distributed.testing.simulation.chance import Chance, Stream
 from distributed.testing.simulation.children import give_children
 from distributed.testing.simulation.clock import MS, SECOND
 from distributed.testing.simulation.errands import ErrandPlan, draw_errands
+from distributed.testing.simulation.striking import allow_seconds
 from distributed.testing.simulation.work import ALWAYS, FUNCTIONS, Recipe
 
 __all__ = ["NOWHERE", "ClientPlan", "Fault", "Plan", "Step", "WorkerPlan", "draw_plan"]
@@ -22,7 +23,6 @@ __all__ = ["NOWHERE", "ClientPlan", "Fault", "Plan", "Step", "WorkerPlan", "draw
 SIZES = (8, 8, 8, 1_000, 12_000, 100_000, 3_000_000, 40_000_000)  # bytes of results
 LIMITED_PERCENT = 4  # of tasks
 CHILDREN_PERCENT = 8
-REDUNDANT_PERCENT = 40  # of the seeds
 SCRIPT = 4 * SECOND  # faults begin within this time
 NOWHERE = ("nowhere",)  # the name of no worker
 HOPELESS_PERCENT = 12  # of the clients need a worker of that name
@@ -163,12 +163,16 @@ def draw_plan(chance: Chance) -> Plan:
     count = {"calm": 0, "usual": 4, "rough": 9, "wild": 18}[mood]
     faults = [_fault(chance.stream(f"fault-{number}"), number) for number in range(draws.between(count // 2, count))]
     _limit_times(chance, clients)
-    _allow_seconds(chance, clients)
+    strikes = allow_seconds(chance, [task for client in clients for step in client.steps for task in step.tasks])
     _make_families(chance, clients)
     for number in range(chance.stream("cancels").below(6)):
         draws = chance.stream(f"cancel-{number}")
         at = draws.between(1, SCRIPT // MS) * MS
         faults.append(Fault(f"cancel-{number}", "cancel running", at, 20 * MS, draws.below(1000), 0))
+    for number in range(strikes):
+        draws = chance.stream(f"strike-{number}")
+        faults.append(_fault(draws, number))
+        faults[-1].name, faults[-1].kind = f"strike-{number}", "strike"
     people = chance.stream("people")  # of its own, so that most seeds are about nothing of it
     if not people.percent(30):
         return Plan(workers, clients, faults)
@@ -190,19 +194,6 @@ def _limit_times(chance: Chance, clients: list[ClientPlan]) -> None:
                 draws = chance.stream(f"limit of {task.key}")
                 if task.key[0] != "s" and draws.percent(LIMITED_PERCENT):
                     task.spec = task.spec._replace(timeout_s=draws.pick((0.02, 0.1, 2.0)))
-
-
-def _allow_seconds(chance: Chance, clients: list[ClientPlan]) -> None:
-    """In some seeds many tasks may run twice at a time. Drawn likewise."""
-    draws = chance.stream("redundant")
-    if not draws.percent(REDUNDANT_PERCENT):
-        return
-    share = draws.pick((30, 60, 100))
-    for client in clients:
-        for step in client.steps:
-            for task in step.tasks:
-                if task.key[0] != "s" and chance.stream(f"{task.key} is redundant").percent(share):
-                    task.spec = task.spec._replace(redundant=True)
 
 
 def _make_families(chance: Chance, clients: list[ClientPlan]) -> None:

@@ -13,7 +13,7 @@ LIFE_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.answers",
         "tasks_done",
         (("if task is None or task.attempt != attempt:", "if task is None:"),),
-        note="Missed in 60 seeds since tasks are cancelled with force; to be hunted for longer.",
+        seeds=(27,),
     ),
     Fault(
         "failure-of-any-attempt",
@@ -141,7 +141,7 @@ LIFE_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.lifecycle",
         "enter_queue_or_wait",
         (("if dependency.state is _ERRED:", "if dependency.state is _ERRED and task.state is _WAITING:"),),
-        seeds=(66,),
+        seeds=(10,),
     ),
     Fault(
         "certificate-of-another-life",

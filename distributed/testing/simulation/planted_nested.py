@@ -21,7 +21,7 @@ NESTED_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.placement",
         "refresh_room",
         (("worker.ntaken - worker.lent_count\n", "worker.ntaken\n"),),
-        note="Missed in 300 seeds since all of this issue was merged; not explained.",
+        seeds=(0,),
     ),
     Fault(
         "lent-of-any-attempt",

@@ -21,7 +21,7 @@ PLACE_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.silence",
         "take_silent",
         (("            state.silence_at = last + timeout_s\n", ""),),
-        seeds=(84,),
+        seeds=(54,),
     ),
     Fault(
         "sign-of-another-life",
@@ -117,7 +117,7 @@ PLACE_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.copying",
         "end_left",
         (("state.outbox.release.setdefault(taker, []).append(task.key)", "continue"),),
-        seeds=(20,),
+        seeds=(23,),
     ),
     Fault(
         "dropped-source-asked",

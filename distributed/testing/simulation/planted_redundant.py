@@ -20,6 +20,7 @@ REDUNDANT_FAULTS: tuple[Fault, ...] = (
                 "count = len(worker.processing) + len(worker.stopping)",
             ),
         ),
+        seeds=(2,),
     ),
     Fault(
         "second-is-first",
@@ -27,6 +28,7 @@ REDUNDANT_FAULTS: tuple[Fault, ...] = (
         _MODULE,
         "_start",
         (("task.attempt + 1", "task.attempt"),),
+        seeds=(2,),
     ),
     Fault(
         "second-of-anybody",
@@ -34,6 +36,7 @@ REDUNDANT_FAULTS: tuple[Fault, ...] = (
         _MODULE,
         "_running",
         (("task.spec.redundant\n", "True\n"),),
+        seeds=(2,),
     ),
     Fault(
         "second-of-the-bound",
@@ -41,6 +44,7 @@ REDUNDANT_FAULTS: tuple[Fault, ...] = (
         _MODULE,
         "_running",
         (("            and restriction_of(task) is UNRESTRICTED\n", ""),),
+        seeds=(2,),
     ),
     Fault(
         "second-of-a-parent",
@@ -48,6 +52,7 @@ REDUNDANT_FAULTS: tuple[Fault, ...] = (
         _MODULE,
         "_running",
         (("            and task.key not in worker.lent\n            and task.key not in state.children\n", ""),),
+        seeds=(2,),
     ),
     Fault(
         "second-too-early",
@@ -55,6 +60,7 @@ REDUNDANT_FAULTS: tuple[Fault, ...] = (
         _MODULE,
         "_try_late",
         (("max(worker.sent_s, worker.reported_s)", "worker.reported_s"),),
+        seeds=(2,),
     ),
     Fault(
         "second-where-the-first-is",
@@ -62,6 +68,7 @@ REDUNDANT_FAULTS: tuple[Fault, ...] = (
         _MODULE,
         "_best_taker",
         (("if worker is task.processing_on:", "if worker is None:"),),
+        seeds=(2,),
     ),
     Fault(
         "second-without-data",
@@ -69,6 +76,7 @@ REDUNDANT_FAULTS: tuple[Fault, ...] = (
         _MODULE,
         "_best_taker",
         (("if all(holder.is_hung for holder in needed.who_has or ()):", "if False:"),),
+        note="Missed in 100 seeds; second attempts are rare, and such ends of them rarer.",
     ),
     Fault(
         "second-result-late",
@@ -76,6 +84,7 @@ REDUNDANT_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.answers",
         "tasks_done",
         (("redundant.win(state, worker, message.keys, message.attempts)", "str(worker)"),),
+        seeds=(2,),
     ),
     Fault(
         "loser-runs-on",
@@ -88,6 +97,7 @@ REDUNDANT_FAULTS: tuple[Fault, ...] = (
                 "from distributed.scheduler.records import end_processing; end_processing(second.task)",
             ),
         ),
+        seeds=(2,),
     ),
     Fault(
         "second-runs-on",
@@ -100,6 +110,7 @@ REDUNDANT_FAULTS: tuple[Fault, ...] = (
                 "touch(state, worker)",
             ),
         ),
+        seeds=(2,),
     ),
     Fault(
         "second-outlives-the-task",
@@ -107,6 +118,7 @@ REDUNDANT_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.lifecycle",
         "rest",
         (("redundant.end(state, task, is_cancelled=is_cancelled, is_forced=is_forced)", "str(task)"),),
+        seeds=(24,),
     ),
     Fault(
         "second-outlives-a-failure",
@@ -114,6 +126,7 @@ REDUNDANT_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.lifecycle",
         "fail",
         (("redundant.end(state, task)", "str(task)"),),
+        seeds=(20,),
     ),
     Fault(
         "second-outlives-the-result",
@@ -121,6 +134,7 @@ REDUNDANT_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.answers",
         "tasks_done",
         (("redundant.end(state, task)", "str(task)"),),
+        seeds=(2,),
     ),
     Fault(
         "second-forgotten",
@@ -128,6 +142,7 @@ REDUNDANT_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.lifecycle",
         "run_again",
         (("not (state.seconds and redundant.take_over(state, task))", "True"),),
+        seeds=(3,),
     ),
     Fault(
         "second-on-a-dead-worker",
@@ -135,6 +150,7 @@ REDUNDANT_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.failures",
         "_remove",
         (("    redundant.leave(state, worker)\n", ""),),
+        seeds=(51,),
     ),
     Fault(
         "second-keeps-its-worker",
@@ -142,6 +158,7 @@ REDUNDANT_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.retirement",
         "retire_worker",
         (("        redundant.leave(state, worker)\n", ""),),
+        note="Missed in 100 seeds; second attempts are rare, and such ends of them rarer.",
     ),
     Fault(
         "second-hangs",
@@ -149,6 +166,7 @@ REDUNDANT_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.silence",
         "_bypass",
         (("        redundant.leave(state, worker)\n", ""),),
+        note="Missed in 100 seeds; second attempts are rare, and such ends of them rarer.",
     ),
     Fault(
         "second-number-used-again",
@@ -162,6 +180,7 @@ REDUNDANT_FAULTS: tuple[Fault, ...] = (
                 "    if worker is None:\n",
             ),
         ),
+        note="Missed in 100 seeds; second attempts are rare, and such ends of them rarer.",
     ),
     Fault(
         "second-raise-free",
@@ -169,6 +188,7 @@ REDUNDANT_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.answers",
         "tasks_failed",
         (("            task.retries_left -= 1\n", "            task.retries_left -= index in taken\n"),),
+        seeds=(91,),
     ),
     Fault(
         "second-raise-late",
@@ -176,6 +196,7 @@ REDUNDANT_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.answers",
         "tasks_failed",
         (("redundant.take_back(state, worker, message.keys, message.attempts)", "dict[int, TaskRecord]()"),),
+        seeds=(16,),
     ),
     Fault(
         "second-raise-leaves-the-first",
@@ -183,6 +204,7 @@ REDUNDANT_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.answers",
         "tasks_failed",
         (("withdraw(state, task, is_cancelled=True)", "end_processing(task)"),),
+        seeds=(91,),
     ),
     Fault(
         "second-raise-runs-again",
@@ -190,6 +212,7 @@ REDUNDANT_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.answers",
         "tasks_failed",
         (("if index in taken:", "if True:"),),
+        seeds=(91,),
     ),
     Fault(
         "second-misses-data-late",
@@ -197,6 +220,7 @@ REDUNDANT_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.answers",
         "tasks_missing_data",
         (("redundant.take_back(state, worker, message.keys, message.attempts)", "dict[int, TaskRecord]()"),),
+        note="Missed in 100 seeds; second attempts are rare, and such ends of them rarer.",
     ),
     Fault(
         "second-waits-too",
@@ -204,6 +228,7 @@ REDUNDANT_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.nested",
         "tasks_lent",
         (("    redundant.wait_alone(state, worker, message)\n", ""),),
+        note="Missed in 100 seeds; second attempts are rare, and such ends of them rarer.",
     ),
     Fault(
         "death-of-one-counts",
@@ -211,6 +236,7 @@ REDUNDANT_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.failures",
         "_requeue",
         ((" and not redundant.has_second(state, task)", ""),),
+        seeds=(3,),
     ),
     Fault(
         "copies-of-seconds-unexpected",
@@ -218,6 +244,7 @@ REDUNDANT_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.withdrawal",
         "awaits_copy",
         (("if worker.seconds and any(", "if worker.address is None and any("),),
+        note="Missed in 100 seeds; second attempts are rare, and such ends of them rarer.",
     ),
     Fault(
         "rejected-while-tried",
@@ -225,6 +252,7 @@ REDUNDANT_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.answers",
         "_reject",
         (("if key in worker.processing or key in worker.seconds:", "if key in worker.processing:"),),
+        note="Missed in 100 seeds; second attempts are rare, and such ends of them rarer.",
     ),
     Fault(
         "late-result-dropped-twice",
@@ -232,5 +260,6 @@ REDUNDANT_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.answers",
         "tasks_done",
         (("for key in stale.values() if key not in dropped]", "for key in stale.values()]"),),
+        note="Missed in 100 seeds; second attempts are rare, and such ends of them rarer.",
     ),
 )

@@ -35,7 +35,7 @@ STOP_FAULTS: tuple[Fault, ...] = (
             ),
             ("del state.expected[task]", "state.expected.pop(task, None)"),
         ),
-        note="Missed in 60 seeds since tasks are cancelled with force; to be hunted for longer.",
+        seeds=(141,),
     ),
     Fault(
         "rescued-data-for-nobody",

@@ -11,6 +11,7 @@ import signal
 import subprocess
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -24,13 +25,14 @@ from distributed.web.tokens import token_of
 
 ODD_NAMES = [b"plain", b"new\nline", b"back\\slash", b"not utf-8 \xff", "ümläut".encode(), b"-dash", b"100%25", b" "]
 SLOW = '''
-import hashlib, pathlib, time
+import hashlib, os, pathlib, time
 
 def digest(pieces):
     """Hangs, the first time that somebody has the file "stuck"."""
     content = b"".join(pieces)
     if content == b"stuck" and not pathlib.Path("hung").exists():
-        pathlib.Path("hung").touch()
+        pathlib.Path("hanging").write_text(str(os.getpid()))
+        os.rename("hanging", "hung")
         time.sleep(60)
     return hashlib.sha1(content).hexdigest()
 
@@ -39,8 +41,9 @@ class settings:
     HASH_ALGORITHM = "slow:digest"
     WORKER_PROCESSING_TIMEOUT_SECONDS = 0.5
     WORKER_WAIT_FOR_TIMEOUT_FILE_SECONDS = 1
-    BATCH_MAX_FILES, BATCH_MAX_BYTES, CHUNK_SIZE = 1, 1000, 1000
+    BATCH_MAX_FILES, BATCH_MAX_BYTES, CHUNK_SIZE = 1, 1000, 262144
 '''
+PATIENT = "settings.WORKER_PROCESSING_TIMEOUT_SECONDS = 60\n"
 MASTER = """
 import asyncio, slow
 from distributed.pull.master import init, serve
@@ -70,6 +73,7 @@ def home(tmp_path: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         with open(os.path.join(os.fsencode(folder), name), "wb") as file:
             file.write(os.urandom(number * 100_000))
+    (home / "SHA1SUMS").write_text("of an earlier run")
     (home / "big").write_bytes(os.urandom(5_000_000))
     return home
 
@@ -82,7 +86,7 @@ def test_two_programs_hash_a_folder_and_sha1sum_agrees(processes: Processes, hom
     """H15: several processes pull until none is left, exit 0, "done". H16: the programs. H17: odd names."""
     master = processes.python(
         *("-W", "error", "-m", "distributed.pull.master", "--home", f"{home}/", "--port", "0"),
-        *("--once", "--output", "SHA1SUMS"),
+        *("--once", "--output", "home/SHA1SUMS"),
     )
     workers = processes.python(
         *("-W", "error", "-m", "distributed.pull.worker", "--name", "worker-1", "--processes", "2"),
@@ -106,19 +110,37 @@ def test_a_file_whose_worker_was_killed_is_done_by_another_one(processes: Proces
     master = processes.python("-c", MASTER)
     port = port_said(master)
     workers = processes.python("-c", WORKERS, port)
-    hung = wait_until(lambda: "working" in str(details(port)) and (processes.folder / "hung").exists(), "nobody hung")
-    assert hung
-    (name,) = [worker["name"] for worker in details(port)["workers"] if worker["processing"]]
-    os.kill(int(name.split(":")[1]), signal.SIGKILL)
+    hung = processes.folder / "hung"
+    wait_until(hung.exists, workers.said)
+    os.kill(int(hung.read_text()), signal.SIGKILL)
     assert (workers.wait(), master.wait()) == (1, 0), workers.said() + master.said()
     assert "of w ended with -9" in workers.said()
     assert "state: {'total': 4, 'finished': 4}" in master.said()
 
 
-def details(port: str) -> Any:
-    header = f"Authorization: Bearer {token_of(keyring(), 'readonly')}"
-    url = f"http://127.0.0.1:{port}/home_status?details=1"
-    return json.loads(subprocess.run(["curl", "-sSf", "-H", header, url], capture_output=True, check=True).stdout)
+def test_a_file_of_1_GB_needs_little_memory_at_both_ends(processes: Processes) -> None:
+    """Streaming: the workers may not have more than 200 MB of address space, and the master does not use as much."""
+    home = processes.folder / "home"
+    home.mkdir()
+    with open(home / "sparse", "wb") as file:
+        file.truncate(10**9)
+    length = "\ndef length(pieces):\n    return str(sum(map(len, pieces)))\n"
+    (processes.folder / "slow.py").write_text(f"{SLOW}{length}\nsettings.HASH_ALGORITHM = 'slow:length'\n{PATIENT}")
+    master = processes.python("-c", MASTER.replace("None, True", "None, False"))
+    port = port_said(master)
+    limit = "import resource\nresource.setrlimit(resource.RLIMIT_AS, (200_000_000, 200_000_000))\n"
+    workers = processes.python("-c", limit + WORKERS, port)
+    assert workers.wait(45) == 0, workers.said()
+    assert json.loads(asked(port, "include_files=1"))["files"] == {"sparse": "1000000000"}
+    peak = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{master.pid}/status").read_text())
+    assert peak is not None and int(peak[1]) < 200_000
+
+
+def asked(port: str, query: str) -> bytes:
+    header = {"Authorization": f"Bearer {token_of(keyring(), 'readonly')}"}
+    with urlopen(Request(f"http://127.0.0.1:{port}/home_status?{query}", headers=header)) as answer:
+        content: bytes = answer.read()
+    return content
 
 
 def test_a_master_listens_on_a_unix_socket_and_stops_at_a_signal(processes: Processes, home: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 from collections.abc import Iterator
@@ -13,7 +14,15 @@ import pytest
 
 from distributed import config
 from distributed.client.loop_thread import LoopThread
-from distributed.errors import AuthenticationError, BadRequestError, CommClosedError, HomeError, ProtocolError
+from distributed.core import rpc
+from distributed.errors import (
+    AuthenticationError,
+    BadRequestError,
+    CommClosedError,
+    HomeError,
+    ProtocolError,
+    StreamingOpError,
+)
 from distributed.manager.asking import Master, NoMoreFiles, WaitForTimeoutFile
 from distributed.manager.master import init
 from distributed.manager.server import HomeServer
@@ -225,6 +234,18 @@ def test_a_master_lets_nobody_in_with_another_key(desk: Desk, tmp_path: Path) ->
     server.threads.shutdown()
     with pytest.raises(HomeError, match="no folder"):
         init(tmp_path / "nowhere")
+
+
+def test_a_file_that_was_asked_for_by_rpc_waits_again(desk: Desk) -> None:
+    async def ask() -> None:
+        async with rpc(desk.server.address) as server:
+            assert await server.register(name="r")
+            with pytest.raises(StreamingOpError):
+                await server.get_file(name="r")
+            assert not desk.server.master.has_processing_files()
+            assert (await server.home_status())["state"]["total"] == 3
+
+    asyncio.run(ask())
 
 
 def test_a_worker_works_until_nothing_is_left(desk: Desk) -> None:

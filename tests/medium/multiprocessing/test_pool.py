@@ -380,6 +380,10 @@ def test_arguments_that_cannot_be_used_are_named(client: Client) -> None:
         Pool(4, client=client)
     with pytest.raises(ConfigError, match="memory_limit"):
         Pool(client=client, memory_limit="1GB")
+    with pytest.raises(ConfigError, match="give one of them"):
+        Pool(4, n_workers=3)
+    with pytest.raises(ConfigError, match="asynchronous"):
+        Pool(asynchronous=True)
     with pytest.raises(ConfigError, match="asynchronous"):
         Pool(client=Client(asynchronous=True))
 

@@ -75,6 +75,15 @@ async def test_a_worker_that_prefers_to_wait_is_answered_as_soon_as_there_is_som
         assert (answer.status, answer.headers["preference-applied"]) == (204, "wait=15")
 
 
+@pytest.mark.parametrize("preference", ["wait", "wait=0", "wait=-1", "wait=\xb2", "wait=1e9", "respond-async", ","])
+async def test_a_preference_that_says_no_time_is_none(serve: Any, preference: str) -> None:
+    async with serve({"a": b"a"}) as running:
+        await running.register("w", "x")
+        await running.get_file("w")
+        answer = await running.ask("/get_file", f"Prefer: {preference}", worker="x")
+        assert (answer.status, "preference-applied" in answer.headers) == (202, False)
+
+
 async def test_a_worker_that_hangs_up_while_it_waits_gets_no_file(serve: Any) -> None:
     async with serve({"a": b"a"}, WORKER_PROCESSING_TIMEOUT_SECONDS=1000) as running:
         await running.register("w", "x")

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from distributed import config
-from distributed.errors import MasterError
+from distributed.errors import ConfigError, MasterError
 from distributed.pull import asking
 from distributed.pull.asking import Master
 from distributed.pull.worker import Worker
@@ -90,6 +90,23 @@ async def test_a_file_on_which_the_task_fails_is_named_and_the_others_are_done(s
         await running.work()
         assert running.master.home.files == {"a": "fine", "b": None, "c": "fine"}
         assert running.master.home.errors == {"b": "ValueError: no x, please; given up after 5 attempts"}
+
+
+async def test_a_batch_too_big_to_be_read_at_once_is_taken_file_by_file(
+    serve: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A master may have bigger batches than we like; H22."""
+    monkeypatch.setattr(asking, "WHOLE_NBYTES_MAX", 100)
+    for algorithm in ("sha1", f"{__name__}:first_byte"):
+        async with serve(FILES, HASH_ALGORITHM=algorithm) as running:
+            await running.work(CHUNK_SIZE=64)
+            assert running.master.home.finished and not running.master.home.errors
+
+
+@pytest.mark.parametrize("name", ["ümläut", "", "a\nb", "x" * 200])
+def test_a_name_that_no_header_can_hold_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match="printable ASCII"):
+        Master(name)
 
 
 async def test_a_worker_waits_for_the_files_of_one_that_died(serve: Any) -> None:

@@ -17,6 +17,7 @@ import pytest
 from distributed.push.pushing import Master
 from distributed.recipes.asking import Answer, Connection
 from distributed.recipes.multipart import begin_part, content_type, end_parts
+from distributed.security.permissions import CLIENT
 from distributed.testing.recipes import ODD_NAMES, made_folder, serving
 from distributed.web.connecting import headers
 from distributed.web.guard import GuardedApplication, GuardedHandler
@@ -280,7 +281,7 @@ async def test_further_folders_may_be_added_below_the_roots_of_the_settings(both
     async with both(tree, NEW_HOME_ROOTS=[str(tmp_path / "allowed")]) as (master, _):
 
         async def add(body: object) -> tuple[int, str]:
-            answer = await ask(master.url, "POST", "/new_home", json.dumps(body).encode())
+            answer = await ask(master.url, "POST", "/new_home", json.dumps(body).encode(), **headers(None, CLIENT))
             return answer.status, answer.text
 
         assert (await add({"path": str(tmp_path / "tree")}))[0] == 403
@@ -300,7 +301,9 @@ async def test_further_folders_may_be_added_below_the_roots_of_the_settings(both
 
 async def test_without_roots_no_folder_can_be_added(both: Any, tree: Path) -> None:
     async with both(tree) as (master, _):
-        answer = await ask(master.url, "POST", "/new_home", json.dumps({"path": str(tree)}).encode())
+        answer = await ask(
+            master.url, "POST", "/new_home", json.dumps({"path": str(tree)}).encode(), **headers(None, CLIENT)
+        )
         assert (answer.status, "NEW_HOME_ROOTS" in answer.text) == (403, True)
 
 

@@ -75,11 +75,13 @@ async def test_every_worker_has_one_file_at_a_time(tree: Path) -> None:
 
     class Counting(NewFileHandler):
         def ready(self) -> None:
+            super().ready()
             app = id(self.application)
             at_once[app] = at_once.get(app, 0) + 1
             most.append(at_once[app])
 
         def on_finish(self) -> None:
+            super().on_finish()
             at_once[id(self.application)] -= 1
 
     apps = [GuardedApplication([("/new_file", Counting)], {"config": None}) for _ in range(2)]

@@ -13,6 +13,7 @@ import pytest
 from distributed.errors import CommClosedError, ConfigError
 from distributed.recipes.asking import Answer, Connection
 from distributed.recipes.multipart import begin_part, content_type, end_parts
+from distributed.simple import worker
 from distributed.simple.worker import init
 from distributed.testing.recipes import serving, some_settings
 
@@ -113,6 +114,16 @@ async def test_the_task_may_be_a_function_that_iterates_over_the_content(name: s
         answer = await post(port, one_part(content))
         assert answer.status == status
         assert text in answer.text
+
+
+async def test_more_files_at_once_than_it_can_bear_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "FILES_AT_ONCE_MAX", 0)
+    async with serving(init()) as port:
+        answer = await post(port, one_part(b"abc"))
+        assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
+        monkeypatch.undo()
+        for _ in range(70):
+            assert (await post(port, one_part(b"abc"))).status == 200
 
 
 async def test_a_task_that_does_not_exist_is_told_at_the_start() -> None:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
+from distributed.errors import InvariantError
 from distributed.messages import TaskSpec
-from distributed.scheduler.state import Settings
+from distributed.scheduler.invariants import check_idlers, check_seconds
+from distributed.scheduler.records import Room, Second
+from distributed.scheduler.snapshot import story_of
+from distributed.scheduler.state import SchedulerState, Settings
 from distributed.testing.clockwork import Clockwork
 from distributed.testing.scenarios import Stage
 
@@ -240,3 +246,51 @@ def test_one_slow_machine_does_not_hold_up_the_end_of_a_map() -> None:
     assert run(redundant=False) > 30
     assert run(redundant=True) < 8
     assert sum(begun.values()) == 41
+
+
+def test_the_story_names_the_attempt_that_counted() -> None:
+    stage = Stage()
+    stage("client c\nworker w1\nworker w2\nsubmit c f x y\ndone w1 x s=0.01\ndone w2 y s=0.01")
+    stage(f"submit c f a redundant=yes\nwait {LEAST_S}\ndone w1 a#1")
+    steps = story_of(stage.machine.state, "a")
+    assert [(step["worker"], step["attempt"]) for step in steps[1:]] == [
+        ("tcp://w1:1", 1),
+        ("tcp://w2:1", 2),
+        ("tcp://w1:1", 1),
+    ]
+
+
+# ---------------------------------------------------------------- rules
+
+
+def second(state: SchedulerState) -> Second:
+    return state.seconds[state.tasks["a"]]
+
+
+BREAKAGES: list[tuple[str, Callable[[SchedulerState], object]]] = [
+    ("only a PROCESSING task has had", lambda s: s.seconds.update({s.tasks["done"]: second(s)})),
+    ("a number of its own", lambda s: setattr(second(s), "attempt", 1)),
+    ("known to its worker, which is another", lambda s: s.workers["tcp://w2:1"].seconds.clear()),
+    ("stays, and says what it does", lambda s: setattr(s.workers["tcp://w2:1"], "is_hung", True)),
+    ("may run twice, and anywhere", lambda s: setattr(s.tasks["a"], "spec", TaskSpec(b"f"))),
+    ("waits for nobody", lambda s: s.children.update(a={})),
+    ("a worker's second attempts know it", lambda s: s.seconds.clear()),
+    ("what was stopped is no second", lambda s: s.workers["tcp://w2:1"].stopping.update({("a", 2): None})),
+]
+
+
+@pytest.mark.parametrize(("rule", "break_it"), BREAKAGES, ids=[rule for rule, _ in BREAKAGES])
+def test_a_broken_rule_is_named(twice: Stage, rule: str, break_it: Callable[[SchedulerState], object]) -> None:
+    twice("submit c g done workers=w9")
+    check_seconds(twice.machine.state)
+    break_it(twice.machine.state)
+    with pytest.raises(InvariantError, match=rule):
+        check_seconds(twice.machine.state)
+
+
+def test_a_worker_that_could_do_more_is_known_to_idle(stage: Stage) -> None:
+    stage("worker w1")
+    state = stage.machine.state
+    state.workers["tcp://w1:1"].room = Room.CLOSED
+    with pytest.raises(InvariantError, match="a thread free and nothing against it idles"):
+        check_idlers(state)

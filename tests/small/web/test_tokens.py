@@ -72,6 +72,8 @@ def test_tokens_are_compared_in_constant_time_and_with_every_role(monkeypatch: p
         assert [one.decode() for one, _ in compared] == [token_of(KEYS, role) for role in KEYS.key_by_role]
 
 
-def test_programs_show_the_strongest_token_that_they_have() -> None:
-    assert headers(KEYS) == {"Authorization": f"Bearer {token_of(KEYS, CLIENT)}"}
+def test_programs_show_no_stronger_token_than_they_need() -> None:
+    assert headers(KEYS) == {"Authorization": f"Bearer {token_of(KEYS, WORKER)}"}
+    assert headers(KEYS, READONLY) == {"Authorization": f"Bearer {token_of(KEYS, READONLY)}"}
     assert headers(only(READONLY)) == {"Authorization": f"Bearer {token_of(KEYS, READONLY)}"}
+    assert headers(only(CLIENT)) == {"Authorization": f"Bearer {token_of(KEYS, CLIENT)}"}

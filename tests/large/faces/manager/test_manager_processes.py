@@ -152,6 +152,25 @@ def test_nothing_is_left_of_a_manager_that_was_killed(processes: Processes, tmp_
     wait_until(lambda: not processes.alive(), lambda: f"still there: {processes.alive()}")
 
 
+def test_a_manager_that_nobody_stops_ends_with_its_program(processes: Processes, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        textwrap.dedent("""
+        from distributed_worker import DistributedManager, DistributedWorker
+
+        manager = DistributedManager(("localhost", 0))
+        manager.create_local_worker(DistributedWorker)
+        while not manager.get_active_workers():
+            manager.run_once()
+        print("active")
+        """)
+    )
+    started = processes.python("-X", "dev", "-W", "error", str(script))
+    assert started.wait() == 0, started.said()
+    assert started.said() == "active\n"
+    processes.wait_nothing_left()
+
+
 def test_a_launcher_runs_workers_for_a_manager_elsewhere(
     manager: DistributedManager, processes: Processes, tmp_path: Path
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -13,8 +14,10 @@ import distributed_worker
 from distributed.errors import AuthenticationError, ConfigError
 from distributed.faces.manager import links, outbox, wiring
 from distributed.faces.manager.credentials import PUBLISHED
+from distributed.security.certificates import certificate_path, mint
+from distributed.testing.processes import wait_until
 from distributed.testing.team import Echo, Sitter, Talker, Team, team_of
-from distributed_worker import DistributedManager, create_remote_worker_sync
+from distributed_worker import DistributedManager, create_remote_worker, create_remote_worker_sync
 
 
 @pytest.fixture
@@ -57,6 +60,30 @@ def test_beyond_loopback_a_manager_needs_a_certificate_or_to_be_told_that_it_doe
         DistributedManager(("0.0.0.0", 0))
     with DistributedManager(("0.0.0.0", 0), insecure=True) as manager:
         assert manager.get_client_args()[0][0] == f"tcp://{socket.gethostname()}"
+
+
+@pytest.fixture
+def certificate() -> Iterator[None]:
+    """This user has a certificate, beside the key."""
+    pytest.importorskip("cryptography")
+    mint(certificate_path())
+    yield
+    certificate_path().unlink()
+
+
+@pytest.mark.parametrize("insecure", [False, True])
+def test_workers_beyond_loopback_connect_with_tls_unless_told_otherwise(certificate: None, insecure: bool) -> None:
+    """X02: TLS."""
+    with DistributedManager(("0.0.0.0", 0), insecure=insecure) as manager:
+        (host, port), family, authkey = manager.get_client_args()
+        assert host.startswith("tcp://") is insecure
+        scheme = "tcp" if insecure else "tls"
+        args = (f"{scheme}://127.0.0.1:{port}", family, authkey)  # the name of this machine may have no address here
+        thread = create_remote_worker(Talker, args, 1, spawnf=threading.Thread)
+        wait_until(manager.try_accept, "a worker")
+        wait_until(lambda: manager.collect().get(0), "a message")
+        assert manager.stop() == []
+        thread.join()
 
 
 def test_all_names_are_where_programs_look_for_them() -> None:
