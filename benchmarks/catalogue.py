@@ -74,6 +74,7 @@ CELLS = (
     Cell("printing", "map of 10,000 tasks that print a line", "tasks/s"),
     # Not time-boxed: both hold the same 20,000, or growth by doubling and logs of fixed size would weigh differently.
     Cell("held_task", "scheduler memory per held task", "bytes", 4, limit_s=400.0),
+    Cell("second_map", "map over 2,000 results of 80 kB", "tasks/s"),
     Cell("actor", "call of an actor's method, p50", "us", 8),
     Cell("actor_calls", "calls of an actor's method, all at once", "calls/s", 60),
     Cell("center_pool", "Pool.map twice, results stay on the workers", "calls/s", 20),
