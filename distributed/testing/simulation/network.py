@@ -214,13 +214,23 @@ class Network:
             if RULES[wire[0]].duplicated is UNCOUNTED:
                 self._put(end, packb([TWICE, wire]), nbytes)
             elif RULES[wire[0]].duplicated is LATE:
-                self.clock.after(self._draws.skewed(1, 2_000) * MS, self._send_copy, end, packed)
+                self.clock.after(self._draws.skewed(1, 2_000) * MS, self._send_late, end, packed, self._named(wire))
             else:
                 self._put(end, packed, nbytes)
 
     def _send_copy(self, end: End, packed: bytes) -> None:
         if end.is_open:
             self._put(end, packed, 0)
+
+    def _send_late(self, end: End, packed: bytes, named: list[Any]) -> None:
+        if named == self._named(unpackb(packed)):
+            self._send_copy(end, packed)
+
+    def _named(self, wire: list[Any]) -> list[Any]:
+        """The scheduler's records of the tasks that a message names: attempts are counted within one life of a key."""
+        if not wire[0].startswith("tasks-"):
+            return []
+        return [self.world.scheduler.machine.state.tasks.get(key) for key in wire[1]]
 
     def send_end(self, end: End) -> None:
         """The other end hears that `end` was closed, after what is under way."""

@@ -24,7 +24,7 @@ class Duplicate(Enum):
     """When a second copy may come without doing harm."""
 
     AT_ONCE = "right behind the first"
-    LATE = "at any time on the same connection"
+    LATE = "at any time on the same connection, as long as the tasks that it names are the same ones"
     UNCOUNTED = "right behind the first, past the account of the session, which would know it"
 
 
@@ -87,11 +87,11 @@ RULES: dict[str, Rule] = {
     "equip-worker": Rule(BREAKS, AT_ONCE, False, ("worker-equipped", "equipment-failed"), "serials tell"),
     "dismiss-worker": Rule(BREAKS, AT_ONCE, False, ("worker-leaving",), "a worker ends once"),
     # worker -> scheduler
-    "tasks-done": Rule(BREAKS, LATE, False, (), "attempts tell late answers"),
-    "tasks-failed": Rule(BREAKS, LATE, False, (), "attempts tell late answers"),
-    "tasks-missing-data": Rule(BREAKS, LATE, False, (), "attempts tell late answers"),
-    "tasks-returned": Rule(BREAKS, LATE, False, (), "attempts tell late answers"),
-    "tasks-stopped": Rule(BREAKS, LATE, False, (), "attempts tell late answers"),
+    "tasks-done": Rule(BREAKS, LATE, False, (), "attempts tell late answers to the same task"),
+    "tasks-failed": Rule(BREAKS, LATE, False, (), "attempts tell late answers to the same task"),
+    "tasks-missing-data": Rule(BREAKS, LATE, False, (), "attempts tell late answers to the same task"),
+    "tasks-returned": Rule(BREAKS, LATE, False, (), "attempts tell late answers to the same task"),
+    "tasks-stopped": Rule(BREAKS, LATE, False, (), "attempts tell late answers to the same task"),
     "data-rescued": Rule(BREAKS, AT_ONCE, False, (), "data that is not expected is dropped"),
     "tasks-lent": Rule(BREAKS, AT_ONCE, False, (), "the state, not a change of it"),
     "tasks-rejoined": Rule(BREAKS, AT_ONCE, False, (), "the state, not a change of it"),
