@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
 from distributed import config as default_config
-from distributed.errors import DistributedError
 from distributed.manager.server import HomeServer
+from distributed.process.ending import guarded
 from distributed.process.running import run_loop
 from distributed.pull.lending import Master
 from distributed.pull.master import serve
@@ -70,12 +69,7 @@ def main(
         app: Any = {"master": server.master, "threads": server.threads}
         return await serve(app, server, output, once)  # type: ignore[arg-type]
 
-    try:
-        code = run_loop(run())
-    except (DistributedError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        code = 1
-    raise SystemExit(code)
+    guarded(lambda: run_loop(run()))
 
 
 if __name__ == "__main__":

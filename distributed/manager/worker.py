@@ -18,6 +18,7 @@ from distributed.comm.addresses import parse_address
 from distributed.deploy.machine import cores_available
 from distributed.errors import BadRequestError, DistributedError, ProtocolError
 from distributed.manager.asking import Master, NoMoreFiles, Pieces, WaitForTimeoutFile
+from distributed.process.ending import EXIT_FAILED, EXIT_INTERRUPTED, guarded
 from distributed.recipes.digesting import DigestFunction, digest_function
 
 __all__ = ["Worker", "command", "main"]
@@ -27,8 +28,6 @@ REPORT_S = 1.0  # what a batch has given so far is told that often, so that its 
 PATIENCE_S = 30.0  # a master that cannot be reached for so long is given up
 PAUSE_S = 0.2  # before a connection is made anew
 ERROR_LENGTH_MAX = 500  # characters of the reason why there is no digest
-EXIT_FAILED = 1
-EXIT_INTERRUPTED = 130  # as shells expect after Ctrl-C
 
 
 class Worker(ForkProcess):
@@ -162,13 +161,12 @@ def command(name: str, processes: int | None, address: str | None, insecure: boo
 
     Exit codes: 0 when all is done, 1 if a process failed.
     """
-    try:
+
+    def work() -> int:
         place = None if address is None else parse_address(address, default_config.MASTER[1])
-        code = main(name, processes or cores_available(), None, place, insecure)
-    except (DistributedError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        code = EXIT_FAILED
-    raise SystemExit(code)
+        return main(name, processes or cores_available(), None, place, insecure)
+
+    guarded(work)
 
 
 def _result(digest: DigestFunction, pieces: Pieces) -> str | dict[str, str]:

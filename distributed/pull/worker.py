@@ -15,7 +15,8 @@ import click
 from distributed import config as default_config
 from distributed.comm.addresses import parse_address
 from distributed.deploy.machine import cores_available
-from distributed.errors import DistributedError
+from distributed.errors import AddressError, DistributedError
+from distributed.process.ending import EXIT_FAILED, EXIT_INTERRUPTED, guarded
 from distributed.pull.asking import TROUBLE, Master, NoMoreFiles, Pieces, Report, WaitForTimeoutFile
 from distributed.recipes.digesting import DigestFunction, digest_function
 from distributed.recipes.naming import shown
@@ -24,8 +25,6 @@ __all__ = ["Worker", "command", "main"]
 
 REPORT_S = 1.0  # what a batch has given so far is told that often, so that its files do not time out
 ERROR_LENGTH_MAX = 500  # characters of the reason why there is no digest
-EXIT_FAILED = 1
-EXIT_INTERRUPTED = 130  # as shells expect after Ctrl-C
 
 
 class Worker(ForkProcess):
@@ -179,16 +178,15 @@ def command(name: str, processes: int | None, address: str | None, insecure: boo
 
     Exit codes: 0 when all is done, 1 if a process failed.
     """
-    try:
-        pair = None
-        if address is not None:
-            parsed = parse_address(address, default_config.MASTER[1])
-            pair = (parsed.host, parsed.port)
-        code = main(name, processes or cores_available(), None, pair, insecure)
-    except (DistributedError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        code = EXIT_FAILED
-    raise SystemExit(code)
+
+    def work() -> int:
+        place = None if address is None else parse_address(address, default_config.MASTER[1])
+        if place is not None and place.scheme != "tcp":
+            raise AddressError(address, "write HOST:PORT")
+        pair = None if place is None else (place.host, place.port)
+        return main(name, processes or cores_available(), None, pair, insecure)
+
+    guarded(work)
 
 
 def _result(digest: DigestFunction, pieces: Pieces) -> str | dict[str, str]:

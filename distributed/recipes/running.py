@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,14 +10,13 @@ from typing import Any, NoReturn
 
 import click
 
-from distributed.errors import ConfigError, DistributedError
+from distributed.errors import ConfigError
+from distributed.process.ending import guarded
 from distributed.process.running import on_signals, run_loop
 from distributed.web.guard import GuardedApplication
 from distributed.web.listening import listen, url_of
 
 __all__ = ["home_options", "overridden", "pair_of", "run", "serve", "server_options", "wait_signal"]
-
-EXIT_INTERRUPTED = 130  # as shells expect after Ctrl-C
 
 
 def server_options(port: int | None) -> Callable[[Any], Any]:
@@ -72,15 +70,8 @@ async def wait_signal() -> None:
 
 
 def run(make: Callable[[], Coroutine[Any, Any, int]]) -> NoReturn:
-    """Run a program to its end: its exit code, or one readable line about what is wrong and 1."""
-    try:
-        code = run_loop(make())
-    except (DistributedError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        code = 1
-    except KeyboardInterrupt:
-        code = EXIT_INTERRUPTED
-    raise SystemExit(code)
+    """Run a program's coroutine on a loop to its end, which is as `guarded` has it."""
+    guarded(lambda: run_loop(make()))
 
 
 def pair_of(text: str) -> tuple[str, int]:
