@@ -104,9 +104,6 @@ class HomeServer(Server):
         """How far it is; with the digest of every file, or None, and the errors, if they are asked for."""
         return self.master.home_status(bool(include_files))
 
-    async def close_all_connections(self) -> None:
-        """Nothing is left to do: `stop` closes them."""
-
     # ------------------------------------------------------------ private
 
     def _check_name(self, name: object) -> None:

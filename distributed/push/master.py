@@ -25,7 +25,7 @@ from distributed.push.pushing import Master
 from distributed.recipes.naming import decode_path
 from distributed.recipes.page import HomeStatus, Root
 from distributed.recipes.results import print_results
-from distributed.recipes.running import home_options, overridden, pair_of, run, serve, server_options, wait_signal
+from distributed.recipes.running import close, home_options, overridden, pair_of, run, serve, server_options
 from distributed.security.permissions import CLIENT
 from distributed.web.guard import GuardedApplication, GuardedHandler
 
@@ -186,25 +186,25 @@ def main(
             config = overridden(config, WORKERS=given)
         app = init(home, config, insecure)
         master: Master = app["master"]
-        server, url = await serve("master", app, config.MASTER[1] if port is None else port, host, path, insecure)
+        wanted = config.MASTER[1] if port is None else port
+        server, url, stopped = await serve("master", app, wanted, host, path, insecure)
         name = socket.gethostname() if host in WILDCARDS else host
         master.url = url.replace(host, name, 1) if host in WILDCARDS else url
         print("loading home files…", flush=True)
         count = await master.load()
         print(f"pushing {count:,} files to {len(config.WORKERS)} workers…", flush=True)
         master.start()
-        code = await _until_end(master, output, config, once)
-        server.stop()
-        await server.close_all_connections()
+        code = await _until_end(master, output, config, once, stopped)
+        await close(server)
         await master.close()
         return code
 
     run(push)
 
 
-async def _until_end(master: Master, output: Path | None, config: Any, once: bool) -> int:
+async def _until_end(master: Master, output: Path | None, config: Any, once: bool, stopped: asyncio.Event) -> int:
     """Print the digests whenever all files are settled; the exit code, when a signal comes or all is done `once`."""
-    signal = asyncio.ensure_future(wait_signal())
+    signal: asyncio.Future[Any] = asyncio.ensure_future(stopped.wait())
     code = 0
     while await _first(master.settled, signal):
         code = print_results(master.homes, output, config)

@@ -35,7 +35,7 @@ from distributed.push.slots import Outcome, Slot, Slots
 from distributed.recipes.asking import Connection
 from distributed.recipes.naming import encode_path
 from distributed.recipes.receiving import ReceivingHandler
-from distributed.recipes.running import run, serve, server_options, wait_signal
+from distributed.recipes.running import close, run, serve, server_options
 from distributed.web.guard import GuardedApplication, GuardedHandler
 
 __all__ = ["Job", "Worker", "init", "main"]
@@ -297,10 +297,9 @@ def main(
         app = init(processes, name or f"{os.uname().nodename}-{os.getpid()}", None, insecure)
         worker: Worker = app["worker"]
         await worker.slots.start()
-        server, _ = await serve("worker", app, wanted, host, path, insecure)
-        await wait_signal()
-        server.stop()
-        await server.close_all_connections()
+        server, _, stopped = await serve("worker", app, wanted, host, path, insecure)
+        await stopped.wait()
+        await close(server)
         await worker.close()
         return 0
 

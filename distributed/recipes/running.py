@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NoReturn
 
 import click
+from tornado.httpserver import HTTPServer
 
 from distributed.errors import ConfigError
 from distributed.process.ending import guarded
@@ -16,7 +18,19 @@ from distributed.process.running import on_signals, run_loop
 from distributed.web.guard import GuardedApplication
 from distributed.web.listening import listen, url_of
 
-__all__ = ["home_options", "overridden", "pair_of", "run", "serve", "server_options", "wait_signal"]
+__all__ = [
+    "close",
+    "home_options",
+    "once_option",
+    "overridden",
+    "pair_of",
+    "run",
+    "serve",
+    "server_options",
+    "signal_event",
+]
+
+STOP_S = 5.0  # for requests that are under way when a server stops
 
 
 def server_options(port: int | None) -> Callable[[Any], Any]:
@@ -46,6 +60,12 @@ def home_options(command: Any) -> Any:
     return click.option("--home", type=home, default=".", help="The folder. [default: the current one]")(command)
 
 
+def once_option(command: Any) -> Any:
+    """The option ``--once`` of a master that is asked for files."""
+    told = "End when all is done and the workers know; exit code 1 if a file failed."
+    return click.option("--once", is_flag=True, help=told)(command)
+
+
 def overridden(config: Any, **values: Any) -> Any:
     """The settings of `config`, but for some."""
     given = {name: getattr(config, name) for name in dir(config) if name.isupper()}
@@ -54,19 +74,29 @@ def overridden(config: Any, **values: Any) -> Any:
 
 async def serve(
     role: str, app: GuardedApplication, port: int | None, host: str, path: str | None, insecure: bool
-) -> tuple[Any, str]:
-    """Listen, and say where; the server and its address."""
+) -> tuple[HTTPServer, str, asyncio.Event]:
+    """Listen, and say where; the server, its address, and `signal_event`."""
     server = listen(app, port, host, path, insecure)
+    stopped = signal_event()  # before anybody is told that we are there
     places = ([url_of(server, host)] if port is not None else []) + ([f"unix://{path}"] if path is not None else [])
     print(f"{role} at {' and '.join(places)}", flush=True)
-    return server, places[0]
+    return server, places[0], stopped
 
 
-async def wait_signal() -> None:
-    """Until SIGINT or SIGTERM."""
-    stopped: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    on_signals(stopped.set_result)  # called once
-    await stopped
+def signal_event() -> asyncio.Event:
+    """What SIGINT or SIGTERM sets from now on, instead of ending the process."""
+    stopped = asyncio.Event()
+    on_signals(lambda reason: stopped.set())
+    return stopped
+
+
+async def close(server: HTTPServer) -> None:
+    """Listen no more, and end all connections; requests that are under way have `STOP_S`."""
+    server.stop()
+    try:
+        await asyncio.wait_for(server.close_all_connections(), STOP_S)
+    except TimeoutError:
+        print(f"requests were still under way after {STOP_S:.0f} s; stopped all the same", file=sys.stderr)
 
 
 def run(make: Callable[[], Coroutine[Any, Any, int]]) -> NoReturn:

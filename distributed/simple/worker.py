@@ -12,7 +12,7 @@ from distributed.errors import DistributedError, MultipartError
 from distributed.recipes.digesters import Digester, new_digester
 from distributed.recipes.digesting import digest_function
 from distributed.recipes.receiving import ReceivingHandler
-from distributed.recipes.running import run, serve, server_options, wait_signal
+from distributed.recipes.running import close, run, serve, server_options
 from distributed.web.guard import GuardedApplication
 
 __all__ = ["NewFileHandler", "init", "main"]
@@ -92,10 +92,9 @@ def main(port: int | None, host: str, path: str | None, insecure: bool) -> None:
 
     async def serve_until_signal() -> int:
         wanted = default_config.WORKERS[0][1] if port is None and path is None else port
-        server, _ = await serve("worker", init(), wanted, host, path, insecure)
-        await wait_signal()
-        server.stop()
-        await server.close_all_connections()
+        server, _, stopped = await serve("worker", init(), wanted, host, path, insecure)
+        await stopped.wait()
+        await close(server)
         return 0
 
     run(serve_until_signal)
