@@ -25,7 +25,7 @@ from distributed.push.pushing import Master
 from distributed.recipes.naming import decode_path
 from distributed.recipes.page import HomeStatus, Root
 from distributed.recipes.results import print_results
-from distributed.recipes.running import close, home_options, overridden, pair_of, run, serve, server_options
+from distributed.recipes.running import close, home_options, run, serve, server_options, with_workers, worker_option
 from distributed.security.permissions import CLIENT
 from distributed.web.guard import GuardedApplication, GuardedHandler
 
@@ -168,7 +168,7 @@ def _is_outcome(value: object) -> bool:
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @home_options
 @server_options(default_config.MASTER[1])
-@click.option("--worker", "workers", multiple=True, metavar="HOST:PORT", help="Instead of the settings'; repeatable.")
+@worker_option
 @click.option("--once", is_flag=True, help="End when every file is settled; exit code 1 if one has no digest.")
 def main(
     home: str, output: Path | None, port: int | None, host: str, path: str | None, insecure: bool,
@@ -180,10 +180,7 @@ def main(
     """
 
     async def push() -> int:
-        config = default_config
-        if workers:
-            given = [text if text.startswith("unix://") else pair_of(text) for text in workers]
-            config = overridden(config, WORKERS=given)
+        config = with_workers(default_config, workers)
         app = init(home, config, insecure)
         master: Master = app["master"]
         wanted = config.MASTER[1] if port is None else port

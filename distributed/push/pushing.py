@@ -21,8 +21,7 @@ from distributed.recipes.digesting import algorithm_of, digest_function, is_dige
 from distributed.recipes.home import Home
 from distributed.recipes.naming import shown
 from distributed.recipes.rates import Rates
-from distributed.recipes.sending import pack, send
-from distributed.web.connecting import base_url
+from distributed.recipes.sending import pack, send, worker_urls
 
 __all__ = ["Master"]
 
@@ -56,7 +55,7 @@ class Master:
         self.url = ""
         self.settled, self.unsettled = asyncio.Event(), asyncio.Event()
         self._clock = clock
-        self._urls = [w if isinstance(w, str) else base_url(w[0], w[1], insecure) for w in self.config.WORKERS]
+        self._urls = worker_urls(self.config, insecure)
         self.roster = Roster(self._urls, self.config.WORKER_PROCESSING_TIMEOUT_SECONDS)
         self._changed = asyncio.Event()
         self._sends = 0

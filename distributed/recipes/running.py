@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NoReturn
@@ -12,7 +12,8 @@ from typing import Any, NoReturn
 import click
 from tornado.httpserver import HTTPServer
 
-from distributed.errors import ConfigError
+from distributed.comm.addresses import parse_address
+from distributed.errors import AddressError
 from distributed.process.ending import guarded
 from distributed.process.running import on_signals, run_loop
 from distributed.web.guard import GuardedApplication
@@ -22,12 +23,12 @@ __all__ = [
     "close",
     "home_options",
     "once_option",
-    "overridden",
-    "pair_of",
     "run",
     "serve",
     "server_options",
     "signal_event",
+    "with_workers",
+    "worker_option",
 ]
 
 STOP_S = 5.0  # for requests that are under way when a server stops
@@ -66,10 +67,22 @@ def once_option(command: Any) -> Any:
     return click.option("--once", is_flag=True, help=told)(command)
 
 
-def overridden(config: Any, **values: Any) -> Any:
-    """The settings of `config`, but for some."""
+def worker_option(command: Any) -> Any:
+    """The option ``--worker`` of a master that sends files, see `with_workers`."""
+    told = "HOST:PORT or unix:///PATH, instead of the settings'; repeatable."
+    return click.option("--worker", "workers", multiple=True, metavar="ADDRESS", help=told)(command)
+
+
+def with_workers(config: Any, workers: Sequence[str]) -> Any:
+    """The settings of `config`, with these as its ``WORKERS``, if there are any.
+
+    Raises:
+        AddressError: one is no place that HTTP can reach.
+    """
+    if not workers:
+        return config
     given = {name: getattr(config, name) for name in dir(config) if name.isupper()}
-    return SimpleNamespace(**{**given, **values})
+    return SimpleNamespace(**{**given, "WORKERS": [_place_of(text) for text in workers]})
 
 
 async def serve(
@@ -104,13 +117,11 @@ def run(make: Callable[[], Coroutine[Any, Any, int]]) -> NoReturn:
     guarded(lambda: run_loop(make()))
 
 
-def pair_of(text: str) -> tuple[str, int]:
-    """``HOST:PORT`` as a pair.
-
-    Raises:
-        ConfigError: it is none.
-    """
-    host, _, port = text.rpartition(":")
-    if not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
-        raise ConfigError("worker", text, "write HOST:PORT, or unix:///PATH")
-    return host.strip("[]"), int(port)
+def _place_of(text: str) -> str | tuple[str, int]:
+    """As ``WORKERS`` has it."""
+    place = parse_address(text)
+    if place.scheme == "unix":
+        return str(place)
+    if place.scheme != "tcp" or place.port == 0:
+        raise AddressError(text, "write HOST:PORT, or unix:///PATH")
+    return place.host, place.port

@@ -16,8 +16,9 @@ from distributed.errors import HomeError
 from distributed.recipes.asking import Answer, Body, Connection
 from distributed.recipes.multipart import begin_part, content_type, end_parts
 from distributed.recipes.naming import encode_path
+from distributed.web.connecting import base_url
 
-__all__ = ["Parcel", "pack", "send"]
+__all__ = ["Parcel", "pack", "send", "worker_urls"]
 
 
 @dataclass(slots=True)
@@ -85,6 +86,18 @@ async def send(connection: Connection, parcel: Parcel, given: dict[str, str], co
         head[HTTP_HEADER_X_FILE_PATH] = encode_path(path)
         nbytes = len(_begin(boundary, path, True)) + parcel.nbytes[path] + len(end_parts(boundary))
     return await connection.ask("POST", WORKER_PATH_NEW_FILE, head, body, nbytes)
+
+
+def worker_urls(config: Any, insecure: bool = False) -> list[str]:
+    """Where the workers of the settings are.
+
+    Args:
+        config: its ``WORKERS`` are pairs of host and port, or ``"unix:///path"``.
+        insecure: without TLS, although they are on other machines.
+    Raises:
+        ConfigError: one is on another machine, and there is no certificate.
+    """
+    return [place if isinstance(place, str) else base_url(place[0], place[1], insecure) for place in config.WORKERS]
 
 
 def _begin(boundary: str, path: str, is_first: bool) -> bytes:

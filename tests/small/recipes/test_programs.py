@@ -8,10 +8,10 @@ import pytest
 from click.testing import CliRunner
 
 from distributed import config
-from distributed.errors import ConfigError
+from distributed.errors import AddressError
 from distributed.push import master as push_master
 from distributed.push import worker as push_worker
-from distributed.recipes.running import overridden, pair_of
+from distributed.recipes.running import with_workers
 from distributed.simple import master as simple_master
 from distributed.simple import worker as simple_worker
 
@@ -45,12 +45,13 @@ def test_options_are_typed(program: object, arguments: list[str], text: str) -> 
     assert text in result.output
 
 
-def test_a_worker_is_named_by_host_and_port() -> None:
-    assert pair_of("h:80") == ("h", 80)
-    assert pair_of("[::1]:80") == ("::1", 80)
-    for text in ("h", ":80", "h:", "h:x", "h:0", "h:70000", "h:٣"):
-        with pytest.raises(ConfigError, match="HOST:PORT"):
-            pair_of(text)
+def test_a_worker_is_named_by_host_and_port_or_by_its_socket() -> None:
+    workers = ["h:80", "[::1]:80", "unix:///a/socket"]
+    assert with_workers(config, workers).WORKERS == [("h", 80), ("::1", 80), "unix:///a/socket"]
+    assert with_workers(config, []) is config
+    for text in ("h", ":80", "h:", "h:x", "h:0", "h:70000", "tls://h:80", "unix://"):
+        with pytest.raises(AddressError, match=r"is not an address"):
+            with_workers(config, [text])
 
 
 def test_settings_are_taken_from_the_module_or_from_any_object_with_the_same_names() -> None:
@@ -59,7 +60,7 @@ def test_settings_are_taken_from_the_module_or_from_any_object_with_the_same_nam
     assert [("127.0.0.1", port) for port in (8001, 8002, 8003, 8004)] == config.WORKERS
     assert config.CHUNK_SIZE == 262_144
     assert config.WORKER_PROCESSING_TIMEOUT_SECONDS == config.WORKER_WAIT_FOR_TIMEOUT_FILE_SECONDS == 4
-    changed = overridden(config, CHUNK_SIZE=1)
-    assert (changed.CHUNK_SIZE, changed.MASTER) == (1, config.MASTER)
+    changed = with_workers(config, ["h:80"])
+    assert (changed.CHUNK_SIZE, changed.MASTER) == (config.CHUNK_SIZE, config.MASTER)
     assert simple_master.Master(".", SimpleNamespace(WORKERS=[])).config.WORKERS == []
     assert simple_master.Master(".").config is config
