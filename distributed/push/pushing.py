@@ -18,12 +18,12 @@ from distributed.process.running import Background
 from distributed.push.homes import Homes
 from distributed.push.roster import Job, Roster, Status
 from distributed.push.statuses import parse_status
-from distributed.recipes.asking import Answer, Connection
 from distributed.recipes.digesting import algorithm_of, digest_function, is_digest
 from distributed.recipes.home import Home
 from distributed.recipes.naming import shown
 from distributed.recipes.rates import Rates
 from distributed.recipes.sending import pack, send, worker_urls
+from distributed.web.asking import Answer, Connection
 
 __all__ = ["Master"]
 

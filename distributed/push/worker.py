@@ -32,10 +32,10 @@ from distributed.errors import AddressError, CommClosedError, MultipartError, Un
 from distributed.ids import unique_id
 from distributed.process.running import Background
 from distributed.push.slots import Outcome, Slot, Slots
-from distributed.recipes.asking import Connection
 from distributed.recipes.naming import encode_path
 from distributed.recipes.receiving import ReceivingHandler
 from distributed.recipes.running import close, run, serve, server_options
+from distributed.web.asking import Connection
 from distributed.web.guard import GuardedApplication, GuardedHandler
 
 __all__ = ["Job", "Worker", "init", "main"]

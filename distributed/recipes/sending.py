@@ -13,10 +13,10 @@ from distributed import config as default_config
 from distributed.constants import HTTP_HEADER_X_FILE_PATH, WORKER_PATH_NEW_FILE
 from distributed.dataclass import dataclass, field
 from distributed.errors import HomeError
-from distributed.recipes.asking import Answer, Body, Connection
-from distributed.recipes.multipart import begin_part, content_type, end_parts
 from distributed.recipes.naming import encode_path
+from distributed.web.asking import Answer, Body, Connection
 from distributed.web.connecting import base_url
+from distributed.web.multipart import begin_part, content_type, end_parts
 
 __all__ = ["Parcel", "pack", "send", "worker_urls"]
 

@@ -16,7 +16,6 @@ import click
 
 from distributed import config as default_config
 from distributed.errors import CommClosedError, HomeError, UnreachableError
-from distributed.recipes.asking import Answer, Connection
 from distributed.recipes.digesting import digest_function, is_digest
 from distributed.recipes.dispatch import Dispatch
 from distributed.recipes.home import Home
@@ -24,6 +23,7 @@ from distributed.recipes.naming import shown
 from distributed.recipes.results import print_results
 from distributed.recipes.running import home_options, run, with_workers, worker_option
 from distributed.recipes.sending import Parcel, pack, send, worker_urls
+from distributed.web.asking import Answer, Connection
 
 __all__ = ["Master", "main"]
 

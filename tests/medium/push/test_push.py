@@ -19,12 +19,12 @@ from distributed.push.homes import Homes
 from distributed.push.pushing import Master
 from distributed.push.worker import NewFileHandler
 from distributed.recipes import receiving
-from distributed.recipes.asking import Answer, Connection
-from distributed.recipes.multipart import begin_part, content_type, end_parts
 from distributed.security.permissions import CLIENT
 from distributed.testing.recipes import ODD_NAMES, made_folder, serving
+from distributed.web.asking import Answer, Connection
 from distributed.web.connecting import headers
 from distributed.web.guard import GuardedApplication, GuardedHandler
+from distributed.web.multipart import begin_part, content_type, end_parts
 
 CONTENTS = {b"a": b"1", b"sub/b": b"22" * 1000, b"sub/deep/c": b"", b"d": b"4" * 200_000}
 DIGESTS = {os.fsdecode(name): hashlib.sha1(content).hexdigest() for name, content in CONTENTS.items()}
