@@ -16,10 +16,12 @@ from distributed.recipes.home import Home
 from distributed.recipes.leases import LESSEES_MAX, Lease, Leases, Lessee
 from distributed.recipes.rates import Rates
 
-__all__ = ["DISPUTED_MAX", "Master", "Verdict"]
+__all__ = ["DISPUTED_MAX", "NAME_LENGTH_MAX", "Master", "Verdict"]
 
 DISPUTED_MAX = 1000  # files about which workers disagree, kept for people to look at
 FAILED_SHOWN_MAX = 100
+NAME_LENGTH_MAX = 200  # characters of a worker's name
+REASON_LENGTH_MAX = 500  # characters that are kept of why a worker has no digest
 MOMENT_S = 1.0  # a worker asks again that long after it has waited
 WORKERS_SHOWN_MAX = 500
 
@@ -147,7 +149,7 @@ class Master:
             return Verdict.UNKNOWN_FILE
         if not self.leases.has_held(name, path):
             return Verdict.NOT_HELD
-        self.leases.give_back(name, path, reason)
+        self.leases.give_back(name, path, reason[:REASON_LENGTH_MAX])
         self._settle_given_up()
         self._tell()
         return Verdict.ACCEPTED
@@ -161,6 +163,10 @@ class Master:
         self.leases.give_back(name, path, reason)
         self._settle_given_up()
         self._tell()
+
+    def give_back(self, lease: Lease, reason: str | None = None) -> None:
+        """`remove_current_processing_file` of who has the lease."""
+        self.remove_current_processing_file(lease.lessee.name, lease.path, reason)
 
     def file_unreadable(self, path: str, reason: str) -> None:
         """Nobody can read the file any more; it is settled so."""
