@@ -12,12 +12,13 @@ import time
 from collections.abc import Iterator
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlsplit
 
 from distributed import config as default_config
 from distributed import constants
 from distributed.errors import ConfigError, MasterError, ProtocolError
 from distributed.recipes.batches import next_head, records
+from distributed.recipes.reports import FORM, JSON, form, json_bodies
 from distributed.web.connecting import base_url, headers, ssl_context
 
 __all__ = ["TROUBLE", "Master", "NoMoreFiles", "Pieces", "Report", "WaitForTimeoutFile"]
@@ -27,7 +28,6 @@ PATIENCE_S = 30.0  # a master that cannot be reached, or answers with errors, fo
 PAUSE_S, PAUSE_S_MAX = 0.1, 2.0  # between two attempts, doubled each time
 SILENCE_S = 90.0  # beyond: the connection is dead; longer than a master lets a request wait
 WHOLE_NBYTES_MAX = 32 * 1024 * 1024  # a batch up to that is read at once
-REPORT_NBYTES_MAX = 500_000  # of one report; masters take up to 1 MiB
 TEXT_NBYTES_MAX = 1_048_576  # of an answer that is no file
 TROUBLE = (OSError, HTTPException, ProtocolError)  # of the connection, or of what came over it
 
@@ -133,8 +133,8 @@ class Master:
             for path, told in results.items():
                 refused |= self._report_one(path, told)
             return refused
-        for body in _bodies(results):
-            status, _, text = self._ask("PUT", constants.MASTER_PATH_UPDATE_FILE_HASHES, body, "application/json")
+        for body in json_bodies(results):
+            status, _, text = self._ask("PUT", constants.MASTER_PATH_UPDATE_FILE_HASHES, body, JSON)
             if status != 200:
                 self._refuse_report(status, text)
                 return {**refused, **dict.fromkeys(results, text)}
@@ -249,10 +249,7 @@ class Master:
         self._pause_s = PAUSE_S
 
     def _report_one(self, path: str, told: str | dict[str, str]) -> dict[str, str]:
-        value = {"file_error": told["error"]} if isinstance(told, dict) else {"file_hash": told}
-        body = urlencode({"file_path": path, **value}).encode()
-        kind = "application/x-www-form-urlencoded"
-        status, _, text = self._ask("PUT", constants.MASTER_PATH_UPDATE_FILE_HASH, body, kind)
+        status, _, text = self._ask("PUT", constants.MASTER_PATH_UPDATE_FILE_HASH, form(path, told), FORM)
         if status == 200:
             return {}
         self._refuse_report(status, text)
@@ -301,20 +298,6 @@ class Pieces(Iterator[bytes]):
             raise
         self._left -= len(piece)
         return piece
-
-
-def _bodies(results: Report) -> Iterator[bytes]:
-    """JSON objects of bounded size that hold all of it together."""
-    part: Report = {}
-    nbytes = 0
-    for path, told in results.items():
-        part[path] = told
-        nbytes += len(path) + len(json.dumps(told)) + 6
-        if nbytes > REPORT_NBYTES_MAX:
-            yield json.dumps(part).encode()
-            part, nbytes = {}, 0
-    if part:
-        yield json.dumps(part).encode()
 
 
 def _reason(error: Exception) -> str:

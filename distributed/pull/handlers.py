@@ -19,6 +19,7 @@ from distributed.pull.reading import Source, open_source
 from distributed.recipes.batches import CONTENT_TYPE, record_head
 from distributed.recipes.leases import Lease
 from distributed.recipes.naming import decode_path, encode_path
+from distributed.recipes.reports import field_of, path_of
 from distributed.web.guard import TRUSTED, GuardedHandler
 
 __all__ = ["GetFile", "GetFiles", "UpdateFileHash", "UpdateFileHashes", "WorkerRegister"]
@@ -90,8 +91,9 @@ class UpdateFileHash(_FromWorker):
         name = self.registered_name()
         if name is None:
             return
-        path = self._path()
-        hash_, error = self._field("file_hash"), self._field("file_error")
+        form = self.request.body_arguments
+        path = path_of(form, self.master.home.file_exists)
+        hash_, error = field_of(form, "file_hash"), field_of(form, "file_error")
         if path is None:
             self.answer(400, "missing file_path parameter")
         elif error:
@@ -105,21 +107,6 @@ class UpdateFileHash(_FromWorker):
 
     def _judge(self, verdict: Verdict) -> None:
         self.answer(STATUS_BY_VERDICT[verdict], verdict.value)
-
-    def _field(self, name: str) -> str | None:
-        values = self.request.body_arguments.get(name)
-        return values[-1].decode(errors="surrogateescape") if values else None
-
-    def _path(self) -> str | None:
-        """The path as the header had it, percent-encoded; or, from who decoded it first, as it is."""
-        text = self._field("file_path")
-        if not text:
-            return None
-        try:
-            path = decode_path(text)
-        except HomeError:
-            return text
-        return path if self.master.home.file_exists(path) else text
 
 
 class UpdateFileHashes(_FromWorker):

@@ -24,6 +24,7 @@ from distributed.errors import HomeError
 from distributed.push.pushing import Master
 from distributed.recipes.naming import decode_path
 from distributed.recipes.page import HomeStatus, Root
+from distributed.recipes.reports import field_of, path_of
 from distributed.recipes.results import print_results
 from distributed.recipes.running import close, home_options, run, serve, server_options, with_workers, worker_option
 from distributed.security.permissions import CLIENT
@@ -42,9 +43,9 @@ class UpdateFileHash(GuardedHandler):
     def put(self) -> None:
         """200; 400 for what is missing or no digest; 404 for no file of ours; 409 if the job does not have it."""
         master: Master = self.application["master"]
-        path, digest, error = (self._field(name) for name in ("file_path", "file_hash", "file_error"))
-        if path and not master.homes.file_exists(path):
-            path = self._decoded(path)
+        form = self.request.body_arguments
+        path = path_of(form, master.homes.file_exists)
+        digest, error = field_of(form, "file_hash"), field_of(form, "file_error")
         if not path:
             self.answer(400, "missing file_path parameter")
         elif not master.homes.file_exists(path):
@@ -60,17 +61,6 @@ class UpdateFileHash(GuardedHandler):
             self.answer(200 if fault is None else 400 if "no digest" in fault else 409, fault or "ok")
 
     post = put
-
-    def _decoded(self, text: str) -> str:
-        """The path that a header had percent-encoded; `text` itself if it is none."""
-        try:
-            return decode_path(text)
-        except HomeError:
-            return text
-
-    def _field(self, name: str) -> str | None:
-        values = self.request.body_arguments.get(name)
-        return values[-1].decode(errors="surrogateescape") if values else None
 
 
 class UpdateFileHashes(GuardedHandler):
