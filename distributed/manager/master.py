@@ -10,9 +10,9 @@ import click
 
 from distributed import config as default_config
 from distributed.manager.server import HomeServer
+from distributed.pull.handing import reading_threads
 from distributed.pull.lending import Master
 from distributed.pull.master import wait_end
-from distributed.pull.reading import threads
 from distributed.recipes.running import home_options, once_option, run, server_options, signal_event
 from distributed.security.keys import Keyring
 
@@ -33,7 +33,7 @@ def init(
     """
     master = Master(home_dir, config)
     master.load(output)
-    return HomeServer(master, threads(), keys=keys)
+    return HomeServer(master, reading_threads(), keys=keys)
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})

@@ -21,10 +21,10 @@ from typing import Any
 
 from distributed.core import Server, write
 from distributed.errors import BadRequestError, CommClosedError, HomeError, StreamingOpError
-from distributed.pull.handing import WAIT_S_MAX, cannot_read, read_leases, wait_leases
+from distributed.pull.handing import WAIT_S_MAX, cannot_read, open_lease, read_leases, wait_leases
 from distributed.pull.lending import NAME_LENGTH_MAX, Master, Verdict
-from distributed.pull.reading import Source, open_source
 from distributed.recipes.leases import Lease
+from distributed.recipes.reading import Source
 
 __all__ = ["HomeServer"]
 
@@ -136,12 +136,10 @@ class HomeServer(Server):
 
     async def _send(self, stream: Any, lease: Lease) -> dict[str, Any] | None:
         """One file, piece by piece; None: it cannot be read, and another one may be asked for."""
-        read = asyncio.get_running_loop().run_in_executor
-        try:
-            source, piece = await read(self.threads, open_source, self.master.home, lease.path)
-        except (OSError, HomeError) as error:
-            cannot_read(self.master, lease, error)
+        opened = await open_lease(self.master, self.threads, lease)
+        if opened is None:
             return None
+        source, piece = opened
         try:
             await write(stream, {"path": lease.path, "nbytes": source.nbytes})
             await self._send_pieces(stream, lease, source, piece)

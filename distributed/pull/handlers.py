@@ -13,12 +13,12 @@ from tornado.iostream import StreamClosedError
 
 from distributed import constants
 from distributed.errors import HomeError
-from distributed.pull.handing import WAIT_S_MAX, cannot_read, read_leases, wait_leases
+from distributed.pull.handing import WAIT_S_MAX, cannot_read, open_lease, read_leases, wait_leases
 from distributed.pull.lending import NAME_LENGTH_MAX, Master, Verdict
-from distributed.pull.reading import Source, open_source
 from distributed.recipes.batches import CONTENT_TYPE, record_head
 from distributed.recipes.leases import Lease
 from distributed.recipes.naming import decode_path, encode_path
+from distributed.recipes.reading import Source
 from distributed.recipes.reports import field_of, path_of
 from distributed.web.guard import TRUSTED, GuardedHandler
 
@@ -218,12 +218,10 @@ class GetFile(_FromWorker):
 
     async def _send_one(self, lease: Lease) -> None:
         """One file, piece by piece; in a batch of its own if it is too big for one with others."""
-        try:
-            read = asyncio.get_running_loop().run_in_executor
-            source, piece = await read(self._threads, open_source, self.master.home, lease.path)
-        except (OSError, HomeError) as error:
-            cannot_read(self.master, lease, error)
+        opened = await open_lease(self.master, self._threads, lease)
+        if opened is None:
             return
+        source, piece = opened
         try:
             self._begin(lease, source)
             await self._send_pieces(lease, source, piece)

@@ -14,9 +14,9 @@ from tornado.httpserver import HTTPServer
 
 from distributed import config as default_config
 from distributed import constants
+from distributed.pull.handing import reading_threads
 from distributed.pull.handlers import GetFile, GetFiles, UpdateFileHash, UpdateFileHashes, WorkerRegister
 from distributed.pull.lending import Master, Verdict
-from distributed.pull.reading import threads
 from distributed.recipes.naming import shown
 from distributed.recipes.page import HomeStatus, Root
 from distributed.recipes.results import write_output
@@ -54,7 +54,7 @@ def init(
         (constants.MASTER_PATH_UPDATE_FILE_HASHES, UpdateFileHashes),
         (constants.MASTER_PATH_HOME_STATUS, HomeStatus),
     ]
-    return GuardedApplication(handlers, {"master": master, "threads": threads()}, guard)
+    return GuardedApplication(handlers, {"master": master, "threads": reading_threads()}, guard)
 
 
 async def serve(

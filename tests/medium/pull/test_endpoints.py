@@ -11,9 +11,9 @@ from urllib.parse import quote
 
 import pytest
 
-from distributed.pull import reading
+from distributed.pull.handing import PIECE_NBYTES
 from distributed.pull.handlers import WAIT
-from distributed.pull.reading import PIECE_NBYTES
+from distributed.recipes import reading
 from distributed.recipes.batches import records
 from distributed.testing.web import bearer, request
 

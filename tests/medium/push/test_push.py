@@ -384,7 +384,7 @@ async def test_a_file_that_changes_is_tried_again_and_holds_nobody_up(
         async with serve_master(tree, port, **settings) as master:
             await master.settled.wait()
             assert {name for name, digest in master.homes.files.items() if digest is None} == {"d"}
-            assert "changed while it was read" in master.homes.errors["d"]
+            assert "changes while it is read" in master.homes.errors["d"]
 
 
 async def test_a_worker_that_hangs_up_is_asked_at_once_whether_it_is_there(
