@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 from typing import Any
@@ -12,6 +11,7 @@ import click
 from distributed.errors import ConfigError
 from distributed.faces.manager.credentials import load_authkey, read_client_args
 from distributed.faces.manager.remote import WorkerProcess, create_remote_worker
+from distributed.lazy import object_at
 from distributed.process.ending import EXIT_FAILED, EXIT_INTERRUPTED, guarded
 
 __all__ = ["main"]
@@ -51,12 +51,9 @@ def _class_of(text: str) -> Any:
         raise ConfigError("PACKAGE.MODULE:CLASS", text, "write the module, a colon, and the class in it")
     sys.path.insert(0, os.getcwd())
     try:
-        found: Any = importlib.import_module(module)
-        for part in name.split("."):
-            found = getattr(found, part)
+        return object_at(text)
     except (ImportError, AttributeError) as error:
         raise ConfigError("PACKAGE.MODULE:CLASS", text, f"{error}; is it here, or installed?") from None
-    return found
 
 
 def _wait(processes: list[WorkerProcess]) -> int:
