@@ -13,7 +13,8 @@ from distributed.manager.server import HomeServer
 from distributed.pull.handing import reading_threads
 from distributed.pull.lending import Master
 from distributed.pull.master import wait_end
-from distributed.recipes.running import home_options, once_option, run, server_options, signal_event
+from distributed.recipes.options import home_options, once_option, server_options
+from distributed.recipes.running import run, signal_event
 from distributed.security.keys import Keyring
 
 __all__ = ["HomeServer", "Master", "init", "main"]

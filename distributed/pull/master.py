@@ -18,9 +18,10 @@ from distributed.pull.handing import reading_threads
 from distributed.pull.handlers import GetFile, GetFiles, UpdateFileHash, UpdateFileHashes, WorkerRegister
 from distributed.pull.lending import Master, Verdict
 from distributed.recipes.naming import shown
+from distributed.recipes.options import home_options, once_option, server_options
 from distributed.recipes.page import HomeStatus, Root
 from distributed.recipes.results import write_output
-from distributed.recipes.running import close, home_options, once_option, run, server_options, signal_event
+from distributed.recipes.running import close, run, signal_event
 from distributed.recipes.running import serve as listen_at
 from distributed.units import format_nbytes, format_seconds
 from distributed.web.guard import Guard, GuardedApplication

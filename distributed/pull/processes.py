@@ -22,6 +22,7 @@ from distributed.process.ending import EXIT_FAILED, EXIT_INTERRUPTED
 from distributed.pull.asking import Report
 from distributed.recipes.digesting import DigestFunction
 from distributed.recipes.naming import shown
+from distributed.recipes.options import with_options
 
 __all__ = ["WorkerProcess", "run_processes", "worker_options"]
 
@@ -143,19 +144,12 @@ def worker_options(spelling: str) -> Callable[[Any], Any]:
         spelling: of the master's address.
     """
     host, port = default_config.MASTER
-    options = (
+    return with_options(
         click.option("--name", default="worker", show_default=True, help="By which the master knows these processes."),
         click.option("--processes", type=click.IntRange(1), help="How many. [default: one per core]"),
         click.option("--master", "address", metavar="ADDRESS", help=f"{spelling}. [default: {host}:{port}]"),
         click.option("--insecure", is_flag=True, help="Encrypt nothing, even if the master is on another machine."),
     )
-
-    def add(command: Any) -> Any:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return add
 
 
 def _result(digest: DigestFunction, pieces: Pieces) -> str | dict[str, str]:

@@ -23,10 +23,11 @@ from distributed.constants import (
 from distributed.errors import HomeError
 from distributed.push.pushing import Master
 from distributed.recipes.naming import decode_path
+from distributed.recipes.options import home_options, server_options, with_workers, worker_option
 from distributed.recipes.page import HomeStatus, Root
 from distributed.recipes.reports import field_of, path_of
 from distributed.recipes.results import print_results
-from distributed.recipes.running import close, home_options, run, serve, server_options, with_workers, worker_option
+from distributed.recipes.running import close, run, serve
 from distributed.security.permissions import CLIENT
 from distributed.web.guard import GuardedApplication, GuardedHandler
 

@@ -33,8 +33,9 @@ from distributed.process.running import Background
 from distributed.push.slots import Outcome, Slot, Slots
 from distributed.recipes import reports
 from distributed.recipes.naming import encode_path
+from distributed.recipes.options import server_options
 from distributed.recipes.receiving import ReceivingHandler
-from distributed.recipes.running import close, run, serve, server_options
+from distributed.recipes.running import close, run, serve
 from distributed.web.asking import Connection
 from distributed.web.guard import GuardedApplication, GuardedHandler
 

@@ -20,8 +20,9 @@ from distributed.recipes.digesting import digest_function, is_digest
 from distributed.recipes.dispatch import Dispatch
 from distributed.recipes.home import Home
 from distributed.recipes.naming import shown
+from distributed.recipes.options import home_options, with_workers, worker_option
 from distributed.recipes.results import print_results
-from distributed.recipes.running import home_options, run, with_workers, worker_option
+from distributed.recipes.running import run
 from distributed.recipes.sending import Parcel, pack, send, worker_urls
 from distributed.web.asking import Answer, Connection
 

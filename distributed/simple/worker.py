@@ -11,8 +11,9 @@ from distributed.constants import WORKER_PATH_NEW_FILE
 from distributed.errors import DistributedError, MultipartError
 from distributed.recipes.digesters import Digester, new_digester
 from distributed.recipes.digesting import digest_function
+from distributed.recipes.options import server_options
 from distributed.recipes.receiving import ReceivingHandler
-from distributed.recipes.running import close, run, serve, server_options
+from distributed.recipes.running import close, run, serve
 from distributed.web.guard import GuardedApplication
 
 __all__ = ["NewFileHandler", "init", "main"]

@@ -11,7 +11,7 @@ from distributed import config
 from distributed.errors import AddressError
 from distributed.push import master as push_master
 from distributed.push import worker as push_worker
-from distributed.recipes.running import with_workers
+from distributed.recipes.options import with_workers
 from distributed.simple import master as simple_master
 from distributed.simple import worker as simple_worker
 
