@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import time
 from collections.abc import Callable
@@ -27,6 +28,7 @@ from distributed.web.connecting import base_url
 __all__ = ["Master"]
 
 SENDS_MAX = 8  # jobs on their way at once: each may hold a batch twice, once as files and once as a body
+PAUSE_S_MAX = 60.0  # that a worker may wish for with Retry-After
 POLL_S_MAX = 5.0  # for the answer to a poll
 FAILED_SHOWN_MAX = 100
 
@@ -59,7 +61,7 @@ class Master:
         self._urls = [w if isinstance(w, str) else base_url(w[0], w[1], insecure) for w in self.config.WORKERS]
         self.roster = Roster(self._urls, self.config.WORKER_PROCESSING_TIMEOUT_SECONDS)
         self._changed = asyncio.Event()
-        self._sends = 0
+        self._sends = dict.fromkeys(self._urls, 0)
         self._spare: dict[str, list[Connection]] = {url: [] for url in self._urls}
         self._nbytes: dict[str, int] = {}
         self._nbytes_finished = 0
@@ -155,15 +157,19 @@ class Master:
                 continue
 
     def _push_now(self) -> None:
-        without_work: set[str] = set()
         now = self._clock()
-        while self._sends < SENDS_MAX and (url := self.roster.select(now, without_work)) is not None:
+        # A worker that takes nothing, or slowly, must not keep all of them from the others.
+        share = math.ceil(SENDS_MAX / max(1, self.roster.alive_count))
+        passed_over = {url for url, count in self._sends.items() if count >= share}
+        while sum(self._sends.values()) < SENDS_MAX and (url := self.roster.select(now, passed_over)) is not None:
             job = self.roster.begin(url, unique_id("job"), now, self.config.BATCH_MAX_FILES)
             if job is None:
-                without_work.add(url)
-            else:
-                self._sends += 1
-                self._background.spawn(self._send(job))
+                passed_over.add(url)
+                continue
+            self._sends[url] += 1
+            if self._sends[url] >= share:
+                passed_over.add(url)
+            self._background.spawn(self._send(job))
 
     async def _send(self, job: Job) -> None:
         connection = self._spare[job.url].pop() if self._spare[job.url] else Connection(job.url)
@@ -171,7 +177,7 @@ class Master:
             await self._send_over(connection, job)
         finally:
             self._spare[job.url].append(connection)
-            self._sends -= 1
+            self._sends[job.url] -= 1
             self._changed.set()
 
     async def _send_over(self, connection: Connection, job: Job) -> None:
@@ -203,7 +209,7 @@ class Master:
         if answer.status == 202:
             self.roster.accepted(job, now)
         elif answer.status in (429, 503):
-            pause_s = answer.retry_after_s or 1.0
+            pause_s = min(answer.retry_after_s or 1.0, PAUSE_S_MAX)
             self.roster.refused(job, now, pause_s)
             asyncio.get_running_loop().call_later(pause_s, self._changed.set)
         elif answer.status in (401, 403, 404, 405):
