@@ -78,12 +78,14 @@ class Master:
         self._background.spawn(self._push())
 
     async def load(self, home_dir: str | None = None) -> int:
-        """Find the files of the first folder, or of a further one; how many.
+        """Find the files of the first folder, or of a further one, in its real path; how many.
 
         Raises:
             HomeError: there is no such folder, or it is known already.
         """
         home = Home(self.homes.home_dir if home_dir is None else home_dir)
+        if home_dir is not None and home.real_dir != home_dir:
+            raise HomeError(home_dir, "it has become a link just now; ask again")
         await asyncio.to_thread(home.load_files)
         names = self.homes.begin(home) if home_dir is None else self.homes.add(home)
         for name in names:
