@@ -21,6 +21,7 @@ __all__ = ["DISPUTED_MAX", "Master", "Verdict"]
 DISPUTED_MAX = 1000  # files about which workers disagree, kept for people to look at
 FAILED_SHOWN_MAX = 100
 MOMENT_S = 1.0  # a worker asks again that long after it has waited
+TELL_S = 30.0  # in which workers that are around are told that nothing is left; some may never ask
 WORKERS_SHOWN_MAX = 500
 
 
@@ -62,6 +63,7 @@ class Master:
         self._rates = Rates(clock())
         self._nbytes: dict[str, int] = {}
         self._nbytes_total = self._nbytes_finished = 0
+        self._settled_at: float | None = None
 
     def load(self, output: Path | None = None) -> None:
         """Find the files, once; then they can be taken.
@@ -198,10 +200,17 @@ class Master:
 
     @property
     def is_over(self) -> bool:
-        """Whether all is settled, and every worker that is around has been told so."""
-        since = self._clock() - self.config.WORKER_WAIT_FOR_TIMEOUT_FILE_SECONDS - MOMENT_S
+        """Whether all is settled, and every worker that is around has been told so; or `TELL_S` have passed."""
+        now = self._clock()
+        if not self.home.finished:
+            self._settled_at = None
+            return False
+        self._settled_at = now if self._settled_at is None else self._settled_at
+        if now - self._settled_at > self.config.WORKER_WAIT_FOR_TIMEOUT_FILE_SECONDS + TELL_S:
+            return True
+        since = now - self.config.WORKER_WAIT_FOR_TIMEOUT_FILE_SECONDS - MOMENT_S
         around = [name for name, lessee in self.leases.lessees.items() if lessee.seen >= since]
-        return self.home.finished and self.dismissed.issuperset(around)
+        return self.dismissed.issuperset(around)
 
     # ------------------------------------------------------------ for people
 
