@@ -38,7 +38,7 @@ def pull_small(side: Side, plan: Plan) -> Sample:
                 (folder / str(number)).write_bytes(content + str(number).encode())
             return _timed(Path(name), count, _first_shape if _is_beside() else _workers)
 
-    return rates(run, SMALL_COUNT, 5_000, plan)
+    return rates(run, SMALL_COUNT, 1_000 if _is_beside() else 5_000, plan)
 
 
 def pull_large(side: Side, plan: Plan) -> Sample:

@@ -11,9 +11,10 @@ __all__ = ["DataRescued", "StopTasks", "TasksStopped"]
 
 @message
 class StopTasks(Message):
-    """Forget these tasks, as somebody cancelled them: dequeue those that wait, interrupt those that run.
+    """Forget these tasks, as somebody cancelled them or another attempt was first; drop their results.
 
-    `TasksStopped` follows for each of them, as soon as it is so.
+    Those that wait are dequeued, those that run interrupted. `TasksStopped` follows for each of them, as soon as it is
+    so.
     """
 
     op: ClassVar[str] = "stop-tasks"

@@ -59,15 +59,18 @@ def init(
     return GuardedApplication(handlers, {"master": master, "threads": threads()}, guard)
 
 
-async def serve(app: GuardedApplication, server: HTTPServer, output: Path | None, once: bool) -> int:
+async def serve(
+    app: GuardedApplication, server: HTTPServer, output: Path | None, once: bool, stopped: asyncio.Event | None = None
+) -> int:
     """Answer workers until a signal, or until all is settled if it is only to be done once; the exit code.
 
     Args:
         output: written whenever all files are settled.
+        stopped: set by whoever hears signals already; None: they are heard from here on.
     """
     master: Master = app["master"]
-    stopped = asyncio.Event()
-    on_signals(lambda reason: stopped.set())
+    if stopped is None:
+        stopped = stopped_by_signal()
     began = time.monotonic()
     is_told = False
     while not stopped.is_set() and not (once and is_told and master.is_over):
@@ -87,6 +90,13 @@ async def serve(app: GuardedApplication, server: HTTPServer, output: Path | None
     return 1 if once and master.home.errors else 0
 
 
+def stopped_by_signal() -> asyncio.Event:
+    """Set at SIGINT or SIGTERM, from now on."""
+    stopped = asyncio.Event()
+    on_signals(lambda reason: stopped.set())
+    return stopped
+
+
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @home_options
 @server_options(default_config.MASTER[1])
@@ -102,13 +112,14 @@ def main(
         port = default_config.MASTER[1]
 
     async def start() -> int:
+        stopped = stopped_by_signal()  # before anybody can know that we are here
         print(f"loading home files of {home} ...", flush=True)
         app = init(home, output=output)
         print(f"{len(app['master'].home.files):,} files", flush=True)
         server, place = await listen_at("pull master", app, port, host, path, insecure)
         if port is not None:
             print(f"page: {place}/home_status?token=TOKEN; `{HOW_TO_GET_TOKEN}` prints one", flush=True)
-        return await serve(app, server, output, once)
+        return await serve(app, server, output, once, stopped)
 
     run(start)
 

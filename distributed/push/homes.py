@@ -30,13 +30,13 @@ class Homes:
         """The first folder."""
         return self.homes[0].home_dir
 
-    def begin(self, home: Home) -> list[str]:
-        """The first folder, its files loaded; what they are called."""
+    def begin(self, home: Home) -> dict[str, str]:
+        """The first folder, its files loaded; as `names`."""
         self.homes[0] = home
         return self.names(home)
 
-    def add(self, home: Home) -> list[str]:
-        """A further folder, its files loaded; what they are called from now on.
+    def add(self, home: Home) -> dict[str, str]:
+        """A further folder, its files loaded; as `names`.
 
         Raises:
             HomeError: it is known already, or lies in one that is, or one that is lies in it.
@@ -48,9 +48,9 @@ class Homes:
         self.homes.append(home)
         return self.names(home)
 
-    def names(self, home: Home) -> list[str]:
-        """What the files of one folder are called, but for those that cannot be read."""
-        return [self._name(home, path) for path in home.files if path not in home.errors]
+    def names(self, home: Home) -> dict[str, str]:
+        """What the files of one folder are called, and their paths in it; without those that cannot be read."""
+        return {self._name(home, path): path for path in home.files if path not in home.errors}
 
     @property
     def files(self) -> dict[str, str | None]:

@@ -193,7 +193,7 @@ def main(
         name = socket.gethostname() if host in WILDCARDS else host
         master.url = url.replace(host, name, 1) if host in WILDCARDS else url
         print("loading home files…", flush=True)
-        count = await master.load()
+        count = await master.load(None, output)
         print(f"pushing {count:,} files to {len(config.WORKERS)} workers…", flush=True)
         master.start()
         code = await _until_end(master, output, config, once)

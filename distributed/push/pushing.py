@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from distributed import config as default_config
@@ -61,11 +63,13 @@ class Master:
         self._urls = [w if isinstance(w, str) else base_url(w[0], w[1], insecure) for w in self.config.WORKERS]
         self.roster = Roster(self._urls, self.config.WORKER_PROCESSING_TIMEOUT_SECONDS)
         self._changed = asyncio.Event()
+        self._doubtful = {url: asyncio.Event() for url in self._urls}  # to be asked now, not at the next heartbeat
         self._sends = dict.fromkeys(self._urls, 0)
         self._spare: dict[str, list[Connection]] = {url: [] for url in self._urls}
         self._nbytes: dict[str, int] = {}
         self._nbytes_finished = 0
-        self._rates = Rates(clock())
+        self._began = clock()
+        self._rates = Rates(self._began)
         self._failure: BaseException | None = None
         self._background = Background(self._on_failure)
 
@@ -77,18 +81,21 @@ class Master:
             self._background.spawn(self._watch(url))
         self._background.spawn(self._push())
 
-    async def load(self, home_dir: str | None = None) -> int:
+    async def load(self, home_dir: str | None = None, output: Path | None = None) -> int:
         """Find the files of the first folder, or of a further one, in its real path; how many.
 
+        Args:
+            output: a file that is not meant, should it lie among them.
         Raises:
             HomeError: there is no such folder, or it is known already.
         """
         home = Home(self.homes.home_dir if home_dir is None else home_dir)
         if home_dir is not None and home.real_dir != home_dir:
             raise HomeError(home_dir, "it has become a link just now; ask again")
-        await asyncio.to_thread(home.load_files)
+        nbytes = await asyncio.to_thread(_load, home, output)
         names = self.homes.begin(home) if home_dir is None else self.homes.add(home)
-        for name in names:
+        for name, path in names.items():
+            self._nbytes[name] = nbytes.get(path, 0)
             self.roster.dispatch.add(name)
         self._check_settled()
         self._changed.set()
@@ -119,7 +126,13 @@ class Master:
                 await self._poll(connection)
                 self._changed.set()
                 is_fine = self.roster.workers[url].misses == 0
-                await asyncio.sleep(self.config.WORKER_HEARTBEAT_SECONDS / (1 if is_fine else 4))
+                doubtful = self._doubtful[url]
+                doubtful.clear()
+                try:
+                    async with asyncio.timeout(self.config.WORKER_HEARTBEAT_SECONDS / (1 if is_fine else 4)):
+                        await doubtful.wait()
+                except TimeoutError:
+                    continue
         finally:
             connection.close()
 
@@ -197,10 +210,10 @@ class Master:
             self._judge(job, await send(connection, parcel, given, self.config))
         except UnreachableError as error:
             self.roster.refused(job, self._clock(), 0.0)
-            self._give_up(self.roster.missed(job.url, error.reason, is_gone=True))
+            self._doubt(job.url, error.reason, is_gone=True)
         except CommClosedError as error:
             self._give_up(self.roster.failed(job, f"worker {job.url}: {error.reason}", is_death=True))
-            self._give_up(self.roster.missed(job.url, error.reason))
+            self._doubt(job.url, error.reason)
         except HomeError as error:
             self._give_up(self.roster.failed(job, error.reason))
         finally:
@@ -219,7 +232,12 @@ class Master:
             self._give_up(self.roster.missed(job.url, f"it answered {shown(answer.line)}"))
         else:
             self._give_up(self.roster.failed(job, f"worker {job.url} answered {shown(answer.line)}"))
-            self._give_up(self.roster.missed(job.url, f"it answered {shown(answer.line)}"))
+            self._doubt(job.url, f"it answered {shown(answer.line)}")
+
+    def _doubt(self, url: str, reason: str, is_gone: bool = False) -> None:
+        """Something went wrong with a worker: it gets nothing new until it has answered a poll."""
+        self._give_up(self.roster.missed(url, reason, is_gone))
+        self._doubtful[url].set()
 
     # ------------------------------------------------------------ what workers tell
 
@@ -314,8 +332,20 @@ class Master:
                     "cpu_percent": worker.cpu_percent,
                     "jobs": len(worker.jobs),
                     "files": worker.files,
-                    "seen_s_ago": None if worker.seen is None else now - worker.seen,
+                    "seen_s_ago": now - (self._began if worker.seen is None else worker.seen),
                 }
                 for worker in self.roster.workers.values()
             ],
         }
+
+
+def _load(home: Home, output: Path | None) -> dict[str, int]:
+    """Find its files; their sizes, for people: what is sent is looked at again."""
+    home.load_files()
+    if output is not None:
+        home.leave_out(output)
+    nbytes = {}
+    for path in home.files:
+        with contextlib.suppress(OSError):  # whoever sends it says why
+            nbytes[path] = os.stat(home.get_full_path(path)).st_size
+    return nbytes

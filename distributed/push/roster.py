@@ -188,7 +188,10 @@ class Roster:
             text = self.dispatch.fail(job.url, path, reason, is_death)
             if text is not None:
                 given_up[path] = text
-        self._forget(self.workers[job.url], job)
+        worker = self.workers[job.url]
+        if not is_death:
+            worker.free = min(worker.total, worker.free + 1)
+        self._forget(worker, job)
         return given_up
 
     def job(self, job_id: str) -> Job | None:

@@ -52,6 +52,11 @@ class Home:
             if path not in self.errors:
                 self._unsettled.add(path)
 
+    @property
+    def is_loaded(self) -> bool:
+        """Whether `load_files` was called."""
+        return self._is_loaded
+
     def leave_out(self, output: str | os.PathLike[str]) -> None:
         """Forget a file, if it is one of ours: the digests will be written to it."""
         path = os.path.relpath(os.path.realpath(output), os.path.realpath(self.home_dir))

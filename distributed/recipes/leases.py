@@ -4,7 +4,8 @@
        ▲                │
        └── give_back ───┘ leased, timed out ──take, by whoever asks──▶ leased to that one; a late result still counts
 
-A file that nobody finishes in `ATTEMPTS_MAX` attempts is given up: `take_given_up` says why. Not here: the files
+A file that nobody finishes in `ATTEMPTS_MAX` attempts (of one worker in a row that just asks again: one) is given up:
+`take_given_up` says why. Not here: the files
 themselves, and their digests, which are `Home`'s.
 """
 
@@ -230,10 +231,14 @@ class Leases:
     # ------------------------------------------------------------ both sides of the relation
 
     def _lend(self, lessee: Lessee, path: str, nbytes: int, now: float, batch: list[tuple[str, int]]) -> Lease:
-        if path in self._leases:
-            self._end(self._leases[path])
+        attempts = self._attempts.get(path, 0)
+        before = self._leases.get(path)
+        if before is None or before.lessee is not lessee:  # who only ever asks is no sign of a fault of the file
+            attempts += 1
+        if before is not None:
+            self._end(before)
         self._waiting.pop(path, None)
-        attempts = self._attempts[path] = self._attempts.get(path, 0) + 1
+        self._attempts[path] = attempts
         nbytes_all = sum(size for _, size in batch)
         lease = Lease(path, lessee, nbytes, now, now, nbytes_all, len(batch), 2.0 ** (attempts - 1))
         self._leases[path] = lessee.leases[path] = lease

@@ -73,4 +73,5 @@ def write_output(home: Digests, output: Path, config: Any = None) -> str:
     algorithm = algorithm_of(config)
     program = "b2sum" if algorithm == "blake2b" else f"{algorithm}sum"
     place = shlex.quote(os.path.abspath(output))
-    return f"cat {place}" if ":" in algorithm else f"cd {shlex.quote(home.home_dir)} && {program} -c {place}"
+    folder = f"./{home.home_dir}" if home.home_dir.startswith("-") else home.home_dir  # it would be taken for an option
+    return f"cat {place}" if ":" in algorithm else f"cd {shlex.quote(folder)} && {program} -c {place}"

@@ -64,7 +64,7 @@ class Master:
             ConfigError: a setting cannot be used.
         """
         digest_function(self.config)
-        if not self.home.files:
+        if not self.home.is_loaded:
             self.home.load_files()
         for path in self.home.files:
             if path not in self.home.errors:
@@ -188,6 +188,8 @@ def main(home: str, output: Path | None, workers: Sequence[str], insecure: bool)
         master = Master(home, config, insecure)
         print("loading home files…", flush=True)
         master.home.load_files()
+        if output is not None:
+            master.home.leave_out(output)
         print(f"sending {len(master.home.files):,} files to {len(config.WORKERS)} workers…", flush=True)
         await master.run()
         return print_results(master.home, output, config)

@@ -63,6 +63,7 @@ class ObedientWorker:
             for key, attempt in zip(message.keys, message.attempts, strict=True):
                 if key in self.queue and self.queue[key][0] == attempt:
                     del self.queue[key]
+                self.data.pop(key, None)  # as a result that is told too late is dropped
             self.outbox.append(TasksStopped(message.keys, message.attempts))
         elif isinstance(message, ReleaseData):
             for key in message.keys:

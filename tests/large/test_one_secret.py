@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from distributed import Client, Pool, config
+from distributed.calls import send_recv_sync
 from distributed.errors import AuthenticationError
 from distributed.testing.processes import Processes, Started
 from distributed.web.connecting import headers
@@ -31,10 +32,14 @@ def status_of(url: str) -> int:
 def test_one_key_file_opens_every_front_end_and_another_one_opens_none(
     processes: Processes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """X01: engine, center and pool, JSON routes, and the HTTP recipes; nothing but the key file is set up."""
+    """X01: engine, center and pool, JSON routes, and the recipes; nothing but the key file is set up.
+
+    A `DistributedManager` alone has a key for each manager, which `get_client_args` hands out, unless it is given one.
+    """
     home = tmp_path / "home"
     home.mkdir()
     center = processes.python("-m", "distributed.cli.dcenter", "--port", "0", "--http-port", "0")
+    manager = processes.python("-m", "distributed.manager.master", "--home", str(home), "--port", "0")
     programs = {
         "/home_status": processes.python("-m", "distributed.pull.master", "--home", str(home), "--port", "0"),
         "/status": processes.python("-m", "distributed.push.worker", "--port", "0", "--processes", "1"),
@@ -52,6 +57,8 @@ def test_one_key_file_opens_every_front_end_and_another_one_opens_none(
     with Pool(address) as pool:
         assert [data.get() for data in pool.map(abs, [-1])] == [1]
     assert {url: status_of(url) for url in urls} == urls
+    door = place_of(manager, r"(?s).*?at ")
+    assert send_recv_sync(door, op="ping") == b"pong"
 
     monkeypatch.setattr(
         config, "_settings", config.from_environment({**os.environ, "DISTRIBUTED_KEY_FILE": str(tmp_path / "other")})
@@ -59,6 +66,8 @@ def test_one_key_file_opens_every_front_end_and_another_one_opens_none(
     for face in (Client, Pool):
         with pytest.raises(AuthenticationError):
             face(address)
+    with pytest.raises(AuthenticationError):
+        send_recv_sync(door, op="ping")
     assert {url: status_of(url) for url in urls} == dict.fromkeys(urls, 401)
     stranger = processes.dworker(f"{address} --no-nanny", env={"DISTRIBUTED_KEY_FILE": str(tmp_path / "other")})
     assert stranger.wait() == 3

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 from distributed.comm.stream import Stream
 from distributed.config import CENTER_PORT
 from distributed.faces.center.ops import CenterOps
@@ -23,8 +26,15 @@ class Center(Scheduler):
 
     default_port = CENTER_PORT
 
-    def __init__(self, *, keys: Keyring | None = None, settings: Settings | None = None) -> None:
-        super().__init__(keys=keys, settings=settings)
+    def __init__(
+        self,
+        *,
+        keys: Keyring | None = None,
+        settings: Settings | None = None,
+        services: Mapping[Any, Callable[[Any], Any]] | None = None,
+        http_port: int | None = None,
+    ) -> None:
+        super().__init__(keys=keys, settings=settings, services=services, http_port=http_port)
         ops = CenterOps(self.machine.state, self._services_of)
         self.book = ops.book
         self.add_handlers({

@@ -29,7 +29,7 @@ NESTED_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.nested",
         "_those_here",
         (("if task is not None and task.attempt == attempt:", "if task is not None:"),),
-        note="A task has to be taken back and given to the same worker again while the word is on the way.",
+        note="Met in 3 of 300 seeds, and no rule broke: the worker is given one task more than it has threads.",
     ),
     Fault(
         "lent-not-forgotten",

@@ -93,7 +93,7 @@ PLACE_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.queues",
         "ReadyQueue.has",
         (("task.state is _READY and (task.deaths > 0) is self.restriction.is_suspect", "task.state is _READY"),),
-        note="Missed in 300 seeds; we do not know whether it does harm.",
+        note="Not met: in none of 300 seeds did this piece make a difference.",
     ),
     Fault(
         "returned-of-any-attempt",
@@ -125,7 +125,7 @@ PLACE_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.copying",
         "_source_for",
         (("if spread.task.key not in source.holds:", "if not source.is_alive:"),),
-        note="Missed in 300 seeds; we do not know whether it does harm.",
+        note="Not met: in none of 300 seeds did this piece make a difference.",
     ),
     Fault(
         "order-not-closed",
@@ -141,7 +141,7 @@ PLACE_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.retirement",
         "_copy_data",
         (("all(holder.is_retiring for holder in task.who_has or ())", "len(task.who_has or ()) == 1"),),
-        note="Missed in 300 seeds; we do not know whether it does harm.",
+        note="Not met: in none of 300 seeds did this piece make a difference.",
     ),
     Fault(
         "dismissed-while-copying",
@@ -171,7 +171,7 @@ PLACE_FAULTS: tuple[Fault, ...] = (
                 ("            self.run = {}\n        self._flush_keys(effects, self.release, ReleaseData)\n"),
             ),
         ),
-        note="Missed in 60 seeds since tasks are cancelled with force; to be hunted for longer.",
+        note="Rare since what runs is stopped, not cancelled: both messages have to name one key in one event.",
     ),
     Fault(
         "function-without-worker",
@@ -226,6 +226,6 @@ PLACE_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.stopping",
         "cancel_keys",
         (("state.outbox.cancelled[client, reason] = unknown", "unknown.clear()"),),
-        note="Missed in 160 seeds; we do not know whether it does harm.",
+        note="Met in 9 of 300 seeds, and no rule broke there.",
     ),
 )

@@ -244,7 +244,7 @@ REDUNDANT_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.withdrawal",
         "awaits_copy",
         (("if worker.seconds and any(", "if worker.address is None and any("),),
-        note="Missed in 100 seeds; second attempts are rare, and such ends of them rarer.",
+        note="Harmless: the copy is dropped, and a second attempt that has not begun is over.",
     ),
     Fault(
         "rejected-while-tried",

@@ -37,10 +37,13 @@ def test_a_worker_that_is_killed_and_one_that_comes_back_cost_no_file(processes:
     for name in ("big-1", "big-2"):
         with open(tree / name, "wb") as file:
             file.truncate(100 * MiB)
+    (tree / "SUMS").write_text("an earlier output, which is not hashed")
     count = 302 + len(ODD_NAMES)
     one, two = (processes.python(*WORKER) for _ in range(2))
     places = ["--worker", place_of(one), "--worker", place_of(two)]
-    master = processes.python("-W", "error", *MASTER, "--home", str(tree), "--output", "SUMS", "--once", *places)
+    master = processes.python(
+        "-W", "error", *MASTER, "--home", str(tree), "--output", str(tree / "SUMS"), "--once", *places
+    )
     wait_until(lambda: home_status(master)["state"]["finished"] > 0, master.said)
     one.process.kill()
     again = processes.python("-m", "distributed.push.worker", "--port", place_of(one).split(":")[1], "--processes", "2")

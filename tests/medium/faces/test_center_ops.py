@@ -111,6 +111,15 @@ async def test_its_bounds_are_told() -> None:
             await asked.register(address=BOB, ncores=1)
 
 
+async def test_services_of_workers_are_told_too() -> None:
+    async with open_center() as (center, _, asked):
+        worker = Worker(center.address, nthreads=1, http_port=0)
+        await worker.start()
+        (port,) = (await asked.worker_services(service="http")).values()
+        assert await asked.worker_services() == {worker.address: {"http": port}} and port > 0
+        await worker.close()
+
+
 async def test_workers_and_members_are_told_of_together_and_kept_apart() -> None:
     async with open_center(1) as (center, (worker,), asked), Client(center.address, asynchronous=True) as client:
         future = client.submit(bytes, 100_000, key="result")

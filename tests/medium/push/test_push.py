@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import io
 import json
 import os
 import socket
@@ -14,7 +15,10 @@ from urllib.parse import urlencode
 
 import pytest
 
+from distributed.push.homes import Homes
 from distributed.push.pushing import Master
+from distributed.push.worker import NewFileHandler
+from distributed.recipes import receiving
 from distributed.recipes.asking import Answer, Connection
 from distributed.recipes.multipart import begin_part, content_type, end_parts
 from distributed.security.permissions import CLIENT
@@ -269,7 +273,8 @@ async def test_home_status_is_json_for_programs_and_a_page_for_people(both: Any,
         assert json.loads((await ask(master.url, "GET", "/home_status?include_files=1")).text)["files"] == DIGESTS
         details = json.loads((await ask(master.url, "GET", "/home_status?details=1")).text)
         assert [worker["state"] for worker in details["workers"]] == ["alive"]
-        assert details["bytes"]["finished"] == sum(map(len, CONTENTS.values()))
+        nbytes = sum(map(len, CONTENTS.values()))
+        assert details["bytes"] == {"finished": nbytes, "total": nbytes}
         assert "<html" in (await ask(master.url, "GET", "/home_status", Accept="text/html")).text
 
 
@@ -339,16 +344,65 @@ async def test_files_that_vanish_or_lead_out_have_a_reason_and_the_others_are_do
         assert master.homes.state == {"total": 6, "finished": 4, "failed": 2}
 
 
-async def test_a_sender_that_vanishes_in_the_middle_frees_the_process(serve_worker: Any) -> None:
+@pytest.mark.parametrize("way", ["vanishes", "stands still"])
+async def test_a_sender_that_stops_in_the_middle_frees_the_process(
+    serve_worker: Any, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
     async with serve_worker(1) as (worker, port):
         await worker.slots.start()
+        if way == "stands still":
+            monkeypatch.setattr(receiving, "SILENCE_S", 0.1)
         _, writer = await asyncio.open_connection("127.0.0.1", port)
         given = {**headers(), **head(), "Content-Length": "999"}
         lines = [f"{name}: {value}" for name, value in given.items()]
         writer.write("\r\n".join(["POST /new_file HTTP/1.1", "Host: localhost", *lines, "", ""]).encode())
         writer.write(new_file(("a", b"abc"))[:-10])
-        await until(lambda: worker.slots.idle == 0)
-        writer.close()
+        await until(lambda: worker.jobs)
+        if way == "vanishes":
+            writer.close()
         await until(lambda: worker.slots.idle == 1 and not worker.jobs)
+        writer.close()
         answer = await ask(f"http://127.0.0.1:{port}", "POST", "/new_file", new_file(("a", b"abc")), **head())
         assert answer.status == 202
+
+
+async def test_a_file_that_changes_is_tried_again_and_holds_nobody_up(
+    serve_worker: Any, serve_master: Any, tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a heartbeat of an hour whatever has to wait for it would not end."""
+
+    class Growing(io.FileIO):
+        def read(self, size: int | None = -1) -> bytes:
+            with open(tree / "d", "ab") as file:
+                file.write(b"more")
+            return super().read(size) or b""
+
+    async with serve_worker(1) as (_, port):
+        settings = {"BATCH_MAX_BYTES": 1000, "CHUNK_SIZE": 65536, "WORKER_HEARTBEAT_SECONDS": 3600}
+        real = Homes.open
+        monkeypatch.setattr(Homes, "open", lambda self, name: Growing(tree / "d") if name == "d" else real(self, name))
+        async with serve_master(tree, port, **settings) as master:
+            await master.settled.wait()
+            assert {name for name, digest in master.homes.files.items() if digest is None} == {"d"}
+            assert "changed while it was read" in master.homes.errors["d"]
+
+
+async def test_a_worker_that_hangs_up_is_asked_at_once_whether_it_is_there(
+    serve_worker: Any, serve_master: Any, tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serve_worker(1) as (_, port):
+        ready = NewFileHandler.ready
+        hung_up: list[NewFileHandler] = []
+
+        def hang_up_once(handler: NewFileHandler) -> None:
+            if hung_up:
+                ready(handler)
+            else:
+                hung_up.append(handler)
+                handler.detach().close()
+                handler._finished = True
+
+        monkeypatch.setattr(NewFileHandler, "ready", hang_up_once)
+        async with serve_master(tree, port, WORKER_HEARTBEAT_SECONDS=3600) as master:
+            await master.settled.wait()
+            assert master.homes.files == DIGESTS

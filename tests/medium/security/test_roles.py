@@ -10,6 +10,9 @@ from distributed.calls import connect
 from distributed.comm.stream import Stream
 from distributed.core import Server
 from distributed.errors import PermissionDeniedError
+from distributed.faces.center.server import Center
+from distributed.faces.manager.wire import JOIN_OP
+from distributed.manager.server import HomeServer
 from distributed.nanny import Nanny
 from distributed.protocol.codec import ErrorReply
 from distributed.protocol.failure import exception_from_reply
@@ -22,7 +25,7 @@ BUILT_IN = {"close"}  # served by the connection itself, no handler
 LOOKS = {
     "identity", "ping", "ops", "close", "scheduler_info", "ncores", "who_has", "has_what", "versions", "health",
     "monitor_resources", "desired_workers", "why", "story", "task_stream", "overview", "explain",
-    "processing", "nbytes",
+    "processing", "nbytes", "nthreads", "worker_services", "home_status",
 }  # fmt: skip
 NEEDS: dict[str, Any] = {"why": {"key": "x"}, "story": {"keys": ["x"]}, "explain": {"key": "x"}}
 
@@ -44,7 +47,9 @@ async def ask(stream: Stream, **request: Any) -> Any:
 
 @gen_cluster([("127.0.0.1", 1)])
 async def test_every_op_has_a_row_and_every_row_an_op(scheduler: Scheduler, a: Worker) -> None:
-    served = {op for server in (scheduler, a, nanny(scheduler)) for op in server.handlers}
+    nobody: Any = None  # neither is asked anything here
+    servers = (scheduler, a, nanny(scheduler), Center(), HomeServer(nobody, nobody))
+    served = {op for server in servers for op in server.handlers} | {JOIN_OP}
     assert served | BUILT_IN == set(_ROLES_BY_OP)
 
 

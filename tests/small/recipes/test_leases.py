@@ -153,15 +153,24 @@ def test_a_file_that_nobody_can_do_is_given_up_with_the_reason() -> None:
 
 
 def test_a_file_that_hangs_every_worker_is_given_up_and_each_gets_twice_the_time_of_the_one_before() -> None:
-    made = leases("1")
+    made = leases("1", workers="abcdef")
     now, waits = 0.0, []
-    while taken(made, "a", now):
+    for name in "abcde":
+        assert taken(made, name, now) == ["1"]
         until = made.next_timeout()
         assert until is not None
         waits.append(until - now)
         now = until + 0.001
+    assert taken(made, "f", now) == []
     assert waits == pytest.approx([4, 8, 16, 32, 64])
     assert made.take_given_up()[0][0] == "1"
+
+
+def test_a_worker_that_only_asks_is_no_fault_of_the_files() -> None:
+    made = leases("1", "2")
+    for now in range(100):
+        assert len(taken(made, "a", 1000.0 * now)) == 1
+    assert not made.take_given_up()
 
 
 def test_a_batch_ends_at_its_count_and_at_its_bytes() -> None:

@@ -206,6 +206,19 @@ def test_a_second_attempt_that_waits_for_others_is_stopped(twice: Stage) -> None
     assert twice("lent w2 a#2") == ["w2 <- stop a#2"]
 
 
+def test_a_hung_worker_has_no_second_attempts(stage: Stage) -> None:
+    stage("client c\nworker w1 nanny\nworker w2 nanny\nsubmit c f x y\ndone w1 x s=1\ndone w2 y s=1")
+    stage("submit c f a redundant=yes")
+    assert stage("wait 2.5") == ["w2 <- run a#2"]
+    assert "w2 <- stop a#2" in stage("wait 3.5\nalive w2\nwait 0.1")
+    assert "c <- done a=result" in stage("done w1 a#1")
+
+
+def test_the_next_attempt_after_one_for_nothing_has_a_new_number(twice: Stage) -> None:
+    twice("lent w2 a#2\nstopped w2 a#2")
+    assert twice("returned w1 a#1")[0].endswith("run a#3")
+
+
 def test_a_second_attempt_that_misses_data_is_over(stage: Stage) -> None:
     stage("client c\nworker w1\nworker w2\nsubmit c f x\ndone w1 x s=0.01\nsubmit c f a(x) redundant=yes")
     assert stage("wait 1") == ["w2 <- run a#2(x@w1) +f"]

@@ -51,13 +51,25 @@ from distributed.scheduler.invariants import check
 from distributed.scheduler.machine import SchedulerMachine
 from distributed.scheduler.records import TaskState
 from distributed.scheduler.silence import UNREAD_S
+from distributed.scheduler.state import Settings
 from distributed.testing.obedient import ObedientWorker as Worker
 
 KEYS = [f"k{number}" for number in range(12)]
 NAMES = ["w0", "w1", "w2", "w3"]
 CLIENTS = ["c0", "c1"]
 SPECS = [
-    TaskSpec(function, priority, retries, wanted, workers, resources, bool(workers) and retries > 0, platform, limit)
+    TaskSpec(
+        function,
+        priority,
+        retries,
+        wanted,
+        workers,
+        resources,
+        bool(workers) and retries > 0,
+        platform,
+        limit,
+        redundant=not priority,
+    )
     for function in (b"f", b"g")
     for priority in (0, 1)
     for retries in (0, 1)
@@ -78,7 +90,7 @@ class Cluster(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.machine = SchedulerMachine()
+        self.machine = SchedulerMachine(Settings(redundant_factor=0.01, redundant_least_s=0.02))
         self.now = 0.0
         self.workers: dict[str, Worker] = {}  # by address
         self.lives = 0
@@ -139,6 +151,11 @@ class Cluster(RuleBasedStateMachine):
     def begin(self) -> None:
         self.client_joins("c0")
         self.worker_joins("w0", 2, True)
+        self.worker_joins("w1", 2, False)
+        for key, spec in (("k0", TaskSpec(b"f", redundant=True)), ("k1", TaskSpec(b"g", redundant=True))):
+            self.submit("c0", [spec], [(key, [], 0)], 3)  # so that it is known how long they take
+            for number in range(2):
+                self.worker_steps(number, True, 6)
 
     @rule(name=st.sampled_from(CLIENTS))
     def client_joins(self, name: str) -> None:

@@ -212,8 +212,9 @@ def test_a_worker_in_a_long_slice_stays_alive_and_answers_pings() -> None:
 def test_a_worker_that_says_nothing_for_the_ttl_is_dead(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(manager_module, "BEATS_PER_TTL", 1e-3)  # so it beats much too late
     with team_of(ttl=0.2) as team:
-        id = team.join(Sitter)
-        wait_until(lambda: team.manager.get_dead_workers() == [id], "its death")
+        team.connect(Sitter)
+        wait_until(team.manager.try_accept, "a worker")
+        wait_until(lambda: team.keep() or team.manager.get_dead_workers() == [0], "its death")
         assert team.manager.get_active_workers() == team.manager.get_unconfirmed_workers() == []
 
 
