@@ -18,6 +18,7 @@ from distributed.comm.addresses import parse_address
 from distributed.deploy.machine import cores_available
 from distributed.errors import BadRequestError, DistributedError, ProtocolError
 from distributed.manager.asking import Master, NoMoreFiles, Pieces, WaitForTimeoutFile
+from distributed.process.parents import end_with_parent
 from distributed.recipes.digesting import DigestFunction, digest_function
 
 __all__ = ["Worker", "command", "main"]
@@ -54,6 +55,8 @@ class Worker(ForkProcess):
         """Work; ends the process."""
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if os.getpid() != self._parent:
+            end_with_parent(self._parent)
         try:
             self.work()
         except (DistributedError, OSError) as error:

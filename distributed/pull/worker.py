@@ -16,6 +16,7 @@ from distributed import config as default_config
 from distributed.comm.addresses import parse_address
 from distributed.deploy.machine import cores_available
 from distributed.errors import DistributedError
+from distributed.process.parents import end_with_parent
 from distributed.pull.asking import TROUBLE, Master, NoMoreFiles, Pieces, Report, WaitForTimeoutFile
 from distributed.recipes.digesting import DigestFunction, digest_function
 from distributed.recipes.naming import shown
@@ -69,6 +70,8 @@ class Worker(ForkProcess):
         """Work; ends the process."""
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if os.getpid() != self._parent:
+            end_with_parent(self._parent)
         try:
             self.work()
         except (DistributedError, OSError) as error:
