@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import faulthandler
 import os
+import signal
 from collections.abc import Generator
 from pathlib import Path
 
@@ -27,8 +28,13 @@ _stderr: list[int] = []  # a copy from before output is captured
 
 
 def pytest_configure() -> None:
-    """Keep the real stderr for the stacks of a test that hangs."""
+    """Keep the real stderr for the stacks of a test that hangs; hear Ctrl-C, as do the processes that tests start.
+
+    A shell without job control has what it starts in the background ignore SIGINT, and that is inherited.
+    """
     _stderr.append(os.dup(2))
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True)

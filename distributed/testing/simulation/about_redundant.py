@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from distributed.messages import RunTasks, TasksDone
+from distributed.scheduler import invariants
 from distributed.scheduler.effects import ToWorker
 from distributed.scheduler.events import FromWorker
 from distributed.scheduler.records import TaskState
@@ -43,6 +44,14 @@ def seconds_are_sent_late(world: Any, engine: Any, event: Any, effects: list[Any
                 return f"{key} to {effect.address}, {world.seconds() - sent[key]:.3f} s after the first attempt"
             if state.ready.live:
                 return f"{key} to {effect.address}, while {state.ready.live} tasks wait for the first time"
+    return None
+
+
+@invariant(Moment.EVENT, "second attempts are where they may be, and known on both sides")
+def seconds_add_up(world: Any, engine: Any, event: Any, effects: list[Any]) -> str | None:
+    """The scheduler's own rule."""
+    if engine is world.scheduler:
+        invariants.check_seconds(engine.machine.state)
     return None
 
 
