@@ -137,7 +137,7 @@ class HomeServer(Server):
                     return {"files": files}
             elif (answer := await self._send(stream, leases[0])) is not None:
                 return answer
-        if self.master.has_processing_files():
+        if not self.master.leases.is_done:
             return {"wait": True}
         self.master.dismiss(name)
         return {"done": True}
@@ -149,11 +149,10 @@ class HomeServer(Server):
             changed = master.changed
             leases = master.take(name, files_max, master.config.BATCH_MAX_BYTES)
             left_s = until - time.monotonic()
-            if leases or left_s <= 0 or not master.has_processing_files():
+            if leases or left_s <= 0 or master.leases.is_done:
                 return leases
-            soon_s = master.seconds_to_timeout()
             try:
-                async with asyncio.timeout(left_s if soon_s is None else min(left_s, soon_s + 0.001)):
+                async with asyncio.timeout(min(left_s, master.seconds_to_look())):
                     await changed.wait()
             except TimeoutError:
                 continue  # somebody's time is over, or ours

@@ -224,10 +224,9 @@ class GetFile(_FromWorker):
             changed = master.changed
             leases = master.take(name, files_max, self._nbytes_max)
             left = until - time.monotonic()
-            if leases or left <= 0 or not master.has_processing_files():
+            if leases or left <= 0 or master.leases.is_done:
                 return leases
-            soon = master.seconds_to_timeout()
-            await _first([changed.wait(), self._gone.wait()], left if soon is None else min(left, soon + 0.001))
+            await _first([changed.wait(), self._gone.wait()], min(left, master.seconds_to_look()))
         self._finished = True  # to nobody
         return []
 
@@ -244,7 +243,7 @@ class GetFile(_FromWorker):
     def _say_nothing_left(self, name: str) -> None:
         if self._finished:
             return
-        if self.master.has_processing_files():
+        if not self.master.leases.is_done:
             self.answer(202, WAIT)
         else:
             self.master.dismiss(name)

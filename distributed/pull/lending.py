@@ -20,6 +20,7 @@ __all__ = ["DISPUTED_MAX", "Master", "Verdict"]
 
 DISPUTED_MAX = 1000  # files about which workers disagree, kept for people to look at
 FAILED_SHOWN_MAX = 100
+A_LITTLE_S = 0.001
 MOMENT_S = 1.0  # a worker asks again that long after it has waited
 TELL_S = 30.0  # in which workers that are around are told that nothing is left; some may never ask
 WORKERS_SHOWN_MAX = 500
@@ -107,7 +108,7 @@ class Master:
     # ------------------------------------------------------------ files on their way
 
     def take(self, name: str, files_max: int = 1, nbytes_max: int = 0) -> list[Lease]:
-        """Files for a worker: the next ones, else those whose time is over; none: see `has_processing_files`."""
+        """Files for a worker: the next ones, else those whose time is over; none: see `Leases.is_done`."""
         taken = self.leases.take(name, self._clock(), files_max, nbytes_max)
         self._settle_given_up()
         return taken
@@ -197,6 +198,11 @@ class Master:
         """Until the next file's time is over; None: no worker has one."""
         moment = self.leases.next_timeout()
         return None if moment is None else max(0.0, moment - self._clock())
+
+    def seconds_to_look(self) -> float:
+        """After so long a worker that got no file may get one, though nothing has changed."""
+        soon_s = self.seconds_to_timeout()
+        return soon_s + A_LITTLE_S if soon_s else MOMENT_S  # one whose time is over already is meant for others
 
     @property
     def is_over(self) -> bool:

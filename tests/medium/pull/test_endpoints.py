@@ -317,6 +317,19 @@ async def test_who_may_only_read_sees_the_status_and_takes_no_file(serve: Any) -
             assert (await request(running.port, path, reader, name)).status == 403
 
 
+async def test_a_worker_waits_for_a_file_that_is_left_to_others(serve: Any) -> None:
+    """It failed on it, and another one asks for files: there is something left, but not for this one."""
+    async with serve({"a": b"a"}) as running:
+        for name in ("w", "bad"):
+            await running.register(name)
+        assert (await running.ask("/get_file", worker="w")).status == 200
+        running.master.remove_current_processing_file("w", "a")
+        assert (await running.ask("/get_file", worker="bad")).status == 200
+        running.master.file_processing_failed("bad", "a", "no")
+        assert (await running.ask("/get_file", worker="bad")).status == 202
+        assert (await running.ask("/get_file", worker="w")).status == 200
+
+
 def test_a_worker_that_never_asks_again_does_not_keep_a_master_from_its_end(tmp_path: Path) -> None:
     """With --once the master tells those around that nothing is left; one registers again and again instead."""
     now = 0.0
