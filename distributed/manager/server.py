@@ -116,11 +116,11 @@ class HomeServer(Server):
         lessee = self.master.leases.lessees.get(name)
         for path in list(lessee.leases) if lessee is not None else ():
             self.master.remove_current_processing_file(name, path, BROKEN)
-        self.master.dismissed.add(name)
+        self.master.dismiss(name)
 
     async def _answer(self, stream: Any, name: str, files_max: int, wait_s: Any, is_batch: bool) -> dict[str, Any]:
         self._check_name(name)
-        if not isinstance(wait_s, (int, float)) or wait_s < 0:
+        if not isinstance(wait_s, (int, float)) or not wait_s >= 0:  # nan is not, and would stop the loop's timers
             raise BadRequestError("wait_s is a number of seconds")
         until = time.monotonic() + min(wait_s, WAIT_S_MAX)
         while leases := await wait_leases(self.master, name, files_max, until):
@@ -129,9 +129,9 @@ class HomeServer(Server):
                     return {"files": [(lease.path, content) for lease, content in files]}
             elif (answer := await self._send(stream, leases[0])) is not None:
                 return answer
-        if self.master.has_processing_files():
+        if not self.master.leases.is_done:
             return {"wait": True}
-        self.master.dismissed.add(name)
+        self.master.dismiss(name)
         return {"done": True}
 
     async def _send(self, stream: Any, lease: Lease) -> dict[str, Any] | None:

@@ -27,6 +27,7 @@ NAME_LENGTH_MAX = 150  # characters; masters take 200, and a taken name grows
 PATIENCE_S = 30.0  # a master that cannot be reached, or answers with errors, for so long is given up
 PAUSE_S, PAUSE_S_MAX = 0.1, 2.0  # between two attempts, doubled each time
 SILENCE_S = 90.0  # beyond: the connection is dead; longer than a master lets a request wait
+REGISTRATIONS_MAX = 20  # a master that knows nobody, or says that every name is taken, is none
 WHOLE_NBYTES_MAX = 32 * 1024 * 1024  # a batch up to that is read at once
 TEXT_NBYTES_MAX = 1_048_576  # of an answer that is no file
 TROUBLE = (OSError, HTTPException, ProtocolError)  # of the connection, or of what came over it
@@ -79,6 +80,7 @@ class Master:
         self._connection: HTTPConnection | None = None
         self._failing_since: float | None = None
         self._pause_s = PAUSE_S
+        self._registrations = 0  # in a row, without an answer to what they are for
         self._has_batches = int(self._config.BATCH_MAX_FILES) > 1
 
     def register(self) -> None:
@@ -89,10 +91,12 @@ class Master:
         """
         while True:
             status, _, text = self._ask("POST", constants.MASTER_PATH_WORKER_REGISTER)
-            if status == 200:
+            if status == 200 and self._registrations < REGISTRATIONS_MAX:
+                self._registrations += 1
                 return
-            if status != 409:
+            if status not in (200, 409) or self._registrations >= REGISTRATIONS_MAX:
                 self._refuse(status, text)
+            self._registrations += 1
             self.name = f"{self._name}:{random.randrange(16**6):06x}"
 
     def get_files(self) -> Iterator[tuple[str, Pieces]]:
@@ -106,6 +110,8 @@ class Master:
         path = constants.MASTER_PATH_GET_FILES if self._has_batches else constants.MASTER_PATH_GET_FILE
         wait_s = math.ceil(self._config.WORKER_WAIT_FOR_TIMEOUT_FILE_SECONDS)
         response = self._request("GET", path, {"Prefer": f"wait={wait_s}"})
+        if response.status in (200, 202, 204):
+            self._registrations = 0
         if response.status == 200:
             yield from self._batch(response) if self._has_batches else self._one(response)
             self._works()
@@ -138,7 +144,10 @@ class Master:
             if status != 200:
                 self._refuse_report(status, text)
                 return {**refused, **dict.fromkeys(results, text)}
-            refused |= json.loads(text)["refused"]
+            try:
+                refused |= json.loads(text)["refused"]
+            except (ValueError, RecursionError, LookupError, TypeError):
+                self._refuse(status, text[:200])
         return refused
 
     def recover(self, error: Exception) -> None:

@@ -36,10 +36,9 @@ async def wait_leases(
         changed = master.changed
         leases = master.take(name, files_max, master.config.BATCH_MAX_BYTES)
         left_s = until - time.monotonic()
-        if leases or left_s <= 0 or not master.has_processing_files():
+        if leases or left_s <= 0 or master.leases.is_done:
             return leases
-        soon_s = master.seconds_to_timeout()
-        await _wait_any([changed, gone], left_s if soon_s is None else min(left_s, soon_s + 0.001))
+        await _wait_any([changed, gone], min(left_s, master.seconds_to_look()))
     return []
 
 

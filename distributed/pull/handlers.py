@@ -207,7 +207,7 @@ class GetFile(_FromWorker):
         return 0.0
 
     def _say_nothing_left(self, name: str) -> None:
-        if self.master.has_processing_files():
+        if not self.master.leases.is_done:
             self.answer(202, WAIT)
         else:
             self.master.dismiss(name)

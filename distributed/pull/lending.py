@@ -22,7 +22,9 @@ DISPUTED_MAX = 1000  # files about which workers disagree, kept for people to lo
 FAILED_SHOWN_MAX = 100
 NAME_LENGTH_MAX = 200  # characters of a worker's name
 REASON_LENGTH_MAX = 500  # characters that are kept of why a worker has no digest
+A_LITTLE_S = 0.001
 MOMENT_S = 1.0  # a worker asks again that long after it has waited
+TELL_S = 30.0  # in which workers that are around are told that nothing is left; some may never ask
 WORKERS_SHOWN_MAX = 500
 
 
@@ -64,6 +66,7 @@ class Master:
         self._rates = Rates(clock())
         self._nbytes: dict[str, int] = {}
         self._nbytes_total = self._nbytes_finished = 0
+        self._settled_at: float | None = None
 
     def load(self, output: Path | None = None) -> None:
         """Find the files, once; then they can be taken.
@@ -107,7 +110,7 @@ class Master:
     # ------------------------------------------------------------ files on their way
 
     def take(self, name: str, files_max: int = 1, nbytes_max: int = 0) -> list[Lease]:
-        """Files for a worker: the next ones, else those whose time is over; none: see `has_processing_files`."""
+        """Files for a worker: the next ones, else those whose time is over; none: see `Leases.is_done`."""
         taken = self.leases.take(name, self._clock(), files_max, nbytes_max)
         self._settle_given_up()
         return taken
@@ -202,12 +205,24 @@ class Master:
         moment = self.leases.next_timeout()
         return None if moment is None else max(0.0, moment - self._clock())
 
+    def seconds_to_look(self) -> float:
+        """After so long a worker that got no file may get one, though nothing has changed."""
+        soon_s = self.seconds_to_timeout()
+        return soon_s + A_LITTLE_S if soon_s else MOMENT_S  # one whose time is over already is meant for others
+
     @property
     def is_over(self) -> bool:
-        """Whether all is settled, and every worker that is around has been told so."""
-        since = self._clock() - self.config.WORKER_WAIT_FOR_TIMEOUT_FILE_SECONDS - MOMENT_S
+        """Whether all is settled, and every worker that is around has been told so; or `TELL_S` have passed."""
+        now = self._clock()
+        if not self.home.finished:
+            self._settled_at = None
+            return False
+        self._settled_at = now if self._settled_at is None else self._settled_at
+        if now - self._settled_at > self.config.WORKER_WAIT_FOR_TIMEOUT_FILE_SECONDS + TELL_S:
+            return True
+        since = now - self.config.WORKER_WAIT_FOR_TIMEOUT_FILE_SECONDS - MOMENT_S
         around = [name for name, lessee in self.leases.lessees.items() if lessee.seen >= since]
-        return self.home.finished and self.dismissed.issuperset(around)
+        return self.dismissed.issuperset(around)
 
     # ------------------------------------------------------------ for people
 

@@ -19,6 +19,7 @@ import click
 from distributed import config as default_config
 from distributed.errors import DistributedError
 from distributed.process.ending import EXIT_FAILED, EXIT_INTERRUPTED
+from distributed.process.parents import end_with_parent
 from distributed.pull.asking import Report
 from distributed.recipes.digesting import DigestFunction
 from distributed.recipes.naming import shown
@@ -60,6 +61,8 @@ class WorkerProcess(ForkProcess):
         """Work; ends the process."""
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if os.getpid() != self._parent:
+            end_with_parent(self._parent)
         try:
             self.work()
         except (DistributedError, OSError) as error:

@@ -76,13 +76,16 @@ class UpdateFileHashes(GuardedHandler):
         if not isinstance(results, dict) or not all(map(_is_outcome, results.values())):
             self.answer(400, 'the body is no JSON object of paths with digests, {"error": reason} or null')
             return
-        # What was not begun is nobody's fault if something before it went wrong; else a worker could say so for ever.
-        reason = None if any(isinstance(outcome, dict) for outcome in results.values()) else NOT_BEGUN
+        # What was not begun is nobody's fault if another file of the job went wrong, which counts against that one;
+        # else a worker could say so for ever.
+        reason: str | None = NOT_BEGUN
         refused = {}
-        for encoded, outcome in results.items():
+        for encoded, outcome in sorted(results.items(), key=lambda item: item[1] is None):
             fault = self._tell(encoded, outcome, reason)
             if fault is not None:
                 refused[encoded] = fault
+            elif isinstance(outcome, dict):
+                reason = None
         self.answer_json({"accepted": len(results) - len(refused), "refused": refused})
 
     post = put

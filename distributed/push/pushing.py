@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import time
 from collections.abc import Callable
@@ -28,6 +29,7 @@ from distributed.web.asking import Answer, Connection
 __all__ = ["Master"]
 
 SENDS_MAX = 8  # jobs on their way at once: each may hold a batch twice, once as files and once as a body
+PAUSE_S_MAX = 60.0  # that a worker may wish for with Retry-After
 POLL_S_MAX = 5.0  # for the answer to a poll
 FAILED_SHOWN_MAX = 100
 
@@ -61,7 +63,7 @@ class Master:
         self.roster = Roster(self._urls, self.config.WORKER_PROCESSING_TIMEOUT_SECONDS)
         self._changed = asyncio.Event()
         self._doubtful = {url: asyncio.Event() for url in self._urls}  # to be asked now, not at the next heartbeat
-        self._sends = 0
+        self._sends = dict.fromkeys(self._urls, 0)
         self._spare: dict[str, list[Connection]] = {url: [] for url in self._urls}
         self._nbytes: dict[str, int] = {}
         self._nbytes_finished = 0
@@ -79,7 +81,7 @@ class Master:
         self._background.spawn(self._push())
 
     async def load(self, home_dir: str | None = None, output: Path | None = None) -> int:
-        """Find the files of the first folder, or of a further one; how many.
+        """Find the files of the first folder, or of a further one, in its real path; how many.
 
         Args:
             output: a file that is not meant, should it lie among them.
@@ -87,6 +89,8 @@ class Master:
             HomeError: there is no such folder, or it is known already.
         """
         home = Home(self.homes.home_dir if home_dir is None else home_dir)
+        if home_dir is not None and home.real_dir != home_dir:
+            raise HomeError(home_dir, "it has become a link just now; ask again")
         nbytes = await asyncio.to_thread(_load, home, output)
         names = self.homes.begin(home) if home_dir is None else self.homes.add(home)
         for name, path in names.items():
@@ -167,15 +171,19 @@ class Master:
                 continue
 
     def _push_now(self) -> None:
-        without_work: set[str] = set()
         now = self._clock()
-        while self._sends < SENDS_MAX and (url := self.roster.select(now, without_work)) is not None:
+        # A worker that takes nothing, or slowly, must not keep all of them from the others.
+        share = math.ceil(SENDS_MAX / max(1, self.roster.alive_count))
+        passed_over = {url for url, count in self._sends.items() if count >= share}
+        while sum(self._sends.values()) < SENDS_MAX and (url := self.roster.select(now, passed_over)) is not None:
             job = self.roster.begin(url, unique_id("job"), now, self.config.BATCH_MAX_FILES)
             if job is None:
-                without_work.add(url)
-            else:
-                self._sends += 1
-                self._background.spawn(self._send(job))
+                passed_over.add(url)
+                continue
+            self._sends[url] += 1
+            if self._sends[url] >= share:
+                passed_over.add(url)
+            self._background.spawn(self._send(job))
 
     async def _send(self, job: Job) -> None:
         connection = self._spare[job.url].pop() if self._spare[job.url] else Connection(job.url)
@@ -183,7 +191,7 @@ class Master:
             await self._send_over(connection, job)
         finally:
             self._spare[job.url].append(connection)
-            self._sends -= 1
+            self._sends[job.url] -= 1
             self._changed.set()
 
     async def _send_over(self, connection: Connection, job: Job) -> None:
@@ -215,7 +223,7 @@ class Master:
         if answer.status == 202:
             self.roster.accepted(job, now)
         elif answer.status in (429, 503):
-            pause_s = answer.retry_after_s or 1.0
+            pause_s = min(answer.retry_after_s or 1.0, PAUSE_S_MAX)
             self.roster.refused(job, now, pause_s)
             asyncio.get_running_loop().call_later(pause_s, self._changed.set)
         elif answer.status in (401, 403, 404, 405):
