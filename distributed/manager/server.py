@@ -22,9 +22,10 @@ from typing import Any
 from distributed.core import Server, write
 from distributed.errors import BadRequestError, CommClosedError, HomeError, StreamingOpError
 from distributed.pull.handing import WAIT_S_MAX, cannot_read, open_lease, read_leases, wait_leases
-from distributed.pull.lending import NAME_LENGTH_MAX, Master, Verdict
+from distributed.pull.lending import NAME_LENGTH_MAX, Master
 from distributed.recipes.leases import Lease
 from distributed.recipes.reading import Source
+from distributed.recipes.reports import Verdict
 
 __all__ = ["HomeServer"]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -14,12 +13,12 @@ from tornado.iostream import StreamClosedError
 from distributed import constants
 from distributed.errors import HomeError
 from distributed.pull.handing import WAIT_S_MAX, cannot_read, open_lease, read_leases, wait_leases
-from distributed.pull.lending import NAME_LENGTH_MAX, Master, Verdict
+from distributed.pull.lending import NAME_LENGTH_MAX, Master
 from distributed.recipes.batches import CONTENT_TYPE, record_head
 from distributed.recipes.leases import Lease
 from distributed.recipes.naming import decode_path, encode_path
 from distributed.recipes.reading import Source
-from distributed.recipes.reports import field_of, path_of
+from distributed.recipes.reports import Outcome, Verdict, field_of, path_of, read_json
 from distributed.web.guard import TRUSTED, GuardedHandler
 
 __all__ = ["GetFile", "GetFiles", "UpdateFileHash", "UpdateFileHashes", "WorkerRegister"]
@@ -117,7 +116,7 @@ class UpdateFileHashes(_FromWorker):
         name = self.registered_name()
         if name is None:
             return
-        results = self._results()
+        results = read_json(self.request.body)
         if results is None:
             self.answer(400, 'the body is no JSON object of paths with digests or {"error": reason}')
             return
@@ -130,21 +129,14 @@ class UpdateFileHashes(_FromWorker):
 
     post = put
 
-    def _tell(self, name: str, encoded: str, told: str | dict[str, str]) -> Verdict:
+    def _tell(self, name: str, encoded: str, told: Outcome) -> Verdict:
         try:
             path = decode_path(encoded)
         except HomeError:
             return Verdict.UNKNOWN_FILE
         if isinstance(told, dict):
             return self.master.file_processing_failed(name, path, told["error"])
-        return self.master.file_processing_finished(name, path, told)
-
-    def _results(self) -> dict[str, str | dict[str, str]] | None:
-        try:
-            results = json.loads(self.request.body)
-        except (ValueError, RecursionError):
-            return None
-        return results if isinstance(results, dict) and all(map(_is_result, results.values())) else None
+        return self.master.file_processing_finished(name, path, told or "")
 
 
 class GetFile(_FromWorker):
@@ -306,7 +298,3 @@ class GetFiles(GetFile):
     """``GET /get_files?max=N``: the same with many small files, or one big one, in a body as `batches` has it."""
 
     _is_batch = True
-
-
-def _is_result(told: object) -> bool:
-    return isinstance(told, str) or (isinstance(told, dict) and isinstance(told.get("error"), str))

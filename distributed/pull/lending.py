@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import enum
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -15,8 +14,9 @@ from distributed.recipes.digesting import algorithm_of, is_digest
 from distributed.recipes.home import Home
 from distributed.recipes.leases import LESSEES_MAX, Lease, Leases, Lessee
 from distributed.recipes.rates import Rates
+from distributed.recipes.reports import Verdict
 
-__all__ = ["DISPUTED_MAX", "NAME_LENGTH_MAX", "Master", "Verdict"]
+__all__ = ["DISPUTED_MAX", "NAME_LENGTH_MAX", "Master"]
 
 DISPUTED_MAX = 1000  # files about which workers disagree, kept for people to look at
 FAILED_SHOWN_MAX = 100
@@ -26,16 +26,6 @@ A_LITTLE_S = 0.001
 MOMENT_S = 1.0  # a worker asks again that long after it has waited
 TELL_S = 30.0  # in which workers that are around are told that nothing is left; some may never ask
 WORKERS_SHOWN_MAX = 500
-
-
-class Verdict(enum.Enum):
-    """What becomes of what a worker tells; the value is the text that it is told."""
-
-    ACCEPTED = "ok"
-    UNKNOWN_FILE = "file not found"
-    NO_DIGEST = "file_hash is no digest of this master's algorithm"
-    NOT_HELD = "this worker was not given the file"
-    DISPUTED = "another worker has told another digest of this file, which stays"
 
 
 class Master:

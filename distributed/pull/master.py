@@ -16,7 +16,7 @@ from distributed import config as default_config
 from distributed import constants
 from distributed.pull.handing import reading_threads
 from distributed.pull.handlers import GetFile, GetFiles, UpdateFileHash, UpdateFileHashes, WorkerRegister
-from distributed.pull.lending import Master, Verdict
+from distributed.pull.lending import Master
 from distributed.recipes.naming import shown
 from distributed.recipes.options import home_options, once_option, server_options
 from distributed.recipes.page import HomeStatus, Root
@@ -26,7 +26,7 @@ from distributed.recipes.running import serve as listen_at
 from distributed.units import format_nbytes, format_seconds
 from distributed.web.guard import Guard, GuardedApplication
 
-__all__ = ["Master", "Verdict", "init", "main", "serve", "wait_end"]
+__all__ = ["Master", "init", "main", "serve", "wait_end"]
 
 LOOK_S = 0.2  # between two looks whether all is settled
 HOW_TO_GET_TOKEN = "python -m distributed key --http --role readonly"

@@ -25,7 +25,7 @@ from distributed.push.pushing import Master
 from distributed.recipes.naming import decode_path
 from distributed.recipes.options import home_options, server_options, with_workers, worker_option
 from distributed.recipes.page import HomeStatus, Root
-from distributed.recipes.reports import field_of, path_of
+from distributed.recipes.reports import Outcome, Verdict, field_of, path_of, read_json
 from distributed.recipes.results import print_results
 from distributed.recipes.running import close, run, serve
 from distributed.security.permissions import CLIENT
@@ -35,6 +35,7 @@ __all__ = ["Master", "init", "main"]
 
 REASON_LENGTH_MAX = 500
 NOT_BEGUN = "the worker did not do it, and says not why"
+STATUS_BY_VERDICT = {Verdict.ACCEPTED: 200, Verdict.NO_DIGEST: 400, Verdict.NOT_HELD: 409}
 WILDCARDS = ("0.0.0.0", "::", "")
 
 
@@ -50,16 +51,16 @@ class UpdateFileHash(GuardedHandler):
         if not path:
             self.answer(400, "missing file_path parameter")
         elif not master.homes.file_exists(path):
-            self.answer(404, "file not found")
+            self.answer(404, Verdict.UNKNOWN_FILE.value)
         elif digest is None and error is None:
             self.answer(400, "missing file_hash parameter")
         else:
             job_id = self.request.headers.get(HTTP_HEADER_X_JOB, "")
             if digest is not None:
-                fault = master.told(job_id, path, digest)
+                verdict = master.told(job_id, path, digest)
             else:
-                fault = master.told_failure(job_id, path, (error or NOT_BEGUN)[:REASON_LENGTH_MAX])
-            self.answer(200 if fault is None else 400 if "no digest" in fault else 409, fault or "ok")
+                verdict = master.told_failure(job_id, path, (error or NOT_BEGUN)[:REASON_LENGTH_MAX])
+            self.answer(STATUS_BY_VERDICT[verdict], verdict.value)
 
     post = put
 
@@ -69,11 +70,8 @@ class UpdateFileHashes(GuardedHandler):
 
     def put(self) -> None:
         """200 with ``{"accepted": n, "refused": {path: reason}}``; 400 if it is no such object."""
-        try:
-            results = json.loads(self.request.body)
-        except (ValueError, RecursionError):
-            results = None
-        if not isinstance(results, dict) or not all(map(_is_outcome, results.values())):
+        results = read_json(self.request.body, may_be_null=True)
+        if results is None:
             self.answer(400, 'the body is no JSON object of paths with digests, {"error": reason} or null')
             return
         # What was not begun is nobody's fault if another file of the job went wrong, which counts against that one;
@@ -81,24 +79,24 @@ class UpdateFileHashes(GuardedHandler):
         reason: str | None = NOT_BEGUN
         refused = {}
         for encoded, outcome in sorted(results.items(), key=lambda item: item[1] is None):
-            fault = self._tell(encoded, outcome, reason)
-            if fault is not None:
-                refused[encoded] = fault
+            verdict = self._tell(encoded, outcome, reason)
+            if verdict is not Verdict.ACCEPTED:
+                refused[encoded] = verdict.value
             elif isinstance(outcome, dict):
                 reason = None
         self.answer_json({"accepted": len(results) - len(refused), "refused": refused})
 
     post = put
 
-    def _tell(self, encoded: str, outcome: str | dict[str, str] | None, reason: str | None) -> str | None:
+    def _tell(self, encoded: str, outcome: Outcome, reason: str | None) -> Verdict:
         master: Master = self.application["master"]
         job_id = self.request.headers.get(HTTP_HEADER_X_JOB, "")
         try:
             path = decode_path(encoded)
-        except HomeError as error:
-            return error.reason
+        except HomeError:
+            return Verdict.UNKNOWN_FILE
         if not master.homes.file_exists(path):
-            return "file not found"
+            return Verdict.UNKNOWN_FILE
         if isinstance(outcome, str):
             return master.told(job_id, path, outcome)
         return master.told_failure(job_id, path, outcome["error"][:REASON_LENGTH_MAX] if outcome else reason)
@@ -153,10 +151,6 @@ def init(home_dir: str | os.PathLike[str], config: Any = None, insecure: bool = 
         (MASTER_PATH_NEW_HOME, NewHome),
     ]
     return GuardedApplication(handlers, {"master": Master(home_dir, config, insecure)})
-
-
-def _is_outcome(value: object) -> bool:
-    return value is None or isinstance(value, str) or (isinstance(value, dict) and isinstance(value.get("error"), str))
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})

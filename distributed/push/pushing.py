@@ -23,6 +23,7 @@ from distributed.recipes.digesting import algorithm_of, digest_function, is_dige
 from distributed.recipes.home import Home
 from distributed.recipes.naming import shown
 from distributed.recipes.rates import Rates
+from distributed.recipes.reports import Verdict
 from distributed.recipes.sending import pack, send, worker_urls
 from distributed.web.asking import Answer, Connection
 
@@ -240,14 +241,14 @@ class Master:
 
     # ------------------------------------------------------------ what workers tell
 
-    def told(self, job_id: str, path: str, digest: str) -> str | None:
-        """A digest from a worker; a text: why it is not believed."""
+    def told(self, job_id: str, path: str, digest: str) -> Verdict:
+        """A digest from a worker; whether it is believed."""
         job = self.roster.job(job_id)
         if job is None or path not in job.paths:
-            return None if self._is_known(path, digest) else "that file was not given to this job"
+            return Verdict.ACCEPTED if self._is_known(path, digest) else Verdict.NOT_HELD
         if not is_digest(digest, self.config):
             self._give_up_one(path, self.roster.undone(job, path, f"worker {job.url} told no digest"))
-            return "that is no digest"
+            return Verdict.NO_DIGEST
         known = self.homes.digest(path)
         if known is not None and known != digest:
             print(f"worker {job.url} told another digest of {shown(path)}: {shown(digest)}", flush=True)
@@ -255,16 +256,16 @@ class Master:
         if known is None:
             self._settle(path, digest, "")
         self._changed.set()
-        return None
+        return Verdict.ACCEPTED
 
-    def told_failure(self, job_id: str, path: str, reason: str | None) -> str | None:
-        """A worker could not do a file (None: did not begin it); a text: why it is not believed."""
+    def told_failure(self, job_id: str, path: str, reason: str | None) -> Verdict:
+        """A worker could not do a file (None: did not begin it); whether that is believed."""
         job = self.roster.job(job_id)
         if job is None or path not in job.paths:
-            return "that file was not given to this job"
+            return Verdict.NOT_HELD
         self._give_up_one(path, self.roster.undone(job, path, reason))
         self._changed.set()
-        return None
+        return Verdict.ACCEPTED
 
     def _is_known(self, path: str, digest: str) -> bool:
         """Whether this very digest was told before: a report may come twice."""

@@ -9,6 +9,7 @@ Paths are percent-encoded as in `naming`. Not here: what a master makes of it.
 
 from __future__ import annotations
 
+import enum
 import json
 from collections.abc import Callable, Iterator, Mapping
 from urllib.parse import urlencode
@@ -16,13 +17,23 @@ from urllib.parse import urlencode
 from distributed.errors import HomeError
 from distributed.recipes.naming import decode_path
 
-__all__ = ["FORM", "JSON", "Outcome", "Report", "field_of", "form", "json_bodies", "path_of"]
+__all__ = ["FORM", "JSON", "Outcome", "Report", "Verdict", "field_of", "form", "json_bodies", "path_of", "read_json"]
 
 FORM, JSON = "application/x-www-form-urlencoded", "application/json"
 BODY_NBYTES_MAX = 500_000  # masters take up to 1 MiB
 
 Outcome = str | dict[str, str] | None  # a digest, {"error": reason}, or not begun
 Report = Mapping[str, Outcome]  # by percent-encoded path
+
+
+class Verdict(enum.Enum):
+    """What becomes of what a worker tells; the value is the text that it is told."""
+
+    ACCEPTED = "ok"
+    UNKNOWN_FILE = "file not found"
+    NO_DIGEST = "file_hash is no digest of this master's algorithm"
+    NOT_HELD = "this worker was not given the file"
+    DISPUTED = "another worker has told another digest of this file, which stays"
 
 
 def form(path: str, outcome: str | dict[str, str]) -> bytes:
@@ -43,6 +54,25 @@ def json_bodies(report: Report) -> Iterator[bytes]:
             part, nbytes = {}, 0
     if part:
         yield json.dumps(part).encode()
+
+
+def read_json(body: bytes, may_be_null: bool = False) -> dict[str, Outcome] | None:
+    """What such a body says, by percent-encoded path; None: it is none.
+
+    Args:
+        may_be_null: an outcome, see above.
+    """
+    try:
+        report = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(report, dict):
+        return None
+    return report if all(_is_outcome(value) or (value is None and may_be_null) for value in report.values()) else None
+
+
+def _is_outcome(value: object) -> bool:
+    return isinstance(value, str) or (isinstance(value, dict) and isinstance(value.get("error"), str))
 
 
 def field_of(arguments: Mapping[str, list[bytes]], name: str) -> str | None:

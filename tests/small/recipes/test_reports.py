@@ -8,7 +8,7 @@ from urllib.parse import parse_qs
 import pytest
 
 from distributed.recipes.naming import encode_path
-from distributed.recipes.reports import BODY_NBYTES_MAX, Outcome, field_of, form, json_bodies, path_of
+from distributed.recipes.reports import BODY_NBYTES_MAX, Outcome, field_of, form, json_bodies, path_of, read_json
 
 
 def read(body: bytes) -> dict[str, list[bytes]]:
@@ -42,3 +42,22 @@ def test_all_outcomes_are_told_in_bodies_of_bounded_size() -> None:
         joined |= json.loads(body)
     assert joined == report
     assert list(json_bodies({})) == []
+
+
+@pytest.mark.parametrize(
+    ("body", "is_read"),
+    [
+        (b'{"a": "da39", "b": {"error": "no"}}', True),
+        (b"{}", True),
+        (b'{"a": null}', None),
+        (b'{"a": 5}', False),
+        (b'{"a": {"error": 5}}', False),
+        (b"[]", False),
+        (b"\xff", False),
+        (b"[" * 100_000, False),
+    ],
+)
+def test_a_body_is_an_object_of_outcomes_or_none(body: bytes, is_read: bool | None) -> None:
+    """None: only for masters that push."""
+    assert (read_json(body) is not None) is bool(is_read)
+    assert (read_json(body, may_be_null=True) is not None) is (is_read is not False)
