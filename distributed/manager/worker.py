@@ -12,8 +12,8 @@ import click
 from distributed import config as default_config
 from distributed.comm.addresses import parse_address
 from distributed.deploy.machine import cores_available
-from distributed.errors import BadRequestError, ProtocolError
-from distributed.manager.asking import Master, NoMoreFiles, WaitForTimeoutFile
+from distributed.errors import BadRequestError, NoMoreFiles, ProtocolError, WaitForTimeoutFile
+from distributed.manager.asking import Master
 from distributed.process.ending import guarded
 from distributed.pull.asking import Report
 from distributed.pull.processes import WorkerProcess, run_processes, worker_options

@@ -16,12 +16,12 @@ from urllib.parse import urlsplit
 
 from distributed import config as default_config
 from distributed import constants
-from distributed.errors import ConfigError, MasterError, ProtocolError
+from distributed.errors import ConfigError, MasterError, NoMoreFiles, ProtocolError, WaitForTimeoutFile
 from distributed.recipes.batches import next_head, records
 from distributed.recipes.reports import FORM, JSON, form, json_bodies
 from distributed.web.connecting import base_url, headers, ssl_context
 
-__all__ = ["TROUBLE", "Master", "NoMoreFiles", "Pieces", "Report", "WaitForTimeoutFile"]
+__all__ = ["TROUBLE", "Master", "Pieces", "Report"]
 
 NAME_LENGTH_MAX = 150  # characters; masters take 200, and a taken name grows
 PATIENCE_S = 30.0  # a master that cannot be reached, or answers with errors, for so long is given up
@@ -33,22 +33,6 @@ TEXT_NBYTES_MAX = 1_048_576  # of an answer that is no file
 TROUBLE = (OSError, HTTPException, ProtocolError)  # of the connection, or of what came over it
 
 Report = dict[str, str | dict[str, str]]  # by percent-encoded path: a digest, or {"error": reason}
-
-
-class WaitForTimeoutFile(Exception):
-    """202: others have all files that are left; ask again.
-
-    Attributes:
-        has_waited: the master has let us wait already.
-    """
-
-    def __init__(self, has_waited: bool) -> None:
-        self.has_waited = has_waited
-        super().__init__("others have all files that are left")
-
-
-class NoMoreFiles(Exception):
-    """204: nothing is left."""
 
 
 class Master:

@@ -11,9 +11,9 @@ import click
 from distributed import config as default_config
 from distributed.comm.addresses import parse_address
 from distributed.deploy.machine import cores_available
-from distributed.errors import AddressError
+from distributed.errors import AddressError, NoMoreFiles, WaitForTimeoutFile
 from distributed.process.ending import guarded
-from distributed.pull.asking import TROUBLE, Master, NoMoreFiles, WaitForTimeoutFile
+from distributed.pull.asking import TROUBLE, Master
 from distributed.pull.processes import WorkerProcess, run_processes, worker_options
 from distributed.recipes.digesting import digest_function
 

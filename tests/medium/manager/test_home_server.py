@@ -20,10 +20,12 @@ from distributed.errors import (
     BadRequestError,
     CommClosedError,
     HomeError,
+    NoMoreFiles,
     ProtocolError,
     StreamingOpError,
+    WaitForTimeoutFile,
 )
-from distributed.manager.asking import Master, NoMoreFiles, WaitForTimeoutFile
+from distributed.manager.asking import Master
 from distributed.manager.master import init
 from distributed.manager.server import HomeServer
 from distributed.manager.worker import Worker
