@@ -48,8 +48,6 @@ def main(
 
     It serves until SIGINT or SIGTERM.
     """
-    if port is None and path is None:
-        port = default_config.MASTER[1]
 
     async def start() -> int:
         print(f"loading home files of {home} ...", flush=True)

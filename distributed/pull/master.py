@@ -99,8 +99,6 @@ def main(
 
     How far it is: /home_status, for programs and, in a browser, for people. It serves until SIGINT or SIGTERM.
     """
-    if port is None and path is None:
-        port = default_config.MASTER[1]
 
     async def start() -> int:
         print(f"loading home files of {home} ...", flush=True)

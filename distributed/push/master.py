@@ -155,7 +155,7 @@ def init(home_dir: str | os.PathLike[str], config: Any = None, insecure: bool = 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @home_options
-@server_options(default_config.MASTER[1])
+@server_options(default_config.MASTER[1], is_port_needed=True)
 @worker_option
 @click.option("--once", is_flag=True, help="End when every file is settled; exit code 1 if one has no digest.")
 def main(
@@ -171,8 +171,7 @@ def main(
         config = with_workers(default_config, workers)
         app = init(home, config, insecure)
         master: Master = app["master"]
-        wanted = config.MASTER[1] if port is None else port
-        server, url, stopped = await serve("master", app, wanted, host, path, insecure)
+        server, url, stopped = await serve("master", app, port, host, path, insecure)
         name = socket.gethostname() if host in WILDCARDS else host
         master.url = url.replace(host, name, 1) if host in WILDCARDS else url
         print("loading home files…", flush=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import Any
 from urllib.parse import urlsplit
 
 import click
@@ -27,6 +27,7 @@ from distributed.constants import (
     WORKER_PATH_STATUS,
 )
 from distributed.dataclass import dataclass
+from distributed.deploy.machine import cores_available
 from distributed.errors import AddressError, CommClosedError, MultipartError, UnreachableError
 from distributed.ids import unique_id
 from distributed.process.running import Background
@@ -213,8 +214,6 @@ class NewFileHandler(ReceivingHandler):
 class StatusHandler(GuardedHandler):
     """``GET /status``."""
 
-    roles_by_method: ClassVar = GuardedHandler.roles_by_method
-
     def get(self) -> None:
         """Processes, load, jobs."""
         self.answer_json(self.application["worker"].status())
@@ -230,7 +229,7 @@ def init(
     Raises:
         ConfigError: ``HASH_ALGORITHM`` cannot be used.
     """
-    worker = Worker(processes or len(os.sched_getaffinity(0)), name, config, insecure)
+    worker = Worker(processes or cores_available(), name, config, insecure)
     handlers = [(WORKER_PATH_NEW_FILE, NewFileHandler), (WORKER_PATH_STATUS, StatusHandler)]
     return GuardedApplication(handlers, {"worker": worker})
 
@@ -287,11 +286,10 @@ def main(
     """Make digests of files that a master sends, and tell it."""
 
     async def serve_until_signal() -> int:
-        wanted = default_config.WORKERS[0][1] if port is None and path is None else port
         app = init(processes, name or f"{os.uname().nodename}-{os.getpid()}", None, insecure)
         worker: Worker = app["worker"]
         await worker.slots.start()
-        server, _, stopped = await serve("worker", app, wanted, host, path, insecure)
+        server, _, stopped = await serve("worker", app, port, host, path, insecure)
         await stopped.wait()
         await close(server)
         await worker.close()

@@ -26,13 +26,30 @@ def with_options(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return add
 
 
-def server_options(port: int | None) -> Callable[[Any], Any]:
-    """The options ``--port --host --path --insecure`` of a program that serves; `port`: which one by default."""
-    told = "" if port is None else f" [default: {port}; with --path alone none]"
+def server_options(port: int, is_port_needed: bool = False) -> Callable[[Any], Any]:
+    """The options ``--port --host --path --insecure`` of a program that serves.
+
+    Args:
+        port: which one by default.
+        is_port_needed: also beside a ``--path``.
+    """
+    told = f" [default: {port}{'' if is_port_needed else '; with --path alone none'}]"
+
+    def default(context: click.Context, option: click.Parameter, value: int | None) -> int | None:
+        is_wanted = is_port_needed or context.params.get("path") is None
+        return port if value is None and is_wanted else value
+
     return with_options(
-        click.option("--port", type=click.IntRange(0, 65535), help=f"TCP port to listen on; 0: any free.{told}"),
+        click.option(
+            "--port", type=click.IntRange(0, 65535), callback=default, help=f"TCP port to listen on; 0: any free.{told}"
+        ),
         click.option("--host", default="127.0.0.1", show_default=True, help="Interface to listen on."),
-        click.option("--path", type=click.Path(), help="Unix socket to listen on, instead of a port or beside one."),
+        click.option(
+            "--path",
+            type=click.Path(),
+            is_eager=True,  # it decides about the port
+            help="Unix socket to listen on, instead of a port or beside one.",
+        ),
         click.option("--insecure", is_flag=True, help="Encrypt nothing, even if others can reach --host."),
     )
 

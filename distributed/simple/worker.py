@@ -92,8 +92,7 @@ def main(port: int | None, host: str, path: str | None, insecure: bool) -> None:
     """Answer each file that a master sends with its digest."""
 
     async def serve_until_signal() -> int:
-        wanted = default_config.WORKERS[0][1] if port is None and path is None else port
-        server, _, stopped = await serve("worker", init(), wanted, host, path, insecure)
+        server, _, stopped = await serve("worker", init(), port, host, path, insecure)
         await stopped.wait()
         await close(server)
         return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -11,7 +12,7 @@ from distributed import config
 from distributed.errors import AddressError
 from distributed.push import master as push_master
 from distributed.push import worker as push_worker
-from distributed.recipes.options import with_workers
+from distributed.recipes.options import server_options, with_workers
 from distributed.simple import master as simple_master
 from distributed.simple import worker as simple_worker
 
@@ -52,6 +53,27 @@ def test_a_worker_is_named_by_host_and_port_or_by_its_socket() -> None:
     for text in ("h", ":80", "h:", "h:x", "h:0", "h:70000", "tls://h:80", "unix://"):
         with pytest.raises(AddressError, match=r"is not an address"):
             with_workers(config, [text])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "is_needed", "port"),
+    [
+        ([], False, "8000"),
+        (["--path", "s"], False, "None"),
+        (["--path", "s"], True, "8000"),
+        (["--port", "0", "--path", "s"], False, "0"),
+        (["--path", "s", "--port", "1"], True, "1"),
+    ],
+)
+def test_a_socket_stands_for_the_usual_port_unless_that_is_needed(
+    arguments: list[str], is_needed: bool, port: str
+) -> None:
+    @click.command()
+    @server_options(8000, is_needed)
+    def program(port: int | None, **others: object) -> None:
+        click.echo(repr(port))
+
+    assert CliRunner().invoke(program, arguments).output == f"{port}\n"
 
 
 def test_settings_are_taken_from_the_module_or_from_any_object_with_the_same_names() -> None:
