@@ -1,4 +1,7 @@
-"""Names that are imported when first touched (PEP 562), so that importing the package costs only what is used."""
+"""Importing by name: attributes of modules when they are first touched (PEP 562), and what ``module:name`` means.
+
+So importing the package costs only what is used.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["lazy_attributes"]
+__all__ = ["lazy_attributes", "object_at"]
 
 
 def lazy_attributes(module: str, name: str, places: Mapping[str, str]) -> Any:
@@ -22,3 +25,16 @@ def lazy_attributes(module: str, name: str, places: Mapping[str, str]) -> Any:
     value = getattr(importlib.import_module(place), name)
     setattr(sys.modules[module], name, value)
     return value
+
+
+def object_at(place: str) -> Any:
+    """What ``module:name`` is, where the name may have dots.
+
+    Raises:
+        ImportError, ValueError: no such module. AttributeError: nothing of that name is in it.
+    """
+    module, _, names = place.partition(":")
+    found: Any = importlib.import_module(module)
+    for name in names.split("."):
+        found = getattr(found, name)
+    return found

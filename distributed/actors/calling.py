@@ -23,8 +23,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from distributed.actors.writing import Shortcut
 from distributed.comm.connect import connect_address
+from distributed.comm.shortcut import Shortcut
 from distributed.comm.stream import UNSENT_NBYTES_HIGH, Stream
 from distributed.errors import (
     ActorLostError,

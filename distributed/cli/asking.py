@@ -10,11 +10,11 @@ from typing import Any
 import click
 
 from distributed.calls import rpc
-from distributed.cli.errors import guarded
 from distributed.client.connecting import find_scheduler
 from distributed.comm.addresses import parse_address
 from distributed.config import SCHEDULER_PORT
 from distributed.errors import ConnectTimeoutError
+from distributed.process.ending import guarded
 
 __all__ = ["ANSWER_S", "ask", "print_answer", "scheduler_of"]
 

@@ -11,12 +11,12 @@ from typing import Any
 
 import click
 
-from distributed.cli.errors import EXIT_FAILED, guarded
 from distributed.config import SCHEDULER_PORT
 from distributed.deploy.cluster import Cluster
 from distributed.deploy.places import place_of_host
 from distributed.errors import ConfigError
 from distributed.log import log_to_stderr
+from distributed.process.ending import EXIT_FAILED, guarded
 
 __all__ = ["main", "read_hosts"]
 

@@ -6,10 +6,10 @@ import logging
 
 import click
 
-from distributed.cli.errors import guarded
 from distributed.config import HTTP_PORT, SCHEDULER_PORT
 from distributed.errors import PortTakenError
 from distributed.log import LEVELS, log_to_stderr
+from distributed.process.ending import guarded
 from distributed.process.preload import Preloads
 from distributed.process.running import on_signals, run_loop
 from distributed.scheduler.process import remove_scheduler_file, write_scheduler_file

@@ -12,8 +12,8 @@ import click
 
 from distributed.calls import rpc
 from distributed.cli.asking import ask, scheduler_of
-from distributed.cli.errors import guarded
 from distributed.cli.screen import screen
+from distributed.process.ending import guarded
 from distributed.units import parse_seconds
 
 __all__ = ["main", "status"]

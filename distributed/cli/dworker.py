@@ -11,7 +11,6 @@ from typing import Any
 
 import click
 
-from distributed.cli.errors import guarded
 from distributed.client.connecting import find_by_file
 from distributed.comm.addresses import is_loopback, parse_address
 from distributed.config import CENTER_PORT, SCHEDULER_PORT
@@ -19,6 +18,7 @@ from distributed.deploy.machine import cores_available, memory_limit_nbytes
 from distributed.errors import ConfigError
 from distributed.log import LEVELS, log_to_stderr
 from distributed.nanny import Nanny, RestartPolicy
+from distributed.process.ending import guarded
 from distributed.process.running import on_signals, run_loop
 from distributed.process.zygote import Zygote
 from distributed.security.keys import keyring

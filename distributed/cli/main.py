@@ -13,7 +13,7 @@ import click
 from distributed.calls import rpc
 from distributed.cli.diagnosis import story, why
 from distributed.cli.dstatus import status
-from distributed.cli.errors import guarded
+from distributed.process.ending import guarded
 from distributed.recipes.hashing import ALGORITHMS, hash_folder
 from distributed.security.certificates import certificate_path, mint
 from distributed.security.keys import key_path, keyring

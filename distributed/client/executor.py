@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import atexit
 import time
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent import futures
 from itertools import islice
 from typing import Any
 
 from distributed.client.client import Client
-from distributed.client.initializing import after_initializer, in_chunks
+from distributed.client.initializing import Initialized, in_chunks
 from distributed.client.moving import Mover
 from distributed.client.options import task_spec
 from distributed.client.outbox import Task
@@ -27,21 +27,13 @@ from distributed.messages import TaskSpec
 __all__ = ["Executor"]
 
 CHUNK = 1000  # calls of a map that are packed before they are sent
-WRAPPED_MAX = 1000  # functions remembered with the initializer around them
 
 _Call = tuple[tuple[Any, ...], dict[str, Any]]
 
-_OPTIONS: dict[str, Any] = {  # those of `Client.submit` that say how calls run, with what holds if nothing is said
-    "workers": None,
-    "resources": None,
-    "retries": 0,
-    "priority": 0,
-    "allow_other_workers": False,
-    "platform": None,
-    "memory_limit": None,
-    "timeout": None,
-    "redundant": False,
-}
+_OPTIONS = (  # those of `Client.submit` that say how calls run
+    "workers", "resources", "retries", "priority", "allow_other_workers", "platform", "memory_limit", "timeout",
+    "redundant",
+)  # fmt: skip
 
 
 class Executor(futures.Executor):
@@ -79,10 +71,8 @@ class Executor(futures.Executor):
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
         self._template = _template(submit_options or {})
-        self._initializer = initializer
-        self._initargs = tuple(initargs)
         self._token = unique_id("executor")
-        self._wrapped: OrderedDict[int, tuple[Any, Callable[..., Any]]] = OrderedDict()
+        self._initialized = Initialized(None if initializer is None else (self._token, initializer, tuple(initargs)))
         self._owned: Client | None = None
         if client is None:
             client = self._owned = Client(**_cluster(max_workers, cluster_options))
@@ -107,7 +97,7 @@ class Executor(futures.Executor):
             RuntimeError: after `shutdown`, and BrokenExecutor (one of its kind) after an initializer has raised.
             UnpicklableError: the function or an argument cannot be sent.
         """
-        return self._submit(self._prepared(fn), [(args, kwargs)])[0]
+        return self._submit(self._initialized.before(fn), [(args, kwargs)])[0]
 
     def map(
         self,
@@ -136,9 +126,9 @@ class Executor(futures.Executor):
         elements: Iterator[tuple[Any, ...]] = zip(*iterables, strict=False)
         if chunksize == 1:
             calls: Iterator[_Call] = ((args, {}) for args in elements)
-            return self._results(self._prepared(fn), calls, deadline, buffersize)
+            return self._results(self._initialized.before(fn), calls, deadline, buffersize)
         chunks: Iterator[_Call] = ((([*chunk],), {}) for chunk in iter(lambda: list(islice(elements, chunksize)), []))
-        return _flat(self._results(self._prepared(in_chunks(fn)), chunks, deadline, buffersize))
+        return _flat(self._results(self._initialized.before(in_chunks(fn)), chunks, deadline, buffersize))
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more calls. May be called twice.
@@ -171,18 +161,6 @@ class Executor(futures.Executor):
         return f"<Executor: {self._client!r}, {self._under_way.count():,} calls under way>"
 
     # ------------------------------------------------------------ private
-
-    def _prepared(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """`function`, with the initializer before it if there is one; the same object for the same function."""
-        if self._initializer is None or not callable(function):
-            return function
-        found = self._wrapped.get(id(function))
-        if found is None:
-            wrapped = after_initializer(function, self._token, self._initializer, self._initargs)
-            found = self._wrapped[id(function)] = (function, wrapped)
-            if len(self._wrapped) > WRAPPED_MAX:
-                self._wrapped.popitem(last=False)
-        return found[1]
 
     def _submit(self, function: Callable[..., Any], calls: Iterable[_Call]) -> list[ExecutorFuture]:
         """Send one chunk of calls; a future of each."""
@@ -255,7 +233,7 @@ def _template(options: dict[str, Any]) -> TaskSpec:
     unknown = [name for name in options if name not in _OPTIONS]
     if unknown:
         raise BadRequestError(f"{', '.join(unknown)}: an executor's calls take {', '.join(_OPTIONS)}")
-    return task_spec(b"", **{**_OPTIONS, **options})
+    return task_spec(b"", **options)
 
 
 def _cluster(max_workers: int | None, options: dict[str, Any]) -> dict[str, Any]:

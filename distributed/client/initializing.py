@@ -16,10 +16,13 @@ from typing import Any
 
 from distributed.errors import ExecutorBrokenError
 
-__all__ = ["after_initializer", "in_chunks", "initialize"]
+__all__ = ["Initialized", "Setup", "in_chunks", "initialize"]
 
 _MARK = "__initialized_for__"  # in a namespace: the executor whose globals it has been given
 
+Setup = tuple[str, Callable[..., object], tuple[Any, ...]]  # token of the executor, initializer, its arguments
+
+WRAPPED_MAX = 1000  # functions remembered with the initializer around them
 TOKENS_MAX = 1000  # executors whose initializer this process remembers; one forgotten would be initialized again
 
 _lock = threading.RLock()  # so that an initializer may call what was initialized; others wait for it to end
@@ -98,6 +101,29 @@ def after_initializer(
     call.__module__ = getattr(function, "__module__", None) or __name__
     call.__qualname__ = f"{call.__name__}.<locals>.call"
     return call
+
+
+class Initialized:
+    """Puts an initializer before functions.
+
+    Args:
+        setup: None: there is none.
+    """
+
+    def __init__(self, setup: Setup | None) -> None:
+        self._setup = setup
+        self._wrapped: OrderedDict[int, tuple[Any, Callable[..., Any]]] = OrderedDict()
+
+    def before(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """`function` after the initializer, if there is one; the same object for the same function."""
+        if self._setup is None or not callable(function):
+            return function
+        found = self._wrapped.get(id(function))
+        if found is None:
+            found = self._wrapped[id(function)] = (function, after_initializer(function, *self._setup))
+            if len(self._wrapped) > WRAPPED_MAX:
+                self._wrapped.popitem(last=False)
+        return found[1]
 
 
 def in_chunks(function: Callable[..., Any]) -> Callable[[Sequence[tuple[Any, ...]]], list[Any]]:

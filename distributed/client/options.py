@@ -22,12 +22,18 @@ SECONDS_MAX = 1e9  # thirty years
 
 
 def task_spec(
-    digest: bytes, workers: str | Iterable[str] | None, resources: Mapping[str, float] | None,
-    retries: int, priority: int, allow_other_workers: bool, platform: str | None, memory_limit: str | int | None,
+    digest: bytes,
+    workers: str | Iterable[str] | None = None,
+    resources: Mapping[str, float] | None = None,
+    retries: int = 0,
+    priority: int = 0,
+    allow_other_workers: bool = False,
+    platform: str | None = None,
+    memory_limit: str | int | None = None,
     timeout: float | None = None,
     actor: bool = False,
     redundant: bool = False,
-) -> TaskSpec:  # fmt: skip
+) -> TaskSpec:
     """What calls of the function named by `digest` share that have these options.
 
     Raises:

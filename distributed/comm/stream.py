@@ -127,7 +127,7 @@ class Stream:
         return self._unsent if self._lender is None else self._unsent + self._lender.nbytes
 
     def second_socket(self) -> socket.socket | None:
-        """Another handle on what we write to, for `actors.writing`; None: nothing may be sent past this stream."""
+        """Another handle on what we write to, for `comm.shortcut`; None: nothing may be sent past this stream."""
         return self._sock.dup() if type(self._sock) is socket.socket else None
 
     def share_memory(self, lender: Lender | None, borrower: Borrower | None) -> None:

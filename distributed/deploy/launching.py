@@ -23,6 +23,7 @@ from typing import Any
 from distributed.deploy.remote import END_S, MARK
 from distributed.deploy.ssh import SSH_FAILED, Login, ssh_command
 from distributed.errors import RemoteCommandError
+from distributed.process.fresh import import_paths
 from distributed.security.certificates import certificate_path
 from distributed.security.keys import key_path, keyring
 
@@ -160,8 +161,7 @@ class Launched:
         environment = None
         if login is None:
             command = [sys.executable, "-m", GUARD]
-            folders = [os.path.abspath(entry or os.curdir) for entry in sys.path]  # what we can import, it can
-            environment = {**os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(folders))}
+            environment = {**os.environ, "PYTHONPATH": import_paths()}  # what we can import, it can
             keyring()  # made here, so that processes which start at once need not agree on one
         else:
             command = ssh_command(self.place, login, f"{_quoted(login.python or sys.executable)} -m {GUARD}")

@@ -16,9 +16,11 @@ from distributed.errors.faces import (
     MasterError,
     MessageLoadError,
     MultipartError,
+    NoMoreFiles,
     RemoteCommandError,
     UnknownWorkerError,
     UnreachableError,
+    WaitForTimeoutFile,
 )
 from distributed.errors.tasks import (
     ActorLostError,
@@ -94,6 +96,7 @@ __all__ = [
     "MessageTooLargeError",
     "MultipartError",
     "NameTakenError",
+    "NoMoreFiles",
     "NotHeldError",
     "PeerBusyError",
     "PermissionDeniedError",
@@ -116,6 +119,7 @@ __all__ = [
     "UnreachableError",
     "UnrunnableTaskWarning",
     "UserCodeRefusedError",
+    "WaitForTimeoutFile",
     "WorkerStartError",
 ]
 

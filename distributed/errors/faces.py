@@ -11,9 +11,11 @@ __all__ = [
     "MasterError",
     "MessageLoadError",
     "MultipartError",
+    "NoMoreFiles",
     "RemoteCommandError",
     "UnknownWorkerError",
     "UnreachableError",
+    "WaitForTimeoutFile",
 ]
 
 
@@ -104,3 +106,22 @@ class UnreachableError(DistributedError, OSError):
         self.address = address
         self.reason = reason
         super().__init__(f"{address} is out of reach: {reason}")
+
+
+class NoMoreFiles(DistributedError):  # as the first version called it: an answer, and no mistake
+    """Nobody's fault: the master has nothing left to hash; end."""
+
+    def __init__(self) -> None:
+        super().__init__("nothing is left")
+
+
+class WaitForTimeoutFile(DistributedError):  # likewise
+    """Nobody's fault: others have all files that are left; ask again.
+
+    Attributes:
+        has_waited: the master has let us wait already.
+    """
+
+    def __init__(self, has_waited: bool) -> None:
+        self.has_waited = has_waited
+        super().__init__("others have all files that are left")

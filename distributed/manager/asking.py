@@ -12,12 +12,11 @@ from distributed.comm.addresses import is_loopback, parse_address
 from distributed.comm.connect import connect_address
 from distributed.comm.stream import Stream
 from distributed.core import ErrorReply, clean_exception, write
-from distributed.errors import CommClosedError, ProtocolError
-from distributed.pull.asking import NoMoreFiles, WaitForTimeoutFile
+from distributed.errors import CommClosedError, NoMoreFiles, ProtocolError, WaitForTimeoutFile
 from distributed.security.keys import keyring
 from distributed.security.permissions import CLIENT, READONLY, WORKER
 
-__all__ = ["Master", "NoMoreFiles", "Pieces", "WaitForTimeoutFile"]
+__all__ = ["Master", "Pieces"]
 
 SILENCE_S = 90.0  # beyond: the master is gone; longer than it lets anybody wait
 

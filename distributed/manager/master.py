@@ -3,79 +3,70 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
 from distributed import config as default_config
-from distributed.errors import DistributedError
 from distributed.manager.server import HomeServer
-from distributed.process.running import run_loop
+from distributed.pull.handing import reading_threads
 from distributed.pull.lending import Master
-from distributed.pull.master import serve
-from distributed.pull.reading import threads
+from distributed.pull.master import wait_end
+from distributed.recipes.options import home_options, once_option, server_options
+from distributed.recipes.running import run, signal_event
 from distributed.security.keys import Keyring
 
 __all__ = ["HomeServer", "Master", "init", "main"]
 
 
-def init(home_dir: str | os.PathLike[str], config: Any = None, keys: Keyring | None = None) -> HomeServer:
+def init(
+    home_dir: str | os.PathLike[str], config: Any = None, keys: Keyring | None = None, output: Path | None = None
+) -> HomeServer:
     """The server, its files found; call ``listen``. ``server.master`` is the `Master`.
 
     Args:
         config: an object with the settings as attributes; None: the module `distributed.config`.
         keys: whom to let in; None: who has this user's key.
+        output: where the digests will be written; it is left out.
     Raises:
         HomeError: there is no such folder.
     """
     master = Master(home_dir, config)
-    master.load()
-    return HomeServer(master, threads(), keys=keys)
+    master.load(output)
+    return HomeServer(master, reading_threads(), keys=keys)
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--home", type=click.Path(file_okay=False), default=".", help="The folder. [default: the current one]")
-@click.option("--port", type=click.IntRange(0, 65535), help="[default: 8000, or none with --path; 0: any free one]")
-@click.option("--path", "socket_path", type=click.Path(dir_okay=False), help="Listen on this unix socket (too).")
-@click.option("--host", help="Interface to listen on. [default: 127.0.0.1]")
-@click.option("--insecure", is_flag=True, help="Encrypt nothing, even if others can reach --host.")
-@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="For `sha1sum -c`, when all is done.")
-@click.option("--once", is_flag=True, help="End when all is done and the workers know; exit code 1 if a file failed.")
+@home_options
+@server_options(default_config.MASTER[1])
+@once_option
 def main(
-    home: str, port: int | None, socket_path: str | None, host: str | None, insecure: bool, output: Path | None,
-    once: bool,
-) -> None:  # fmt: skip
+    home: str, output: Path | None, port: int | None, host: str, path: str | None, insecure: bool, once: bool
+) -> None:
     """Lend the files below a folder to workers (python -m distributed.manager.worker), which hash them.
 
     It serves until SIGINT or SIGTERM.
     """
-    host = host or default_config.MASTER[0]
-    if port is None and socket_path is None:
-        port = default_config.MASTER[1]
 
-    async def run() -> int:
+    async def start() -> int:
         print(f"loading home files of {home} ...", flush=True)
-        server = init(home)
+        server = init(home, output=output)
+        stopped = signal_event()
         places: list[str] = []
         if port is not None:
             server.listen(port, host, insecure)
             places.append(server.address)
-        if socket_path is not None:
-            place = f"unix://{os.path.abspath(socket_path)}"
-            server.listen(place)
-            places.append(place)
+        if path is not None:
+            places.append(f"unix://{os.path.abspath(path)}")
+            server.listen(places[-1])
         print(f"{len(server.master.home.files):,} files, at {' and '.join(places)}", flush=True)
-        app: Any = {"master": server.master, "threads": server.threads}
-        return await serve(app, server, output, once)  # type: ignore[arg-type]
+        code = await wait_end(server.master, output, once, stopped)
+        server.stop()
+        server.threads.shutdown(wait=False, cancel_futures=True)
+        return code
 
-    try:
-        code = run_loop(run())
-    except (DistributedError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        code = 1
-    raise SystemExit(code)
+    run(start)
 
 
 if __name__ == "__main__":

@@ -16,23 +16,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any
 
 from distributed.core import Server, write
 from distributed.errors import BadRequestError, CommClosedError, HomeError, StreamingOpError
-from distributed.pull.lending import Master, Verdict
-from distributed.pull.reading import CHANGES, Source, open_source, read_contents
+from distributed.pull.handing import WAIT_S_MAX, cannot_read, open_lease, read_leases, wait_leases
+from distributed.pull.lending import NAME_LENGTH_MAX, Master
 from distributed.recipes.leases import Lease
+from distributed.recipes.reading import Source
+from distributed.recipes.reports import Verdict
 
-__all__ = ["NAME_LENGTH_MAX", "WAIT_S_MAX", "HomeServer"]
+__all__ = ["HomeServer"]
 
-Result = TypeVar("Result")
-
-NAME_LENGTH_MAX = 200
-REASON_LENGTH_MAX = 1000
-WAIT_S_MAX = 60.0  # that a worker may let us wait for files that others have
 BROKEN = "the connection with its worker ended"
 
 
@@ -104,9 +100,6 @@ class HomeServer(Server):
         """How far it is; with the digest of every file, or None, and the errors, if they are asked for."""
         return self.master.home_status(bool(include_files))
 
-    async def close_all_connections(self) -> None:
-        """Nothing is left to do: `stop` closes them."""
-
     # ------------------------------------------------------------ private
 
     def _check_name(self, name: object) -> None:
@@ -117,82 +110,47 @@ class HomeServer(Server):
         if not isinstance(path, str):
             return Verdict.UNKNOWN_FILE
         if isinstance(told, dict) and isinstance(told.get("error"), str):
-            return self.master.file_processing_failed(name, path, told["error"][:REASON_LENGTH_MAX])
+            return self.master.file_processing_failed(name, path, told["error"])
         return self.master.file_processing_finished(name, path, told if isinstance(told, str) else "")
 
     def _on_left(self, name: str) -> None:
         lessee = self.master.leases.lessees.get(name)
         for path in list(lessee.leases) if lessee is not None else ():
             self.master.remove_current_processing_file(name, path, BROKEN)
-        self.master.dismissed.add(name)
+        self.master.dismiss(name)
 
     async def _answer(self, stream: Any, name: str, files_max: int, wait_s: Any, is_batch: bool) -> dict[str, Any]:
         self._check_name(name)
-        if not isinstance(wait_s, (int, float)) or wait_s < 0:
+        if not isinstance(wait_s, (int, float)) or not wait_s >= 0:  # nan is not, and would stop the loop's timers
             raise BadRequestError("wait_s is a number of seconds")
         until = time.monotonic() + min(wait_s, WAIT_S_MAX)
-        while leases := await self._taken(name, files_max, until):
+        while leases := await wait_leases(self.master, name, files_max, until):
             if is_batch and leases[0].nbytes <= self.master.config.BATCH_MAX_BYTES:
-                if files := await self._contents(leases):
-                    return {"files": files}
+                if files := await read_leases(self.master, self.threads, leases):
+                    return {"files": [(lease.path, content) for lease, content in files]}
             elif (answer := await self._send(stream, leases[0])) is not None:
                 return answer
-        if self.master.has_processing_files():
+        if not self.master.leases.is_done:
             return {"wait": True}
-        self.master.dismissed.add(name)
+        self.master.dismiss(name)
         return {"done": True}
-
-    async def _taken(self, name: str, files_max: int, until: float) -> list[Lease]:
-        """Files for the worker; none: others have all, or nothing is left."""
-        master = self.master
-        while True:
-            changed = master.changed
-            leases = master.take(name, files_max, master.config.BATCH_MAX_BYTES)
-            left_s = until - time.monotonic()
-            if leases or left_s <= 0 or not master.has_processing_files():
-                return leases
-            soon_s = master.seconds_to_timeout()
-            try:
-                async with asyncio.timeout(left_s if soon_s is None else min(left_s, soon_s + 0.001)):
-                    await changed.wait()
-            except TimeoutError:
-                continue  # somebody's time is over, or ours
-
-    async def _contents(self, leases: list[Lease]) -> list[tuple[str, bytes]]:
-        """Those of small files that could be read; the others are settled, or wait again."""
-        master, files = self.master, []
-        lease_by_path = {lease.path: lease for lease in leases}
-        nbytes_max: int = master.config.BATCH_MAX_BYTES
-        contents = await self._in_thread(lambda: read_contents(master.home, list(lease_by_path), nbytes_max))
-        for found in reversed(contents):  # what does not fit becomes the next in turn, in this order
-            lease = lease_by_path[found.path]
-            if found.content is not None:
-                files.append((found.path, found.content))
-            elif found.error is not None:
-                master.file_unreadable(found.path, found.error)
-            else:
-                lease.nbytes = max(lease.nbytes, found.nbytes)
-                reason = CHANGES if found.is_changing else None
-                master.remove_current_processing_file(lease.lessee.name, lease.path, reason)
-        return files[::-1]
 
     async def _send(self, stream: Any, lease: Lease) -> dict[str, Any] | None:
         """One file, piece by piece; None: it cannot be read, and another one may be asked for."""
-        try:
-            source, piece = await self._in_thread(lambda: open_source(self.master.home, lease.path))
-        except (OSError, HomeError) as error:
-            self._cannot(lease, error)
+        opened = await open_lease(self.master, self.threads, lease)
+        if opened is None:
             return None
+        source, piece = opened
         try:
             await write(stream, {"path": lease.path, "nbytes": source.nbytes})
             await self._send_pieces(stream, lease, source, piece)
         except CommClosedError:
             raise  # its close callback gives the file back
         except StreamingOpError:  # called over rpc, where one answer is all there is
-            self.master.remove_current_processing_file(lease.lessee.name, lease.path)
+            self.master.give_back(lease)
             raise
         except (OSError, HomeError) as error:
-            return {"ok": False, "reason": self._cannot(lease, error)}
+            return {"ok": False, "reason": cannot_read(self.master, lease, error)}
         finally:
             source.close()
         return {"ok": True}
@@ -204,16 +162,4 @@ class HomeServer(Server):
             self.master.hear(lease)
             if source.is_at_end:
                 return
-            piece = await self._in_thread(source.next_piece)
-
-    def _cannot(self, lease: Lease, error: OSError | HomeError) -> str:
-        """The file cannot be read, now or ever; why."""
-        if isinstance(error, HomeError) and error.reason == CHANGES:
-            self.master.remove_current_processing_file(lease.lessee.name, lease.path, CHANGES)
-            return CHANGES
-        reason = error.reason if isinstance(error, HomeError) else error.strerror or str(error)
-        self.master.file_unreadable(lease.path, reason)
-        return reason
-
-    async def _in_thread(self, read: Callable[[], Result]) -> Result:
-        return await asyncio.get_running_loop().run_in_executor(self.threads, read)
+            piece = await asyncio.get_running_loop().run_in_executor(self.threads, source.next_piece)

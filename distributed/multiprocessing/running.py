@@ -7,12 +7,10 @@ from itertools import starmap
 from time import perf_counter
 from typing import Any
 
-from distributed.client.initializing import initialize
+from distributed.client.initializing import Setup, initialize
 from distributed.worker.sizes import nbytes_of
 
-__all__ = ["Setup", "run_chunk"]
-
-Setup = tuple[str, Callable[..., object], tuple[Any, ...]]  # token of the pool, initializer, its arguments
+__all__ = ["run_chunk"]
 
 
 def run_chunk(

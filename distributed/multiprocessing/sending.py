@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 from distributed.client.client import Client
-from distributed.client.initializing import after_initializer
+from distributed.client.initializing import Initialized, Setup
 from distributed.client.moving import Mover, frozen
 from distributed.client.options import task_spec
 from distributed.client.outbox import Task
@@ -17,22 +16,10 @@ from distributed.client.under_way import ExecutorFuture, UnderWay
 from distributed.errors import UnpicklableError
 from distributed.ids import counter, short_name
 from distributed.messages import Payload
-from distributed.multiprocessing.running import Setup, run_chunk
+from distributed.multiprocessing.running import run_chunk
 from distributed.protocol.serialize import dumps_payload, payload_nbytes
 
 __all__ = ["Sender"]
-
-WRAPPED_MAX = 1000  # functions remembered with the initializer around them
-
-_OPTIONS: dict[str, Any] = {
-    "workers": None,
-    "resources": None,
-    "retries": 0,
-    "priority": 0,
-    "allow_other_workers": False,
-    "platform": None,
-    "memory_limit": None,
-}
 
 
 class Sender:
@@ -48,12 +35,12 @@ class Sender:
         self._under_way = under_way
         self._setup = setup
         self._token = token
-        self._template = task_spec(b"", **_OPTIONS)
-        self._wrapped: OrderedDict[int, tuple[Any, Callable[..., Any]]] = OrderedDict()
+        self._template = task_spec(b"")
+        self._initialized = Initialized(setup)
 
     def send_call(self, function: Callable[..., Any], args: tuple[Any, ...], kwds: dict[str, Any]) -> ExecutorFuture:
         """One call; the future of its result. Raises as `Executor.submit`."""
-        packed = self._client._functions.pack(self._prepared(function))
+        packed = self._client._functions.pack(self._initialized.before(function))
         ((future, _),) = self._send(packed, packed.name, [(args, kwds)])
         return future
 
@@ -96,14 +83,3 @@ class Sender:
             session.release([record.key for record in records])
             raise
         return [(future, payload_nbytes(task[2])) for future, task in zip(futures, tasks, strict=True)]
-
-    def _prepared(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """`function`, with the initializer before it if there is one; the same object for the same function."""
-        if self._setup is None or not callable(function):
-            return function
-        found = self._wrapped.get(id(function))
-        if found is None:
-            found = self._wrapped[id(function)] = (function, after_initializer(function, *self._setup))
-            if len(self._wrapped) > WRAPPED_MAX:
-                self._wrapped.popitem(last=False)
-        return found[1]

@@ -19,7 +19,6 @@ import asyncio
 import contextlib
 import errno
 import gc
-import importlib
 import json
 import os
 import random
@@ -32,6 +31,7 @@ from typing import Any, NoReturn
 
 from distributed.dataclass import dataclass, field
 from distributed.errors import WorkerStartError
+from distributed.lazy import object_at
 
 __all__ = ["Child", "Ending", "Zygote", "run_forker"]
 
@@ -363,8 +363,7 @@ class _Forker:
 def _load(main: Main | str) -> Main:
     if not isinstance(main, str):
         return main
-    module, _, name = main.partition(":")
-    loaded: Main = getattr(importlib.import_module(module), name)
+    loaded: Main = object_at(main)
     return loaded
 
 

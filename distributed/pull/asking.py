@@ -12,42 +12,27 @@ import time
 from collections.abc import Iterator
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlsplit
 
 from distributed import config as default_config
 from distributed import constants
-from distributed.errors import ConfigError, MasterError, ProtocolError
+from distributed.errors import ConfigError, MasterError, NoMoreFiles, ProtocolError, WaitForTimeoutFile
 from distributed.recipes.batches import next_head, records
+from distributed.recipes.reports import FORM, JSON, form, json_bodies
 from distributed.web.connecting import base_url, headers, ssl_context
 
-__all__ = ["TROUBLE", "Master", "NoMoreFiles", "Pieces", "Report", "WaitForTimeoutFile"]
+__all__ = ["TROUBLE", "Master", "Pieces", "Report"]
 
 NAME_LENGTH_MAX = 150  # characters; masters take 200, and a taken name grows
 PATIENCE_S = 30.0  # a master that cannot be reached, or answers with errors, for so long is given up
 PAUSE_S, PAUSE_S_MAX = 0.1, 2.0  # between two attempts, doubled each time
 SILENCE_S = 90.0  # beyond: the connection is dead; longer than a master lets a request wait
+REGISTRATIONS_MAX = 20  # a master that knows nobody, or says that every name is taken, is none
 WHOLE_NBYTES_MAX = 32 * 1024 * 1024  # a batch up to that is read at once
-REPORT_NBYTES_MAX = 500_000  # of one report; masters take up to 1 MiB
 TEXT_NBYTES_MAX = 1_048_576  # of an answer that is no file
 TROUBLE = (OSError, HTTPException, ProtocolError)  # of the connection, or of what came over it
 
 Report = dict[str, str | dict[str, str]]  # by percent-encoded path: a digest, or {"error": reason}
-
-
-class WaitForTimeoutFile(Exception):
-    """202: others have all files that are left; ask again.
-
-    Attributes:
-        has_waited: the master has let us wait already.
-    """
-
-    def __init__(self, has_waited: bool) -> None:
-        self.has_waited = has_waited
-        super().__init__("others have all files that are left")
-
-
-class NoMoreFiles(Exception):
-    """204: nothing is left."""
 
 
 class Master:
@@ -79,6 +64,7 @@ class Master:
         self._connection: HTTPConnection | None = None
         self._failing_since: float | None = None
         self._pause_s = PAUSE_S
+        self._registrations = 0  # in a row, without an answer to what they are for
         self._has_batches = int(self._config.BATCH_MAX_FILES) > 1
 
     def register(self) -> None:
@@ -89,10 +75,12 @@ class Master:
         """
         while True:
             status, _, text = self._ask("POST", constants.MASTER_PATH_WORKER_REGISTER)
-            if status == 200:
+            if status == 200 and self._registrations < REGISTRATIONS_MAX:
+                self._registrations += 1
                 return
-            if status != 409:
+            if status not in (200, 409) or self._registrations >= REGISTRATIONS_MAX:
                 self._refuse(status, text)
+            self._registrations += 1
             self.name = f"{self._name}:{random.randrange(16**6):06x}"
 
     def get_files(self) -> Iterator[tuple[str, Pieces]]:
@@ -106,6 +94,8 @@ class Master:
         path = constants.MASTER_PATH_GET_FILES if self._has_batches else constants.MASTER_PATH_GET_FILE
         wait_s = math.ceil(self._config.WORKER_WAIT_FOR_TIMEOUT_FILE_SECONDS)
         response = self._request("GET", path, {"Prefer": f"wait={wait_s}"})
+        if response.status in (200, 202, 204):
+            self._registrations = 0
         if response.status == 200:
             yield from self._batch(response) if self._has_batches else self._one(response)
             self._works()
@@ -133,12 +123,15 @@ class Master:
             for path, told in results.items():
                 refused |= self._report_one(path, told)
             return refused
-        for body in _bodies(results):
-            status, _, text = self._ask("PUT", constants.MASTER_PATH_UPDATE_FILE_HASHES, body, "application/json")
+        for body in json_bodies(results):
+            status, _, text = self._ask("PUT", constants.MASTER_PATH_UPDATE_FILE_HASHES, body, JSON)
             if status != 200:
                 self._refuse_report(status, text)
                 return {**refused, **dict.fromkeys(results, text)}
-            refused |= json.loads(text)["refused"]
+            try:
+                refused |= json.loads(text)["refused"]
+            except (ValueError, RecursionError, LookupError, TypeError):
+                self._refuse(status, text[:200])
         return refused
 
     def recover(self, error: Exception) -> None:
@@ -249,10 +242,7 @@ class Master:
         self._pause_s = PAUSE_S
 
     def _report_one(self, path: str, told: str | dict[str, str]) -> dict[str, str]:
-        value = {"file_error": told["error"]} if isinstance(told, dict) else {"file_hash": told}
-        body = urlencode({"file_path": path, **value}).encode()
-        kind = "application/x-www-form-urlencoded"
-        status, _, text = self._ask("PUT", constants.MASTER_PATH_UPDATE_FILE_HASH, body, kind)
+        status, _, text = self._ask("PUT", constants.MASTER_PATH_UPDATE_FILE_HASH, form(path, told), FORM)
         if status == 200:
             return {}
         self._refuse_report(status, text)
@@ -301,20 +291,6 @@ class Pieces(Iterator[bytes]):
             raise
         self._left -= len(piece)
         return piece
-
-
-def _bodies(results: Report) -> Iterator[bytes]:
-    """JSON objects of bounded size that hold all of it together."""
-    part: Report = {}
-    nbytes = 0
-    for path, told in results.items():
-        part[path] = told
-        nbytes += len(path) + len(json.dumps(told)) + 6
-        if nbytes > REPORT_NBYTES_MAX:
-            yield json.dumps(part).encode()
-            part, nbytes = {}, 0
-    if part:
-        yield json.dumps(part).encode()
 
 
 def _reason(error: Exception) -> str:

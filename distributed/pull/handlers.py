@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 from tornado.iostream import StreamClosedError
 
 from distributed import constants
 from distributed.errors import HomeError
-from distributed.pull.lending import Master, Verdict
-from distributed.pull.reading import CHANGES, Source, open_source, read_contents
+from distributed.pull.handing import WAIT_S_MAX, cannot_read, open_lease, read_leases, wait_leases
+from distributed.pull.lending import NAME_LENGTH_MAX, Master
 from distributed.recipes.batches import CONTENT_TYPE, record_head
 from distributed.recipes.leases import Lease
 from distributed.recipes.naming import decode_path, encode_path
+from distributed.recipes.reading import Source
+from distributed.recipes.reports import Outcome, Verdict, field_of, path_of, read_json
 from distributed.web.guard import TRUSTED, GuardedHandler
 
 __all__ = ["GetFile", "GetFiles", "UpdateFileHash", "UpdateFileHashes", "WorkerRegister"]
 
-NAME_LENGTH_MAX = 200
-ERROR_LENGTH_MAX = 500  # characters of the reason why a worker has no digest
-WAIT_S_MAX = 60.0  # a request that prefers to wait is answered by then
 STALLED_S = 60.0  # a worker that takes no byte for so long gets no more
 WAIT = "wait for processing files timeout and make request again"
 BROKEN = "the connection broke while it was sent"
@@ -36,8 +33,6 @@ STATUS_BY_VERDICT = {
     Verdict.NOT_HELD: 400,
     Verdict.DISPUTED: 409,
 }
-
-Result = TypeVar("Result")
 
 _PREFERENCE = re.compile(r"(?i:wait) *= *([0-9]{1,6})")
 
@@ -95,12 +90,13 @@ class UpdateFileHash(_FromWorker):
         name = self.registered_name()
         if name is None:
             return
-        path = self._path()
-        hash_, error = self._field("file_hash"), self._field("file_error")
+        form = self.request.body_arguments
+        path = path_of(form, self.master.home.file_exists)
+        hash_, error = field_of(form, "file_hash"), field_of(form, "file_error")
         if path is None:
             self.answer(400, "missing file_path parameter")
         elif error:
-            self._judge(self.master.file_processing_failed(name, path, error[:ERROR_LENGTH_MAX]))
+            self._judge(self.master.file_processing_failed(name, path, error))
         elif not hash_:
             self.answer(400, "missing file_hash parameter")
         else:
@@ -111,21 +107,6 @@ class UpdateFileHash(_FromWorker):
     def _judge(self, verdict: Verdict) -> None:
         self.answer(STATUS_BY_VERDICT[verdict], verdict.value)
 
-    def _field(self, name: str) -> str | None:
-        values = self.request.body_arguments.get(name)
-        return values[-1].decode(errors="surrogateescape") if values else None
-
-    def _path(self) -> str | None:
-        """The path as the header had it, percent-encoded; or, from who decoded it first, as it is."""
-        text = self._field("file_path")
-        if not text:
-            return None
-        try:
-            path = decode_path(text)
-        except HomeError:
-            return text
-        return path if self.master.home.file_exists(path) else text
-
 
 class UpdateFileHashes(_FromWorker):
     """``PUT /update_file_hashes``: JSON, digest (or ``{"error": reason}``) by percent-encoded path."""
@@ -135,7 +116,7 @@ class UpdateFileHashes(_FromWorker):
         name = self.registered_name()
         if name is None:
             return
-        results = self._results()
+        results = read_json(self.request.body)
         if results is None:
             self.answer(400, 'the body is no JSON object of paths with digests or {"error": reason}')
             return
@@ -148,21 +129,14 @@ class UpdateFileHashes(_FromWorker):
 
     post = put
 
-    def _tell(self, name: str, encoded: str, told: str | dict[str, str]) -> Verdict:
+    def _tell(self, name: str, encoded: str, told: Outcome) -> Verdict:
         try:
             path = decode_path(encoded)
         except HomeError:
             return Verdict.UNKNOWN_FILE
         if isinstance(told, dict):
-            return self.master.file_processing_failed(name, path, told["error"][:ERROR_LENGTH_MAX])
-        return self.master.file_processing_finished(name, path, told)
-
-    def _results(self) -> dict[str, str | dict[str, str]] | None:
-        try:
-            results = json.loads(self.request.body)
-        except (ValueError, RecursionError):
-            return None
-        return results if isinstance(results, dict) and all(map(_is_result, results.values())) else None
+            return self.master.file_processing_failed(name, path, told["error"])
+        return self.master.file_processing_finished(name, path, told or "")
 
 
 class GetFile(_FromWorker):
@@ -190,21 +164,19 @@ class GetFile(_FromWorker):
         if asked is None:
             self.answer(400, "max is a whole number, at least 1")
             return
+        until = time.monotonic() + self._patience_s()
         while not self._finished:
-            leases = await self._taken(name, asked)
-            if not leases:
-                self._say_nothing_left(name)
-            elif self._is_batch and leases[0].nbytes <= self._nbytes_max:
+            leases = await wait_leases(self.master, name, asked, until, self._gone)
+            if leases and self._is_batch and leases[0].nbytes <= self.master.config.BATCH_MAX_BYTES:
                 await self._send_batch(leases)
-            else:
+            elif leases:
                 await self._send_one(leases[0])
+            elif self._gone.is_set():
+                self._finished = True  # to nobody
+            else:
+                self._say_nothing_left(name)
 
     # ------------------------------------------------------------ which files
-
-    @property
-    def _nbytes_max(self) -> int:
-        nbytes_max: int = self.master.config.BATCH_MAX_BYTES
-        return nbytes_max
 
     def _asked(self) -> int | None:
         """How many files at most; None: that was no number."""
@@ -215,21 +187,6 @@ class GetFile(_FromWorker):
         if not (text.isascii() and text.isdigit() and int(text[:9]) > 0):
             return None
         return min(files_max, int(text[:9]))
-
-    async def _taken(self, name: str, files_max: int) -> list[Lease]:
-        """Files for the worker; none: others have all, or nothing is left."""
-        master = self.master
-        until = time.monotonic() + self._patience_s()
-        while not self._gone.is_set():
-            changed = master.changed
-            leases = master.take(name, files_max, self._nbytes_max)
-            left = until - time.monotonic()
-            if leases or left <= 0 or not master.has_processing_files():
-                return leases
-            soon = master.seconds_to_timeout()
-            await _first([changed.wait(), self._gone.wait()], left if soon is None else min(left, soon + 0.001))
-        self._finished = True  # to nobody
-        return []
 
     def _patience_s(self) -> float:
         """How long the worker prefers to wait."""
@@ -242,9 +199,7 @@ class GetFile(_FromWorker):
         return 0.0
 
     def _say_nothing_left(self, name: str) -> None:
-        if self._finished:
-            return
-        if self.master.has_processing_files():
+        if not self.master.leases.is_done:
             self.answer(202, WAIT)
         else:
             self.master.dismiss(name)
@@ -255,18 +210,17 @@ class GetFile(_FromWorker):
 
     async def _send_one(self, lease: Lease) -> None:
         """One file, piece by piece; in a batch of its own if it is too big for one with others."""
-        try:
-            source, piece = await self._in_thread(lambda: open_source(self.master.home, lease.path))
-        except (OSError, HomeError) as error:
-            self._cannot(lease, error)
+        opened = await open_lease(self.master, self._threads, lease)
+        if opened is None:
             return
+        source, piece = opened
         try:
             self._begin(lease, source)
             await self._send_pieces(lease, source, piece)
         except (StreamClosedError, TimeoutError):
             self._abort([lease], BROKEN)
         except (OSError, HomeError) as error:
-            self._cannot(lease, error)
+            cannot_read(self.master, lease, error)
             self._abort([], "")  # what was sent of it is worth nothing
         finally:
             source.close()
@@ -282,9 +236,10 @@ class GetFile(_FromWorker):
 
     async def _send_pieces(self, lease: Lease, source: Source, piece: bytes) -> None:
         """Each is read while the one before it is sent."""
+        read = asyncio.get_running_loop().run_in_executor
         while not source.is_at_end:
             self.write(piece)
-            following = asyncio.ensure_future(self._in_thread(source.next_piece))
+            following = read(self._threads, source.next_piece)
             try:
                 await self._flushed()
             finally:
@@ -300,35 +255,20 @@ class GetFile(_FromWorker):
         self.finish()
 
     async def _send_batch(self, leases: list[Lease]) -> None:
-        """Files that were read as a whole, one after the other."""
-        paths = [lease.path for lease in leases]
-        lease_by_path = dict(zip(paths, leases, strict=True))
-        nbytes_max = self._nbytes_max
-        contents = await self._in_thread(lambda: read_contents(self.master.home, paths, nbytes_max))
-        body: list[bytes] = []
-        for found in reversed(contents):  # what does not fit becomes the next in turn, in this order
-            lease = lease_by_path[found.path]
-            if found.content is not None:
-                body += [found.content, record_head(found.path, len(found.content))]
-                continue
-            del lease_by_path[found.path]
-            if found.error is not None:
-                self.master.file_unreadable(found.path, found.error)
-            else:
-                lease.nbytes = max(lease.nbytes, found.nbytes)
-                self._give_back(lease, CHANGES if found.is_changing else None)
-        if not body:
-            return  # and the next ones are taken
-        content = b"".join(reversed(body))
+        """Files that were read as a whole, one after the other; if there are none, the next ones are taken."""
+        files = await read_leases(self.master, self._threads, leases)
+        if not files:
+            return
+        body = b"".join(part for lease, content in files for part in (record_head(lease.path, len(content)), content))
         self.set_header("Content-Type", CONTENT_TYPE)
-        self.set_header("Content-Length", str(len(content)))
-        self.write(content)
+        self.set_header("Content-Length", str(len(body)))
+        self.write(body)
         try:
             await self._flushed()
         except (StreamClosedError, TimeoutError):
-            self._abort(list(lease_by_path.values()), BROKEN)
+            self._abort([lease for lease, _ in files], BROKEN)
             return
-        for lease in lease_by_path.values():
+        for lease, _ in files:
             self.master.hear(lease)
         self.finish()
 
@@ -340,25 +280,15 @@ class GetFile(_FromWorker):
         """
         await asyncio.wait_for(self.flush(), STALLED_S)
 
-    async def _in_thread(self, read: Callable[[], Result]) -> Result:
+    @property
+    def _threads(self) -> ThreadPoolExecutor:
         threads: ThreadPoolExecutor = self.application["threads"]
-        return await asyncio.get_running_loop().run_in_executor(threads, read)
-
-    def _cannot(self, lease: Lease, error: OSError | HomeError) -> None:
-        """The file cannot be read, now or ever."""
-        if isinstance(error, HomeError) and error.reason == CHANGES:
-            self._give_back(lease, CHANGES)
-            return
-        reason = error.reason if isinstance(error, HomeError) else error.strerror or str(error)
-        self.master.file_unreadable(lease.path, reason)
-
-    def _give_back(self, lease: Lease, reason: str | None) -> None:
-        self.master.remove_current_processing_file(lease.lessee.name, lease.path, reason)
+        return threads
 
     def _abort(self, leases: list[Lease], reason: str) -> None:
         """End the connection: its answer cannot be completed."""
         for lease in leases:
-            self._give_back(lease, reason)
+            self.master.give_back(lease, reason)
         connection: Any = self.request.connection
         connection.stream.close()
         self._finished = True
@@ -368,17 +298,3 @@ class GetFiles(GetFile):
     """``GET /get_files?max=N``: the same with many small files, or one big one, in a body as `batches` has it."""
 
     _is_batch = True
-
-
-def _is_result(told: object) -> bool:
-    return isinstance(told, str) or (isinstance(told, dict) and isinstance(told.get("error"), str))
-
-
-async def _first(waits: list[Any], seconds: float) -> None:
-    """Until one of them is over, or so long."""
-    tasks = [asyncio.ensure_future(wait) for wait in waits]
-    try:
-        await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import enum
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -15,23 +14,18 @@ from distributed.recipes.digesting import algorithm_of, is_digest
 from distributed.recipes.home import Home
 from distributed.recipes.leases import LESSEES_MAX, Lease, Leases, Lessee
 from distributed.recipes.rates import Rates
+from distributed.recipes.reports import Verdict
 
-__all__ = ["DISPUTED_MAX", "Master", "Verdict"]
+__all__ = ["DISPUTED_MAX", "NAME_LENGTH_MAX", "Master"]
 
 DISPUTED_MAX = 1000  # files about which workers disagree, kept for people to look at
 FAILED_SHOWN_MAX = 100
+NAME_LENGTH_MAX = 200  # characters of a worker's name
+REASON_LENGTH_MAX = 500  # characters that are kept of why a worker has no digest
+A_LITTLE_S = 0.001
 MOMENT_S = 1.0  # a worker asks again that long after it has waited
+TELL_S = 30.0  # in which workers that are around are told that nothing is left; some may never ask
 WORKERS_SHOWN_MAX = 500
-
-
-class Verdict(enum.Enum):
-    """What becomes of what a worker tells; the value is the text that it is told."""
-
-    ACCEPTED = "ok"
-    UNKNOWN_FILE = "file not found"
-    NO_DIGEST = "file_hash is no digest of this master's algorithm"
-    NOT_HELD = "this worker was not given the file"
-    DISPUTED = "another worker has told another digest of this file, which stays"
 
 
 class Master:
@@ -62,6 +56,7 @@ class Master:
         self._rates = Rates(clock())
         self._nbytes: dict[str, int] = {}
         self._nbytes_total = self._nbytes_finished = 0
+        self._settled_at: float | None = None
 
     def load(self, output: Path | None = None) -> None:
         """Find the files, once; then they can be taken.
@@ -105,7 +100,7 @@ class Master:
     # ------------------------------------------------------------ files on their way
 
     def take(self, name: str, files_max: int = 1, nbytes_max: int = 0) -> list[Lease]:
-        """Files for a worker: the next ones, else those whose time is over; none: see `has_processing_files`."""
+        """Files for a worker: the next ones, else those whose time is over; none: see `Leases.is_done`."""
         taken = self.leases.take(name, self._clock(), files_max, nbytes_max)
         self._settle_given_up()
         return taken
@@ -147,7 +142,7 @@ class Master:
             return Verdict.UNKNOWN_FILE
         if not self.leases.has_held(name, path):
             return Verdict.NOT_HELD
-        self.leases.give_back(name, path, reason)
+        self.leases.give_back(name, path, reason[:REASON_LENGTH_MAX])
         self._settle_given_up()
         self._tell()
         return Verdict.ACCEPTED
@@ -161,6 +156,10 @@ class Master:
         self.leases.give_back(name, path, reason)
         self._settle_given_up()
         self._tell()
+
+    def give_back(self, lease: Lease, reason: str | None = None) -> None:
+        """`remove_current_processing_file` of who has the lease."""
+        self.remove_current_processing_file(lease.lessee.name, lease.path, reason)
 
     def file_unreadable(self, path: str, reason: str) -> None:
         """Nobody can read the file any more; it is settled so."""
@@ -196,12 +195,24 @@ class Master:
         moment = self.leases.next_timeout()
         return None if moment is None else max(0.0, moment - self._clock())
 
+    def seconds_to_look(self) -> float:
+        """After so long a worker that got no file may get one, though nothing has changed."""
+        soon_s = self.seconds_to_timeout()
+        return soon_s + A_LITTLE_S if soon_s else MOMENT_S  # one whose time is over already is meant for others
+
     @property
     def is_over(self) -> bool:
-        """Whether all is settled, and every worker that is around has been told so."""
-        since = self._clock() - self.config.WORKER_WAIT_FOR_TIMEOUT_FILE_SECONDS - MOMENT_S
+        """Whether all is settled, and every worker that is around has been told so; or `TELL_S` have passed."""
+        now = self._clock()
+        if not self.home.finished:
+            self._settled_at = None
+            return False
+        self._settled_at = now if self._settled_at is None else self._settled_at
+        if now - self._settled_at > self.config.WORKER_WAIT_FOR_TIMEOUT_FILE_SECONDS + TELL_S:
+            return True
+        since = now - self.config.WORKER_WAIT_FOR_TIMEOUT_FILE_SECONDS - MOMENT_S
         around = [name for name, lessee in self.leases.lessees.items() if lessee.seen >= since]
-        return self.home.finished and self.dismissed.issuperset(around)
+        return self.dismissed.issuperset(around)
 
     # ------------------------------------------------------------ for people
 

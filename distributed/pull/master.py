@@ -14,23 +14,22 @@ from tornado.httpserver import HTTPServer
 
 from distributed import config as default_config
 from distributed import constants
-from distributed.process.running import on_signals
+from distributed.pull.handing import reading_threads
 from distributed.pull.handlers import GetFile, GetFiles, UpdateFileHash, UpdateFileHashes, WorkerRegister
-from distributed.pull.lending import Master, Verdict
-from distributed.pull.reading import threads
+from distributed.pull.lending import Master
 from distributed.recipes.naming import shown
+from distributed.recipes.options import home_options, once_option, server_options
 from distributed.recipes.page import HomeStatus, Root
 from distributed.recipes.results import write_output
-from distributed.recipes.running import home_options, run, server_options
+from distributed.recipes.running import close, run, signal_event
 from distributed.recipes.running import serve as listen_at
 from distributed.units import format_nbytes, format_seconds
 from distributed.web.guard import Guard, GuardedApplication
 
-__all__ = ["Master", "Verdict", "init", "main", "serve"]
+__all__ = ["Master", "init", "main", "serve", "wait_end"]
 
 LOOK_S = 0.2  # between two looks whether all is settled
 HOW_TO_GET_TOKEN = "python -m distributed key --http --role readonly"
-STOP_S = 5.0  # for requests that are under way when the master stops
 
 
 def init(
@@ -56,7 +55,7 @@ def init(
         (constants.MASTER_PATH_UPDATE_FILE_HASHES, UpdateFileHashes),
         (constants.MASTER_PATH_HOME_STATUS, HomeStatus),
     ]
-    return GuardedApplication(handlers, {"master": master, "threads": threads()}, guard)
+    return GuardedApplication(handlers, {"master": master, "threads": reading_threads()}, guard)
 
 
 async def serve(
@@ -66,11 +65,16 @@ async def serve(
 
     Args:
         output: written whenever all files are settled.
-        stopped: set by whoever hears signals already; None: they are heard from here on.
+        stopped: what signals set; None: `signal_event`.
     """
-    master: Master = app["master"]
-    if stopped is None:
-        stopped = stopped_by_signal()
+    code = await wait_end(app["master"], output, once, signal_event() if stopped is None else stopped)
+    await close(server)
+    app["threads"].shutdown(wait=False, cancel_futures=True)
+    return code
+
+
+async def wait_end(master: Master, output: Path | None, once: bool, stopped: asyncio.Event) -> int:
+    """Wait for the end, and say it when all is settled; see `serve`, of which this is all that is not HTTP."""
     began = time.monotonic()
     is_told = False
     while not stopped.is_set() and not (once and is_told and master.is_over):
@@ -81,26 +85,13 @@ async def serve(
             await asyncio.wait_for(stopped.wait(), LOOK_S)
         except TimeoutError:
             continue  # look again
-    server.stop()
-    try:
-        await asyncio.wait_for(server.close_all_connections(), STOP_S)
-    except TimeoutError:
-        print(f"requests were still under way after {STOP_S:.0f} s; stopped all the same", file=sys.stderr)
-    app["threads"].shutdown(wait=False, cancel_futures=True)
     return 1 if once and master.home.errors else 0
-
-
-def stopped_by_signal() -> asyncio.Event:
-    """Set at SIGINT or SIGTERM, from now on."""
-    stopped = asyncio.Event()
-    on_signals(lambda reason: stopped.set())
-    return stopped
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @home_options
 @server_options(default_config.MASTER[1])
-@click.option("--once", is_flag=True, help="End when all is done and the workers know; exit code 1 if a file failed.")
+@once_option
 def main(
     home: str, output: Path | None, port: int | None, host: str, path: str | None, insecure: bool, once: bool
 ) -> None:
@@ -108,15 +99,12 @@ def main(
 
     How far it is: /home_status, for programs and, in a browser, for people. It serves until SIGINT or SIGTERM.
     """
-    if port is None and path is None:
-        port = default_config.MASTER[1]
 
     async def start() -> int:
-        stopped = stopped_by_signal()  # before anybody can know that we are here
         print(f"loading home files of {home} ...", flush=True)
         app = init(home, output=output)
         print(f"{len(app['master'].home.files):,} files", flush=True)
-        server, place = await listen_at("pull master", app, port, host, path, insecure)
+        server, place, stopped = await listen_at("pull master", app, port, host, path, insecure)
         if port is not None:
             print(f"page: {place}/home_status?token=TOKEN; `{HOW_TO_GET_TOKEN}` prints one", flush=True)
         return await serve(app, server, output, once, stopped)

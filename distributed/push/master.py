@@ -23,9 +23,11 @@ from distributed.constants import (
 from distributed.errors import HomeError
 from distributed.push.pushing import Master
 from distributed.recipes.naming import decode_path
+from distributed.recipes.options import home_options, server_options, with_workers, worker_option
 from distributed.recipes.page import HomeStatus, Root
+from distributed.recipes.reports import Outcome, Verdict, field_of, path_of, read_json
 from distributed.recipes.results import print_results
-from distributed.recipes.running import home_options, overridden, pair_of, run, serve, server_options, wait_signal
+from distributed.recipes.running import close, run, serve
 from distributed.security.permissions import CLIENT
 from distributed.web.guard import GuardedApplication, GuardedHandler
 
@@ -33,6 +35,7 @@ __all__ = ["Master", "init", "main"]
 
 REASON_LENGTH_MAX = 500
 NOT_BEGUN = "the worker did not do it, and says not why"
+STATUS_BY_VERDICT = {Verdict.ACCEPTED: 200, Verdict.NO_DIGEST: 400, Verdict.NOT_HELD: 409}
 WILDCARDS = ("0.0.0.0", "::", "")
 
 
@@ -42,35 +45,24 @@ class UpdateFileHash(GuardedHandler):
     def put(self) -> None:
         """200; 400 for what is missing or no digest; 404 for no file of ours; 409 if the job does not have it."""
         master: Master = self.application["master"]
-        path, digest, error = (self._field(name) for name in ("file_path", "file_hash", "file_error"))
-        if path and not master.homes.file_exists(path):
-            path = self._decoded(path)
+        form = self.request.body_arguments
+        path = path_of(form, master.homes.file_exists)
+        digest, error = field_of(form, "file_hash"), field_of(form, "file_error")
         if not path:
             self.answer(400, "missing file_path parameter")
         elif not master.homes.file_exists(path):
-            self.answer(404, "file not found")
+            self.answer(404, Verdict.UNKNOWN_FILE.value)
         elif digest is None and error is None:
             self.answer(400, "missing file_hash parameter")
         else:
             job_id = self.request.headers.get(HTTP_HEADER_X_JOB, "")
             if digest is not None:
-                fault = master.told(job_id, path, digest)
+                verdict = master.told(job_id, path, digest)
             else:
-                fault = master.told_failure(job_id, path, (error or NOT_BEGUN)[:REASON_LENGTH_MAX])
-            self.answer(200 if fault is None else 400 if "no digest" in fault else 409, fault or "ok")
+                verdict = master.told_failure(job_id, path, (error or NOT_BEGUN)[:REASON_LENGTH_MAX])
+            self.answer(STATUS_BY_VERDICT[verdict], verdict.value)
 
     post = put
-
-    def _decoded(self, text: str) -> str:
-        """The path that a header had percent-encoded; `text` itself if it is none."""
-        try:
-            return decode_path(text)
-        except HomeError:
-            return text
-
-    def _field(self, name: str) -> str | None:
-        values = self.request.body_arguments.get(name)
-        return values[-1].decode(errors="surrogateescape") if values else None
 
 
 class UpdateFileHashes(GuardedHandler):
@@ -78,33 +70,33 @@ class UpdateFileHashes(GuardedHandler):
 
     def put(self) -> None:
         """200 with ``{"accepted": n, "refused": {path: reason}}``; 400 if it is no such object."""
-        try:
-            results = json.loads(self.request.body)
-        except (ValueError, RecursionError):
-            results = None
-        if not isinstance(results, dict) or not all(map(_is_outcome, results.values())):
+        results = read_json(self.request.body, may_be_null=True)
+        if results is None:
             self.answer(400, 'the body is no JSON object of paths with digests, {"error": reason} or null')
             return
-        # What was not begun is nobody's fault if something before it went wrong; else a worker could say so for ever.
-        reason = None if any(isinstance(outcome, dict) for outcome in results.values()) else NOT_BEGUN
+        # What was not begun is nobody's fault if another file of the job went wrong, which counts against that one;
+        # else a worker could say so for ever.
+        reason: str | None = NOT_BEGUN
         refused = {}
-        for encoded, outcome in results.items():
-            fault = self._tell(encoded, outcome, reason)
-            if fault is not None:
-                refused[encoded] = fault
+        for encoded, outcome in sorted(results.items(), key=lambda item: item[1] is None):
+            verdict = self._tell(encoded, outcome, reason)
+            if verdict is not Verdict.ACCEPTED:
+                refused[encoded] = verdict.value
+            elif isinstance(outcome, dict):
+                reason = None
         self.answer_json({"accepted": len(results) - len(refused), "refused": refused})
 
     post = put
 
-    def _tell(self, encoded: str, outcome: str | dict[str, str] | None, reason: str | None) -> str | None:
+    def _tell(self, encoded: str, outcome: Outcome, reason: str | None) -> Verdict:
         master: Master = self.application["master"]
         job_id = self.request.headers.get(HTTP_HEADER_X_JOB, "")
         try:
             path = decode_path(encoded)
-        except HomeError as error:
-            return error.reason
+        except HomeError:
+            return Verdict.UNKNOWN_FILE
         if not master.homes.file_exists(path):
-            return "file not found"
+            return Verdict.UNKNOWN_FILE
         if isinstance(outcome, str):
             return master.told(job_id, path, outcome)
         return master.told_failure(job_id, path, outcome["error"][:REASON_LENGTH_MAX] if outcome else reason)
@@ -161,14 +153,10 @@ def init(home_dir: str | os.PathLike[str], config: Any = None, insecure: bool = 
     return GuardedApplication(handlers, {"master": Master(home_dir, config, insecure)})
 
 
-def _is_outcome(value: object) -> bool:
-    return value is None or isinstance(value, str) or (isinstance(value, dict) and isinstance(value.get("error"), str))
-
-
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @home_options
-@server_options(default_config.MASTER[1])
-@click.option("--worker", "workers", multiple=True, metavar="HOST:PORT", help="Instead of the settings'; repeatable.")
+@server_options(default_config.MASTER[1], is_port_needed=True)
+@worker_option
 @click.option("--once", is_flag=True, help="End when every file is settled; exit code 1 if one has no digest.")
 def main(
     home: str, output: Path | None, port: int | None, host: str, path: str | None, insecure: bool,
@@ -180,31 +168,27 @@ def main(
     """
 
     async def push() -> int:
-        config = default_config
-        if workers:
-            given = [text if text.startswith("unix://") else pair_of(text) for text in workers]
-            config = overridden(config, WORKERS=given)
+        config = with_workers(default_config, workers)
         app = init(home, config, insecure)
         master: Master = app["master"]
-        server, url = await serve("master", app, config.MASTER[1] if port is None else port, host, path, insecure)
+        server, url, stopped = await serve("master", app, port, host, path, insecure)
         name = socket.gethostname() if host in WILDCARDS else host
         master.url = url.replace(host, name, 1) if host in WILDCARDS else url
         print("loading home files…", flush=True)
         count = await master.load(None, output)
         print(f"pushing {count:,} files to {len(config.WORKERS)} workers…", flush=True)
         master.start()
-        code = await _until_end(master, output, config, once)
-        server.stop()
-        await server.close_all_connections()
+        code = await _until_end(master, output, config, once, stopped)
+        await close(server)
         await master.close()
         return code
 
     run(push)
 
 
-async def _until_end(master: Master, output: Path | None, config: Any, once: bool) -> int:
+async def _until_end(master: Master, output: Path | None, config: Any, once: bool, stopped: asyncio.Event) -> int:
     """Print the digests whenever all files are settled; the exit code, when a signal comes or all is done `once`."""
-    signal = asyncio.ensure_future(wait_signal())
+    signal: asyncio.Future[Any] = asyncio.ensure_future(stopped.wait())
     code = 0
     while await _first(master.settled, signal):
         code = print_results(master.homes, output, config)

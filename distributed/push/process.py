@@ -16,6 +16,7 @@ from types import SimpleNamespace
 from typing import BinaryIO
 
 from distributed.errors import CommClosedError
+from distributed.process.parents import end_with_parent
 from distributed.recipes.digesting import DigestFunction, digest_function
 
 __all__ = ["ABORTED", "END", "LENGTH_NBYTES", "frame", "main"]
@@ -57,6 +58,7 @@ def _outcome(function: DigestFunction, pieces: Iterator[bytes]) -> dict[str, str
 
 def main() -> None:
     """Until stdin ends."""
+    end_with_parent(os.getppid())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the worker, which ends us
     answers = os.fdopen(os.dup(1), "w", encoding="ascii")
     os.dup2(2, 1)

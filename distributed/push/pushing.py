@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import time
 from collections.abc import Callable
@@ -18,17 +19,18 @@ from distributed.process.running import Background
 from distributed.push.homes import Homes
 from distributed.push.roster import Job, Roster, Status
 from distributed.push.statuses import parse_status
-from distributed.recipes.asking import Answer, Connection
 from distributed.recipes.digesting import algorithm_of, digest_function, is_digest
 from distributed.recipes.home import Home
 from distributed.recipes.naming import shown
 from distributed.recipes.rates import Rates
-from distributed.recipes.sending import pack, send
-from distributed.web.connecting import base_url
+from distributed.recipes.reports import Verdict
+from distributed.recipes.sending import pack, send, worker_urls
+from distributed.web.asking import Answer, Connection
 
 __all__ = ["Master"]
 
 SENDS_MAX = 8  # jobs on their way at once: each may hold a batch twice, once as files and once as a body
+PAUSE_S_MAX = 60.0  # that a worker may wish for with Retry-After
 POLL_S_MAX = 5.0  # for the answer to a poll
 FAILED_SHOWN_MAX = 100
 
@@ -58,11 +60,11 @@ class Master:
         self.url = ""
         self.settled, self.unsettled = asyncio.Event(), asyncio.Event()
         self._clock = clock
-        self._urls = [w if isinstance(w, str) else base_url(w[0], w[1], insecure) for w in self.config.WORKERS]
+        self._urls = worker_urls(self.config, insecure)
         self.roster = Roster(self._urls, self.config.WORKER_PROCESSING_TIMEOUT_SECONDS)
         self._changed = asyncio.Event()
         self._doubtful = {url: asyncio.Event() for url in self._urls}  # to be asked now, not at the next heartbeat
-        self._sends = 0
+        self._sends = dict.fromkeys(self._urls, 0)
         self._spare: dict[str, list[Connection]] = {url: [] for url in self._urls}
         self._nbytes: dict[str, int] = {}
         self._nbytes_finished = 0
@@ -80,7 +82,7 @@ class Master:
         self._background.spawn(self._push())
 
     async def load(self, home_dir: str | None = None, output: Path | None = None) -> int:
-        """Find the files of the first folder, or of a further one; how many.
+        """Find the files of the first folder, or of a further one, in its real path; how many.
 
         Args:
             output: a file that is not meant, should it lie among them.
@@ -88,6 +90,8 @@ class Master:
             HomeError: there is no such folder, or it is known already.
         """
         home = Home(self.homes.home_dir if home_dir is None else home_dir)
+        if home_dir is not None and home.real_dir != home_dir:
+            raise HomeError(home_dir, "it has become a link just now; ask again")
         nbytes = await asyncio.to_thread(_load, home, output)
         names = self.homes.begin(home) if home_dir is None else self.homes.add(home)
         for name, path in names.items():
@@ -168,15 +172,19 @@ class Master:
                 continue
 
     def _push_now(self) -> None:
-        without_work: set[str] = set()
         now = self._clock()
-        while self._sends < SENDS_MAX and (url := self.roster.select(now, without_work)) is not None:
+        # A worker that takes nothing, or slowly, must not keep all of them from the others.
+        share = math.ceil(SENDS_MAX / max(1, self.roster.alive_count))
+        passed_over = {url for url, count in self._sends.items() if count >= share}
+        while sum(self._sends.values()) < SENDS_MAX and (url := self.roster.select(now, passed_over)) is not None:
             job = self.roster.begin(url, unique_id("job"), now, self.config.BATCH_MAX_FILES)
             if job is None:
-                without_work.add(url)
-            else:
-                self._sends += 1
-                self._background.spawn(self._send(job))
+                passed_over.add(url)
+                continue
+            self._sends[url] += 1
+            if self._sends[url] >= share:
+                passed_over.add(url)
+            self._background.spawn(self._send(job))
 
     async def _send(self, job: Job) -> None:
         connection = self._spare[job.url].pop() if self._spare[job.url] else Connection(job.url)
@@ -184,7 +192,7 @@ class Master:
             await self._send_over(connection, job)
         finally:
             self._spare[job.url].append(connection)
-            self._sends -= 1
+            self._sends[job.url] -= 1
             self._changed.set()
 
     async def _send_over(self, connection: Connection, job: Job) -> None:
@@ -216,7 +224,7 @@ class Master:
         if answer.status == 202:
             self.roster.accepted(job, now)
         elif answer.status in (429, 503):
-            pause_s = answer.retry_after_s or 1.0
+            pause_s = min(answer.retry_after_s or 1.0, PAUSE_S_MAX)
             self.roster.refused(job, now, pause_s)
             asyncio.get_running_loop().call_later(pause_s, self._changed.set)
         elif answer.status in (401, 403, 404, 405):
@@ -233,14 +241,14 @@ class Master:
 
     # ------------------------------------------------------------ what workers tell
 
-    def told(self, job_id: str, path: str, digest: str) -> str | None:
-        """A digest from a worker; a text: why it is not believed."""
+    def told(self, job_id: str, path: str, digest: str) -> Verdict:
+        """A digest from a worker; whether it is believed."""
         job = self.roster.job(job_id)
         if job is None or path not in job.paths:
-            return None if self._is_known(path, digest) else "that file was not given to this job"
+            return Verdict.ACCEPTED if self._is_known(path, digest) else Verdict.NOT_HELD
         if not is_digest(digest, self.config):
             self._give_up_one(path, self.roster.undone(job, path, f"worker {job.url} told no digest"))
-            return "that is no digest"
+            return Verdict.NO_DIGEST
         known = self.homes.digest(path)
         if known is not None and known != digest:
             print(f"worker {job.url} told another digest of {shown(path)}: {shown(digest)}", flush=True)
@@ -248,16 +256,16 @@ class Master:
         if known is None:
             self._settle(path, digest, "")
         self._changed.set()
-        return None
+        return Verdict.ACCEPTED
 
-    def told_failure(self, job_id: str, path: str, reason: str | None) -> str | None:
-        """A worker could not do a file (None: did not begin it); a text: why it is not believed."""
+    def told_failure(self, job_id: str, path: str, reason: str | None) -> Verdict:
+        """A worker could not do a file (None: did not begin it); whether that is believed."""
         job = self.roster.job(job_id)
         if job is None or path not in job.paths:
-            return "that file was not given to this job"
+            return Verdict.NOT_HELD
         self._give_up_one(path, self.roster.undone(job, path, reason))
         self._changed.set()
-        return None
+        return Verdict.ACCEPTED
 
     def _is_known(self, path: str, digest: str) -> bool:
         """Whether this very digest was told before: a report may come twice."""

@@ -122,6 +122,11 @@ class Roster:
             return self._lose(worker)
         return {}
 
+    @property
+    def alive_count(self) -> int:
+        """How many workers are alive, as far as we know."""
+        return sum(worker.state == "alive" for worker in self.workers.values())
+
     # ------------------------------------------------------------ jobs
 
     def select(self, now: float, but: Collection[str] = ()) -> str | None:

@@ -12,6 +12,7 @@ __all__ = ["parse_status"]
 PROCESSES_MAX = 10_000
 JOBS_MAX = 100_000
 ID_LENGTH_MAX = 100
+PERCENT_MAX = 1_000_000  # some systems count 100 per core
 
 
 def parse_status(text: str) -> Status | None:
@@ -24,10 +25,14 @@ def parse_status(text: str) -> Status | None:
         return None
     if not (_is_count(status.total) and _is_count(status.idle) and status.total >= 1 and status.idle <= status.total):
         return None
-    if isinstance(status.cpu_percent, bool) or not isinstance(status.cpu_percent, (int, float)):
-        return None
+    percent = status.cpu_percent
+    if isinstance(percent, bool) or not isinstance(percent, (int, float)) or not 0 <= percent <= PERCENT_MAX:
+        return None  # also nan, which is neither more nor less than any other
     is_list = isinstance(status.jobs, list) and len(status.jobs) <= JOBS_MAX and all(map(_is_id, status.jobs))
-    return status if is_list and _is_id(status.id) else None
+    if not is_list or not _is_id(status.id):
+        return None
+    status.jobs = frozenset(status.jobs)  # each of ours is looked up in it
+    return status
 
 
 def _is_count(value: Any) -> bool:

@@ -7,11 +7,10 @@ says how many there are, how many are idle, and which jobs are not told yet. Not
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 from collections.abc import Iterator
-from typing import Any, ClassVar
-from urllib.parse import urlencode, urlsplit
+from typing import Any
+from urllib.parse import urlsplit
 
 import click
 import psutil
@@ -28,14 +27,17 @@ from distributed.constants import (
     WORKER_PATH_STATUS,
 )
 from distributed.dataclass import dataclass
+from distributed.deploy.machine import cores_available
 from distributed.errors import AddressError, CommClosedError, MultipartError, UnreachableError
 from distributed.ids import unique_id
 from distributed.process.running import Background
 from distributed.push.slots import Outcome, Slot, Slots
-from distributed.recipes.asking import Connection
+from distributed.recipes import reports
 from distributed.recipes.naming import encode_path
+from distributed.recipes.options import server_options
 from distributed.recipes.receiving import ReceivingHandler
-from distributed.recipes.running import run, serve, server_options, wait_signal
+from distributed.recipes.running import close, run, serve
+from distributed.web.asking import Connection
 from distributed.web.guard import GuardedApplication, GuardedHandler
 
 __all__ = ["Job", "Worker", "init", "main"]
@@ -45,7 +47,6 @@ UNTOLD_MAX = 3  # jobs per process at once, those included whose digests the mas
 TELL_ATTEMPTS_MAX = 6
 TELL_PAUSE_S = 0.2  # after the first attempt; twice as long after each further one
 SILENCE_S = 30.0  # of a master that is told
-REPORT_NBYTES = 500_000  # of one request to the master, which takes no bigger ones than a megabyte
 
 
 @dataclass(slots=True)
@@ -130,7 +131,7 @@ class Worker:
     async def _tell(self, job: Job, outcomes: dict[str, Outcome]) -> None:
         connection = Connection(job.master, {"Authorization": job.token}, SILENCE_S)
         try:
-            for path, kind, body in _reports(outcomes):
+            for path, kind, body in _requests(outcomes):
                 head = {"Content-Type": kind, HTTP_HEADER_X_JOB: job.id, HTTP_HEADER_X_WORKER_NAME: self.name}
                 why = await _try_to_tell(connection, path, head, body)
                 if why:
@@ -213,8 +214,6 @@ class NewFileHandler(ReceivingHandler):
 class StatusHandler(GuardedHandler):
     """``GET /status``."""
 
-    roles_by_method: ClassVar = GuardedHandler.roles_by_method
-
     def get(self) -> None:
         """Processes, load, jobs."""
         self.answer_json(self.application["worker"].status())
@@ -230,7 +229,7 @@ def init(
     Raises:
         ConfigError: ``HASH_ALGORITHM`` cannot be used.
     """
-    worker = Worker(processes or len(os.sched_getaffinity(0)), name, config, insecure)
+    worker = Worker(processes or cores_available(), name, config, insecure)
     handlers = [(WORKER_PATH_NEW_FILE, NewFileHandler), (WORKER_PATH_STATUS, StatusHandler)]
     return GuardedApplication(handlers, {"worker": worker})
 
@@ -262,25 +261,19 @@ async def _try_to_tell(connection: Connection, path: str, head: dict[str, str], 
     return why
 
 
-def _reports(outcomes: dict[str, Outcome]) -> Iterator[tuple[str, str, bytes]]:
-    """Path, content type and body of the requests that tell what came of a job; none of them is too big."""
-    if len(outcomes) == 1:
-        [(path, outcome)] = outcomes.items()
-        fields = {"file_path": os.fsencode(path)}
-        fields |= {f"file_{'hash' if kind == 'digest' else kind}": text.encode() for kind, text in outcome.items()}
-        yield MASTER_PATH_UPDATE_FILE_HASH, "application/x-www-form-urlencoded", urlencode(fields).encode()
+def _requests(outcomes: dict[str, Outcome]) -> Iterator[tuple[str, str, bytes]]:
+    """Path, content type and body of the requests that tell what came of a job."""
+    report: dict[str, reports.Outcome] = {
+        encode_path(path): outcome.get("digest", {"error": outcome["error"]} if "error" in outcome else None)
+        for path, outcome in outcomes.items()
+    }
+    [outcome, *others] = report.values()
+    if not others and outcome is not None:
+        [path] = report
+        yield MASTER_PATH_UPDATE_FILE_HASH, reports.FORM, reports.form(path, outcome)
         return
-    values: dict[str, Any] = {}
-    nbytes = 0
-    for path, outcome in outcomes.items():
-        name = encode_path(path)
-        values[name] = outcome.get("digest", {"error": outcome["error"]} if "error" in outcome else None)
-        nbytes += len(name) + 6 * sum(map(len, outcome.values()))  # as JSON writes the worst characters
-        if nbytes > REPORT_NBYTES:
-            yield MASTER_PATH_UPDATE_FILE_HASHES, "application/json", json.dumps(values).encode()
-            values, nbytes = {}, 0
-    if values:
-        yield MASTER_PATH_UPDATE_FILE_HASHES, "application/json", json.dumps(values).encode()
+    for body in reports.json_bodies(report):
+        yield MASTER_PATH_UPDATE_FILE_HASHES, reports.JSON, body
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -293,14 +286,12 @@ def main(
     """Make digests of files that a master sends, and tell it."""
 
     async def serve_until_signal() -> int:
-        wanted = default_config.WORKERS[0][1] if port is None and path is None else port
         app = init(processes, name or f"{os.uname().nodename}-{os.getpid()}", None, insecure)
         worker: Worker = app["worker"]
         await worker.slots.start()
-        server, _ = await serve("worker", app, wanted, host, path, insecure)
-        await wait_signal()
-        server.stop()
-        await server.close_all_connections()
+        server, _, stopped = await serve("worker", app, port, host, path, insecure)
+        await stopped.wait()
+        await close(server)
         await worker.close()
         return 0
 

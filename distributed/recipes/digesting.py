@@ -8,13 +8,13 @@ masters, which check what workers tell them. Not here: how content reaches a wor
 from __future__ import annotations
 
 import hashlib
-import importlib
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any
 
 from distributed import config as default_config
 from distributed.errors import ConfigError
+from distributed.lazy import object_at
 
 __all__ = ["TEXT_LENGTH_MAX", "DigestFunction", "algorithm_of", "digest_function", "is_digest", "new_hasher"]
 
@@ -86,11 +86,8 @@ def new_hasher(algorithm: str) -> Any:
 
 
 def _imported(name: str) -> Callable[[Iterator[bytes]], Any]:
-    module_name, _, path = name.partition(":")
     try:
-        found: Any = importlib.import_module(module_name)
-        for part in path.split("."):
-            found = getattr(found, part)
+        found = object_at(name)
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError("HASH_ALGORITHM", name, f"it cannot be imported: {error}") from error
     if not callable(found):

@@ -49,7 +49,7 @@ class Dispatch:
         self._workers: dict[str, _Worker] = {}
         self._holders: dict[str, list[str]] = {}
         self._failures: dict[str, dict[str, int]] = {}
-        self._deaths: dict[str, int] = {}
+        self._deaths: dict[str, dict[str, int]] = {}
         self._grace_s = grace_s
 
     # ------------------------------------------------------------ workers
@@ -64,7 +64,7 @@ class Dispatch:
         record = self._workers.pop(worker, None)
         for path in reversed(record.holds if record else {}):
             self._holders[path].remove(worker)
-            deaths = self._deaths[path] = self._deaths.get(path, 0) + 1
+            deaths = _counted(self._deaths.setdefault(path, {}), worker)
             if deaths >= DEATHS_MAX and not self._holders[path]:
                 self.finish(path)
                 given_up[path] = f"{deaths} workers died or went out of reach while they had it"
@@ -128,12 +128,7 @@ class Dispatch:
         """
         if not self._release(worker, path):
             return None
-        if is_death:
-            count = self._deaths[path] = self._deaths.get(path, 0) + 1
-        else:
-            failures = self._failures.setdefault(path, {})
-            failures[worker] = failures.get(worker, 0) + 1
-            count = sum(failures.values())
+        count = _counted((self._deaths if is_death else self._failures).setdefault(path, {}), worker)
         if self._holders[path] or count < (DEATHS_MAX if is_death else FAILURES_MAX):
             self._put_back(path)
             return None
@@ -180,10 +175,10 @@ class Dispatch:
             self._fresh.appendleft(path)
 
     def _failed_elsewhere(self, worker: str) -> str | None:
-        """One that this worker has not failed on; if all workers have, then any."""
+        """One that this worker has neither failed on nor died with; if all workers have, then any."""
         for path in self._again:
-            failures = self._failures.get(path, {})
-            if worker not in failures or all(other in failures for other in self._workers):
+            had = self._failures.get(path, {}).keys() | self._deaths.get(path, {}).keys()
+            if worker not in had or all(other in had for other in self._workers):
                 del self._again[path]
                 return path
         return None
@@ -208,3 +203,9 @@ class Dispatch:
             assert 1 <= len(holders) <= HOLDERS_MAX
             assert all(path in self._workers[holder].holds for holder in holders)
         assert sum(len(record.holds) for record in self._workers.values()) == sum(map(len, self._holders.values()))
+
+
+def _counted(by_worker: dict[str, int], worker: str) -> int:
+    """How often in all, with this once more of one worker."""
+    by_worker[worker] = by_worker.get(worker, 0) + 1
+    return sum(by_worker.values())

@@ -27,7 +27,7 @@ from distributed.client.waiting import as_completed
 from distributed.dataclass import dataclass, field
 from distributed.errors import CommClosedError, KilledWorker
 from distributed.ids import unique_id
-from distributed.recipes.digests import UNSEEN, boot_id, digest_files, digest_of, digest_part
+from distributed.recipes.hash_tasks import UNSEEN, boot_id, digest_files, digest_of, digest_part
 from distributed.recipes.naming import escaped_line
 from distributed.units import MiB, format_nbytes, format_seconds
 

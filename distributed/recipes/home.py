@@ -1,7 +1,8 @@
 """`Home`: the folder whose files a master has hashed, and what is known of each of them.
 
 Paths are relative to the folder, with ``/``; bytes that are no UTF-8 are kept as `os.fsdecode` keeps them. Links to
-folders are not followed, nor links that lead out of the folder.
+folders are not followed, nor links that lead out of the folder. Whoever may write in it may put links in the place of
+anything at any moment: what counts is where that lies which has been opened, not what its path was just before.
 """
 
 from __future__ import annotations
@@ -22,12 +23,14 @@ class Home:
     Args:
         home_dir: the folder.
     Attributes:
+        real_dir: where that was when this was made; nothing from elsewhere is read.
         files: digest by relative path; None: not known (yet).
         errors: by relative path, why a file or folder cannot be read. Such a file is settled: nobody waits for it.
     """
 
     def __init__(self, home_dir: str | os.PathLike[str]) -> None:
         self.home_dir = os.fspath(home_dir)
+        self.real_dir = os.path.realpath(self.home_dir)
         self.files: dict[str, str | None] = {}
         self.errors: dict[str, str] = {}
         self._is_loaded = False
@@ -93,6 +96,9 @@ class Home:
         if self._leads_out(path):
             raise HomeError(path, "it leads out of the folder")
         file = open(self.get_full_path(path), "rb", buffering=0, opener=_open_at_once)  # noqa: SIM115  # given away
+        if self._lies_outside(file.fileno(), path):
+            file.close()
+            raise HomeError(path, "it leads out of the folder")
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             file.close()
             raise HomeError(path, "it is not a regular file any more")
@@ -115,17 +121,29 @@ class Home:
         while folders:
             folder = folders.pop()
             try:
-                with os.scandir(os.path.join(self.home_dir, folder)) as listing:
-                    entries = sorted(listing, key=lambda entry: entry.name)
+                entries = self._listed(folder)
             except OSError as error:
                 self.errors[folder or "."] = error.strerror or str(error)
                 continue
-            below = [os.path.join(folder, entry.name) for entry in entries if entry.is_dir(follow_symlinks=False)]
-            folders.extend(reversed(below))
-            for entry in entries:
-                path = os.path.join(folder, entry.name)
-                if self._is_wanted(entry, path):
-                    yield path
+            except HomeError as error:
+                self.errors[folder or "."] = error.reason
+                continue
+            folders.extend(path for path, is_folder in reversed(entries) if is_folder)
+            yield from (path for path, is_folder in entries if not is_folder)
+
+    def _listed(self, folder: str) -> list[tuple[str, bool]]:
+        """Paths of what is in a folder, and whether they are folders, in the order of names."""
+        descriptor = os.open(os.path.join(self.home_dir, folder), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            if self._lies_outside(descriptor, folder):
+                raise HomeError(folder, "it leads out of the folder")
+            with os.scandir(descriptor) as listing:
+                entries = sorted(listing, key=lambda entry: entry.name)
+            found = [(os.path.join(folder, entry.name), entry) for entry in entries]
+            kinds = [(path, entry.is_dir(follow_symlinks=False), entry) for path, entry in found]
+            return [(path, is_folder) for path, is_folder, entry in kinds if is_folder or self._is_wanted(entry, path)]
+        finally:
+            os.close(descriptor)
 
     def _is_wanted(self, entry: os.DirEntry[str], path: str) -> bool:
         try:
@@ -139,8 +157,19 @@ class Home:
         return True
 
     def _leads_out(self, path: str) -> bool:
-        home = os.path.realpath(self.home_dir)
-        return os.path.commonpath([home, os.path.realpath(self.get_full_path(path))]) != home
+        return not _is_within(os.path.realpath(self.get_full_path(path)), self.real_dir)
+
+    def _lies_outside(self, descriptor: int, path: str) -> bool:
+        """Whether what was opened at `path` is elsewhere; a system that does not tell is asked for the path again."""
+        try:
+            real = os.readlink(f"/proc/self/fd/{descriptor}")
+        except OSError:
+            return self._leads_out(path)
+        return not _is_within(real, self.real_dir)
+
+
+def _is_within(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip("/") + "/")
 
 
 def _open_at_once(path: str, flags: int) -> int:

@@ -56,13 +56,14 @@ class Lessee:
     """A worker (one process) and how fast it has been.
 
     Attributes:
-        seen: when it last asked or told anything.
+        seen: when it last asked or told anything; `asked`: when it last asked for files.
         leases: by path.
         nbytes_total, seconds_total, files_total: of the files it has finished.
     """
 
     name: str
     seen: float
+    asked: float = -math.inf
     leases: dict[str, Lease] = field(default_factory=dict)
     nbytes_total: int = 0
     seconds_total: float = 0.0
@@ -128,19 +129,24 @@ class Leases:
         self._waiting[path] = nbytes
 
     def take(self, name: str, now: float, files_max: int = 1, nbytes_max: int = 0) -> list[Lease]:
-        """Files for a worker, leased to it from now on; none: see `is_busy`.
+        """Files for a worker, leased to it from now on; none: see `is_done`.
 
         Files that wait come first, then those whose time is over, the earliest started first. The first one is given
-        whatever its size, more of them while they fit; and never more than leaves some for the others.
+        whatever its size, more of them while they fit; and never more than leaves some for the others. What the worker
+        has failed on goes to others first: one that fails on everything must not use up all attempts alone.
         """
         lessee = self.lessees[name]
-        lessee.seen = now
+        lessee.seen = lessee.asked = now
         self._give_up_hopeless(now)
+        others = [other.name for other in self.lessees.values() if other is not lessee and _takes_files(other, now)]
         share = math.ceil(len(self._waiting) / (2 * self.active_count(now)))
-        paths = self._next_waiting(min(files_max, max(1, share)), nbytes_max)
+        waiting = (item for item in self._waiting.items() if self._is_for(name, item[0], others))
+        paths = self._fitting(waiting, min(files_max, max(1, share)), nbytes_max)
         if not paths:
-            overdue = [lease.path for lease in self.timed_out(now)]
-            paths = self._fitting(((path, self._leases[path].nbytes) for path in overdue), files_max, nbytes_max)
+            overdue = [(lease.path, lease.nbytes) for lease in self.timed_out(now)]
+            paths = self._fitting(
+                (item for item in overdue if self._is_for(name, item[0], others)), files_max, nbytes_max
+            )
         batch = [(path, self._nbytes(path)) for path in paths]
         return [self._lend(lessee, path, nbytes, now, batch) for path, nbytes in batch]
 
@@ -213,6 +219,11 @@ class Leases:
         return bool(self._leases)
 
     @property
+    def is_done(self) -> bool:
+        """Whether no file waits and no worker has one."""
+        return not self._leases and not self._waiting
+
+    @property
     def waiting_count(self) -> int:
         """How many files nobody has."""
         return len(self._waiting)
@@ -252,8 +263,12 @@ class Leases:
 
     # ------------------------------------------------------------ private
 
-    def _next_waiting(self, files_max: int, nbytes_max: int) -> list[str]:
-        return self._fitting(iter(self._waiting.items()), files_max, nbytes_max)
+    def _is_for(self, name: str, path: str, others: list[str]) -> bool:
+        """Whether a worker has not had the file; or all others have, who take files, too."""
+        lease, former = self._leases.get(path), self._former.get(path, {})
+        if name not in former and (lease is None or lease.lessee.name != name):
+            return True
+        return all(other in former or (lease is not None and lease.lessee.name == other) for other in others)
 
     @staticmethod
     def _fitting(candidates: Iterator[tuple[str, int]], files_max: int, nbytes_max: int) -> list[str]:
@@ -289,3 +304,8 @@ class Leases:
             assert 1 <= self._attempts[path] <= ATTEMPTS_MAX
         assert sum(len(lessee.leases) for lessee in self.lessees.values()) == len(self._leases)
         assert all(self.lessees[lessee.name] is lessee for lessee in self.lessees.values())
+
+
+def _takes_files(lessee: Lessee, now: float) -> bool:
+    """Whether a worker asks for files, or has some that it is busy with; registering alone is neither."""
+    return max(lessee.asked, lessee.seen if lessee.leases else -math.inf) >= now - ACTIVE_S

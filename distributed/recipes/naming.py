@@ -35,9 +35,14 @@ def decode_path(text: str) -> str:
 
 
 def shown(path: str) -> str:
-    r"""A path on one line of a terminal; line ends, control characters and bytes that are no text escaped."""
-    text = path.encode(errors="surrogateescape").decode(errors="backslashreplace")
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+    r"""A path, or any text of a peer, on one line of a terminal: what is not printable, or no text, is escaped."""
+    return "".join(char if char.isprintable() else _escaped(char) for char in path)
+
+
+def _escaped(char: str) -> str:
+    if "\udc80" <= char <= "\udcff":  # a byte, as `os.fsdecode` keeps it
+        return f"\\x{ord(char) - 0xDC00:02x}"
+    return char.encode("unicode_escape").decode()
 
 
 def escaped_line(digest: str, path: bytes) -> bytes:

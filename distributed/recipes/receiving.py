@@ -9,9 +9,9 @@ from tornado.web import stream_request_body
 
 from distributed.constants import HTTP_HEADER_X_FILE_PATH
 from distributed.errors import HomeError, MultipartError
-from distributed.recipes.multipart import Begin, Data, Event, MultipartParser, boundary_of
 from distributed.recipes.naming import decode_path
 from distributed.web.guard import GuardedHandler
+from distributed.web.multipart import Begin, Data, Event, MultipartParser, boundary_of
 
 __all__ = ["ReceivingHandler"]
 

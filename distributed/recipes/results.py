@@ -40,10 +40,10 @@ def lines(home: Digests) -> Iterator[str]:
     """One ``path -> digest`` line per file; None for a file without one, with the reason where there is one."""
     for path, digest in sorted(home.files.items()):
         reason = home.errors.get(path)
-        yield f"{shown(path)} -> {digest}" + (f" ({reason})" if reason else "")
+        yield f"{shown(path)} -> {digest}" + (f" ({shown(reason)})" if reason else "")
     for path, reason in sorted(home.errors.items()):
         if path not in home.files:  # a folder
-            yield f"{shown(path)}: {reason}"
+            yield f"{shown(path)}: {shown(reason)}"
 
 
 def print_results(home: Digests, output: Path | None, config: Any = None) -> int:

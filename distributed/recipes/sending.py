@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import secrets
 from collections.abc import AsyncGenerator, Callable
 from typing import Any, BinaryIO
@@ -13,11 +12,13 @@ from distributed import config as default_config
 from distributed.constants import HTTP_HEADER_X_FILE_PATH, WORKER_PATH_NEW_FILE
 from distributed.dataclass import dataclass, field
 from distributed.errors import HomeError
-from distributed.recipes.asking import Answer, Body, Connection
-from distributed.recipes.multipart import begin_part, content_type, end_parts
 from distributed.recipes.naming import encode_path
+from distributed.recipes.reading import CHANGES, Source, read_whole
+from distributed.web.asking import Answer, Body, Connection
+from distributed.web.connecting import base_url
+from distributed.web.multipart import begin_part, content_type, end_parts
 
-__all__ = ["Parcel", "pack", "send"]
+__all__ = ["Parcel", "pack", "send", "worker_urls"]
 
 
 @dataclass(slots=True)
@@ -87,32 +88,34 @@ async def send(connection: Connection, parcel: Parcel, given: dict[str, str], co
     return await connection.ask("POST", WORKER_PATH_NEW_FILE, head, body, nbytes)
 
 
+def worker_urls(config: Any, insecure: bool = False) -> list[str]:
+    """Where the workers of the settings are.
+
+    Args:
+        config: its ``WORKERS`` are pairs of host and port, or ``"unix:///path"``.
+        insecure: without TLS, although they are on other machines.
+    Raises:
+        ConfigError: one is on another machine, and there is no certificate.
+    """
+    return [place if isinstance(place, str) else base_url(place[0], place[1], insecure) for place in config.WORKERS]
+
+
 def _begin(boundary: str, path: str, is_first: bool) -> bytes:
     return begin_part(boundary, "file", {HTTP_HEADER_X_FILE_PATH: encode_path(path)}, is_first)
 
 
 async def _pieces(boundary: str, path: str, file: BinaryIO, nbytes: int, size: int) -> AsyncGenerator[bytes]:
-    before = _stamp(file)
-    left = nbytes
     file.seek(0)  # it may be the second attempt
+    source = Source(file, size)
+    if source.nbytes != nbytes:
+        raise HomeError(path, CHANGES)
     yield _begin(boundary, path, True)
-    while True:
-        try:
-            piece = await asyncio.to_thread(file.read, size if left else 1)
-        except OSError as error:
-            raise HomeError(path, error.strerror or str(error)) from error
-        left -= len(piece)
-        if not piece or left < 0:
-            break
-        yield piece
-    if left or _stamp(file) != before:
-        raise HomeError(path, "it changed while it was read")
+    try:
+        while not source.is_at_end:
+            yield await asyncio.to_thread(source.next_piece)
+    except OSError as error:
+        raise HomeError(path, error.strerror or str(error)) from error
     yield end_parts(boundary)
-
-
-def _stamp(file: BinaryIO) -> tuple[int, int]:
-    status = os.fstat(file.fileno())
-    return status.st_size, status.st_mtime_ns
 
 
 def _pack(opener: Callable[[str], BinaryIO], paths: list[str], nbytes_max: int) -> Parcel:
@@ -122,29 +125,20 @@ def _pack(opener: Callable[[str], BinaryIO], paths: list[str], nbytes_max: int) 
         try:
             with contextlib.ExitStack() as stack:
                 file = stack.enter_context(opener(path))
-                nbytes = parcel.nbytes[path] = os.fstat(file.fileno()).st_size
-                if nbytes > room and parcel.contents:
+                nbytes, content = read_whole(file, room)
+                parcel.nbytes[path] = nbytes
+                if content is None and parcel.contents:
                     parcel.left = paths[number:]
                     return parcel
-                if nbytes > nbytes_max:
+                if content is None:
                     parcel.big = (path, file)
                     parcel.left = paths[number + 1 :]
                     stack.pop_all()  # it stays open
                     return parcel
-                parcel.contents[path] = _read(file, path, nbytes_max)
+                parcel.contents[path] = content
                 room -= nbytes
         except HomeError as error:
             parcel.faults[path] = error.reason
         except OSError as error:
             parcel.faults[path] = error.strerror or str(error)
     return parcel
-
-
-def _read(file: BinaryIO, path: str, nbytes_max: int) -> bytes:
-    before = _stamp(file)
-    content = bytearray()
-    while piece := file.read(nbytes_max + 1 - len(content)):
-        content += piece
-    if _stamp(file) != before or len(content) > nbytes_max:
-        raise HomeError(path, "it changed while it was read")
-    return bytes(content)

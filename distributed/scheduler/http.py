@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -26,6 +27,7 @@ ANSWER_S = 10.0  # for all of its answer
 ANSWER_NBYTES_MAX = 4 * 2**20  # of one worker
 ANSWERS_NBYTES_MAX = 64 * 2**20  # of all of them together
 ASKED_AT_ONCE = 32
+LEVELS_MAX = 10  # of lists and dicts in each other; what could just be read can perhaps not be written again
 
 
 class _View(JSONHandler):
@@ -130,9 +132,12 @@ class HTTPScheduler(HTTPService):
             ssl_options=ssl_context() if url.startswith("https") else None,
         )
         try:
-            return json.loads(answer.body)
+            value = json.loads(answer.body)
         except RecursionError:
             raise ValueError("nested too deeply") from None
+        if not _can_be_passed_on(value, LEVELS_MAX):
+            raise ValueError("nested too deeply, or with numbers that JSON has not")
+        return value
 
     async def ask_all(self, route: str) -> dict[str, Any]:
         """What every worker with an HTTP server answers, by address of the worker; ``{"error": text}``: it did not."""
@@ -158,6 +163,16 @@ class HTTPScheduler(HTTPService):
 
 def _shown(place: Address) -> str:
     return str(place).partition("://")[2].lower()
+
+
+def _can_be_passed_on(value: Any, levels: int) -> bool:
+    """Whether one worker's answer leaves that of all of them JSON."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if not isinstance(value, (dict, list)):
+        return True
+    children = value.values() if isinstance(value, dict) else value
+    return levels > 0 and all(_can_be_passed_on(child, levels - 1) for child in children)
 
 
 def _reason(error: Exception) -> str:

@@ -16,15 +16,15 @@ import click
 
 from distributed import config as default_config
 from distributed.errors import CommClosedError, HomeError, UnreachableError
-from distributed.recipes.asking import Answer, Connection
 from distributed.recipes.digesting import digest_function, is_digest
 from distributed.recipes.dispatch import Dispatch
 from distributed.recipes.home import Home
 from distributed.recipes.naming import shown
+from distributed.recipes.options import home_options, with_workers, worker_option
 from distributed.recipes.results import print_results
-from distributed.recipes.running import home_options, overridden, pair_of, run
-from distributed.recipes.sending import Parcel, pack, send
-from distributed.web.connecting import base_url
+from distributed.recipes.running import run
+from distributed.recipes.sending import Parcel, pack, send, worker_urls
+from distributed.web.asking import Answer, Connection
 
 __all__ = ["Master", "main"]
 
@@ -69,7 +69,7 @@ class Master:
         for path in self.home.files:
             if path not in self.home.errors:
                 self._dispatch.add(path)
-        urls = [url_of_worker(worker, self._insecure) for worker in self.config.WORKERS]
+        urls = worker_urls(self.config, self._insecure)
         for url in urls:
             self._dispatch.join(url)
         async with asyncio.TaskGroup() as group:
@@ -161,18 +161,9 @@ class Master:
         print(f"worker {url} is left out: {reason}", flush=True)
 
 
-def url_of_worker(worker: Any, insecure: bool = False) -> str:
-    """Of an item of ``WORKERS``.
-
-    Raises:
-        ConfigError: it is on another machine, and there is no certificate.
-    """
-    return worker if isinstance(worker, str) else base_url(worker[0], worker[1], insecure)
-
-
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @home_options
-@click.option("--worker", "workers", multiple=True, metavar="HOST:PORT", help="Instead of the settings'; repeatable.")
+@worker_option
 @click.option("--insecure", is_flag=True, help="Reach workers on other machines without TLS.")
 def main(home: str, output: Path | None, workers: Sequence[str], insecure: bool) -> None:
     """Hash all files of a folder on the workers; print a digest per file.
@@ -181,10 +172,7 @@ def main(home: str, output: Path | None, workers: Sequence[str], insecure: bool)
     """
 
     async def hash_all() -> int:
-        config = default_config
-        if workers:
-            given = [text if text.startswith("unix://") else pair_of(text) for text in workers]
-            config = overridden(config, WORKERS=given)
+        config = with_workers(default_config, workers)
         master = Master(home, config, insecure)
         print("loading home files…", flush=True)
         master.home.load_files()

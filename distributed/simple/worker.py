@@ -11,8 +11,9 @@ from distributed.constants import WORKER_PATH_NEW_FILE
 from distributed.errors import DistributedError, MultipartError
 from distributed.recipes.digesters import Digester, new_digester
 from distributed.recipes.digesting import digest_function
+from distributed.recipes.options import server_options
 from distributed.recipes.receiving import ReceivingHandler
-from distributed.recipes.running import run, serve, server_options, wait_signal
+from distributed.recipes.running import close, run, serve
 from distributed.web.guard import GuardedApplication
 
 __all__ = ["NewFileHandler", "init", "main"]
@@ -91,11 +92,9 @@ def main(port: int | None, host: str, path: str | None, insecure: bool) -> None:
     """Answer each file that a master sends with its digest."""
 
     async def serve_until_signal() -> int:
-        wanted = default_config.WORKERS[0][1] if port is None and path is None else port
-        server, _ = await serve("worker", init(), wanted, host, path, insecure)
-        await wait_signal()
-        server.stop()
-        await server.close_all_connections()
+        server, _, stopped = await serve("worker", init(), port, host, path, insecure)
+        await stopped.wait()
+        await close(server)
         return 0
 
     run(serve_until_signal)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,7 +16,7 @@ from distributed import config
 from distributed.web.guard import GuardedApplication
 from distributed.web.listening import listen, port_of
 
-__all__ = ["ODD_NAMES", "die_on_4", "made_folder", "refuse_4", "serving", "some_settings"]
+__all__ = ["ODD_NAMES", "die_on_4", "hang", "made_folder", "refuse_4", "serving", "some_settings"]
 
 ODD_NAMES = [
     b"plain", b"with space", b" leading", b"trailing ", b"-dash", b"new\nline", b"back\\slash", b"return\rhere",
@@ -55,6 +57,13 @@ def die_on_4(pieces: Iterator[bytes]) -> str:
     if next(pieces, b"")[:1] == b"4":
         os.kill(os.getpid(), signal.SIGKILL)
     return "fine"
+
+
+def hang(pieces: Iterator[bytes]) -> str:
+    """A task that says so, and does not end."""
+    print("hangs", file=sys.stderr, flush=True)
+    while True:
+        time.sleep(60)
 
 
 def refuse_4(pieces: Iterator[bytes]) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import os
 import re
 import socket
 from typing import Any
@@ -34,6 +36,17 @@ class _Server(HTTPServer):
     """
 
     request_callback: GuardedApplication
+    unix_socket: tuple[str, int] | None = None  # path and inode of the one that we have made
+
+    def stop(self) -> None:
+        """Listen no more, and remove the unix socket, unless another server has taken its path."""
+        super().stop()
+        if self.unix_socket is not None:
+            path, inode = self.unix_socket
+            self.unix_socket = None
+            with contextlib.suppress(FileNotFoundError):
+                if os.lstat(path).st_ino == inode:
+                    os.unlink(path)
 
     def handle_stream(self, stream: IOStream, address: Any) -> None:
         """Somebody has connected."""
@@ -110,6 +123,8 @@ def listen(
             sock.close()
         raise
     server.add_sockets(sockets)
+    if path is not None:
+        server.unix_socket = os.path.abspath(path), os.lstat(path).st_ino
     return server
 
 

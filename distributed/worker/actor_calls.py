@@ -13,7 +13,7 @@ from typing import Any
 
 from distributed.actors import carriers
 from distributed.actors.calling import JOINED, PART, RAISED, ActorCalls, Pending
-from distributed.actors.writing import Shortcut
+from distributed.comm.shortcut import Shortcut
 from distributed.comm.stream import UNSENT_NBYTES_HIGH, Stream
 from distributed.config import settings
 from distributed.errors import CommClosedError, DistributedError, ProtocolError

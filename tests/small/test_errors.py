@@ -34,6 +34,8 @@ EXAMPLES: dict[str, Exception] = {
         errors.ExecutorClosedError("closed"),
         errors.FunctionLoadError("f", "tcp://w:1", "No module named 'x'"),
         errors.HomeError("a/b", "it vanished"),
+        errors.NoMoreFiles(),
+        errors.WaitForTimeoutFile(True),
         errors.MasterError("http://127.0.0.1:8000", "it answered 403"),
         errors.InvariantError("rule"),
         errors.KeyFileError("/k", "mode"),

@@ -19,6 +19,7 @@ from distributed.errors import BadRequestError, PermissionDeniedError
 from distributed.faces.center.book import CenterBook, Member
 from distributed.ids import is_key
 from distributed.scheduler import snapshot
+from distributed.scheduler.checking import services_of
 from distributed.scheduler.state import SchedulerState
 from distributed.security.permissions import CLIENT, WORKER, may_call
 
@@ -27,7 +28,6 @@ __all__ = ["CenterOps"]
 logger = logging.getLogger(__name__)
 
 CORES_MAX = 100_000
-SERVICES_MAX, SERVICE_LENGTH_MAX = 64, 200
 PASSED_ON_MAX = 64  # workers that are asked at once
 CONNECT_S = 3.0
 PATIENCE_S = 30.0  # for the answer of one worker
@@ -71,7 +71,7 @@ class CenterOps:
             raise BadRequestError(f"{place} is a worker of this center already: it has registered as one")
         if type(ncores) is not int or not 1 <= ncores <= CORES_MAX:
             raise BadRequestError(f"ncores={ncores!r}: 1 to {CORES_MAX:,}")
-        self.book.register(place, Member(ncores, _ports(services)), _keys(keys))
+        self.book.register(place, Member(ncores, services_of(services)), _keys(keys))
         logger.info("register %s", place)
         return "OK"
 
@@ -241,15 +241,3 @@ def _keys(keys: Any) -> list[str]:
     if not isinstance(keys, (list, tuple)) or not all(is_key(key) for key in keys):
         raise BadRequestError("keys is a list of texts of 1 to 1,000 characters")
     return list(keys)
-
-
-def _ports(services: Any) -> dict[str, int]:
-    if services is None:
-        return {}
-    is_good = isinstance(services, dict) and len(services) <= SERVICES_MAX
-    for name, port in services.items() if is_good else ():
-        is_good = is_good and isinstance(name, str) and 0 < len(name) <= SERVICE_LENGTH_MAX
-        is_good = is_good and type(port) is int and 0 < port < 65_536
-    if not is_good:
-        raise BadRequestError(f"services={services!r:.200}: at most {SERVICES_MAX} ports by name")
-    return dict(services)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 from typing import Any
 
 import click
 
-from distributed.errors import ConfigError, DistributedError
+from distributed.errors import ConfigError
 from distributed.faces.manager.credentials import load_authkey, read_client_args
 from distributed.faces.manager.remote import WorkerProcess, create_remote_worker
+from distributed.lazy import object_at
+from distributed.process.ending import EXIT_FAILED, EXIT_INTERRUPTED, guarded
 
 __all__ = ["main"]
 
@@ -32,16 +33,16 @@ def main(address: str, authkey_file: str, processes: int, wclass: str, arguments
     Modules are looked for in the current folder, too. Hosts beyond this machine are reached with TLS; write
     tcp://HOST:PORT for a manager that was told to be insecure.
     """
-    try:
+
+    def work() -> int:
         made = _class_of(wclass)
         client_args = (address, "AF_INET", load_authkey(authkey_file))
         place, _ = read_client_args(client_args)
         started = [create_remote_worker(made, client_args, *arguments) for _ in range(processes)]
-    except (DistributedError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
-    print(f"{processes} workers of {wclass} for {place}", file=sys.stderr)
-    raise SystemExit(_wait(started))
+        print(f"{processes} workers of {wclass} for {place}", file=sys.stderr)
+        return _wait(started)
+
+    guarded(work)
 
 
 def _class_of(text: str) -> Any:
@@ -50,12 +51,9 @@ def _class_of(text: str) -> Any:
         raise ConfigError("PACKAGE.MODULE:CLASS", text, "write the module, a colon, and the class in it")
     sys.path.insert(0, os.getcwd())
     try:
-        found: Any = importlib.import_module(module)
-        for part in name.split("."):
-            found = getattr(found, part)
+        return object_at(text)
     except (ImportError, AttributeError) as error:
         raise ConfigError("PACKAGE.MODULE:CLASS", text, f"{error}; is it here, or installed?") from None
-    return found
 
 
 def _wait(processes: list[WorkerProcess]) -> int:
@@ -67,8 +65,8 @@ def _wait(processes: list[WorkerProcess]) -> int:
         for process in processes:
             process.join(END_S)
             process.kill()
-        return 130
-    return 0 if all(process.exitcode == 0 for process in processes) else 1
+        return EXIT_INTERRUPTED
+    return 0 if all(process.exitcode == 0 for process in processes) else EXIT_FAILED
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import threading
 import time
 from typing import Any
 
+from distributed.comm.shortcut import Shortcut
 from distributed.comm.stream import UNSENT_NBYTES_HIGH, Stream
 from distributed.config import settings
 from distributed.errors import CommClosedError
@@ -35,7 +36,7 @@ class Outbox:
     def __init__(self, stream: Stream, loop: asyncio.AbstractEventLoop) -> None:
         self.sent = 0
         self._stream = stream
-        self._socket = stream.second_socket()  # ours to close: the loop may close the other at any time
+        self._shortcut = Shortcut(stream)
         self._sent_at = 0.0
         self._loop = loop
         self._limits = settings().limits
@@ -64,7 +65,7 @@ class Outbox:
                 raise self._error()
             self.sent += 1
             if len(buffers) == 1 and not self._waiting and self._is_alone():
-                left = self._send_now(buffers[0])
+                left = self._shortcut.send_encoded(buffers[0])
                 if left is None:
                     return
                 buffers = [left]
@@ -95,16 +96,6 @@ class Outbox:
         now = time.monotonic()
         before, self._sent_at = self._sent_at, now
         return now - before > ALONE_S
-
-    def _send_now(self, data: Buffer) -> Buffer | None:
-        """Send past the loop, as `distributed.actors.writing` does; what is left for the loop, None: nothing."""
-        if self._socket is None or self._stream.nbytes_unsent:
-            return data
-        try:
-            sent = self._socket.send(data)
-        except OSError:  # full, or broken: the loop finds out which
-            return data
-        return None if sent == len(data) else memoryview(data)[sent:]
 
     def _wait_room(self, timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s
@@ -159,9 +150,7 @@ class Outbox:
         with self._room:
             self._is_closed = True
             self._waiting.clear()
-            if self._socket is not None:
-                self._socket.close()
-                self._socket = None
+            self._shortcut.close()
             self._room.notify_all()
 
     def _error(self) -> CommClosedError:

@@ -20,13 +20,17 @@ from distributed.errors import (
     BadRequestError,
     CommClosedError,
     HomeError,
+    NoMoreFiles,
     ProtocolError,
     StreamingOpError,
+    WaitForTimeoutFile,
 )
-from distributed.manager.asking import Master, NoMoreFiles, WaitForTimeoutFile
+from distributed.manager.asking import Master
 from distributed.manager.master import init
 from distributed.manager.server import HomeServer
 from distributed.manager.worker import Worker
+from distributed.pull import lending
+from distributed.recipes import leases
 from distributed.security.keys import Keyring, role_key
 from distributed.testing.processes import wait_until
 
@@ -126,6 +130,23 @@ def test_a_name_is_held_by_one_worker(desk: Desk) -> None:
     for name in ("", "x" * 201, "a\nb", 5):
         with pytest.raises(BadRequestError, match="printable"):
             master.register(name)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("wait_s", [float("nan"), -1, "1", None])
+def test_what_is_no_time_to_wait_is_refused(desk: Desk, wait_s: Any) -> None:
+    """A timer that is due at nan is neither before nor after any other: the loop's timers would stop."""
+    with pytest.raises(BadRequestError, match="wait_s"):
+        desk.connect("w").get_file("w", wait_s)
+
+
+def test_names_of_workers_that_left_do_not_pile_up(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lending, "LESSEES_MAX", 3)
+    monkeypatch.setattr(leases, "LESSEES_MAX", 3)
+    for number in range(8):
+        master = desk.connect(f"w{number}")
+        master.close()
+        wait_until(lambda name=f"w{number}": name in desk.server.master.dismissed, "its leaving is seen")  # type: ignore[misc]
+    assert len(desk.server.master.dismissed) <= 4
 
 
 def test_who_is_not_registered_gets_and_tells_nothing(desk: Desk) -> None:

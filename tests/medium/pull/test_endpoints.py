@@ -11,10 +11,12 @@ from urllib.parse import quote
 
 import pytest
 
-from distributed.pull import reading
+from distributed.pull.handing import PIECE_NBYTES
 from distributed.pull.handlers import WAIT
-from distributed.pull.reading import PIECE_NBYTES
+from distributed.pull.lending import TELL_S, Master
+from distributed.recipes import reading
 from distributed.recipes.batches import records
+from distributed.testing.recipes import some_settings
 from distributed.testing.web import bearer, request
 
 HASHES = "/update_file_hashes"
@@ -313,3 +315,30 @@ async def test_who_may_only_read_sees_the_status_and_takes_no_file(serve: Any) -
         name = "X-DISTRIBUTED-WORKER-NAME: w"
         for path in ("/get_file", "/get_files"):
             assert (await request(running.port, path, reader, name)).status == 403
+
+
+async def test_a_worker_waits_for_a_file_that_is_left_to_others(serve: Any) -> None:
+    """It failed on it, and another one asks for files: there is something left, but not for this one."""
+    async with serve({"a": b"a"}) as running:
+        for name in ("w", "bad"):
+            await running.register(name)
+        assert (await running.ask("/get_file", worker="w")).status == 200
+        running.master.remove_current_processing_file("w", "a")
+        assert (await running.ask("/get_file", worker="bad")).status == 200
+        running.master.file_processing_failed("bad", "a", "no")
+        assert (await running.ask("/get_file", worker="bad")).status == 202
+        assert (await running.ask("/get_file", worker="w")).status == 200
+
+
+def test_a_worker_that_never_asks_again_does_not_keep_a_master_from_its_end(tmp_path: Path) -> None:
+    """With --once the master tells those around that nothing is left; one registers again and again instead."""
+    now = 0.0
+    master = Master(tmp_path, some_settings(WORKER_WAIT_FOR_TIMEOUT_FILE_SECONDS=4), lambda: now)
+    master.load()
+    master.worker_register("w")
+    for second in range(int(TELL_S) + 5):
+        now = float(second)
+        master.worker_register("w")
+        assert not master.is_over
+    now += 3
+    assert master.is_over

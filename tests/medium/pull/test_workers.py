@@ -18,6 +18,7 @@ from distributed.errors import ConfigError, MasterError
 from distributed.pull import asking
 from distributed.pull.asking import Master
 from distributed.pull.worker import Worker
+from distributed.recipes.batches import record_head
 
 FILES = {f"sub{number % 3}/f{number}": os.urandom(number * 50) for number in range(60)}
 ODD_NAMES = [
@@ -180,6 +181,7 @@ async def test_a_worker_that_nobody_answers_says_so(monkeypatch: pytest.MonkeyPa
     [
         (b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno", "it answered 403: no"),
         (b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 4\r\n\r\noops", "it answered 500 oops"),
+        (b"HTTP/1.1 409 Conflict\r\nConnection: close\r\nContent-Length: 5\r\n\r\ntaken", "it answered 409: taken"),
         (b"no HTTP at all\r\n\r\n", "BadStatusLine"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nshort", "IncompleteRead"),
         (b"HTTP/1.1 302 Found\r\nLocation: http://elsewhere/\r\nContent-Length: 0\r\n\r\n", "it answered 302"),
@@ -193,6 +195,35 @@ async def test_a_master_that_talks_nonsense_is_given_up(
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(answer)
+        writer.close()
+
+    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    async with server:
+        with pytest.raises(MasterError, match=error):
+            await asyncio.to_thread(Worker("w", None, server.sockets[0].getsockname()).work)
+
+
+@pytest.mark.parametrize(
+    ("answers", "error"),
+    [
+        ({"/get_files": b"400 Bad\r\nContent-Length: 14\r\n\r\nnot registered"}, "it answered 200: ok"),
+        ({"/update_file_hashes": b"200 OK\r\nContent-Length: 2\r\n\r\n{}"}, "it answered 200: {}"),
+        ({"/update_file_hashes": b"200 OK\r\nContent-Length: 1\r\n\r\n5"}, "it answered 200: 5"),
+    ],
+)
+async def test_a_master_that_keeps_a_worker_busy_with_nothing_is_given_up(
+    answers: dict[str, bytes], error: str
+) -> None:
+    body = record_head("a", 1) + b"a"
+    usual = {
+        "/worker_register": b"200 OK\r\nContent-Length: 2\r\n\r\nok",
+        "/get_files": b"200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body),
+    }
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        path = (await reader.readuntil(b"\r\n\r\n")).split()[1].decode()
+        status, rest = {**usual, **answers}[path].split(b"\r\n", 1)
+        writer.write(b"HTTP/1.1 " + status + b"\r\nConnection: close\r\n" + rest)
         writer.close()
 
     server = await asyncio.start_server(handle, "127.0.0.1", 0)

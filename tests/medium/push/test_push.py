@@ -19,12 +19,12 @@ from distributed.push.homes import Homes
 from distributed.push.pushing import Master
 from distributed.push.worker import NewFileHandler
 from distributed.recipes import receiving
-from distributed.recipes.asking import Answer, Connection
-from distributed.recipes.multipart import begin_part, content_type, end_parts
 from distributed.security.permissions import CLIENT
 from distributed.testing.recipes import ODD_NAMES, made_folder, serving
+from distributed.web.asking import Answer, Connection
 from distributed.web.connecting import headers
 from distributed.web.guard import GuardedApplication, GuardedHandler
+from distributed.web.multipart import begin_part, content_type, end_parts
 
 CONTENTS = {b"a": b"1", b"sub/b": b"22" * 1000, b"sub/deep/c": b"", b"d": b"4" * 200_000}
 DIGESTS = {os.fsdecode(name): hashlib.sha1(content).hexdigest() for name, content in CONTENTS.items()}
@@ -384,7 +384,7 @@ async def test_a_file_that_changes_is_tried_again_and_holds_nobody_up(
         async with serve_master(tree, port, **settings) as master:
             await master.settled.wait()
             assert {name for name, digest in master.homes.files.items() if digest is None} == {"d"}
-            assert "changed while it was read" in master.homes.errors["d"]
+            assert "changes while it is read" in master.homes.errors["d"]
 
 
 async def test_a_worker_that_hangs_up_is_asked_at_once_whether_it_is_there(

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from distributed.recipes import digests, hashing
-from distributed.recipes.digests import UNSEEN, digest_files
+from distributed.recipes import hash_tasks, hashing
+from distributed.recipes.hash_tasks import UNSEEN, digest_files
 from distributed.recipes.hashing import Entry, escaped_line, find_files
 
 
@@ -75,7 +75,7 @@ def test_a_folder_that_is_gone_is_named(tmp_path: Path) -> None:
 
 
 def test_a_worker_reads_only_the_very_same_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(digests, "boot_id", lambda: "boot")
+    monkeypatch.setattr(hash_tasks, "boot_id", lambda: "boot")
     path = tmp_path / "a"
     path.write_text("content")
     status = path.stat()
@@ -90,7 +90,7 @@ def test_a_worker_reads_only_the_very_same_file(tmp_path: Path, monkeypatch: pyt
 
 
 def test_a_pipe_in_the_place_of_a_file_does_not_hold_a_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(digests, "boot_id", lambda: "boot")
+    monkeypatch.setattr(hash_tasks, "boot_id", lambda: "boot")
     os.mkfifo(tmp_path / "pipe")
     _, outcomes = digest_files("sha1", "boot", [(os.fsencode(tmp_path / "pipe"), 1, 2, 3, 4)])
     assert outcomes == [(None, UNSEEN)]

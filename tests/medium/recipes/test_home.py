@@ -76,14 +76,14 @@ def test_a_folder_that_may_not_be_read_is_an_error_and_the_rest_is_found(
     tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """H03: unreadable. Whoever may read everything, as root may, cannot be kept out by modes."""
-    scandir = os.scandir
+    open_ = os.open
 
-    def refusing(path: str) -> object:
+    def refusing(path: str, flags: int) -> int:
         if path.endswith("/sub"):
             raise PermissionError(13, "Permission denied", path)
-        return scandir(path)
+        return open_(path, flags)
 
-    monkeypatch.setattr(os, "scandir", refusing)
+    monkeypatch.setattr(os, "open", refusing)
     home = loaded(tree)
     assert list(home.files) == ["a", "b"]
     assert home.errors == {"sub": "Permission denied"}
@@ -107,6 +107,45 @@ def test_files_that_vanish_or_become_something_else_cannot_be_opened(tree: Path,
         home.open("sub/c")
     with pytest.raises(HomeError, match="not a regular file"):
         home.open("sub/deep/d")
+
+
+@pytest.mark.parametrize("swapped", ["sub", "sub/c", ""])
+def test_a_link_that_takes_a_place_in_the_last_moment_leads_nowhere(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, swapped: str
+) -> None:
+    """H03: a path outside the home, by a race that is won: between looking at a path and opening it."""
+    made_folder(tmp_path / "elsewhere", {b"c": b"secret", b"sub/c": b"secret"})
+    home, open_ = loaded(tree), os.open
+    target = {"sub": "elsewhere", "sub/c": "elsewhere/c", "": "elsewhere"}[swapped]
+
+    def racing(path: str, flags: int, *more: int) -> int:
+        (tree / swapped).rename(tmp_path / "before")
+        (tree / swapped).symlink_to(tmp_path / target)
+        monkeypatch.undo()
+        return open_(path, flags, *more)
+
+    monkeypatch.setattr(os, "open", racing)
+    with pytest.raises(HomeError, match="leads out"):
+        home.open("sub/c")
+
+
+def test_a_folder_that_becomes_a_link_while_files_are_found_is_not_looked_into(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """H03: not even names of what is elsewhere are told."""
+    made_folder(tmp_path / "elsewhere", {b"secret": b""})
+    open_ = os.open
+
+    def racing(path: str, flags: int) -> int:
+        if path.endswith("/sub"):
+            (tree / "sub").rename(tmp_path / "before")
+            (tree / "sub").symlink_to(tmp_path / "elsewhere")
+        return open_(path, flags)
+
+    monkeypatch.setattr(os, "open", racing)
+    home = loaded(tree)
+    assert list(home.files) == ["a", "b"]
+    assert home.errors == {"sub": "it leads out of the folder"}
 
 
 @pytest.mark.parametrize("path", ["../secret", "/etc/passwd", "sub/../../secret", "", "sub", "none"])

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from distributed.errors import CommClosedError, ConfigError
-from distributed.recipes.asking import Answer, Connection
-from distributed.recipes.multipart import begin_part, content_type, end_parts
 from distributed.simple import worker
 from distributed.simple.worker import init
 from distributed.testing.recipes import serving, some_settings
+from distributed.web.asking import Answer, Connection
+from distributed.web.multipart import begin_part, content_type, end_parts
 
 HEAD = {"Content-Type": content_type("B")}
 

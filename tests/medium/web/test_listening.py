@@ -105,6 +105,29 @@ async def test_a_unix_socket_is_for_its_owner_and_asks_for_the_token_too(tmp_pat
     await server.close_all_connections()
 
 
+async def test_a_unix_socket_is_removed_by_who_made_it(tmp_path: Path) -> None:
+    path = tmp_path / "http.sock"
+    server = listen(app(), None, path=str(path))
+    server.stop()
+    assert not path.exists()
+    server = listen(app(), None, path=str(path))
+    path.unlink()
+    path.write_text("another's")
+    server.stop()
+    assert path.exists()
+
+
+async def test_a_server_that_is_stopped_with_a_full_queue_keeps_its_socket(tmp_path: Path) -> None:
+    """Whether it serves is found out at once, without waiting for it."""
+    path = tmp_path / "http.sock"
+    with socket.socket(socket.AF_UNIX) as stopped, socket.socket(socket.AF_UNIX) as waiting:
+        stopped.bind(str(path))
+        stopped.listen(0)
+        waiting.connect(str(path))
+        with pytest.raises(PortTakenError):
+            listen(app(), None, path=str(path))
+
+
 async def test_a_dead_socket_is_replaced_and_a_file_is_not(tmp_path: Path) -> None:
     path = tmp_path / "http.sock"
     with socket.socket(socket.AF_UNIX) as dead:
@@ -114,7 +137,6 @@ async def test_a_dead_socket_is_replaced_and_a_file_is_not(tmp_path: Path) -> No
     assert (await request(port_of(server), "/", bearer())).status == 404
     server.stop()
     await server.close_all_connections()
-    path.unlink()
     path.write_text("mine")
     with pytest.raises(PortTakenError):
         listen(app(), None, path=str(path))

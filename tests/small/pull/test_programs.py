@@ -25,7 +25,7 @@ def test_an_option_of_the_wrong_type_is_refused_by_name(command: object, argumen
     assert said in result.output and arguments[0] in result.output
 
 
-@pytest.mark.parametrize("address", ["elsewhere:port", "[::1", ":8000"])
+@pytest.mark.parametrize("address", ["elsewhere:port", "[::1", ":8000", "unix:///socket"])
 def test_an_address_that_is_none_is_refused_in_a_line(address: str) -> None:
     result = CliRunner().invoke(worker.command, ["--master", address])
     assert result.exit_code == 1

@@ -151,7 +151,7 @@ GOOD = {"name": "n", "id": "i", "processes": {"total": 2, "idle": 1}, "cpu_perce
 
 
 def test_a_status_is_read() -> None:
-    assert parse_status(json.dumps(GOOD)) == Status("i", 2, 1, 1.5, ["j"])
+    assert parse_status(json.dumps(GOOD)) == Status("i", 2, 1, 1.5, frozenset(["j"]))
 
 
 @pytest.mark.parametrize(
@@ -161,6 +161,7 @@ def test_a_status_is_read() -> None:
         {"processes": {"total": True, "idle": 0}}, {"processes": {"total": 1, "idle": -1}}, {"processes": []},
         {"processes": {"total": 10**9, "idle": 1}}, {"cpu_percent": "x"}, {"cpu_percent": None}, {"jobs": "j"},
         {"jobs": [1]}, {"jobs": {}}, {"jobs": ["j" * 101]},
+        {"cpu_percent": float("nan")}, {"cpu_percent": float("inf")}, {"cpu_percent": -1}, {"cpu_percent": 10**400},
     ],
 )  # fmt: skip
 def test_nonsense_is_no_status(change: dict[str, object]) -> None:

@@ -37,6 +37,19 @@ def test_a_file_that_failed_goes_to_somebody_else_first() -> None:
     queue.check()
 
 
+def test_a_file_with_which_a_worker_went_away_goes_to_somebody_else_first() -> None:
+    """Also when it is back at once: it may break every connection, and the file would be given up."""
+    queue = dispatch("a", "b")
+    assert queue.take("v", 0) == ["a"]
+    assert queue.fail("v", "a", "broke", is_death=True) is None
+    assert queue.take("v", 0) == ["b"]
+    queue.leave("v")
+    queue.join("v")
+    assert queue.take("v", 0) == []
+    assert [queue.take("w", 0), queue.take("w", 0)] == [["a"], ["b"]]
+    queue.check()
+
+
 def test_a_worker_that_failed_it_gets_it_again_when_nobody_else_is_there() -> None:
     queue = dispatch("a", workers="v")
     for _ in range(FAILURES_MAX - 1):

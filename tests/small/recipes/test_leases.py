@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from distributed.recipes import leases as module
-from distributed.recipes.leases import ATTEMPTS_MAX, Leases
+from distributed.recipes.leases import ACTIVE_S, ATTEMPTS_MAX, Leases
 from distributed.recipes.rates import Rates
 
 GRACE_S = 4.0
@@ -150,6 +150,43 @@ def test_a_file_that_nobody_can_do_is_given_up_with_the_reason() -> None:
         made.give_back("a", "1", "it changes while it is read")
     assert made.take_given_up() == [("1", "it changes while it is read; given up after 5 attempts")]
     assert (made.take_given_up(), made.waiting_count, made.is_busy) == ([], 0, False)
+
+
+def test_a_worker_that_fails_on_everything_costs_no_file_while_others_work() -> None:
+    """It asks ten times as often as the good one, which is the quickest way to use up attempts."""
+    made, done = leases("1", "2", "3"), []
+    for turn in range(100):
+        now = turn / 10
+        for path in taken(made, "a", now):
+            made.give_back("a", path, "I am bad")
+        if turn % 10 == 0:
+            for path in taken(made, "b", now):
+                made.finish("b", path, now)
+                done.append(path)
+    assert (sorted(done), made.take_given_up(), made.is_done) == (["1", "2", "3"], [], True)
+
+
+def test_a_file_that_timed_out_goes_to_another_worker_first() -> None:
+    made = leases("1")
+    taken(made, "b")
+    made.give_back("b", "1")
+    assert taken(made, "a", 1.0) == ["1"]
+    assert taken(made, "a", 20.0) == [], "it hangs on it already, and b asks, too"
+    assert taken(made, "b", 20.0) == ["1"]
+
+
+@pytest.mark.parametrize("other", ["registers", "left"])
+def test_a_worker_that_failed_gets_the_file_again_when_nobody_else_asks(other: str) -> None:
+    made = leases("1")
+    if other == "left":
+        taken(made, "b")
+        made.give_back("b", "1")
+    now = 0.0 if other == "registers" else ACTIVE_S + 1
+    assert taken(made, "a", now) == ["1"]
+    made.give_back("a", "1", "once")
+    made.register("b", now)
+    assert not made.is_done
+    assert taken(made, "a", now) == ["1"]
 
 
 def test_a_file_that_hangs_every_worker_is_given_up_and_each_gets_twice_the_time_of_the_one_before() -> None:

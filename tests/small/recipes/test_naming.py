@@ -30,3 +30,10 @@ def test_what_is_no_encoded_path_is_refused(text: str) -> None:
 def test_a_name_is_shown_on_one_line() -> None:
     assert shown("a/ü b") == "a/ü b"
     assert shown("a\nb\x1b[0m\udcff") == r"a\nb\x1b[0m\xff"
+
+
+@pytest.mark.parametrize("text", ["\ud800", "a\udbff\udc80", "\u202e", "\x9b2J"])
+def test_any_text_of_a_peer_can_be_shown(text: str) -> None:
+    """Lone surrogates come out of JSON, and no terminal takes them."""
+    assert shown(text).isprintable()
+    shown(text).encode()

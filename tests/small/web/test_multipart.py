@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distributed.errors import MultipartError
-from distributed.recipes.multipart import (
+from distributed.web.multipart import (
     HEADERS_NBYTES_MAX,
     PREAMBLE_NBYTES_MAX,
     Begin,

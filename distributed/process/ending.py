@@ -1,4 +1,4 @@
-"""How console scripts end: an error of ours is one readable line and an exit code, never a traceback."""
+"""How programs of ours end: an error of ours is one readable line and an exit code, never a traceback."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import NoReturn
 
 from distributed.errors import AuthenticationError, DistributedError, KeyFileError
 
-__all__ = ["EXIT_AUTHENTICATION", "EXIT_FAILED", "exit_with", "guarded"]
+__all__ = ["EXIT_AUTHENTICATION", "EXIT_FAILED", "EXIT_INTERRUPTED", "exit_with", "guarded"]
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2  # click's
 EXIT_AUTHENTICATION = 3  # another key, or a key file that cannot be used
+EXIT_INTERRUPTED = 130  # as shells expect after Ctrl-C
 
 
 def exit_with(error: Exception) -> NoReturn:
@@ -22,11 +23,11 @@ def exit_with(error: Exception) -> NoReturn:
 
 
 def guarded(run: Callable[[], int]) -> NoReturn:
-    """Run a script's work; its result is the exit code. Ctrl-C ends with 130, as shells expect."""
+    """Run a program's work; its result is the exit code, `EXIT_INTERRUPTED` after Ctrl-C."""
     try:
         code = run()
     except (DistributedError, OSError) as error:
         exit_with(error)
     except KeyboardInterrupt:
-        code = 130
+        code = EXIT_INTERRUPTED
     raise SystemExit(code)

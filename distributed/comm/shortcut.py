@@ -32,6 +32,10 @@ class Shortcut:
         """
         (data, *frames) = encode_plain(message)
         assert not frames  # big parts go over the loop
+        return self.send_encoded(data)
+
+    def send_encoded(self, data: Buffer) -> Buffer | None:
+        """As `send`, of a message that is encoded already."""
         socket = self._socket
         if socket is None or self._stream.nbytes_unsent:
             return data

@@ -13,9 +13,9 @@ import pytest
 from tornado.web import stream_request_body
 
 from distributed.errors import AddressError, CommClosedError, UnreachableError
-from distributed.recipes.asking import ANSWER_NBYTES_MAX, Connection
 from distributed.security.certificates import certificate_path, mint
 from distributed.testing.recipes import serving
+from distributed.web.asking import ANSWER_NBYTES_MAX, Connection
 from distributed.web.guard import GuardedApplication, GuardedHandler
 
 

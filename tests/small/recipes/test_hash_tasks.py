@@ -6,14 +6,14 @@ import hashlib
 
 import pytest
 
-from distributed.recipes import digests
-from distributed.recipes.digests import UNFINISHED_MAX, UNSEEN, digest_files, digest_of, digest_part
+from distributed.recipes import hash_tasks
+from distributed.recipes.hash_tasks import UNFINISHED_MAX, UNSEEN, digest_files, digest_of, digest_part
 from distributed.recipes.hashing import BATCH_COUNT, BATCH_NBYTES, Entry, _batches, escaped_line
 
 
 @pytest.fixture(autouse=True)
 def unfinished(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(digests, "_unfinished", type(digests._unfinished)())
+    monkeypatch.setattr(hash_tasks, "_unfinished", type(hash_tasks._unfinished)())
 
 
 @pytest.mark.parametrize("algorithm", ["sha1", "md5", "blake2b"])
@@ -25,7 +25,7 @@ def test_parts_give_the_digest_of_the_whole() -> None:
     parts = [b"abc", b"d" * 1000, b"e", b""]
     answers = [digest_part("sha1", "token", number, part)[1] for number, part in enumerate(parts)]
     assert answers == [None, None, None, hashlib.sha1(b"".join(parts)).hexdigest()]
-    assert not digests._unfinished
+    assert not hash_tasks._unfinished
 
 
 def test_a_content_that_is_empty_by_now_has_a_digest_too() -> None:
@@ -54,15 +54,15 @@ def test_beginning_again_begins_at_nothing() -> None:
 def test_what_clients_left_unfinished_is_bounded() -> None:
     for number in range(UNFINISHED_MAX + 50):
         digest_part("sha1", f"token-{number}", 0, b"a")
-    assert len(digests._unfinished) == UNFINISHED_MAX
-    assert next(iter(digests._unfinished)) == "token-50"
+    assert len(hash_tasks._unfinished) == UNFINISHED_MAX
+    assert next(iter(hash_tasks._unfinished)) == "token-50"
 
 
 @pytest.mark.parametrize(("ours", "theirs"), [("a", "b"), ("", ""), ("", "a")])
 def test_files_of_another_machine_are_not_even_looked_at(
     monkeypatch: pytest.MonkeyPatch, ours: str, theirs: str
 ) -> None:
-    monkeypatch.setattr(digests, "boot_id", lambda: ours)
+    monkeypatch.setattr(hash_tasks, "boot_id", lambda: ours)
     _, outcomes = digest_files("sha1", theirs, [(b"/", 0, 0, 0, 0)] * 2)
     assert outcomes == [(None, UNSEEN)] * 2
 
