@@ -16,6 +16,7 @@ from distributed.process.running import run_loop
 from distributed.pull.lending import Master
 from distributed.pull.master import serve
 from distributed.pull.reading import threads
+from distributed.recipes.naming import shown
 from distributed.security.keys import Keyring
 
 __all__ = ["HomeServer", "Master", "init", "main"]
@@ -56,7 +57,7 @@ def main(
         port = default_config.MASTER[1]
 
     async def run() -> int:
-        print(f"loading home files of {home} ...", flush=True)
+        print(f"loading home files of {shown(home)} ...", flush=True)
         server = init(home)
         places: list[str] = []
         if port is not None:

@@ -72,11 +72,11 @@ async def serve(
     if stopped is None:
         stopped = stopped_by_signal()
     began = time.monotonic()
-    is_told = False
+    is_told, is_fine = False, True
     while not stopped.is_set() and not (once and is_told and master.is_over):
         if master.home.finished and not is_told:
             is_told = True
-            _tell(master, time.monotonic() - began, output)
+            is_fine = _tell(master, time.monotonic() - began, output)
         try:
             await asyncio.wait_for(stopped.wait(), LOOK_S)
         except TimeoutError:
@@ -87,7 +87,7 @@ async def serve(
     except TimeoutError:
         print(f"requests were still under way after {STOP_S:.0f} s; stopped all the same", file=sys.stderr)
     app["threads"].shutdown(wait=False, cancel_futures=True)
-    return 1 if once and master.home.errors else 0
+    return 1 if once and (master.home.errors or not is_fine) else 0
 
 
 def stopped_by_signal() -> asyncio.Event:
@@ -113,7 +113,7 @@ def main(
 
     async def start() -> int:
         stopped = stopped_by_signal()  # before anybody can know that we are here
-        print(f"loading home files of {home} ...", flush=True)
+        print(f"loading home files of {shown(home)} ...", flush=True)
         app = init(home, output=output)
         print(f"{len(app['master'].home.files):,} files", flush=True)
         server, place = await listen_at("pull master", app, port, host, path, insecure)
@@ -124,16 +124,22 @@ def main(
     run(start)
 
 
-def _tell(master: Master, seconds: float, output: Path | None) -> None:
-    """All is settled: say so, and write what was asked for."""
+def _tell(master: Master, seconds: float, output: Path | None) -> bool:
+    """All is settled: say so, and write what was asked for; whether that could be written."""
     for path, reason in sorted(master.home.errors.items()):
         print(f"error: {shown(path)}: {shown(reason)}", file=sys.stderr)
     for path, (name, digest) in sorted(master.disputed.items()):
         print(f"error: {shown(path)}: {name} told another digest: {digest}", file=sys.stderr)
     nbytes = format_nbytes(master.details()["bytes"]["finished"])
     print(f"state: {master.home.state}, {nbytes} in {format_seconds(seconds)}", flush=True)
-    if output is not None:
-        print(write_output(master.home, output, master.config), flush=True)
+    try:
+        if output is not None:
+            print(shown(write_output(master.home, output, master.config)), flush=True)
+    except OSError as error:  # what was found out must not be lost with the process
+        reason = f"{shown(str(output))}: {error.strerror}; the digests are at /home_status?include_files=1"
+        print(f"error: {reason}", file=sys.stderr, flush=True)
+        return False
+    return True
 
 
 if __name__ == "__main__":
