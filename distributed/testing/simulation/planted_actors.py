@@ -21,7 +21,7 @@ ACTOR_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.failures",
         "_remove",
         (("or is_home(state, task, worker)", ""),),
-        seeds=(181,),
+        seeds=(53,),
     ),
     Fault(
         "actor-not-ended",
@@ -37,6 +37,6 @@ ACTOR_FAULTS: tuple[Fault, ...] = (
         "distributed.worker.machine",
         "WorkerMachine._scheduler_lost",
         (("turn.ended_actors += state.actors", "turn.ended_actors += ()"),),
-        seeds=(11,),
+        seeds=(42,),
     ),
 )

@@ -45,7 +45,7 @@ AGAIN_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.retrying",
         "cancel_queued",
         (("        and len(task.wanted_by or ()) == 1\n", ""),),
-        seeds=(44,),
+        seeds=(80,),
     ),
     Fault(
         "retry-without-word",

@@ -20,7 +20,7 @@ REDUNDANT_FAULTS: tuple[Fault, ...] = (
                 "count = len(worker.processing) + len(worker.stopping)",
             ),
         ),
-        seeds=(2,),
+        seeds=(15,),
     ),
     Fault(
         "second-is-first",
@@ -60,7 +60,7 @@ REDUNDANT_FAULTS: tuple[Fault, ...] = (
         _MODULE,
         "_try_late",
         (("max(worker.sent_s, worker.reported_s)", "worker.reported_s"),),
-        seeds=(2,),
+        seeds=(20,),
     ),
     Fault(
         "second-where-the-first-is",
@@ -68,7 +68,7 @@ REDUNDANT_FAULTS: tuple[Fault, ...] = (
         _MODULE,
         "_best_taker",
         (("if worker is task.processing_on:", "if worker is None:"),),
-        seeds=(2,),
+        seeds=(3,),
     ),
     Fault(
         "second-without-data",
@@ -150,7 +150,7 @@ REDUNDANT_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.failures",
         "_remove",
         (("    redundant.leave(state, worker)\n", ""),),
-        seeds=(51,),
+        seeds=(24,),
     ),
     Fault(
         "second-keeps-its-worker",

@@ -21,7 +21,7 @@ STUCK_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.stuck",
         "worker_came",
         (("            _unmark(state, queue)\n", "            state.stuck.get(queue)\n"),),
-        seeds=(6,),
+        seeds=(7,),
     ),
     Fault(
         "one-look-is-enough",
