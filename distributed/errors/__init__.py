@@ -17,6 +17,7 @@ from distributed.errors.faces import (
     MessageLoadError,
     MultipartError,
     RemoteCommandError,
+    StartedByImportError,
     UnknownWorkerError,
     UnreachableError,
 )
@@ -105,6 +106,7 @@ __all__ = [
     "SchedulerFileError",
     "SelfWaitError",
     "SessionLostError",
+    "StartedByImportError",
     "StreamingOpError",
     "TaskTimeoutError",
     "UncopiedDataError",

@@ -11,6 +11,7 @@ import click
 
 from distributed.errors import ConfigError, DistributedError
 from distributed.faces.manager.credentials import load_authkey, read_client_args
+from distributed.faces.manager.importing import importing
 from distributed.faces.manager.remote import WorkerProcess, create_remote_worker
 
 __all__ = ["main"]
@@ -33,9 +34,9 @@ def main(address: str, authkey_file: str, processes: int, wclass: str, arguments
     tcp://HOST:PORT for a manager that was told to be insecure.
     """
     try:
-        made = _class_of(wclass)
         client_args = (address, "AF_INET", load_authkey(authkey_file))
         place, _ = read_client_args(client_args)
+        made = _class_of(wclass)
         started = [create_remote_worker(made, client_args, *arguments) for _ in range(processes)]
     except (DistributedError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -50,7 +51,8 @@ def _class_of(text: str) -> Any:
         raise ConfigError("PACKAGE.MODULE:CLASS", text, "write the module, a colon, and the class in it")
     sys.path.insert(0, os.getcwd())
     try:
-        found: Any = importlib.import_module(module)
+        with importing(text):
+            found: Any = importlib.import_module(module)
         for part in name.split("."):
             found = getattr(found, part)
     except (ImportError, AttributeError) as error:
