@@ -20,6 +20,7 @@ from distributed.pull.lending import Master, Verdict
 from distributed.pull.reading import threads
 from distributed.recipes.naming import shown
 from distributed.recipes.page import HomeStatus, Root
+from distributed.recipes.progress import ProgressLine
 from distributed.recipes.results import write_output
 from distributed.recipes.running import home_options, run, server_options
 from distributed.recipes.running import serve as listen_at
@@ -73,14 +74,19 @@ async def serve(
         stopped = stopped_by_signal()
     began = time.monotonic()
     is_told = False
+    line = ProgressLine()
     while not stopped.is_set() and not (once and is_told and master.is_over):
-        if master.home.finished and not is_told:
+        if not master.home.finished:
+            line.draw(master.home.state)
+        elif not is_told:
             is_told = True
+            line.erase()
             _tell(master, time.monotonic() - began, output)
         try:
             await asyncio.wait_for(stopped.wait(), LOOK_S)
         except TimeoutError:
             continue  # look again
+    line.erase()
     server.stop()
     try:
         await asyncio.wait_for(server.close_all_connections(), STOP_S)
@@ -118,6 +124,7 @@ def main(
         print(f"{len(app['master'].home.files):,} files", flush=True)
         server, place = await listen_at("pull master", app, port, host, path, insecure)
         if port is not None:
+            print(f"start workers: python -m distributed.pull.worker --master {place.partition('//')[2]}", flush=True)
             print(f"page: {place}/home_status?token=TOKEN; `{HOW_TO_GET_TOKEN}` prints one", flush=True)
         return await serve(app, server, output, once, stopped)
 

@@ -24,6 +24,7 @@ from distributed.errors import HomeError
 from distributed.push.pushing import Master
 from distributed.recipes.naming import decode_path
 from distributed.recipes.page import HomeStatus, Root
+from distributed.recipes.progress import showing
 from distributed.recipes.results import print_results
 from distributed.recipes.running import home_options, overridden, pair_of, run, serve, server_options, wait_signal
 from distributed.security.permissions import CLIENT
@@ -206,12 +207,20 @@ async def _until_end(master: Master, output: Path | None, config: Any, once: boo
     """Print the digests whenever all files are settled; the exit code, when a signal comes or all is done `once`."""
     signal = asyncio.ensure_future(wait_signal())
     code = 0
-    while await _first(master.settled, signal):
+    while await _all_settled(master, signal):
         code = print_results(master.homes, output, config)
         if once or not await _first(master.unsettled, signal):
             break
     signal.cancel()
     return code if once else 0
+
+
+async def _all_settled(master: Master, signal: asyncio.Future[Any]) -> bool:
+    """Wait until they are, or a signal comes; whether they are."""
+    if master.settled.is_set():
+        return not signal.done()
+    async with showing(lambda: master.homes.state):
+        return await _first(master.settled, signal)
 
 
 async def _first(event: asyncio.Event, signal: asyncio.Future[Any]) -> bool:
