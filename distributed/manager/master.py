@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
 from distributed import config as default_config
-from distributed.errors import DistributedError
 from distributed.manager.server import HomeServer
-from distributed.process.running import run_loop
 from distributed.pull.lending import Master
 from distributed.pull.master import serve
 from distributed.pull.reading import threads
+from distributed.recipes.running import home_options, run
 from distributed.security.keys import Keyring
 
 __all__ = ["HomeServer", "Master", "init", "main"]
@@ -36,15 +34,14 @@ def init(home_dir: str | os.PathLike[str], config: Any = None, keys: Keyring | N
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--home", type=click.Path(file_okay=False), default=".", help="The folder. [default: the current one]")
+@home_options
 @click.option("--port", type=click.IntRange(0, 65535), help="[default: 8000, or none with --path; 0: any free one]")
 @click.option("--path", "socket_path", type=click.Path(dir_okay=False), help="Listen on this unix socket (too).")
 @click.option("--host", help="Interface to listen on. [default: 127.0.0.1]")
 @click.option("--insecure", is_flag=True, help="Encrypt nothing, even if others can reach --host.")
-@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="For `sha1sum -c`, when all is done.")
 @click.option("--once", is_flag=True, help="End when all is done and the workers know; exit code 1 if a file failed.")
 def main(
-    home: str, port: int | None, socket_path: str | None, host: str | None, insecure: bool, output: Path | None,
+    home: str, output: Path | None, port: int | None, socket_path: str | None, host: str | None, insecure: bool,
     once: bool,
 ) -> None:  # fmt: skip
     """Lend the files below a folder to workers (python -m distributed.manager.worker), which hash them.
@@ -55,7 +52,7 @@ def main(
     if port is None and socket_path is None:
         port = default_config.MASTER[1]
 
-    async def run() -> int:
+    async def start() -> int:
         print(f"loading home files of {home} ...", flush=True)
         server = init(home)
         places: list[str] = []
@@ -67,15 +64,11 @@ def main(
             server.listen(place)
             places.append(place)
         print(f"{len(server.master.home.files):,} files, at {' and '.join(places)}", flush=True)
+        print(f"start workers: python -m distributed.manager.worker --master {places[0]}", flush=True)
         app: Any = {"master": server.master, "threads": server.threads}
         return await serve(app, server, output, once)  # type: ignore[arg-type]
 
-    try:
-        code = run_loop(run())
-    except (DistributedError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        code = 1
-    raise SystemExit(code)
+    run(start)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -16,7 +17,7 @@ from distributed.process.running import on_signals, run_loop
 from distributed.web.guard import GuardedApplication
 from distributed.web.listening import listen, url_of
 
-__all__ = ["home_options", "overridden", "pair_of", "run", "serve", "server_options", "wait_signal"]
+__all__ = ["home_options", "overridden", "pair_of", "run", "serve", "server_options", "wait_signal", "writable"]
 
 EXIT_INTERRUPTED = 130  # as shells expect after Ctrl-C
 
@@ -43,9 +44,21 @@ def home_options(command: Any) -> Any:
     """The options ``--home --output`` of a master."""
     home = click.Path(exists=True, file_okay=False)
     command = click.option(
-        "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write the digests here, for `sha1sum -c`."
-    )(command)
+        "--output", type=click.Path(dir_okay=False, path_type=Path), callback=writable,
+        help="Write the digests here, for `sha1sum -c`.",
+    )(command)  # fmt: skip
     return click.option("--home", type=home, default=".", help="The folder. [default: the current one]")(command)
+
+
+def writable(context: click.Context, option: click.Parameter, output: Path | None) -> Path | None:
+    """The value of ``--output``, if its folder takes a file: told now, not when all is done."""
+    if output is not None:
+        folder = output.absolute().parent
+        if not folder.is_dir():
+            raise click.BadParameter(f"there is no folder {str(folder)!r}")
+        if not os.access(folder, os.W_OK):
+            raise click.BadParameter(f"you may not write to the folder {str(folder)!r}")
+    return output
 
 
 def overridden(config: Any, **values: Any) -> Any:
