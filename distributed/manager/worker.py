@@ -16,7 +16,7 @@ import click
 from distributed import config as default_config
 from distributed.comm.addresses import parse_address
 from distributed.deploy.machine import cores_available
-from distributed.errors import BadRequestError, DistributedError, ProtocolError
+from distributed.errors import BadRequestError, ConnectTimeoutError, DistributedError, ProtocolError
 from distributed.manager.asking import Master, NoMoreFiles, Pieces, WaitForTimeoutFile
 from distributed.recipes.digesting import DigestFunction, digest_function
 
@@ -39,6 +39,8 @@ class Worker(ForkProcess):
         config: an object with the settings as attributes; None: the module `distributed.config`.
         address: of the master; None: the setting ``MASTER``.
         insecure: without TLS, although the master is on another machine.
+    Attributes:
+        is_talkative: whether it says that it waits for the master; one of many processes is enough.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Worker(ForkProcess):
         self.config = default_config if config is None else config
         self._address = address
         self._insecure = insecure
+        self.is_talkative = True
         self._parent = os.getpid()
 
     def run(self) -> None:
@@ -70,7 +73,7 @@ class Worker(ForkProcess):
         digest = digest_function(self.config)
         failing_since: float | None = None
         while self._is_wanted():
-            with Master(self._address, self.config, self._insecure) as master:
+            with self._connected() as master:
                 try:
                     name = self._register(master)
                     while self._is_wanted():
@@ -84,6 +87,21 @@ class Worker(ForkProcess):
                     if time.monotonic() - failing_since > PATIENCE_S:
                         raise
             time.sleep(PAUSE_S)
+
+    def _connected(self) -> Master:
+        """A connection with the master, which may not be there yet."""
+        deadline = time.monotonic() + PATIENCE_S
+        is_told = False
+        while True:
+            try:
+                return Master(self._address, self.config, self._insecure)
+            except ConnectTimeoutError as error:
+                if time.monotonic() > deadline or not self._is_wanted():
+                    raise
+                if not is_told and self.is_talkative:
+                    line = f"master at {error.address}: {error.reason}; trying again for {PATIENCE_S:.0f} s"
+                    print(line, file=sys.stderr, flush=True)
+                is_told = True
 
     def _register(self, master: Master) -> str:
         name = f"{self.name}:{os.getpid()}"
@@ -133,6 +151,7 @@ def main(
     before = signal.signal(signal.SIGTERM, stop)
     try:
         for worker in workers:
+            worker.is_talkative = worker is workers[0]
             worker.start()
         for worker in workers:
             worker.join()

@@ -8,6 +8,7 @@ import json
 import math
 import random
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
@@ -151,6 +152,8 @@ class Master:
         now = time.monotonic()
         if self._failing_since is None:
             self._failing_since = now
+            line = f"master at {self.url}: {_reason(error)}; trying again for {PATIENCE_S:.0f} s"
+            print(line, file=sys.stderr, flush=True)
         if now - self._failing_since > PATIENCE_S:
             raise MasterError(self.url, f"for {PATIENCE_S:.0f} s, {_reason(error)}; start it, or name it with --master")
         time.sleep(self._pause_s * random.uniform(0.5, 1.0))
@@ -320,4 +323,6 @@ def _bodies(results: Report) -> Iterator[bytes]:
 def _reason(error: Exception) -> str:
     if isinstance(error, MasterError):
         return error.reason
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
