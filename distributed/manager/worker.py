@@ -99,7 +99,7 @@ class Worker(ForkProcess):
                 if time.monotonic() > deadline or not self._is_wanted():
                     raise
                 if not is_told and self.is_talkative:
-                    line = f"master at {error.address}: {error.reason}; trying again for {PATIENCE_S:.0f} s"
+                    line = f"master at {error.address}: {error.reason}; trying again, for {PATIENCE_S:.0f} s in all"
                     print(line, file=sys.stderr, flush=True)
                 is_told = True
 
