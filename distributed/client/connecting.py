@@ -135,7 +135,7 @@ async def _introduce(
     try:
         stream = await connect_address(address, timeout_s, pinned=pinned)
     except ConnectTimeoutError:
-        reason = "is a scheduler running there? Start one with `dscheduler`"
+        reason = "is a scheduler running there? Start one with `dscheduler`, or a center with `dcenter`"
         raise ConnectTimeoutError(address, timeout_s, reason) from None
     request = {"op": "register_client", "client": client.id, "versions": versions_here(), "process": client.process}
     try:

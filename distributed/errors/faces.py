@@ -13,6 +13,7 @@ __all__ = [
     "MultipartError",
     "NoMoreFiles",
     "RemoteCommandError",
+    "StartedByImportError",
     "UnknownWorkerError",
     "UnreachableError",
     "WaitForTimeoutFile",
@@ -76,6 +77,20 @@ class MasterError(DistributedError):
 
 class MultipartError(DistributedError):
     """The peer's fault: a body that should be multipart/form-data and is not; the text says where it goes wrong."""
+
+
+class StartedByImportError(DistributedError, RuntimeError):
+    """The caller's fault: a module that workers import starts a manager or workers, as would each of these.
+
+    Put what starts them below ``if __name__ == "__main__":``.
+    """
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        super().__init__(
+            f"the module of {what} starts a manager or workers as soon as it is imported, and every worker imports it; "
+            'put what starts them below `if __name__ == "__main__":`'
+        )
 
 
 class MessageLoadError(DistributedError):

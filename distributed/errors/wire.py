@@ -167,12 +167,18 @@ class StreamingOpError(BadRequestError):
 
 
 class PortTakenError(DistributedError, OSError):
-    """The operator's fault: another process listens there; choose another port, or 0 for any free one."""
+    """The operator's fault: another process listens there; choose another port, or 0 for any free one.
+
+    Of a unix socket `host` is the path, and `port` 0.
+    """
 
     def __init__(self, host: str, port: int, reason: str) -> None:
         self.host = host
         self.port = port
-        super().__init__(f"cannot listen on {host}:{port}: {reason}; choose another port, or 0 for any free one")
+        if "/" in host:
+            super().__init__(f"cannot listen on the unix socket {host}: {reason}; choose another path")
+        else:
+            super().__init__(f"cannot listen on {host}:{port}: {reason}; choose another port, or 0 for any free one")
 
 
 class NameTakenError(DistributedError, ValueError):

@@ -62,6 +62,7 @@ def main(
             places.append(f"unix://{os.path.abspath(path)}")
             server.listen(places[-1])
         print(f"{len(server.master.home.files):,} files, at {' and '.join(places)}", flush=True)
+        print(f"start workers: python -m distributed.manager.worker --master {places[0]}", flush=True)
         code = await wait_end(server.master, output, once, stopped)
         server.stop()
         server.threads.shutdown(wait=False, cancel_futures=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import sys
 import time
 from typing import Any
 
@@ -12,7 +13,7 @@ import click
 from distributed import config as default_config
 from distributed.comm.addresses import parse_address
 from distributed.deploy.machine import cores_available
-from distributed.errors import BadRequestError, NoMoreFiles, ProtocolError, WaitForTimeoutFile
+from distributed.errors import BadRequestError, ConnectTimeoutError, NoMoreFiles, ProtocolError, WaitForTimeoutFile
 from distributed.manager.asking import Master
 from distributed.process.ending import guarded
 from distributed.pull.asking import Report
@@ -33,6 +34,8 @@ class Worker(WorkerProcess):
         worker_name, config: see `WorkerProcess`.
         address: of the master; None: the setting ``MASTER``.
         insecure: without TLS, although the master is on another machine.
+    Attributes:
+        is_talkative: whether it says that it waits for the master; one of many processes is enough.
     """
 
     def __init__(
@@ -41,6 +44,7 @@ class Worker(WorkerProcess):
         super().__init__(worker_name, config)
         self._address = address
         self._insecure = insecure
+        self.is_talkative = True
 
     def work(self) -> None:
         """Ask, hash and tell, in this process, until nothing is left.
@@ -52,7 +56,7 @@ class Worker(WorkerProcess):
         digest = digest_function(self.config)
         failing_since: float | None = None
         while self.is_wanted():
-            with Master(self._address, self.config, self._insecure) as master:
+            with self._connected() as master:
                 try:
                     name = self._register_at(master)
                     while self.is_wanted():
@@ -66,6 +70,21 @@ class Worker(WorkerProcess):
                     if time.monotonic() - failing_since > PATIENCE_S:
                         raise
             time.sleep(PAUSE_S)
+
+    def _connected(self) -> Master:
+        """A connection with the master, which may not be there yet."""
+        deadline = time.monotonic() + PATIENCE_S
+        is_told = False
+        while True:
+            try:
+                return Master(self._address, self.config, self._insecure)
+            except ConnectTimeoutError as error:
+                if time.monotonic() > deadline or not self.is_wanted():
+                    raise
+                if not is_told and self.is_talkative:
+                    line = f"master at {error.address}: {error.reason}; trying again, for {PATIENCE_S:.0f} s in all"
+                    print(line, file=sys.stderr, flush=True)
+                is_told = True
 
     def _register_at(self, master: Master) -> str:
         name = f"{self.name}:{os.getpid()}"
@@ -93,6 +112,8 @@ def main(
         config, address, insecure: see `Worker`.
     """
     workers = [Worker(worker_name, config, address, insecure) for _ in range(processes_number)]
+    for worker in workers[1:]:
+        worker.is_talkative = False
     return run_processes(worker_name, workers)
 
 

@@ -8,6 +8,7 @@ import json
 import math
 import random
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
@@ -25,6 +26,7 @@ __all__ = ["TROUBLE", "Master", "Pieces", "Report"]
 
 NAME_LENGTH_MAX = 150  # characters; masters take 200, and a taken name grows
 PATIENCE_S = 30.0  # a master that cannot be reached, or answers with errors, for so long is given up
+TELL_S = 5.0  # then people are told what is waited for; a master that starts meanwhile is nothing to tell
 PAUSE_S, PAUSE_S_MAX = 0.1, 2.0  # between two attempts, doubled each time
 SILENCE_S = 90.0  # beyond: the connection is dead; longer than a master lets a request wait
 REGISTRATIONS_MAX = 20  # a master that knows nobody, or says that every name is taken, is none
@@ -63,6 +65,7 @@ class Master:
         self._headers = headers()
         self._connection: HTTPConnection | None = None
         self._failing_since: float | None = None
+        self._is_told = False
         self._pause_s = PAUSE_S
         self._registrations = 0  # in a row, without an answer to what they are for
         self._has_batches = int(self._config.BATCH_MAX_FILES) > 1
@@ -144,6 +147,11 @@ class Master:
         now = time.monotonic()
         if self._failing_since is None:
             self._failing_since = now
+            self._is_told = False
+        if not self._is_told and now - self._failing_since > TELL_S:
+            self._is_told = True
+            line = f"master at {self.url}: {_reason(error)}; trying again, for {PATIENCE_S:.0f} s in all"
+            print(line, file=sys.stderr, flush=True)
         if now - self._failing_since > PATIENCE_S:
             raise MasterError(self.url, f"for {PATIENCE_S:.0f} s, {_reason(error)}; start it, or name it with --master")
         time.sleep(self._pause_s * random.uniform(0.5, 1.0))
@@ -296,4 +304,6 @@ class Pieces(Iterator[bytes]):
 def _reason(error: Exception) -> str:
     if isinstance(error, MasterError):
         return error.reason
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -20,6 +20,7 @@ from distributed.pull.lending import Master
 from distributed.recipes.naming import shown
 from distributed.recipes.options import home_options, once_option, server_options
 from distributed.recipes.page import HomeStatus, Root
+from distributed.recipes.progress import ProgressLine
 from distributed.recipes.results import write_output
 from distributed.recipes.running import close, run, signal_event
 from distributed.recipes.running import serve as listen_at
@@ -77,14 +78,19 @@ async def wait_end(master: Master, output: Path | None, once: bool, stopped: asy
     """Wait for the end, and say it when all is settled; see `serve`, of which this is all that is not HTTP."""
     began = time.monotonic()
     is_told, is_fine = False, True
+    line = ProgressLine()
     while not stopped.is_set() and not (once and is_told and master.is_over):
-        if master.home.finished and not is_told:
+        if not master.home.finished:
+            line.draw(master.home.state)
+        elif not is_told:
             is_told = True
+            line.erase()
             is_fine = _tell(master, time.monotonic() - began, output)
         try:
             await asyncio.wait_for(stopped.wait(), LOOK_S)
         except TimeoutError:
             continue  # look again
+    line.erase()
     return 1 if once and (master.home.errors or not is_fine) else 0
 
 
@@ -106,6 +112,7 @@ def main(
         print(f"{len(app['master'].home.files):,} files", flush=True)
         server, place, stopped = await listen_at("pull master", app, port, host, path, insecure)
         if port is not None:
+            print(f"start workers: python -m distributed.pull.worker --master {place.partition('//')[2]}", flush=True)
             print(f"page: {place}/home_status?token=TOKEN; `{HOW_TO_GET_TOKEN}` prints one", flush=True)
         return await serve(app, server, output, once, stopped)
 

@@ -25,6 +25,7 @@ from distributed.push.pushing import Master
 from distributed.recipes.naming import decode_path
 from distributed.recipes.options import home_options, server_options, with_workers, worker_option
 from distributed.recipes.page import HomeStatus, Root
+from distributed.recipes.progress import showing
 from distributed.recipes.reports import Outcome, Verdict, field_of, path_of, read_json
 from distributed.recipes.results import print_results
 from distributed.recipes.running import close, run, serve
@@ -190,12 +191,20 @@ async def _until_end(master: Master, output: Path | None, config: Any, once: boo
     """Print the digests whenever all files are settled; the exit code, when a signal comes or all is done `once`."""
     signal: asyncio.Future[Any] = asyncio.ensure_future(stopped.wait())
     code = 0
-    while await _first(master.settled, signal):
+    while await _all_settled(master, signal):
         code = print_results(master.homes, output, config)
         if once or not await _first(master.unsettled, signal):
             break
     signal.cancel()
     return code if once else 0
+
+
+async def _all_settled(master: Master, signal: asyncio.Future[Any]) -> bool:
+    """Wait until they are, or a signal comes; whether they are."""
+    if master.settled.is_set():
+        return not signal.done()
+    async with showing(lambda: master.homes.state):
+        return await _first(master.settled, signal)
 
 
 async def _first(event: asyncio.Event, signal: asyncio.Future[Any]) -> bool:

@@ -22,6 +22,7 @@ from distributed.push.statuses import parse_status
 from distributed.recipes.digesting import algorithm_of, digest_function, is_digest
 from distributed.recipes.home import Home
 from distributed.recipes.naming import shown
+from distributed.recipes.progress import say
 from distributed.recipes.rates import Rates
 from distributed.recipes.reports import Verdict
 from distributed.recipes.sending import pack, send, worker_urls
@@ -33,6 +34,7 @@ SENDS_MAX = 8  # jobs on their way at once: each may hold a batch twice, once as
 PAUSE_S_MAX = 60.0  # that a worker may wish for with Retry-After
 POLL_S_MAX = 5.0  # for the answer to a poll
 FAILED_SHOWN_MAX = 100
+NOBODY = "no worker answers; files wait for one: `python -m distributed.push.worker --port 8001`, named with --worker"
 
 
 class Master:
@@ -156,7 +158,9 @@ class Master:
             self._give_up(self.roster.missed(url, reason, is_gone))
         after = self.roster.workers[url].state
         if before != after:
-            print(f"worker {url} is {after}" + (f": {reason}" if status is None else ""), flush=True)
+            say(f"worker {url} is {after}" + (f": {reason}" if status is None else ""))
+            if all(worker.state == "lost" for worker in self.roster.workers.values()):
+                say(NOBODY)
 
     # ------------------------------------------------------------ pushing
 
@@ -251,7 +255,7 @@ class Master:
             return Verdict.NO_DIGEST
         known = self.homes.digest(path)
         if known is not None and known != digest:
-            print(f"worker {job.url} told another digest of {shown(path)}: {shown(digest)}", flush=True)
+            say(f"worker {job.url} told another digest of {shown(path)}: {shown(digest)}")
         self.roster.done(job, path, self._clock())
         if known is None:
             self._settle(path, digest, "")

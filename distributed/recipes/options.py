@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +13,7 @@ import click
 from distributed.comm.addresses import parse_address
 from distributed.errors import AddressError
 
-__all__ = ["home_options", "once_option", "server_options", "with_options", "with_workers", "worker_option"]
+__all__ = ["home_options", "once_option", "server_options", "with_options", "with_workers", "worker_option", "writable"]
 
 
 def with_options(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -58,9 +59,23 @@ def home_options(command: Any) -> Any:
     """The options ``--home --output`` of a master."""
     home = click.Path(exists=True, file_okay=False)
     command = click.option(
-        "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write the digests here, for `sha1sum -c`."
+        "--output",
+        type=click.Path(dir_okay=False, path_type=Path),
+        callback=writable,
+        help="Write the digests here, for `sha1sum -c`.",
     )(command)
     return click.option("--home", type=home, default=".", help="The folder. [default: the current one]")(command)
+
+
+def writable(context: click.Context, option: click.Parameter, output: Path | None) -> Path | None:
+    """The value of ``--output``, if its folder takes a file: told now, not when all is done."""
+    if output is not None:
+        folder = output.absolute().parent
+        if not folder.is_dir():
+            raise click.BadParameter(f"there is no folder {str(folder)!r}")
+        if not os.access(folder, os.W_OK):
+            raise click.BadParameter(f"you may not write to the folder {str(folder)!r}")
+    return output
 
 
 def once_option(command: Any) -> Any:

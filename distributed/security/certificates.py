@@ -24,7 +24,7 @@ __all__ = ["BEYOND_LOOPBACK", "Certificates", "certificate_path", "certificates"
 
 BEYOND_LOOPBACK = (
     "beyond this machine connections must be encrypted: install distributed[tls] and mint a certificate with "
-    "`python -m distributed key --tls`, or spell out --insecure"
+    "`python -m distributed key --tls`, or spell out --insecure (in Python: insecure=True)"
 )
 
 FILE_NBYTES_MAX = 100_000  # some hundred certificates

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from distributed.recipes.dispatch import Dispatch
 from distributed.recipes.home import Home
 from distributed.recipes.naming import shown
 from distributed.recipes.options import home_options, with_workers, worker_option
+from distributed.recipes.progress import say, showing
 from distributed.recipes.results import print_results
 from distributed.recipes.running import run
 from distributed.recipes.sending import Parcel, pack, send, worker_urls
@@ -34,6 +36,7 @@ PAUSE_S_MAX = 10.0
 REFUSALS = (401, 403, 404, 405)  # nothing that another file would change
 BUSY = (429, 503)
 TASK_FAILED = 422
+NOBODY = "error: no worker is left; start one, `python -m distributed.simple.worker --port 8001`, named with --worker"
 
 
 class Master:
@@ -125,11 +128,11 @@ class Master:
         try:
             answer = await send(connection, parcel, {}, self.config)
         except UnreachableError as error:
-            print(error, flush=True)
+            say(str(error))
             self._dispatch.give_back(url, [path])
             return error.reason, 0.0
         except CommClosedError as error:  # perhaps because of this very file
-            print(error, flush=True)
+            say(str(error))
             self._fail(url, path, error.reason)
             return error.reason, 0.0
         except HomeError as error:
@@ -158,7 +161,7 @@ class Master:
 
     def _leave_out(self, url: str, reason: str) -> None:
         self.reasons[url] = reason
-        print(f"worker {url} is left out: {reason}", flush=True)
+        say(f"worker {url} is left out: {reason}")
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -179,7 +182,10 @@ def main(home: str, output: Path | None, workers: Sequence[str], insecure: bool)
         if output is not None:
             master.home.leave_out(output)
         print(f"sending {len(master.home.files):,} files to {len(config.WORKERS)} workers…", flush=True)
-        await master.run()
+        async with showing(lambda: master.home.state):
+            await master.run()
+        if not master.home.finished:
+            print(NOBODY, file=sys.stderr, flush=True)
         return print_results(master.home, output, config)
 
     run(hash_all)

@@ -20,6 +20,7 @@ from tornado.iostream import IOStream, StreamClosedError
 from tornado.web import Application, HTTPError, RequestHandler, stream_request_body
 
 from distributed.comm.addresses import is_loopback, is_numeric
+from distributed.errors import AuthenticationError
 from distributed.security.keys import Keyring, keyring
 from distributed.security.permissions import CLIENT, READONLY, ROLES, WORKER
 from distributed.web.tokens import role_of, token_of
@@ -61,7 +62,7 @@ class Guard:
             return 403, f"this server is not called {request.host_name!r}; start it with that --host to reach it so"
         role, by_cookie = self._role(request)
         if role is None:
-            return 401, f"no token, or one of another key: {HOW_TO_GET_IT}"
+            return 401, f"no token, or one of another key: {HOW_TO_GET_IT}; {AuthenticationError.SAME_KEY}"
         if role not in roles:
             return 403, f"the token of role {role!r} may not do this; it takes one of {', '.join(sorted(roles))}"
         origin = request.headers.get("Origin")  # several are joined by commas, and so equal to none

@@ -57,6 +57,7 @@ EXAMPLES: dict[str, Exception] = {
         errors.PortTakenError("127.0.0.1", 80, "in use"),
         errors.ProtocolError("garbage"),
         errors.RemoteCommandError("alice", "dworker", "it ended with exit code 1", "port taken"),
+        errors.StartedByImportError("primes:Worker"),
         errors.RemoteError("m.E", "text", "tb"),
         errors.SchedulerFileError("/f", "stale"),
         errors.SelfWaitError("k"),

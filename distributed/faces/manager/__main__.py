@@ -10,6 +10,7 @@ import click
 
 from distributed.errors import ConfigError
 from distributed.faces.manager.credentials import load_authkey, read_client_args
+from distributed.faces.manager.importing import importing
 from distributed.faces.manager.remote import WorkerProcess, create_remote_worker
 from distributed.lazy import object_at
 from distributed.process.ending import EXIT_FAILED, EXIT_INTERRUPTED, guarded
@@ -35,9 +36,9 @@ def main(address: str, authkey_file: str, processes: int, wclass: str, arguments
     """
 
     def work() -> int:
-        made = _class_of(wclass)
         client_args = (address, "AF_INET", load_authkey(authkey_file))
         place, _ = read_client_args(client_args)
+        made = _class_of(wclass)
         started = [create_remote_worker(made, client_args, *arguments) for _ in range(processes)]
         print(f"{processes} workers of {wclass} for {place}", file=sys.stderr)
         return _wait(started)
@@ -51,7 +52,8 @@ def _class_of(text: str) -> Any:
         raise ConfigError("PACKAGE.MODULE:CLASS", text, "write the module, a colon, and the class in it")
     sys.path.insert(0, os.getcwd())
     try:
-        return object_at(text)
+        with importing(text):
+            return object_at(text)
     except (ImportError, AttributeError) as error:
         raise ConfigError("PACKAGE.MODULE:CLASS", text, f"{error}; is it here, or installed?") from None
 

@@ -29,9 +29,10 @@ from distributed.errors import (
     UnknownWorkerError,
 )
 from distributed.faces.manager.credentials import ClientArgs, keys_of, save_authkey, shown_host
+from distributed.faces.manager.importing import refuse_while_importing
 from distributed.faces.manager.links import Board, Link
 from distributed.faces.manager.local import LocalWorkers, wait_ended
-from distributed.faces.manager.remote import spawn
+from distributed.faces.manager.remote import managers, spawn
 from distributed.faces.manager.roster import Standing
 from distributed.faces.manager.wire import JOIN_OP, MESSAGE, PING, STOP, pack
 from distributed.protocol.serialize import Payload, loads_payload
@@ -100,6 +101,7 @@ class DistributedManager:
         *,
         insecure: bool = False,
     ) -> None:
+        refuse_while_importing()
         self.ttl = _positive("ttl", ttl)
         self.poll_delay = _positive("poll_delay", poll_delay)
         self._authkey = secrets.token_bytes(AUTHKEY_NBYTES) if authkey is None else authkey
@@ -120,6 +122,7 @@ class DistributedManager:
             self._finalizer()
             raise
         self._host = socket.gethostname() if host in ANY_HOST else host
+        managers.add(self)
 
     # ------------------------------------------------------------ who is there
 

@@ -11,6 +11,7 @@ import struct
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +21,7 @@ from distributed.comm.connect import connect_address
 from distributed.comm.stream import Stream
 from distributed.errors import CommClosedError, DistributedError
 from distributed.faces.manager.credentials import ClientArgs, read_client_args
+from distributed.faces.manager.importing import importing, refuse_while_importing
 from distributed.faces.manager.wire import JOIN_OP, pack
 from distributed.faces.manager.wiring import WorkerPipe, exit_at_once, open_pipe, share_interpreter
 from distributed.faces.manager.worker import create_worker
@@ -31,6 +33,8 @@ from distributed.security.permissions import WORKER
 __all__ = ["WorkerProcess", "create_remote_worker", "create_remote_worker_sync", "run_spawned", "spawn"]
 
 PROGRAM = "from distributed.faces.manager.remote import main; main()"
+END_S = 1.0  # for workers of a manager that nobody stopped, at the end of its program; then they are killed
+TELL_S = 2.0  # at the end of the program, before it says what it waits for
 _LENGTH = struct.Struct(">Q")
 
 
@@ -53,6 +57,7 @@ def create_remote_worker(
     Raises:
         ConfigError, AddressError: no client args. UnpicklableError: class or arguments cannot be sent to a process.
     """
+    refuse_while_importing()  # before pickling, as its class may not be there yet
     read_client_args(client_args)
     return spawn(client_args, pack((wclass, args, kwargs), "a worker's class and arguments"), spawnf)
 
@@ -70,6 +75,7 @@ def create_remote_worker_sync(wclass: Callable[..., Any], client_args: ClientArg
 
 def spawn(client_args: ClientArgs, what: Payload, spawnf: Callable[..., Any] | None, token: str = "") -> Any:
     """The started process; `token` is known to the manager that made this worker."""
+    refuse_while_importing()
     if spawnf is None:
         return WorkerProcess(client_args, what, token)
     process = spawnf(target=run_spawned, args=(client_args, pickle.dumps(what), token, os.getpid()))
@@ -116,6 +122,7 @@ def _tell(error: DistributedError) -> None:
 
 _running: dict[int, WorkerProcess] = {}  # by pid
 _at_end = threading.Lock()
+managers: weakref.WeakSet[Any] = weakref.WeakSet()  # of this program, to be stopped at its end
 
 
 class WorkerProcess:
@@ -170,9 +177,23 @@ class WorkerProcess:
 
 
 def _join_all() -> None:
-    """At the end of the program, as multiprocessing does."""
-    for process in list(_running.values()):
-        process.join()
+    """At the end of the program, as multiprocessing does; a manager that nobody can ask any more stops its workers."""
+    try:
+        for manager in list(managers):
+            manager.stop(END_S)
+        for process in list(_running.values()):
+            process.join(TELL_S)
+        left = [process for process in _running.values() if process.is_alive()]
+        if left:
+            print(
+                f"distributed: waiting until their manager stops {len(left)} workers; Ctrl-C ends them", file=sys.stderr
+            )
+        for process in left:
+            process.join()
+    except KeyboardInterrupt:
+        for process in list(_running.values()):
+            process.terminate()
+            process.join()
 
 
 def main() -> None:
@@ -188,8 +209,9 @@ def main() -> None:
     share_interpreter()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, args=(lifeline,), name="distributed-lifeline", daemon=True).start()
-    wclass, args, kwargs = loads_payload(what)
     try:
+        with importing("this worker"):
+            wclass, args, kwargs = loads_payload(what)
         _work(client_args, token, exit_at_once, lambda pipe: create_worker(pipe, wclass, *args, **kwargs))
     except DistributedError as error:
         _tell(error)

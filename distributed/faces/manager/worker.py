@@ -69,7 +69,7 @@ def run_worker(worker: Any) -> None:
     """
     if not isinstance(worker, DistributedWorker):
         raise TypeError(f"a worker is an instance of a subclass of DistributedWorker, not a {type(worker).__name__}")
-    pipe = worker.pipe
+    pipe = getattr(worker, "pipe", None)
     if not isinstance(pipe, WorkerPipe):
         raise TypeError("the constructor of a worker has to call super().__init__(pipe)")
     clock, has_words, slice_ = time.perf_counter, pipe.has_words, worker.loop

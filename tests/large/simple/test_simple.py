@@ -56,6 +56,7 @@ def test_without_workers_it_ends_with_none_and_says_so(processes: Processes, tmp
     assert master.wait() == 1
     assert "a -> None\n" in master.said()
     assert "http://127.0.0.1:1 is left out: Connection refused" in master.said()
+    assert "error: no worker is left; start one" in master.said()
 
 
 def test_two_gigabytes_pass_through_a_worker_that_may_use_200_megabytes(processes: Processes, tmp_path: Path) -> None:

@@ -167,13 +167,17 @@ async def test_results_of_any_number_are_told_in_bodies_that_a_master_takes(serv
         assert refused == dict.fromkeys(names, "file not found")
 
 
-async def test_a_worker_that_nobody_answers_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_worker_that_nobody_answers_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(asking, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(asking, "TELL_S", 0.0)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # and does not listen
         worker = Worker("w", None, taken.getsockname())
-        with pytest.raises(MasterError, match=r"for 0 s, ConnectionRefusedError.*start it, or name it with --master"):
+        with pytest.raises(MasterError, match=r"for 0 s, Connection refused; start it, or name it with --master"):
             await asyncio.to_thread(worker.work)
+    assert capsys.readouterr().err.count("Connection refused; trying again") == 1
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import click
 import pytest
+from click import Command
 from click.testing import CliRunner
 
 from distributed import config
 from distributed.errors import AddressError
+from distributed.manager import master as manager_master
+from distributed.pull import master as pull_master
 from distributed.push import master as push_master
 from distributed.push import worker as push_worker
 from distributed.recipes.options import server_options, with_workers
@@ -44,6 +48,13 @@ def test_options_are_typed(program: object, arguments: list[str], text: str) -> 
     result = CliRunner().invoke(program, arguments)
     assert result.exit_code == 2
     assert text in result.output
+
+
+@pytest.mark.parametrize("program", [simple_master.main, push_master.main, pull_master.main, manager_master.main])
+def test_an_output_that_cannot_be_written_is_refused_before_the_work(program: Command, tmp_path: Path) -> None:
+    result = CliRunner().invoke(program, ["--home", str(tmp_path), "--output", str(tmp_path / "none" / "SHA1SUMS")])
+    assert result.exit_code == 2
+    assert "there is no folder" in result.output and "--output" in result.output
 
 
 def test_a_worker_is_named_by_host_and_port_or_by_its_socket() -> None:

@@ -156,11 +156,12 @@ def test_a_manager_that_nobody_stops_ends_with_its_program(processes: Processes,
     script = tmp_path / "script.py"
     script.write_text(
         textwrap.dedent("""
-        from distributed_worker import DistributedManager, DistributedWorker
+        from distributed_worker import DistributedManager, DistributedWorker, create_remote_worker
 
         manager = DistributedManager(("localhost", 0))
         manager.create_local_worker(DistributedWorker)
-        while not manager.get_active_workers():
+        create_remote_worker(DistributedWorker, manager.get_client_args())
+        while len(manager.get_active_workers()) < 2:
             manager.run_once()
         print("active")
         """)
@@ -204,12 +205,14 @@ def test_a_launcher_runs_workers_for_a_manager_elsewhere(
         ("none", "os:getcwd", "save_authkey"),
         ("key", "nowhere:Class", "No module named 'nowhere'"),
         ("key", "os", "a colon"),
+        ("key", "starts:Class", "below `if __name__"),
     ],
 )
 def test_a_launcher_says_what_is_wrong(
     manager: DistributedManager, processes: Processes, tmp_path: Path, key: str, wclass: str, text: str
 ) -> None:
     manager.save_authkey(tmp_path / "key")
+    (tmp_path / "starts.py").write_text("import distributed_worker\ndistributed_worker.DistributedManager()\n")
     command = ("-m", "distributed.faces.manager", "--connect", "localhost:1", "--authkey-file", key, wclass)
     launcher = processes.python(*command, cwd=tmp_path)
     assert launcher.wait() == (3 if key == "none" else 1)  # as with all our programs: a key file that is no use

@@ -22,6 +22,7 @@ from distributed.errors import (
 )
 from distributed.faces.manager import manager as manager_module
 from distributed.faces.manager.credentials import load_authkey
+from distributed.faces.manager.worker import run_worker
 from distributed.testing.processes import wait_until
 from distributed.testing.team import Echo, Sitter, Talker, Team, team_of
 from distributed_worker import (
@@ -368,3 +369,12 @@ def test_a_stopped_manager_has_closed_its_port_and_ended_its_workers() -> None:
         with pytest.raises(CommClosedError, match="stopped"):
             team.manager.create_local_worker(Echo)
         DistributedManager(place).stop()
+
+
+def test_a_constructor_that_forgets_its_pipe_is_told_so() -> None:
+    class Forgetful(DistributedWorker):
+        def __init__(self, pipe: Any) -> None:
+            self.tasks: list[Any] = []
+
+    with pytest.raises(TypeError, match=r"has to call super\(\).__init__\(pipe\)"):
+        run_worker(Forgetful(None))
