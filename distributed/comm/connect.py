@@ -34,7 +34,7 @@ __all__ = ["Listener", "connect_address"]
 
 RETRY_S_FIRST, RETRY_S_MAX = 0.01, 0.25
 ACCEPT_REST_S = 0.5  # without descriptors or memory, until we accept again
-_OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 _inproc: dict[str, Listener] = {}  # listeners of this process, by name
 
@@ -218,7 +218,7 @@ class Listener:
             except (BlockingIOError, InterruptedError):
                 return
             except OSError as error:  # gone before we looked, or no descriptors left
-                if error.errno in _OUT_OF_RESOURCES:
+                if error.errno in OUT_OF_RESOURCES:
                     self._rest(listening)
                 return
             scheme = self.addresses[0].scheme

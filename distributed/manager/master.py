@@ -13,6 +13,7 @@ from distributed.manager.server import HomeServer
 from distributed.pull.handing import reading_threads
 from distributed.pull.lending import Master
 from distributed.pull.master import wait_end
+from distributed.recipes.naming import shown
 from distributed.recipes.options import home_options, once_option, server_options
 from distributed.recipes.running import run, signal_event
 from distributed.security.keys import Keyring
@@ -50,7 +51,7 @@ def main(
     """
 
     async def start() -> int:
-        print(f"loading home files of {home} ...", flush=True)
+        print(f"loading home files of {shown(home)} ...", flush=True)
         server = init(home, output=output)
         stopped = signal_event()
         places: list[str] = []

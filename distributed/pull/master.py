@@ -76,16 +76,16 @@ async def serve(
 async def wait_end(master: Master, output: Path | None, once: bool, stopped: asyncio.Event) -> int:
     """Wait for the end, and say it when all is settled; see `serve`, of which this is all that is not HTTP."""
     began = time.monotonic()
-    is_told = False
+    is_told, is_fine = False, True
     while not stopped.is_set() and not (once and is_told and master.is_over):
         if master.home.finished and not is_told:
             is_told = True
-            _tell(master, time.monotonic() - began, output)
+            is_fine = _tell(master, time.monotonic() - began, output)
         try:
             await asyncio.wait_for(stopped.wait(), LOOK_S)
         except TimeoutError:
             continue  # look again
-    return 1 if once and master.home.errors else 0
+    return 1 if once and (master.home.errors or not is_fine) else 0
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -101,7 +101,7 @@ def main(
     """
 
     async def start() -> int:
-        print(f"loading home files of {home} ...", flush=True)
+        print(f"loading home files of {shown(home)} ...", flush=True)
         app = init(home, output=output)
         print(f"{len(app['master'].home.files):,} files", flush=True)
         server, place, stopped = await listen_at("pull master", app, port, host, path, insecure)
@@ -112,16 +112,22 @@ def main(
     run(start)
 
 
-def _tell(master: Master, seconds: float, output: Path | None) -> None:
-    """All is settled: say so, and write what was asked for."""
+def _tell(master: Master, seconds: float, output: Path | None) -> bool:
+    """All is settled: say so, and write what was asked for; whether that could be written."""
     for path, reason in sorted(master.home.errors.items()):
         print(f"error: {shown(path)}: {shown(reason)}", file=sys.stderr)
     for path, (name, digest) in sorted(master.disputed.items()):
         print(f"error: {shown(path)}: {name} told another digest: {digest}", file=sys.stderr)
     nbytes = format_nbytes(master.details()["bytes"]["finished"])
     print(f"state: {master.home.state}, {nbytes} in {format_seconds(seconds)}", flush=True)
-    if output is not None:
-        print(write_output(master.home, output, master.config), flush=True)
+    try:
+        if output is not None:
+            print(shown(write_output(master.home, output, master.config)), flush=True)
+    except OSError as error:  # what was found out must not be lost with the process
+        reason = f"{shown(str(output))}: {error.strerror}; the digests are at /home_status?include_files=1"
+        print(f"error: {reason}", file=sys.stderr, flush=True)
+        return False
+    return True
 
 
 if __name__ == "__main__":

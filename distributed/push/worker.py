@@ -33,7 +33,7 @@ from distributed.ids import unique_id
 from distributed.process.running import Background
 from distributed.push.slots import Outcome, Slot, Slots
 from distributed.recipes import reports
-from distributed.recipes.naming import encode_path
+from distributed.recipes.naming import encode_path, shown
 from distributed.recipes.options import server_options
 from distributed.recipes.receiving import ReceivingHandler
 from distributed.recipes.running import close, run, serve
@@ -135,7 +135,7 @@ class Worker:
                 head = {"Content-Type": kind, HTTP_HEADER_X_JOB: job.id, HTTP_HEADER_X_WORKER_NAME: self.name}
                 why = await _try_to_tell(connection, path, head, body)
                 if why:
-                    print(f"master {job.master} was not told: {why}", flush=True)
+                    print(f"master {shown(job.master)} was not told: {why}", flush=True)
                     return
         finally:
             connection.close()

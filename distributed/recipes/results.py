@@ -52,7 +52,7 @@ def print_results(home: Digests, output: Path | None, config: Any = None) -> int
         print(line)
     print(f"state: {json.dumps(home.state)}")
     if output is not None:
-        print(write_output(home, output, config))
+        print(shown(write_output(home, output, config)))
     print("done", flush=True)
     return 0 if all(home.files.values()) and not home.errors else 1
 

@@ -22,6 +22,7 @@ from tornado.tcpclient import TCPClient
 from distributed.comm.addresses import place_of
 from distributed.dataclass import dataclass, field
 from distributed.errors import AddressError, CommClosedError, UnreachableError
+from distributed.log import shown
 from distributed.web.connecting import headers, ssl_context
 
 __all__ = ["Answer", "Body", "Connection"]
@@ -53,8 +54,8 @@ class Answer:
 
     @property
     def line(self) -> str:
-        """Status and text on one line, for error texts."""
-        return f"{self.status} {' '.join(self.text[:200].split())}".rstrip()
+        """Status and text on one line, for error texts and terminals."""
+        return shown(f"{self.status} {' '.join(self.text[:200].split())}".rstrip())
 
 
 class Connection:

@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import socket
+from collections.abc import Iterable
 from typing import Any
 
 from tornado.httpserver import HTTPServer
@@ -18,6 +19,7 @@ from distributed.comm.sockets import bind
 from distributed.config import settings
 from distributed.errors import ConfigError
 from distributed.security.certificates import BEYOND_LOOPBACK, certificates, has_certificates
+from distributed.web.accepting import Accepting
 from distributed.web.guard import GuardedApplication
 
 __all__ = ["listen", "port_of", "url_of"]
@@ -37,6 +39,12 @@ class _Server(HTTPServer):
 
     request_callback: GuardedApplication
     unix_socket: tuple[str, int] | None = None  # path and inode of the one that we have made
+
+    def add_sockets(self, sockets: Iterable[socket.socket]) -> None:
+        """As Tornado's, but for who takes the connections: without descriptors that one logs and logs."""
+        for sock in sockets:
+            self._sockets[sock.fileno()] = sock
+            self._handlers[sock.fileno()] = Accepting(sock, self._handle_connection).stop
 
     def stop(self) -> None:
         """Listen no more, and remove the unix socket, unless another server has taken its path."""

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
 import os
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from distributed.pull.lending import Master
+from distributed.pull.master import _tell
 from distributed.recipes.home import Home
 from distributed.recipes.results import lines, print_results, write_output
 from distributed.testing.recipes import ODD_NAMES, made_folder, some_settings
@@ -53,3 +57,22 @@ def test_files_without_a_digest_are_told_with_their_reasons_and_in_the_exit_code
     home.errors.clear()
     home.set_file_hash("b", "2")
     assert print_results(home, tmp_path / "sums") == 0
+
+
+def test_results_of_a_folder_whose_name_is_no_text_can_be_printed(tmp_path: Path) -> None:
+    folder = made_folder(Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff")), {b"a": b""})
+    home = Home(folder)
+    home.load_files()
+    screen = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+    with contextlib.redirect_stdout(screen):
+        print_results(home, folder / "sums")
+    assert (folder / "sums").exists()
+
+
+def test_digests_that_cannot_be_written_are_not_lost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The folder of the output has gone since the master was started; it serves its status on."""
+    master = Master(made_folder(tmp_path / "tree", {b"a": b""}))
+    master.load()
+    assert not _tell(master, 1.0, tmp_path / "gone" / "sums")
+    assert "No such file" in (said := capsys.readouterr().err)
+    assert "/home_status" in said

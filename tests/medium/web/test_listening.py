@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 import ssl
 import stat
@@ -16,6 +17,7 @@ from tornado.httpclient import AsyncHTTPClient
 from distributed.errors import ConfigError, PortTakenError
 from distributed.security.certificates import certificate_path, mint
 from distributed.testing.web import bearer, request
+from distributed.web import accepting
 from distributed.web.connecting import base_url, headers, ssl_context
 from distributed.web.guard import GuardedApplication
 from distributed.web.listening import listen, port_of, url_of
@@ -181,6 +183,46 @@ async def test_urls_name_the_host_as_browsers_want_it(host: str) -> None:
 
 def ask(path: str = "/", *lines: str) -> bytes:
     return "\r\n".join([f"GET {path} HTTP/1.1", "Host: 127.0.0.1", *lines, "", ""]).encode()
+
+
+async def test_without_descriptors_it_rests_and_says_so_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else strangers could have it do nothing but fill the disk with its log."""
+    monkeypatch.setattr(accepting, "ACCEPT_REST_S", 0.02)
+    tries: list[int] = []
+    accept = socket.socket.accept
+
+    def failing(listening: socket.socket) -> Any:
+        tries.append(listening.fileno())
+        if len(tries) < 4:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return accept(listening)
+
+    monkeypatch.setattr(socket.socket, "accept", failing)
+    server = listen(app(), 0)
+    assert (await request(port_of(server), "/", bearer())).status == 404
+    assert [record.getMessage() for record in caplog.records] == [
+        "connections have to wait: Too many open files (told once)"
+    ]
+    assert len(tries) <= 6
+    server.stop()
+    await server.close_all_connections()
+
+
+async def test_a_server_that_rests_can_be_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = asyncio.Event()
+
+    def failing(listening: socket.socket) -> Any:
+        tried.set()
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(socket.socket, "accept", failing)
+    server = listen(app(), 0)
+    _, writer = await asyncio.open_connection("127.0.0.1", port_of(server))
+    await tried.wait()
+    server.stop()
+    writer.close()
 
 
 async def test_strangers_can_take_a_few_connections_and_not_for_long(change_settings: Any) -> None:
