@@ -18,6 +18,7 @@ __all__ = ["DEATHS_MAX", "FAILURES_MAX", "Dispatch", "Hold"]
 
 FAILURES_MAX = 3  # attempts; after so many a file is at fault itself
 DEATHS_MAX = 5  # of workers that had the file: less of a sign, since they had others too
+OTHERS_S = 30.0  # for others to take what a worker failed on; they may hang, all of them
 HOLDERS_MAX = 2  # workers that have the same file at once
 
 
@@ -45,7 +46,7 @@ class Dispatch:
 
     def __init__(self, paths: Iterable[str] = (), grace_s: float | None = None) -> None:
         self._fresh = deque(paths)
-        self._again: dict[str, None] = {}  # failed before, each of them travels alone
+        self._again: dict[str, float | None] = {}  # failed before, each travels alone; since when it is left to others
         self._workers: dict[str, _Worker] = {}
         self._holders: dict[str, list[str]] = {}
         self._failures: dict[str, dict[str, int]] = {}
@@ -85,7 +86,7 @@ class Dispatch:
         while self._fresh and len(paths) < files_max:
             paths.append(self._fresh.popleft())
         if not paths:
-            path = self._failed_elsewhere(worker) or self._overdue_elsewhere(worker, now)
+            path = self._failed_elsewhere(worker, now) or self._overdue_elsewhere(worker, now)
             paths = [] if path is None else [path]
         for path in paths:
             self._workers[worker].holds[path] = Hold(now)
@@ -174,13 +175,16 @@ class Dispatch:
         else:
             self._fresh.appendleft(path)
 
-    def _failed_elsewhere(self, worker: str) -> str | None:
-        """One that this worker has neither failed on nor died with; if all workers have, then any."""
-        for path in self._again:
+    def _failed_elsewhere(self, worker: str, now: float) -> str | None:
+        """One that this worker has neither failed on nor died with; if all workers have, or take nothing, then any."""
+        for path, since in self._again.items():
             had = self._failures.get(path, {}).keys() | self._deaths.get(path, {}).keys()
-            if worker not in had or all(other in had for other in self._workers):
+            is_left_over = since is not None and now - since > OTHERS_S
+            if worker not in had or is_left_over or all(other in had for other in self._workers):
                 del self._again[path]
                 return path
+            if since is None:
+                self._again[path] = now
         return None
 
     def _overdue_elsewhere(self, worker: str, now: float) -> str | None:

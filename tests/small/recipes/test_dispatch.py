@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distributed.recipes.dispatch import DEATHS_MAX, FAILURES_MAX, Dispatch
+from distributed.recipes.dispatch import DEATHS_MAX, FAILURES_MAX, OTHERS_S, Dispatch
 
 
 def dispatch(*paths: str, workers: str = "vw", grace_s: float | None = None) -> Dispatch:
@@ -47,6 +47,15 @@ def test_a_file_with_which_a_worker_went_away_goes_to_somebody_else_first() -> N
     queue.join("v")
     assert queue.take("v", 0) == []
     assert [queue.take("w", 0), queue.take("w", 0)] == [["a"], ["b"]]
+    queue.check()
+
+
+def test_a_worker_that_failed_it_gets_it_again_when_the_others_take_nothing() -> None:
+    queue = dispatch("a")
+    assert queue.take("v", 0) == ["a"]
+    assert queue.fail("v", "a", "bad") is None
+    assert [queue.take("v", now) for now in (1, 2, OTHERS_S)] == [[], [], []]
+    assert queue.take("v", 1.1 + OTHERS_S) == ["a"]
     queue.check()
 
 
