@@ -10,6 +10,7 @@ import re
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from distributed.errors import HomeError
+from distributed.log import shown
 
 __all__ = ["NAME_LENGTH_MAX", "decode_path", "encode_path", "escaped_line", "shown"]
 
@@ -32,17 +33,6 @@ def decode_path(text: str) -> str:
     if len(text) > NAME_LENGTH_MAX or not _ENCODED.fullmatch(text):
         raise HomeError(text[:100], "this is no percent-encoded path")
     return unquote_to_bytes(text).decode(errors="surrogateescape")
-
-
-def shown(path: str) -> str:
-    r"""A path, or any text of a peer, on one line of a terminal: what is not printable, or no text, is escaped."""
-    return "".join(char if char.isprintable() else _escaped(char) for char in path)
-
-
-def _escaped(char: str) -> str:
-    if "\udc80" <= char <= "\udcff":  # a byte, as `os.fsdecode` keeps it
-        return f"\\x{ord(char) - 0xDC00:02x}"
-    return char.encode("unicode_escape").decode()
 
 
 def escaped_line(digest: str, path: bytes) -> bytes:

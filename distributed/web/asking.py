@@ -22,7 +22,7 @@ from tornado.tcpclient import TCPClient
 from distributed.comm.addresses import place_of
 from distributed.dataclass import dataclass, field
 from distributed.errors import AddressError, CommClosedError, UnreachableError
-from distributed.recipes.naming import shown
+from distributed.log import shown
 from distributed.web.connecting import headers, ssl_context
 
 __all__ = ["Answer", "Body", "Connection"]
