@@ -15,7 +15,7 @@ from distributed.ids import cut_key
 from distributed.scheduler import redundant
 from distributed.scheduler.events import WorkerAlive
 from distributed.scheduler.lifecycle import run_again
-from distributed.scheduler.placement import touch, unreserve
+from distributed.scheduler.placement import refresh_room, touch, unreserve
 from distributed.scheduler.records import TaskRecord, WorkerRecord
 from distributed.scheduler.state import SchedulerState
 from distributed.scheduler.withdrawal import withdraw
@@ -70,7 +70,7 @@ def _bypass(state: SchedulerState, worker: WorkerRecord, running: list[str] | No
         worker.is_hung = True
         unreserve(state, worker)
         redundant.leave(state, worker)
-        touch(state, worker)
+        refresh_room(state, worker)  # at once: who idles is asked below, in the same event
     if running is None:
         return
     begun = frozenset(running)

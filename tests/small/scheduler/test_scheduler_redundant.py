@@ -8,6 +8,7 @@ import pytest
 
 from distributed.errors import InvariantError
 from distributed.messages import TaskSpec
+from distributed.scheduler.events import Tick
 from distributed.scheduler.invariants import check_idlers, check_seconds
 from distributed.scheduler.records import Room, Second
 from distributed.scheduler.snapshot import story_of
@@ -212,6 +213,13 @@ def test_a_hung_worker_has_no_second_attempts(stage: Stage) -> None:
     assert stage("wait 2.5") == ["w2 <- run a#2"]
     assert "w2 <- stop a#2" in stage("wait 3.5\nalive w2\nwait 0.1")
     assert "c <- done a=result" in stage("done w1 a#1")
+
+
+def test_nothing_is_tried_at_a_worker_that_is_found_hung_in_the_same_moment(stage: Stage) -> None:
+    stage("client c\nworker w1 nanny\nworker w2 nanny\nsubmit c f x y\ndone w1 x s=1.6\ndone w2 y s=1.6")
+    stage("submit c f a redundant=yes\nwait 3.1\nalive w2")
+    stage.now += 1  # the timer fires late, when both are due: w2 counts as hung, and `a` takes long
+    assert not any("w2 <- run" in line for line in stage.handle(Tick()))
 
 
 def test_the_next_attempt_after_one_for_nothing_has_a_new_number(twice: Stage) -> None:
