@@ -28,6 +28,7 @@ from distributed.messages import CancelQueued
 
 __all__ = ["ExecutorFuture", "UnderWay", "finish_all"]
 
+CALLBACKS_S = 0.1  # for callbacks that run while the loop is blocked; they could need the loop themselves
 LINGER_S = 1.0  # the thread waits so long for another call before it ends; starting one takes 0.1 ms
 BATCH_COUNT_MAX = 1000  # results set in one go: a few ms, after which others see what is left
 FETCHES_MAX = 32  # results that are fetched from workers at once
@@ -160,7 +161,11 @@ class UnderWay:
         """
         if self.is_own_thread():
             raise RuntimeError("a callback cannot wait for the end of its own executor: use shutdown(wait=False)")
-        if self._open:
+        with self._changed:
+            if not self._waiting:  # what was awaited on the loop is done a moment before its callbacks are
+                self._changed.wait_for(lambda: not self._open, CALLBACKS_S)
+            is_idle = not self._open
+        if not is_idle:
             self._session.refuse_on_loop()
         with self._changed:
             self._changed.wait_for(lambda: not self._open)

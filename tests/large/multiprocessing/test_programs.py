@@ -143,7 +143,7 @@ import itertools, time
 from distributed.multiprocessing import Pool
 pool = Pool(2, initializer=print, initargs=("begun",))
 endless = pool.imap(abs, itertools.count())
-print("first", next(endless))
+print(f"first {next(endless)}")  # written at once: workers print, too
 later = pool.map_async(time.sleep, [60] * 10)
 """
     assert "first 0" in run(processes, tmp_path, "ends.py", program)
