@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from multiprocessing.context import ForkProcess
 from types import FrameType
@@ -37,7 +38,7 @@ class Pieces(Iterator[bytes], Protocol):
     trouble: Exception | None
 
 
-class WorkerProcess(ForkProcess):
+class WorkerProcess(ForkProcess, ABC):
     """One process that works until nothing is left; exit code 0, or 1 after a line about what is wrong.
 
     Args:
@@ -53,9 +54,9 @@ class WorkerProcess(ForkProcess):
     def register(self, identity: str) -> None:
         """Become known to the master already in this process, if there is a way; before any process is started."""
 
+    @abstractmethod
     def work(self) -> None:
         """Ask, hash and tell, in this process, until nothing is left."""
-        raise NotImplementedError
 
     def run(self) -> None:
         """Work; ends the process."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from typing import Any
 
 from tornado.web import stream_request_body
@@ -20,7 +21,7 @@ NO_LIMIT = 2**62  # nothing of it is kept
 
 
 @stream_request_body
-class ReceivingHandler(GuardedHandler):
+class ReceivingHandler(GuardedHandler, ABC):
     """Takes the parts of a body one by one; what becomes of them is up to those who derive from it.
 
     A fault in the body ends the request with 400 at once, and the rest of it is not read.
@@ -108,22 +109,22 @@ class ReceivingHandler(GuardedHandler):
     def ready(self) -> None:
         """The first part may come; `answer` refuses it."""
 
+    @abstractmethod
     async def part_begins(self, path: str | None) -> None:
         """A file begins; `path` is what the sender calls it, None: it does not say."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def part_goes_on(self, content: bytes) -> None:
         """Some of its content."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def part_ends(self) -> None:
         """It is complete."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def complete(self) -> None:
         """All parts have come: answer."""
-        raise NotImplementedError
 
+    @abstractmethod
     def aborted(self) -> None:
         """Nothing more will come; may be called more than once, and after the answer."""
-        raise NotImplementedError
