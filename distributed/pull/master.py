@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sys
 import time
@@ -126,7 +127,7 @@ def _tell(master: Master, seconds: float, output: Path | None) -> bool:
     for path, (name, digest) in sorted(master.disputed.items()):
         print(f"error: {shown(path)}: {name} told another digest: {digest}", file=sys.stderr)
     nbytes = format_nbytes(master.details()["bytes"]["finished"])
-    print(f"state: {master.home.state}, {nbytes} in {format_seconds(seconds)}", flush=True)
+    print(f"state: {json.dumps(master.home.state)}, {nbytes} in {format_seconds(seconds)}", flush=True)
     try:
         if output is not None:
             print(shown(write_output(master.home, output, master.config)), flush=True)

@@ -94,7 +94,7 @@ def test_two_programs_hash_a_folder_and_sha1sum_agrees(processes: Processes, hom
     )
     assert (workers.wait(), master.wait()) == (0, 0), workers.said() + master.said()
     assert workers.said() == "done\n"
-    assert "state: {'total': 9, 'finished': 9}" in master.said()
+    assert 'state: {"total": 9, "finished": 9}' in master.said()
     checked = subprocess.run(master.said().splitlines()[-1], shell=True, cwd=processes.folder, capture_output=True)
     assert checked.returncode == 0, checked.stderr
     assert checked.stdout.count(b": OK\n") == 9
@@ -115,7 +115,7 @@ def test_a_file_whose_worker_was_killed_is_done_by_another_one(processes: Proces
     os.kill(int(hung.read_text()), signal.SIGKILL)
     assert (workers.wait(), master.wait()) == (1, 0), workers.said() + master.said()
     assert "of w ended with -9" in workers.said()
-    assert "state: {'total': 4, 'finished': 4}" in master.said()
+    assert 'state: {"total": 4, "finished": 4}' in master.said()
 
 
 def test_a_file_of_1_GB_needs_little_memory_at_both_ends(processes: Processes) -> None:
