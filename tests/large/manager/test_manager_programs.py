@@ -33,7 +33,7 @@ def test_programs_hash_a_folder_though_a_worker_is_killed(processes: Processes, 
     assert worker.wait() == 0, worker.said()
     assert worker.said().splitlines()[-1] == "done"
     assert master.wait() == 0, master.said()
-    assert f"'total': {FILES + 2}, 'finished': {FILES + 2}" in master.said()
+    assert f'"total": {FILES + 2}, "finished": {FILES + 2}' in master.said()
     check = subprocess.run(["sha1sum", "-c", "sums"], cwd=home, capture_output=True)
     assert check.returncode == 0, check.stderr
     assert check.stdout.count(b": OK\n") == FILES + 2

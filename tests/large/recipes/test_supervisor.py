@@ -91,7 +91,7 @@ def test_the_examples_run_masters_and_workers(processes: Processes, home: Path) 
     assert len(re.findall(r"^distributed-workers:simple-worker-\d: stopped$", stopped, re.MULTILINE)) == 4, stopped
     assert own.wait() == 0, own.said()
     assert own.said().endswith("done\n")
-    pull.wait_log("pull-master", "'total': 20, 'finished': 20")
+    pull.wait_log("pull-master", '"total": 20, "finished": 20')
     push.wait_log("push-master", r'"total": 20, "finished": 20')
     ending = [each.run("supervisor.supervisorctl", "-c", str(each.conf), "shutdown") for each in (simple, pull, push)]
     assert [each.wait() for each in ending] == [0, 0, 0]
