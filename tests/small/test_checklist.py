@@ -59,8 +59,7 @@ def test_a_page_tells_a_document_again_with_its_corrections(document: str) -> No
     """X05: each seed's document is a page whose examples are run, and which notes what it corrects."""
     name, heading = PAGES[document]
     page = ROOT / "docs" / name
-    sessions = [session for session in pages.sessions(page)]
-    assert pages.examples(page) or sessions, "tests/large/test_docs.py has nothing to run"
+    assert pages.examples(page) or list(pages.sessions(page)), "tests/large/test_docs.py has nothing to run"
     assert f"\n## {heading}\n" in page.read_text()
     assert f"\n{page.stem}\n" in (ROOT / "docs" / "index.md").read_text()
 
