@@ -1,0 +1,1 @@
+"""A room: a worker of one tenant, for one workspace and environment, in an interpreter of its own."""
