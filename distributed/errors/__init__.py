@@ -65,6 +65,16 @@ from distributed.errors.wire import (
     UnpicklableError,
     WorkerStartError,
 )
+from distributed.errors.workspaces import (
+    ManifestError,
+    UnsupportedOperation,
+    WorkspaceChangedError,
+    WorkspaceEntryError,
+    WorkspaceError,
+    WorkspaceFileError,
+    WorkspaceTooLargeError,
+    WorkspaceWarning,
+)
 
 __all__ = [
     "ActorLostError",
@@ -91,6 +101,7 @@ __all__ = [
     "KeyTakenError",
     "KilledWorker",
     "LostDataError",
+    "ManifestError",
     "MasterError",
     "MemoryLimitExceeded",
     "MessageLoadError",
@@ -120,9 +131,16 @@ __all__ = [
     "UnreachableDataError",
     "UnreachableError",
     "UnrunnableTaskWarning",
+    "UnsupportedOperation",
     "UserCodeRefusedError",
     "WaitForTimeoutFile",
     "WorkerStartError",
+    "WorkspaceChangedError",
+    "WorkspaceEntryError",
+    "WorkspaceError",
+    "WorkspaceFileError",
+    "WorkspaceTooLargeError",
+    "WorkspaceWarning",
 ]
 
 for _name in __all__:
