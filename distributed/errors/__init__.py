@@ -69,11 +69,19 @@ from distributed.errors.workspaces import (
     BlobMismatchError,
     BlobMissingError,
     LayOutError,
+    ManifestError,
     QuotaExceededError,
     ShippingTimeoutError,
     StoreFolderError,
     StoreFullError,
     UnknownWorkspaceError,
+    UnsupportedOperation,
+    WorkspaceChangedError,
+    WorkspaceEntryError,
+    WorkspaceError,
+    WorkspaceFileError,
+    WorkspaceTooLargeError,
+    WorkspaceWarning,
 )
 
 __all__ = [
@@ -104,6 +112,7 @@ __all__ = [
     "KilledWorker",
     "LayOutError",
     "LostDataError",
+    "ManifestError",
     "MasterError",
     "MemoryLimitExceeded",
     "MessageLoadError",
@@ -138,9 +147,16 @@ __all__ = [
     "UnreachableDataError",
     "UnreachableError",
     "UnrunnableTaskWarning",
+    "UnsupportedOperation",
     "UserCodeRefusedError",
     "WaitForTimeoutFile",
     "WorkerStartError",
+    "WorkspaceChangedError",
+    "WorkspaceEntryError",
+    "WorkspaceError",
+    "WorkspaceFileError",
+    "WorkspaceTooLargeError",
+    "WorkspaceWarning",
 ]
 
 for _name in __all__:

@@ -125,6 +125,7 @@ PURE = re.compile(
             r"worker\.(machine|events|effects|records|copies|equipping|printing|invariants|memory)",
             r"faces\.manager\.(pace|roster|wire)",
             r"recipes\.(dispatch|leases|multipart|rates)|push\.(roster|statuses)",
+            r"workspace\.(limits|manifest)",
         )
     )
 )

@@ -147,7 +147,7 @@ class BlobStore:
         return f"{self._blobs}/{name[:2]}/{name[2:]}"
 
     def lacks(self, nbytes_by_digest: Mapping[bytes, int]) -> list[bytes]:
-        """Those that are not here, in order; one of another size was damaged, and is removed. Marks the rest as used."""
+        """Those that are not here, in order; one of another size was damaged, and is removed. Uses the rest."""
         missing = []
         now = time.time()
         for digest, nbytes in nbytes_by_digest.items():
