@@ -23,7 +23,7 @@ from distributed.errors.faces import (
     UnreachableError,
     WaitForTimeoutFile,
 )
-from distributed.errors.mains import LeaseOverError, OfferFullError, OfferWithdrawnError, UnknownWorkspaceError
+from distributed.errors.mains import LeaseOverError, OfferFullError, OfferWithdrawnError
 from distributed.errors.tasks import (
     ActorLostError,
     ActorWaitsError,
@@ -66,6 +66,24 @@ from distributed.errors.wire import (
     UnpicklableError,
     WorkerStartError,
 )
+from distributed.errors.workspaces import (
+    BlobMismatchError,
+    BlobMissingError,
+    LayOutError,
+    ManifestError,
+    QuotaExceededError,
+    ShippingTimeoutError,
+    StoreFolderError,
+    StoreFullError,
+    UnknownWorkspaceError,
+    UnsupportedOperation,
+    WorkspaceChangedError,
+    WorkspaceEntryError,
+    WorkspaceError,
+    WorkspaceFileError,
+    WorkspaceTooLargeError,
+    WorkspaceWarning,
+)
 
 __all__ = [
     "ActorLostError",
@@ -73,6 +91,8 @@ __all__ = [
     "AddressError",
     "AuthenticationError",
     "BadRequestError",
+    "BlobMismatchError",
+    "BlobMissingError",
     "CancelledError",
     "CertificateError",
     "CommClosedError",
@@ -91,8 +111,10 @@ __all__ = [
     "KeyFileError",
     "KeyTakenError",
     "KilledWorker",
+    "LayOutError",
     "LeaseOverError",
     "LostDataError",
+    "ManifestError",
     "MasterError",
     "MemoryLimitExceeded",
     "MessageLoadError",
@@ -107,13 +129,17 @@ __all__ = [
     "PermissionDeniedError",
     "PortTakenError",
     "ProtocolError",
+    "QuotaExceededError",
     "RemoteCommandError",
     "RemoteError",
     "RequestLostError",
     "SchedulerFileError",
     "SelfWaitError",
     "SessionLostError",
+    "ShippingTimeoutError",
     "StartedByImportError",
+    "StoreFolderError",
+    "StoreFullError",
     "StreamingOpError",
     "TaskTimeoutError",
     "UncopiedDataError",
@@ -125,9 +151,16 @@ __all__ = [
     "UnreachableDataError",
     "UnreachableError",
     "UnrunnableTaskWarning",
+    "UnsupportedOperation",
     "UserCodeRefusedError",
     "WaitForTimeoutFile",
     "WorkerStartError",
+    "WorkspaceChangedError",
+    "WorkspaceEntryError",
+    "WorkspaceError",
+    "WorkspaceFileError",
+    "WorkspaceTooLargeError",
+    "WorkspaceWarning",
 ]
 
 for _name in __all__:
