@@ -23,6 +23,7 @@ from distributed.errors.faces import (
     UnreachableError,
     WaitForTimeoutFile,
 )
+from distributed.errors.mains import CredentialError
 from distributed.errors.tasks import (
     ActorLostError,
     ActorWaitsError,
@@ -78,6 +79,7 @@ __all__ = [
     "ConfigError",
     "ConnectTimeoutError",
     "CoordinationLimitError",
+    "CredentialError",
     "DataGoneError",
     "DistributedError",
     "DistributedWarning",
