@@ -23,7 +23,7 @@ from distributed.errors.faces import (
     UnreachableError,
     WaitForTimeoutFile,
 )
-from distributed.errors.mains import LeaseOverError, OfferFullError, OfferWithdrawnError
+from distributed.errors.mains import CredentialError, LeaseOverError, OfferFullError, OfferWithdrawnError
 from distributed.errors.tasks import (
     ActorLostError,
     ActorWaitsError,
@@ -99,6 +99,7 @@ __all__ = [
     "ConfigError",
     "ConnectTimeoutError",
     "CoordinationLimitError",
+    "CredentialError",
     "DataGoneError",
     "DistributedError",
     "DistributedWarning",

@@ -77,7 +77,12 @@ class Opener(Protocol):
     """What makes rooms of orders."""
 
     async def open(
-        self, order: Order, workspace: str | None, scratch: str, shares_path: str | None, progress: Callable[[str], None]
+        self,
+        order: Order,
+        workspace: str | None,
+        scratch: str,
+        shares_path: str | None,
+        progress: Callable[[str], None],
     ) -> Opened:
         """A room that has met its scheduler; cancelled or failed, nothing stays.
 

@@ -404,9 +404,7 @@ class Offer(Server):
         while True:
             await asyncio.sleep(LOOK_S)
             for room, look in self.housing.look().items():
-                self._driver.handle(
-                    RoomSeen(room, look.memory_nbytes, look.is_idle, look.holds_nbytes, look.running)
-                )
+                self._driver.handle(RoomSeen(room, look.memory_nbytes, look.is_idle, look.holds_nbytes, look.running))
 
     def _on_looked(self, done: asyncio.Task[None]) -> None:
         if not done.cancelled() and (error := done.exception()) is not None:
