@@ -1,6 +1,7 @@
 """`Housing`: the rooms of an offer, from the order to the last file removed. It decides nothing; `tenants` does.
 
-    begin ─▶ workspace laid out ─▶ environment, process (`opening`) ─▶ on_opened ─▶ ... ─▶ process gone, folder removed ─▶ on_gone
+    begin ─▶ workspace laid out ─▶ environment, process (`opening`) ─▶ on_opened
+      ... ─▶ process gone ─▶ folder removed ─▶ on_gone
 
 Each room has a folder of its own, which is locked by this process: what a killed offer left, the next one removes.
 """
@@ -8,6 +9,7 @@ Each room has a folder of its own, which is locked by this process: what a kille
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
@@ -122,13 +124,19 @@ Remove = Callable[[str], object]
 
 @dataclass(slots=True)
 class _Stay:
-    """One room: `opened` once it is open; `why` it is to end, once it is; `folder` as long as there is one."""
+    """One room.
+
+    Attributes:
+        opened: once it is open; `why` it is to end, once it is; `is_over`: nothing is left to end.
+        folder: as long as there is one.
+    """
 
     order: Order
     life: asyncio.Task[None] | None = None
     opened: Opened | None = None
     folder: Folder | None = None
     why: str = ""
+    is_over: bool = False
     closing: asyncio.Task[None] | None = None
 
 
@@ -179,10 +187,13 @@ class Housing:
         stay = self._stays.get(room)
         if stay is None:
             return
-        stay.why = stay.why or cause
+        is_first, stay.why = not stay.why, stay.why or cause
+        if stay.is_over:
+            return
         if stay.opened is None:
             assert stay.life is not None
-            stay.life.cancel()
+            if is_first:  # a second time would disturb it in clearing up
+                stay.life.cancel()
             return
         if stay.closing is not None:
             stay.closing.cancel()
@@ -232,6 +243,7 @@ class Housing:
         except Exception as error:  # the boundary: whoever wished for it hears why
             failure = error
         finally:
+            stay.is_over = True
             await self._clear(stay)
             del self._stays[room]
         if failure is not None and stay.opened is None:
@@ -256,14 +268,11 @@ class Housing:
         return await self._opener.open(order, workspace, stay.folder.path, shares_path, progress)
 
     async def _close(self, opened: Opened, grace_s: float) -> None:
-        try:
-            async with asyncio.timeout(grace_s):
-                if grace_s > 0:
+        if grace_s > 0:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(grace_s):
                     await opened.close(is_graceful=True)
                     return
-        except TimeoutError:  # its grace is over
-            await opened.kill()
-            return
         await opened.kill()
 
     async def _clear(self, stay: _Stay) -> None:
