@@ -23,6 +23,7 @@ from distributed.errors.faces import (
     UnreachableError,
     WaitForTimeoutFile,
 )
+from distributed.errors.mains import ModuleFailedError, ModuleMissingError, NameMissingError
 from distributed.errors.tasks import (
     ActorLostError,
     ActorWaitsError,
@@ -95,7 +96,10 @@ __all__ = [
     "MemoryLimitExceeded",
     "MessageLoadError",
     "MessageTooLargeError",
+    "ModuleFailedError",
+    "ModuleMissingError",
     "MultipartError",
+    "NameMissingError",
     "NameTakenError",
     "NoMoreFiles",
     "NotHeldError",
