@@ -23,6 +23,7 @@ from distributed.errors.faces import (
     UnreachableError,
     WaitForTimeoutFile,
 )
+from distributed.errors.mains import LeaseOverError, OfferFullError, OfferWithdrawnError, UnknownWorkspaceError
 from distributed.errors.tasks import (
     ActorLostError,
     ActorWaitsError,
@@ -90,6 +91,7 @@ __all__ = [
     "KeyFileError",
     "KeyTakenError",
     "KilledWorker",
+    "LeaseOverError",
     "LostDataError",
     "MasterError",
     "MemoryLimitExceeded",
@@ -99,6 +101,8 @@ __all__ = [
     "NameTakenError",
     "NoMoreFiles",
     "NotHeldError",
+    "OfferFullError",
+    "OfferWithdrawnError",
     "PeerBusyError",
     "PermissionDeniedError",
     "PortTakenError",
@@ -116,6 +120,7 @@ __all__ = [
     "UnencodableError",
     "UnknownOpError",
     "UnknownWorkerError",
+    "UnknownWorkspaceError",
     "UnpicklableError",
     "UnreachableDataError",
     "UnreachableError",
