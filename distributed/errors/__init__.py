@@ -23,7 +23,7 @@ from distributed.errors.faces import (
     UnreachableError,
     WaitForTimeoutFile,
 )
-from distributed.errors.mains import LeaseOverError, OfferFullError, OfferWithdrawnError, UnknownWorkspaceError
+from distributed.errors.mains import LeaseOverError, OfferFullError, OfferWithdrawnError
 from distributed.errors.tasks import (
     ActorLostError,
     ActorWaitsError,
@@ -66,6 +66,16 @@ from distributed.errors.wire import (
     UnpicklableError,
     WorkerStartError,
 )
+from distributed.errors.workspaces import (
+    BlobMismatchError,
+    BlobMissingError,
+    LayOutError,
+    QuotaExceededError,
+    ShippingTimeoutError,
+    StoreFolderError,
+    StoreFullError,
+    UnknownWorkspaceError,
+)
 
 __all__ = [
     "ActorLostError",
@@ -73,6 +83,8 @@ __all__ = [
     "AddressError",
     "AuthenticationError",
     "BadRequestError",
+    "BlobMismatchError",
+    "BlobMissingError",
     "CancelledError",
     "CertificateError",
     "CommClosedError",
@@ -91,6 +103,7 @@ __all__ = [
     "KeyFileError",
     "KeyTakenError",
     "KilledWorker",
+    "LayOutError",
     "LeaseOverError",
     "LostDataError",
     "MasterError",
@@ -107,13 +120,17 @@ __all__ = [
     "PermissionDeniedError",
     "PortTakenError",
     "ProtocolError",
+    "QuotaExceededError",
     "RemoteCommandError",
     "RemoteError",
     "RequestLostError",
     "SchedulerFileError",
     "SelfWaitError",
     "SessionLostError",
+    "ShippingTimeoutError",
     "StartedByImportError",
+    "StoreFolderError",
+    "StoreFullError",
     "StreamingOpError",
     "TaskTimeoutError",
     "UncopiedDataError",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from distributed.errors.base import DistributedError
 
-__all__ = ["LeaseOverError", "OfferFullError", "OfferWithdrawnError", "UnknownWorkspaceError"]
+__all__ = ["LeaseOverError", "OfferFullError", "OfferWithdrawnError"]
 
 
 class LeaseOverError(DistributedError):
@@ -32,12 +32,3 @@ class OfferWithdrawnError(DistributedError):
             f"the owner of the offer at {offer} has withdrawn it; wait until it is returned "
             f"(distributed return {offer}), or use other offers"
         )
-
-
-class UnknownWorkspaceError(DistributedError):
-    """The caller's fault: a room is wanted for a workspace that an offer does not have, or not whole; send it first."""
-
-    def __init__(self, offer: str, workspace: str) -> None:
-        self.offer = offer
-        self.workspace = workspace
-        super().__init__(f"the offer at {offer} has no whole workspace {workspace[:16]}; send what it lacks first")

@@ -74,6 +74,14 @@ EXAMPLES: dict[str, Exception] = {
         errors.UnpicklableError("a result", "lock", "no"),
         errors.UnrunnableTaskWarning(["b", "c"], 2, "a", "may only run on w7"),
         errors.WorkerStartError("stderr"),
+        errors.BlobMismatchError("ab" * 32, "3 bytes came instead of 4"),
+        errors.BlobMissingError("ab" * 32, "/store", "src/a.py"),
+        errors.LayOutError("src/a.py", "its name is too long"),
+        errors.QuotaExceededError("files", 2, 1, "exclude some"),
+        errors.ShippingTimeoutError("workspace_offer", 60.0),
+        errors.StoreFolderError("/store", "it belongs to user id 7"),
+        errors.StoreFullError("/store", 2, 1, "free some"),
+        errors.UnknownWorkspaceError("cd" * 32),
     )
 }
 
