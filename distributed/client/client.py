@@ -197,6 +197,7 @@ class Client(DataMethods, CallMethods, StreamMethods, DatasetMethods, LookMethod
         pure: bool = True,
         actor: bool = False,
         redundant: bool = False,
+        threads: int = 1,
         **kwargs: Any,
     ) -> Future:
         """Call ``function(*args, **kwargs)`` on a worker; returns at once.
@@ -222,6 +223,8 @@ class Client(DataMethods, CallMethods, StreamMethods, DatasetMethods, LookMethod
                 each call makes one of its own.
             redundant: while some thread has nothing to do, a call that takes much longer than usual is tried there too.
                 The first answer counts. Only for functions that may run twice at a time.
+            threads: how many threads of its worker each call takes, for functions that use several by themselves; only
+                on workers that have so many.
         Raises:
             UnpicklableError: the function or an argument cannot be sent.
             CommClosedError: the scheduler is gone, or this client is closed.
@@ -241,6 +244,7 @@ class Client(DataMethods, CallMethods, StreamMethods, DatasetMethods, LookMethod
             timeout,
             actor,
             redundant,
+            threads,
         )
         mover = Mover(self._functions, spec.priority)
         arguments, needs = mover.pack(args, kwargs)
@@ -265,6 +269,7 @@ class Client(DataMethods, CallMethods, StreamMethods, DatasetMethods, LookMethod
         pure: bool = True,
         actor: bool = False,
         redundant: bool = False,
+        threads: int = 1,
         **kwargs: Any,
     ) -> FutureSequence:
         """Call `function` once per element, as the builtin `map` does with several iterables; the shortest ends it.
@@ -290,6 +295,7 @@ class Client(DataMethods, CallMethods, StreamMethods, DatasetMethods, LookMethod
             timeout,
             actor,
             redundant,
+            threads,
         )
         mover = Mover(self._functions, spec.priority)
         kwargs = mover.move_constants(kwargs) if kwargs else kwargs
