@@ -8,7 +8,13 @@ from __future__ import annotations
 
 from concurrent.futures import CancelledError
 
-from distributed.errors.base import AddressError, ConfigError, DistributedError, DistributedWarning, InvariantError
+from distributed.errors.base import (
+    AddressError,
+    ConfigError,
+    DistributedError,
+    DistributedWarning,
+    InvariantError,
+)
 from distributed.errors.faces import (
     DataGoneError,
     HomeError,
@@ -23,7 +29,11 @@ from distributed.errors.faces import (
     UnreachableError,
     WaitForTimeoutFile,
 )
-from distributed.errors.mains import LeaseOverError, OfferFullError, OfferWithdrawnError
+from distributed.errors.mains import (
+    LeaseOverError,
+    OfferFullError,
+    OfferWithdrawnError,
+)
 from distributed.errors.tasks import (
     ActorLostError,
     ActorWaitsError,
@@ -70,11 +80,19 @@ from distributed.errors.workspaces import (
     BlobMismatchError,
     BlobMissingError,
     LayOutError,
+    ManifestError,
     QuotaExceededError,
     ShippingTimeoutError,
     StoreFolderError,
     StoreFullError,
     UnknownWorkspaceError,
+    UnsupportedOperation,
+    WorkspaceChangedError,
+    WorkspaceEntryError,
+    WorkspaceError,
+    WorkspaceFileError,
+    WorkspaceTooLargeError,
+    WorkspaceWarning,
 )
 
 __all__ = [
@@ -106,6 +124,7 @@ __all__ = [
     "LayOutError",
     "LeaseOverError",
     "LostDataError",
+    "ManifestError",
     "MasterError",
     "MemoryLimitExceeded",
     "MessageLoadError",
@@ -142,9 +161,16 @@ __all__ = [
     "UnreachableDataError",
     "UnreachableError",
     "UnrunnableTaskWarning",
+    "UnsupportedOperation",
     "UserCodeRefusedError",
     "WaitForTimeoutFile",
     "WorkerStartError",
+    "WorkspaceChangedError",
+    "WorkspaceEntryError",
+    "WorkspaceError",
+    "WorkspaceFileError",
+    "WorkspaceTooLargeError",
+    "WorkspaceWarning",
 ]
 
 for _name in __all__:

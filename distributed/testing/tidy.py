@@ -126,6 +126,7 @@ PURE = re.compile(
             r"faces\.manager\.(pace|roster|wire)",
             r"offers\.(wire|tenants)",
             r"recipes\.(dispatch|leases|multipart|rates)|push\.(roster|statuses)",
+            r"workspace\.(limits|manifest)",
         )
     )
 )

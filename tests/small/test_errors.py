@@ -82,6 +82,14 @@ EXAMPLES: dict[str, Exception] = {
         errors.StoreFolderError("/store", "it belongs to user id 7"),
         errors.StoreFullError("/store", 2, 1, "free some"),
         errors.UnknownWorkspaceError("cd" * 32),
+        errors.ManifestError("../x", "a path is relative"),
+        errors.UnsupportedOperation("/a", "it is no folder"),
+        errors.WorkspaceChangedError("a.py", "/project"),
+        errors.WorkspaceEntryError("/elsewhere/a.py", "/project", "it lies outside"),
+        errors.WorkspaceError("root of workspaces"),
+        errors.WorkspaceFileError("a.py", "/project", "it cannot be read", "chmod it"),
+        errors.WorkspaceTooLargeError("/project", "2 GiB", "512 MiB", [("data/", "1.9 GiB")]),
+        errors.WorkspaceWarning("it is big"),
     )
 }
 
@@ -115,7 +123,7 @@ def test_an_error_says_whose_fault_it_is_in_its_documentation(name: str) -> None
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_every_error_of_ours_is_caught_by_its_root(name: str) -> None:
-    outside = {"CancelledError", "DistributedWarning", "UnrunnableTaskWarning"}
+    outside = {"CancelledError", "DistributedWarning", "UnrunnableTaskWarning", "WorkspaceWarning"}
     assert isinstance(EXAMPLES[name], DistributedError) is (name not in outside)
 
 
