@@ -8,7 +8,13 @@ from __future__ import annotations
 
 from concurrent.futures import CancelledError
 
-from distributed.errors.base import AddressError, ConfigError, DistributedError, DistributedWarning, InvariantError
+from distributed.errors.base import (
+    AddressError,
+    ConfigError,
+    DistributedError,
+    DistributedWarning,
+    InvariantError,
+)
 from distributed.errors.faces import (
     DataGoneError,
     HomeError,
@@ -23,7 +29,12 @@ from distributed.errors.faces import (
     UnreachableError,
     WaitForTimeoutFile,
 )
-from distributed.errors.mains import ModuleFailedError, ModuleMissingError, NameMissingError
+from distributed.errors.mains import (
+    LeaseOverError,
+    OfferFullError,
+    OfferWithdrawnError,
+)
+from distributed.errors.rooms import ModuleFailedError, ModuleMissingError, NameMissingError
 from distributed.errors.tasks import (
     ActorLostError,
     ActorWaitsError,
@@ -66,6 +77,24 @@ from distributed.errors.wire import (
     UnpicklableError,
     WorkerStartError,
 )
+from distributed.errors.workspaces import (
+    BlobMismatchError,
+    BlobMissingError,
+    LayOutError,
+    ManifestError,
+    QuotaExceededError,
+    ShippingTimeoutError,
+    StoreFolderError,
+    StoreFullError,
+    UnknownWorkspaceError,
+    UnsupportedOperation,
+    WorkspaceChangedError,
+    WorkspaceEntryError,
+    WorkspaceError,
+    WorkspaceFileError,
+    WorkspaceTooLargeError,
+    WorkspaceWarning,
+)
 
 __all__ = [
     "ActorLostError",
@@ -73,6 +102,8 @@ __all__ = [
     "AddressError",
     "AuthenticationError",
     "BadRequestError",
+    "BlobMismatchError",
+    "BlobMissingError",
     "CancelledError",
     "CertificateError",
     "CommClosedError",
@@ -91,7 +122,10 @@ __all__ = [
     "KeyFileError",
     "KeyTakenError",
     "KilledWorker",
+    "LayOutError",
+    "LeaseOverError",
     "LostDataError",
+    "ManifestError",
     "MasterError",
     "MemoryLimitExceeded",
     "MessageLoadError",
@@ -103,30 +137,44 @@ __all__ = [
     "NameTakenError",
     "NoMoreFiles",
     "NotHeldError",
+    "OfferFullError",
+    "OfferWithdrawnError",
     "PeerBusyError",
     "PermissionDeniedError",
     "PortTakenError",
     "ProtocolError",
+    "QuotaExceededError",
     "RemoteCommandError",
     "RemoteError",
     "RequestLostError",
     "SchedulerFileError",
     "SelfWaitError",
     "SessionLostError",
+    "ShippingTimeoutError",
     "StartedByImportError",
+    "StoreFolderError",
+    "StoreFullError",
     "StreamingOpError",
     "TaskTimeoutError",
     "UncopiedDataError",
     "UnencodableError",
     "UnknownOpError",
     "UnknownWorkerError",
+    "UnknownWorkspaceError",
     "UnpicklableError",
     "UnreachableDataError",
     "UnreachableError",
     "UnrunnableTaskWarning",
+    "UnsupportedOperation",
     "UserCodeRefusedError",
     "WaitForTimeoutFile",
     "WorkerStartError",
+    "WorkspaceChangedError",
+    "WorkspaceEntryError",
+    "WorkspaceError",
+    "WorkspaceFileError",
+    "WorkspaceTooLargeError",
+    "WorkspaceWarning",
 ]
 
 for _name in __all__:

@@ -75,6 +75,17 @@ _ROLES_BY_OP: dict[str, frozenset[str]] = {
     "replace": _WORKERS,  # asked by the scheduler, which has the key of workers
     "renew": _TRUSTED,  # by the scheduler, which calls as a worker
     "monitor_resources": _ANYONE,
+    # offer
+    "offer_info": _CLIENTS,
+    "join_offer": _CLIENTS,
+    "open_room": _CLIENTS,
+    "close_room": _CLIENTS,
+    "offer_status": _ANYONE,
+    "withdraw_offer": _CLIENTS,
+    "return_offer": _CLIENTS,
+    # a Main's schedulers
+    "open_scheduler": _CLIENTS,
+    "close_scheduler": _CLIENTS,
     # manager
     "join_manager": _WORKERS,
     "get_file": _TRUSTED,

@@ -97,6 +97,7 @@ class Worker(Server):
         owns_process: whether all memory of this process is the worker's, see `distributed.worker.keeper`.
         services: what else answers beside it, see `Services`, for example ``{("http", 0): HTTPWorker}``.
         http_port: short for that; 0: any free one; None: no HTTP.
+        shares_path: socket of the offer that says how many of its slots it may use, see `distributed.worker.allowed`.
     """
 
     default_port = 0
@@ -120,6 +121,7 @@ class Worker(Server):
         services: Mapping[Any, Callable[[Any], Any]] | None = None,
         http_port: int | None = None,
         keys: Keyring | None = None,
+        shares_path: str | None = None,
     ) -> None:
         super().__init__(keys=keys)
         self.services = Services(services, http_port, _http)
@@ -131,7 +133,7 @@ class Worker(Server):
         self.name, self.memory_limit_nbytes = name, memory_limit_nbytes
         self.resources = dict(resources or {})
         self.tags = [*platform_tags(), *tags]
-        self.nanny = nanny
+        self.nanny, self.shares_path = nanny, shares_path
         self._leaving = Leaving(grace_s, self._send, self.close_soon)
         self.status, self.incarnation = "starting", ""
         self.memory = MemoryKeeper(SpillDisk(local_directory), memory_levels(memory_limit_nbytes), owns_process)

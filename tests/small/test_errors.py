@@ -43,6 +43,7 @@ EXAMPLES: dict[str, Exception] = {
         errors.KilledWorker("k", 3, [{"cause": "signal 9"}]),
         errors.ActorLostError("k", "tcp://127.0.0.1:1", "its worker died"),
         errors.ActorWaitsError("k"),
+        errors.LeaseOverError("tcp://o:1"),
         errors.LostDataError("k"),
         errors.UnreachableDataError("k", ["a", "b"], 10),
         errors.UnreachableError("http://h:1", "refused"),
@@ -55,6 +56,8 @@ EXAMPLES: dict[str, Exception] = {
         errors.MultipartError("it ends before its last boundary"),
         errors.NameMissingError("main", "f"),
         errors.NameTakenError("alice", "tcp://w:1"),
+        errors.OfferFullError("tcp://o:1", "32 tenants", "wait"),
+        errors.OfferWithdrawnError("tcp://o:1"),
         errors.PeerBusyError("tcp://w:1"),
         errors.PermissionDeniedError("add", "readonly"),
         errors.PortTakenError("127.0.0.1", 80, "in use"),
@@ -69,10 +72,27 @@ EXAMPLES: dict[str, Exception] = {
         errors.UncopiedDataError("replicate", {"k": "its data is gone"}),
         errors.UnencodableError("set", "wrap it"),
         errors.UnknownWorkerError(7, 2),
+        errors.UnknownWorkspaceError("tcp://o:1", "ab" * 32),
         errors.UnknownOpError("sub", ["add"]),
         errors.UnpicklableError("a result", "lock", "no"),
         errors.UnrunnableTaskWarning(["b", "c"], 2, "a", "may only run on w7"),
         errors.WorkerStartError("stderr"),
+        errors.BlobMismatchError("ab" * 32, "3 bytes came instead of 4"),
+        errors.BlobMissingError("ab" * 32, "/store", "src/a.py"),
+        errors.LayOutError("src/a.py", "its name is too long"),
+        errors.QuotaExceededError("files", 2, 1, "exclude some"),
+        errors.ShippingTimeoutError("workspace_offer", 60.0),
+        errors.StoreFolderError("/store", "it belongs to user id 7"),
+        errors.StoreFullError("/store", 2, 1, "free some"),
+        errors.UnknownWorkspaceError("cd" * 32),
+        errors.ManifestError("../x", "a path is relative"),
+        errors.UnsupportedOperation("/a", "it is no folder"),
+        errors.WorkspaceChangedError("a.py", "/project"),
+        errors.WorkspaceEntryError("/elsewhere/a.py", "/project", "it lies outside"),
+        errors.WorkspaceError("root of workspaces"),
+        errors.WorkspaceFileError("a.py", "/project", "it cannot be read", "chmod it"),
+        errors.WorkspaceTooLargeError("/project", "2 GiB", "512 MiB", [("data/", "1.9 GiB")]),
+        errors.WorkspaceWarning("it is big"),
     )
 }
 
@@ -106,7 +126,7 @@ def test_an_error_says_whose_fault_it_is_in_its_documentation(name: str) -> None
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_every_error_of_ours_is_caught_by_its_root(name: str) -> None:
-    outside = {"CancelledError", "DistributedWarning", "UnrunnableTaskWarning"}
+    outside = {"CancelledError", "DistributedWarning", "UnrunnableTaskWarning", "WorkspaceWarning"}
     assert isinstance(EXAMPLES[name], DistributedError) is (name not in outside)
 
 
