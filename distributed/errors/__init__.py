@@ -8,7 +8,13 @@ from __future__ import annotations
 
 from concurrent.futures import CancelledError
 
-from distributed.errors.base import AddressError, ConfigError, DistributedError, DistributedWarning, InvariantError
+from distributed.errors.base import (
+    AddressError,
+    ConfigError,
+    DistributedError,
+    DistributedWarning,
+    InvariantError,
+)
 from distributed.errors.faces import (
     DataGoneError,
     HomeError,
@@ -24,6 +30,7 @@ from distributed.errors.faces import (
     WaitForTimeoutFile,
 )
 from distributed.errors.mains import CredentialError, LeaseOverError, OfferFullError, OfferWithdrawnError
+from distributed.errors.rooms import ModuleFailedError, ModuleMissingError, NameMissingError
 from distributed.errors.tasks import (
     ActorLostError,
     ActorWaitsError,
@@ -120,7 +127,10 @@ __all__ = [
     "MemoryLimitExceeded",
     "MessageLoadError",
     "MessageTooLargeError",
+    "ModuleFailedError",
+    "ModuleMissingError",
     "MultipartError",
+    "NameMissingError",
     "NameTakenError",
     "NoMoreFiles",
     "NotHeldError",

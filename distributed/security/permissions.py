@@ -87,6 +87,9 @@ _ROLES_BY_OP: dict[str, frozenset[str]] = {
     "offer_status": _ANYONE,
     "withdraw_offer": _CLIENTS,
     "return_offer": _CLIENTS,
+    # a Main's schedulers
+    "open_scheduler": _CLIENTS,
+    "close_scheduler": _CLIENTS,
     # manager
     "join_manager": _WORKERS,
     "get_file": _TRUSTED,
