@@ -1,4 +1,4 @@
-"""The process behind `LocalOffer`: an offer for one Main, until that is gone. `serve_offer` is what ``dworker`` runs too.
+"""The process behind `LocalOffer`: an offer for one Main, until that is gone.
 
 It reads one JSON line of options from stdin, answers with one line on the descriptor that these name, and serves until
 stdin is closed or its parent is gone; then every room ends with it. While it imports its own share, the zygote of its

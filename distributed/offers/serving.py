@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import os
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +16,7 @@ from distributed.offers.opening import RoomOpener
 from distributed.offers.records import Limits
 from distributed.offers.server import Offer
 from distributed.offers.sharing import Sharing
-from distributed.process.folders import make_folder
+from distributed.process.folders import make_folder, remove_leftovers
 from distributed.process.running import on_signals, read_lines, report
 from distributed.process.zygote import Zygote
 from distributed.security.keys import Keyring
