@@ -31,7 +31,7 @@ class Incoming:
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444)
         self._ranges: dict[int, int] = {}  # start: end of what came
         try:
-            if nbytes:
+            if nbytes and hasattr(os, "posix_fallocate"):
                 os.posix_fallocate(self._descriptor, 0, nbytes)
         except BaseException:
             self.close()
