@@ -48,7 +48,6 @@ from distributed.units import format_nbytes, format_seconds
 
 __all__ = ["Tenants"]
 
-OWNER = "owner"  # the space of whoever holds the owner's own key
 LOOK_AGAIN_S = 1.0  # while somebody waits for what only becomes idle
 
 
@@ -120,6 +119,11 @@ class Tenants:
             raise LeaseOverError(self.offer)
         return found
 
+    def owner_of(self, tenant: str) -> str | None:
+        """What admitted it; None: the owner's own key, or there is no such tenant."""
+        found = self.tenants.get(tenant)
+        return None if found is None else found.owner
+
     def payer_of(self, tenant: str) -> str:
         """The tenant whose share and contents are used: itself, or the Main above it that made its ticket."""
         found: Tenant | None = self.tenants[tenant]
@@ -129,9 +133,9 @@ class Tenants:
         return tenant if found is None else found.id
 
     def space_of(self, tenant: str) -> str:
-        """Whose contents count as sent: the grant's that admitted the payer, or the owner's."""
+        """Whose contents count as sent: the grant's that admitted the payer, or the owner's, which is empty."""
         payer = self.tenants[self.payer_of(tenant)]
-        return payer.owner or OWNER
+        return payer.owner or ""
 
     def why_not_joined(self, tenant: str, owner: str | None) -> Exception | None:
         """Why nobody can join under that name; None: let it come."""
