@@ -69,7 +69,6 @@ EXAMPLES: dict[str, Exception] = {
         errors.UncopiedDataError("replicate", {"k": "its data is gone"}),
         errors.UnencodableError("set", "wrap it"),
         errors.UnknownWorkerError(7, 2),
-        errors.UnknownWorkspaceError("tcp://o:1", "ab" * 32),
         errors.UnknownOpError("sub", ["add"]),
         errors.UnpicklableError("a result", "lock", "no"),
         errors.UnrunnableTaskWarning(["b", "c"], 2, "a", "may only run on w7"),
