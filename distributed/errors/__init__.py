@@ -30,6 +30,7 @@ from distributed.errors.faces import (
     WaitForTimeoutFile,
 )
 from distributed.errors.mains import (
+    CredentialError,
     LeaseOverError,
     OfferFullError,
     OfferWithdrawnError,
@@ -109,6 +110,7 @@ __all__ = [
     "ConfigError",
     "ConnectTimeoutError",
     "CoordinationLimitError",
+    "CredentialError",
     "DataGoneError",
     "DistributedError",
     "DistributedWarning",

@@ -23,6 +23,7 @@ EXAMPLES: dict[str, Exception] = {
         errors.ConfigError("memory", "x", "write a size"),
         errors.ConnectTimeoutError("tcp://h:1", 3, "no answer"),
         errors.CoordinationLimitError("queue 'q'", "full"),
+        errors.CredentialError("/g/alice", "it holds no credential"),
         errors.DataGoneError("k", "it was deleted"),
         errors.NotHeldError("lock 'x'", "it was never acquired"),
         errors.RequestLostError("tcp://s:1", "was started anew", "lock 'x'"),
