@@ -35,7 +35,6 @@ from distributed.errors.mains import (
     OfferFullError,
     OfferWithdrawnError,
 )
-from distributed.errors.rooms import ModuleFailedError, ModuleMissingError, NameMissingError
 from distributed.errors.tasks import (
     ActorLostError,
     ActorWaitsError,
@@ -132,10 +131,7 @@ __all__ = [
     "MemoryLimitExceeded",
     "MessageLoadError",
     "MessageTooLargeError",
-    "ModuleFailedError",
-    "ModuleMissingError",
     "MultipartError",
-    "NameMissingError",
     "NameTakenError",
     "NoMoreFiles",
     "NotHeldError",
