@@ -162,7 +162,6 @@ class rpc:
         may_unpickle: whether errors that the server answers may be rebuilt from their pickles; False for servers that
             never run the code of others: then built-in types and our own are rebuilt by name, the rest is RemoteError.
         patient: False for a server that was there: a refused connection tells that it is gone, see `connect_address`.
-        keys: to prove who we are with; None: this user's key file.
         keys: what to prove; None: the key file of this user.
     Raises:
         AddressError: no such spelling.

@@ -35,6 +35,7 @@ from distributed.errors.mains import (
     OfferFullError,
     OfferWithdrawnError,
 )
+from distributed.errors.rooms import ModuleFailedError, ModuleMissingError, NameMissingError
 from distributed.errors.tasks import (
     ActorLostError,
     ActorWaitsError,
@@ -131,7 +132,10 @@ __all__ = [
     "MemoryLimitExceeded",
     "MessageLoadError",
     "MessageTooLargeError",
+    "ModuleFailedError",
+    "ModuleMissingError",
     "MultipartError",
+    "NameMissingError",
     "NameTakenError",
     "NoMoreFiles",
     "NotHeldError",
