@@ -4,12 +4,13 @@
     OPENING   it is made                          a scheduler is connected and a room is open: OPEN; nobody will ever
                                                   give it a room: FAILED
     OPEN      calls are placed as they are made   a newer workspace takes over: RETIRING
-    RETIRING  nobody makes calls of it any more   nothing of it is wanted any more: CLOSED
+    RETIRING  nobody makes calls of it any more   closed: CLOSED; its workspace is the newest again: OPEN
     FAILED    every call fails with the reason    closed: CLOSED
     CLOSED    for good
 
-A room at an offer is NONE, ASKED, OPEN or REFUSED (for ever: it would be refused again). What was refused for now, such
-as by an offer that is full, is asked for again later, less and less often.
+A room at an offer is NONE, ASKED, OPEN, PARKED (none is needed until there are calls: its offer may need the memory) or
+REFUSED (for ever: it would be refused again). What was refused for now, such as by an offer that is full, is asked for
+again later, less and less often.
 
 Not here: whether the workspace has changed, which call goes where, and all that waits (`crew`, `main`).
 """
@@ -34,11 +35,12 @@ __all__ = [
     "RoomEnded",
     "RoomOpened",
     "RoomRefused",
+    "Needed",
+    "Resumed",
     "RoomState",
     "SayWaiting",
     "Superseded",
     "Tick",
-    "Unwanted",
 ]
 
 AGAIN_S_FIRST, AGAIN_S_MAX = 0.25, 10.0  # until a room that was refused for now is asked for again; doubled each time
@@ -61,6 +63,7 @@ class RoomState(Enum):
     NONE = "none"
     ASKED = "asked"
     OPEN = "open"
+    PARKED = "parked"
     REFUSED = "refused"
 
 
@@ -74,9 +77,10 @@ class Connected:
 
 @dataclass(slots=True)
 class OfferHere:
-    """An offer lends us something (again): we are its tenant."""
+    """An offer lends us something (again): we are its tenant. `is_needed`: there are calls that want to run."""
 
     offer: str
+    is_needed: bool
 
 
 @dataclass(slots=True)
@@ -109,9 +113,15 @@ class RoomRefused:
 
 @dataclass(slots=True)
 class RoomEnded:
-    """A room is gone, by the will of its offer or by its death."""
+    """A room is gone, by the will of its offer or by its death. `is_needed`: there are calls that want to run."""
 
     offer: str
+    is_needed: bool
+
+
+@dataclass(slots=True)
+class Needed:
+    """There are calls that want to run, and offers without a room."""
 
 
 @dataclass(slots=True)
@@ -120,8 +130,8 @@ class Superseded:
 
 
 @dataclass(slots=True)
-class Unwanted:
-    """Nobody waits for, or holds, anything that only the rooms have."""
+class Resumed:
+    """Calls come here again: the workspace is as it was."""
 
 
 @dataclass(slots=True)
@@ -167,7 +177,8 @@ class EndCrew:
 
 
 Event = (
-    Connected | OfferHere | OfferGone | RoomOpened | RoomRefused | RoomEnded | Superseded | Unwanted | CloseAsked | Tick
+    Connected | OfferHere | OfferGone | RoomOpened | RoomRefused | RoomEnded | Needed | Superseded | Resumed | CloseAsked
+    | Tick
 )
 Effect = AskRoom | PlaceCalls | FailCalls | SayWaiting | EndCrew
 
@@ -221,6 +232,11 @@ class CrewMachine:
         return any(record.room is RoomState.OPEN for record in self.offers.values())
 
     @property
+    def lacks_rooms(self) -> bool:
+        """Whether an offer would have a room for us if we needed it."""
+        return any(record.is_here and record.room is RoomState.PARKED for record in self.offers.values())
+
+    @property
     def next_wakeup(self) -> float | None:
         """When to look again."""
         if self.phase not in (Phase.OPENING, Phase.OPEN, Phase.RETIRING):
@@ -244,21 +260,28 @@ class CrewMachine:
         match event:
             case Connected():
                 self.is_connected = True
-            case OfferHere(offer):
-                self._on_here(offer)
+            case OfferHere(offer, is_needed):
+                self._on_here(offer, is_needed)
             case OfferGone(offer, for_ever, reason):
                 self._on_gone(offer, for_ever, reason)
             case RoomOpened(offer):
                 self._on_opened(offer)
             case RoomRefused(offer, reason, for_ever):
                 self._on_refused(offer, reason, for_ever, now)
-            case RoomEnded(offer):
-                self._record(offer).room = RoomState.NONE
+            case RoomEnded(offer, is_needed):
+                self._on_ended(offer, is_needed)
+            case Needed():
+                for record in self.offers.values():
+                    if record.room is RoomState.PARKED:
+                        record.room = RoomState.NONE
             case Superseded():
-                self._on_superseded()
-            case Unwanted():
+                self.is_superseded = True
+                if self.phase is Phase.OPEN:  # one that still opens has calls that want to run
+                    self.phase = Phase.RETIRING
+            case Resumed():
+                self.is_superseded = False
                 if self.phase is Phase.RETIRING:
-                    self._end()
+                    self.phase = Phase.OPEN
             case CloseAsked():
                 self._end()
             case Tick():
@@ -275,8 +298,10 @@ class CrewMachine:
             self.expected = max(0, self.expected - 1)
         return record
 
-    def _on_here(self, offer: str) -> None:
+    def _on_here(self, offer: str, is_needed: bool) -> None:
         record = self._record(offer)
+        if record.room is RoomState.NONE and self.phase is Phase.RETIRING and not is_needed:
+            record.room = RoomState.PARKED
         record.is_here, record.is_hopeless, record.again_at, record.again_s = True, False, None, 0.0
 
     def _on_gone(self, offer: str, for_ever: bool, reason: BaseException | None) -> None:
@@ -291,6 +316,11 @@ class CrewMachine:
         record = self._record(offer)
         if record.is_here and record.room is RoomState.ASKED:  # else it went meanwhile, and the room with it
             record.room, record.again_s, record.reason = RoomState.OPEN, 0.0, None
+
+    def _on_ended(self, offer: str, is_needed: bool) -> None:
+        record = self._record(offer)
+        if record.room is RoomState.OPEN:
+            record.room = RoomState.NONE if is_needed else RoomState.PARKED
 
     def _on_refused(self, offer: str, reason: BaseException, for_ever: bool, now: float) -> None:
         record = self._record(offer)
@@ -335,11 +365,6 @@ class CrewMachine:
         if not all(record.is_hopeless or record.room is RoomState.REFUSED for record in records):
             return None
         return next((record.reason for record in records if record.reason is not None), None)
-
-    def _on_superseded(self) -> None:
-        self.is_superseded = True
-        if self.phase is Phase.OPEN:  # one that still opens has calls that want to run
-            self.phase = Phase.RETIRING
 
     def _on_tick(self, now: float) -> None:
         if self._word_at is not None and now >= self._word_at:
