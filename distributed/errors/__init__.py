@@ -66,6 +66,7 @@ from distributed.errors.wire import (
     UnpicklableError,
     WorkerStartError,
 )
+from distributed.errors.workspaces import EnvironmentBuildError, PythonMismatchError, RequirementsError
 
 __all__ = [
     "ActorLostError",
@@ -83,6 +84,7 @@ __all__ = [
     "DataGoneError",
     "DistributedError",
     "DistributedWarning",
+    "EnvironmentBuildError",
     "EquipmentError",
     "ExecutorBrokenError",
     "ExecutorClosedError",
@@ -105,9 +107,11 @@ __all__ = [
     "PermissionDeniedError",
     "PortTakenError",
     "ProtocolError",
+    "PythonMismatchError",
     "RemoteCommandError",
     "RemoteError",
     "RequestLostError",
+    "RequirementsError",
     "SchedulerFileError",
     "SelfWaitError",
     "SessionLostError",
