@@ -137,7 +137,9 @@ class OfferLink:
         self._is_closed = True
         stream = self._stream
         if stream is not None and not stream.closed():
-            with contextlib.suppress(DistributedError, TimeoutError):  # it is gone, and what is ours goes with the lease
+            with contextlib.suppress(
+                DistributedError, TimeoutError
+            ):  # it is gone, and what is ours goes with the lease
                 stream.write_message_nowait({"leave": True})
                 async with asyncio.timeout(1.0):
                     await stream.close_after_flush()

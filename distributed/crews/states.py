@@ -177,7 +177,16 @@ class EndCrew:
 
 
 Event = (
-    Connected | OfferHere | OfferGone | RoomOpened | RoomRefused | RoomEnded | Needed | Superseded | Resumed | CloseAsked
+    Connected
+    | OfferHere
+    | OfferGone
+    | RoomOpened
+    | RoomRefused
+    | RoomEnded
+    | Needed
+    | Superseded
+    | Resumed
+    | CloseAsked
     | Tick
 )
 Effect = AskRoom | PlaceCalls | FailCalls | SayWaiting | EndCrew

@@ -35,7 +35,11 @@ from distributed.errors.mains import (
     OfferFullError,
     OfferWithdrawnError,
 )
-from distributed.errors.rooms import ModuleFailedError, ModuleMissingError, NameMissingError
+from distributed.errors.rooms import (
+    ModuleFailedError,
+    ModuleMissingError,
+    NameMissingError,
+)
 from distributed.errors.tasks import (
     ActorLostError,
     ActorWaitsError,
@@ -81,9 +85,12 @@ from distributed.errors.wire import (
 from distributed.errors.workspaces import (
     BlobMismatchError,
     BlobMissingError,
+    EnvironmentBuildError,
     LayOutError,
     ManifestError,
+    PythonMismatchError,
     QuotaExceededError,
+    RequirementsError,
     ShippingTimeoutError,
     StoreFolderError,
     StoreFullError,
@@ -115,6 +122,7 @@ __all__ = [
     "DataGoneError",
     "DistributedError",
     "DistributedWarning",
+    "EnvironmentBuildError",
     "EquipmentError",
     "ExecutorBrokenError",
     "ExecutorClosedError",
@@ -145,10 +153,12 @@ __all__ = [
     "PermissionDeniedError",
     "PortTakenError",
     "ProtocolError",
+    "PythonMismatchError",
     "QuotaExceededError",
     "RemoteCommandError",
     "RemoteError",
     "RequestLostError",
+    "RequirementsError",
     "SchedulerFileError",
     "SelfWaitError",
     "SessionLostError",
