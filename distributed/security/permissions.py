@@ -80,10 +80,10 @@ _ROLES_BY_OP: dict[str, frozenset[str]] = {
     "renew": _TRUSTED,  # by the scheduler, which calls as a worker
     "monitor_resources": _ANYONE,
     # offer
-    "offer_info": _CLIENTS,
-    "join_offer": _CLIENTS,
-    "open_room": _CLIENTS,
-    "close_room": _CLIENTS,
+    "offer_info": _TENANTS,
+    "join_offer": _TENANTS,
+    "open_room": _TENANTS,
+    "close_room": _TENANTS,
     "offer_status": _ANYONE,
     "withdraw_offer": _CLIENTS,
     "return_offer": _CLIENTS,

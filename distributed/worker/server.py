@@ -101,6 +101,7 @@ class Worker(Server):
     """
 
     default_port = 0
+    dress: Callable[[Any], Any] | None = None  # what is called in the place of a task's function; rooms have one
 
     def __init__(
         self,
@@ -181,6 +182,7 @@ class Worker(Server):
         self.executor = Executor(
             self.nthreads, lambda: _wake(loop, self._look), self.store, self.address,
             Running(self._running_path, slots_of(self.nthreads)), self.memory.limits, self.memory.after_big, self,
+            self.dress,
         )  # fmt: skip
         self.executor.interrupts.attach(loop)
         self.memory.start(
