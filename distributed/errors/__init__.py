@@ -15,6 +15,7 @@ from distributed.errors.base import (
     DistributedWarning,
     InvariantError,
 )
+from distributed.errors.crews import LoosenedCallWarning, NoMatchError, NoOfferError, RedistributionError
 from distributed.errors.faces import (
     DataGoneError,
     HomeError,
@@ -134,6 +135,7 @@ __all__ = [
     "KilledWorker",
     "LayOutError",
     "LeaseOverError",
+    "LoosenedCallWarning",
     "LostDataError",
     "ManifestError",
     "MasterError",
@@ -145,7 +147,9 @@ __all__ = [
     "MultipartError",
     "NameMissingError",
     "NameTakenError",
+    "NoMatchError",
     "NoMoreFiles",
+    "NoOfferError",
     "NotHeldError",
     "OfferFullError",
     "OfferWithdrawnError",
@@ -155,6 +159,7 @@ __all__ = [
     "ProtocolError",
     "PythonMismatchError",
     "QuotaExceededError",
+    "RedistributionError",
     "RemoteCommandError",
     "RemoteError",
     "RequestLostError",
