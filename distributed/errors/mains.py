@@ -2,4 +2,15 @@
 
 from __future__ import annotations
 
-__all__: list[str] = []
+from distributed.errors.wire import KeyFileError
+
+__all__ = ["CredentialError"]
+
+
+class CredentialError(KeyFileError):
+    """A credential cannot be used: its file is missing, not safe or damaged, or it does not allow what is asked of it.
+
+    Ask the owner of the offer for another one (`distributed grant NAME`), or narrow it less.
+    """
+
+    WHAT = "credential"
