@@ -22,7 +22,16 @@ from distributed.protocol.serialize import (
     dumps_payload,
 )
 
-__all__ = ["PLAIN", "SCALARS", "FunctionCache", "PackedFunction", "look_at", "pack_arguments", "pure_key", "replace_futures"]
+__all__ = [
+    "PLAIN",
+    "SCALARS",
+    "FunctionCache",
+    "PackedFunction",
+    "look_at",
+    "pack_arguments",
+    "pure_key",
+    "replace_futures",
+]
 
 FUNCTIONS_MAX = 1000  # remembered per client; one that falls out is pickled and sent again when it returns
 

@@ -15,7 +15,12 @@ from distributed.errors.base import (
     DistributedWarning,
     InvariantError,
 )
-from distributed.errors.crews import LoosenedCallWarning, NoMatchError, NoOfferError, RedistributionError
+from distributed.errors.crews import (
+    LoosenedCallWarning,
+    NoMatchError,
+    NoOfferError,
+    RedistributionError,
+)
 from distributed.errors.faces import (
     DataGoneError,
     HomeError,
