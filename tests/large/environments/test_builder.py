@@ -124,7 +124,7 @@ async def test_a_package_that_comes_before_ours_and_does_not_fit_is_refused(
 async def test_a_package_that_brings_another_distributed_is_refused(options: tuple[str, ...], tmp_path: Path) -> None:
     environments = Environments(tmp_path, options=options)
     with pytest.raises(
-        EnvironmentBuildError, match="distributed cannot be imported there|another one called distributed"
+        EnvironmentBuildError, match=r"distributed cannot be imported there|another one called distributed"
     ):
         await environments.get(EnvironmentSpec.of(["dasklike"]))
     environments.close()
