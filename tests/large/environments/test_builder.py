@@ -15,9 +15,17 @@ from distributed.environments import builder
 from distributed.environments.builder import Environment, Environments
 from distributed.environments.installing import find_uv
 from distributed.environments.spec import INHERIT, EnvironmentSpec
+from distributed.environments.zygotes import Zygotes
 from distributed.errors import ConfigError, EnvironmentBuildError
 
 MINOR = ".".join(map(str, sys.version_info[:2]))
+
+MAIN = """
+import os, sys
+
+def main(options, status, life):
+    os.write(status, sys.prefix.encode())
+"""
 
 
 def wheel(folder: Path, name: str, version: str, modules: dict[str, str], requires: str = "") -> None:
@@ -38,8 +46,8 @@ def wheel(folder: Path, name: str, version: str, modules: dict[str, str], requir
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What stands for an index."""
     folder = tmp_path_factory.mktemp("wheels")
-    wheel(folder, "pebble", "1.0", {"pebble.py": "SIZE = 1\n"})
-    wheel(folder, "pebble", "2.0", {"pebble.py": "SIZE = 2\n"})
+    for size in (1, 2):
+        wheel(folder, "pebble", f"{size}.0", {"pebble.py": f"SIZE = {size}\n{MAIN}"})
     wheel(folder, "msgpack", "9.0", {"msgpack/__init__.py": "raise ImportError('of another time')\n"})
     wheel(folder, "distributed", "1.0", {"distributed/__init__.py": "", "distributed/versions.py": ""})
     wheel(folder, "dasklike", "1.0", {"dasklike.py": ""}, "Requires-Dist: distributed\n")
@@ -61,6 +69,18 @@ def answer_of(environment: Environment, program: str) -> str:
     variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     command = [environment.python, "-P", "-c", program]
     return subprocess.run(command, capture_output=True, text=True, check=True, env=variables).stdout.strip()
+
+
+async def prefix_of_a_child(environment: Environment) -> str:
+    """Where what a zygote of the environment forks has its packages."""
+    zygotes = Zygotes({"pebble": "pebble:main"})
+    said, status = os.pipe()
+    child = await zygotes.get(environment).spawn("pebble", {}, 2, status)
+    os.close(status)
+    assert (await child.ended).exitcode == 0
+    zygotes.close()
+    with open(said) as pipe:
+        return pipe.read()
 
 
 def built_below(folder: Path) -> list[str]:
@@ -90,6 +110,7 @@ async def test_an_environment_has_its_packages_and_behind_them_ours_and_nothing_
         "print(pebble.SIZE, u.find_spec('pytest'), u.find_spec('hypothesis'), u.find_spec('pip'))"
     )
     assert answer_of(environment, program) == "1 None None None"
+    assert await prefix_of_a_child(environment) == str(folder / environment.digest)
     environments.close()
 
 
