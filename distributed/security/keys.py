@@ -111,6 +111,7 @@ _adopted: Keyring | None = None
 def adopt_keyring(keys: Keyring) -> None:
     """From now on `keyring` is these: this process works for somebody else than its user, whose key it never reads."""
     global _adopted
+    _keyrings.clear()
     _adopted = keys
 
 
