@@ -124,7 +124,8 @@ class RoomWish:
 
     Attributes:
         workspace: id of a workspace that was sent; None: no workspace, functions travel by value.
-        entry, entry_file: the module to import as Main's ``__main__``, such as ``pkg.tool``, and its file in there.
+        entry: module to import as Main's ``__main__``, such as ``pkg.tool``; None: none.
+        entry_file: the script, relative, where `entry` is not what its file would be imported as; None: it is.
         roots: folders of the workspace, relative, that come first in `sys.path`.
         environment: an `EnvironmentSpec` as ``to_wire`` makes it; None: the offer's own interpreter and packages.
         scheduler: address of the Main's scheduler; ``dialled://`` for one that comes by itself.

@@ -10,6 +10,7 @@ for how long (`distributed.offers`), what happens in its process (`child`).
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Mapping, Sequence
 
 from distributed.errors import WorkerStartError
@@ -18,6 +19,7 @@ from distributed.process.restart_policy import RestartPolicy
 from distributed.process.zygote import Zygote
 from distributed.rooms.child import keys_to_options
 from distributed.security.keys import Keyring
+from distributed.worker.leaving import GRACE_S
 from distributed.worker.measure import process_nbytes
 from distributed.worker.running import read_running
 
@@ -60,6 +62,7 @@ class Room:
         tags: Sequence[str] = (),
         resources: Mapping[str, float] | None = None,
         shares_path: str | None = None,
+        grace_s: float = GRACE_S,
         host: str = "127.0.0.1",
         insecure: bool = False,
         tls: bool = False,
@@ -76,7 +79,7 @@ class Room:
             workspace, folder: its id, and where it is laid out, for this room alone; None: functions travel by value.
             roots: folders of modules in there, relative.
             entry, entry_file: the Main's script, see `entry.be_room`.
-            nthreads, memory_limit_nbytes, name, tags, resources, shares_path: of the `Worker`.
+            nthreads, memory_limit_nbytes, name, tags, resources, shares_path, grace_s: of the `Worker`.
             host, insecure, tls: where and how worker and nanny listen.
             local_directory: where the folder for each life of the process is made; None: the system's.
             timeout_s: seconds for all of it.
@@ -90,14 +93,12 @@ class Room:
         }  # fmt: skip
         worker = {
             "nthreads": nthreads, "memory_limit_nbytes": memory_limit_nbytes, "name": name, "tags": list(tags),
-            "resources": dict(resources or {}),
+            "resources": dict(resources or {}), "shares_path": shares_path, "grace_s": grace_s,
         }  # fmt: skip
-        if shares_path is not None:
-            worker["shares_path"] = shares_path
         nanny = Nanny(
             scheduler, zygote, worker_options=worker, host=host, insecure=insecure, tls=tls,
-            local_directory=local_directory, log_level=log_level, policy=RestartPolicy(), keys=keys,
-            kind=ROOM_KIND, child_options={"room": room},
+            local_directory=None if local_directory is None else os.path.abspath(local_directory),
+            log_level=log_level, policy=RestartPolicy(), keys=keys, kind=ROOM_KIND, child_options={"room": room},
         )  # fmt: skip
         opened = cls(nanny, workspace)
         try:

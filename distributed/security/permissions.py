@@ -101,6 +101,7 @@ _ROLES_BY_OP: dict[str, frozenset[str]] = {
     "update_file_hash": _TRUSTED,
     "update_file_hashes": _TRUSTED,
     "home_status": _ANYONE,
+    # offer: workspaces
 }
 
 

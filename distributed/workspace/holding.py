@@ -99,6 +99,12 @@ class Holding:
         with self._turn:
             return self._get(workspace).nbytes_by_digest.get(digest)
 
+    def end_of(self, digest: bytes) -> int:
+        """Up to where a big content has come without a gap; 0: nothing of it is on its way."""
+        with self._turn:
+            incoming = self._incoming.get(digest)
+            return 0 if incoming is None else incoming.end
+
     def take(self, workspace: str, digests: Sequence[bytes], offsets: Sequence[int], blobs: Sequence[bytes]) -> int:
         """Keep contents, or pieces of them; how many contents of the workspace are still to come.
 

@@ -56,14 +56,19 @@ class Incoming:
             self._ranges[offset] = max(self._ranges.get(offset, 0), offset + len(piece))
 
     @property
-    def is_complete(self) -> bool:
-        """Every byte has come."""
+    def end(self) -> int:
+        """Up to where it has come without a gap."""
         end = 0
         for start in sorted(self._ranges):
             if start > end:
-                return False
+                break
             end = max(end, self._ranges[start])
-        return end >= self.nbytes
+        return end
+
+    @property
+    def is_complete(self) -> bool:
+        """Every byte has come."""
+        return self.end >= self.nbytes
 
     def check(self) -> str:
         """The path of the file, whose content is right.

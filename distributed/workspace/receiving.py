@@ -17,12 +17,12 @@ import re
 import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar
 
 from distributed.core import Handler
 from distributed.dataclass import dataclass
 from distributed.errors import BadRequestError, DistributedError, QuotaExceededError
+from distributed.workspace.dialing import dial
 from distributed.workspace.holding import Holding
 from distributed.workspace.incoming import PIECE_NBYTES
 from distributed.workspace.laying import remove
@@ -31,7 +31,7 @@ from distributed.workspace.manifest import DIGEST_NBYTES
 from distributed.workspace.shipping import BLOBS_MAX, Call
 from distributed.workspace.spaces import OWNER, Spaces
 
-__all__ = ["Caller", "Dial", "Receiver"]
+__all__ = ["Caller", "Receiver"]
 
 logger = logging.getLogger(__name__)
 
@@ -60,18 +60,14 @@ class Caller:
     space: str = OWNER
 
 
-Dial = Callable[[str, Caller], AbstractAsyncContextManager[Call]]
-
-
 class Receiver:
     """The workspaces of an offer's tenants.
 
     Args:
         spaces: where contents lie.
         caller_of: ``caller_of(stream, tenant)``: who calls, from the stream and the request's ``tenant``; raises
-            what the caller shall get if it is no tenant here.
-        dial: ``async with dial(address, caller) as call``: another offer, entered with that tenant's credential, where
-            no answer may be longer than 8 MiB; None: other offers are never asked.
+            what the caller shall get if it is no tenant here. An empty `tenant` is the one whose ticket the stream
+            shows: so another offer comes, to fetch.
         limits: on each workspace.
         folds_case: workspaces are laid out where ``A`` and ``a`` are one file, see `laying.folds_case`.
 
@@ -83,7 +79,6 @@ class Receiver:
         self,
         spaces: Spaces,
         caller_of: Callable[[Any, str], Caller],
-        dial: Dial | None = None,
         limits: WorkspaceLimits = DEFAULT_LIMITS,
         folds_case: bool = False,
     ) -> None:
@@ -95,7 +90,6 @@ class Receiver:
         }
         self._spaces = spaces
         self._caller_of = caller_of
-        self._dial = dial
         self._limits = limits
         self._folds_case = folds_case
         self._tenants: dict[str, _Tenant] = {}
@@ -112,8 +106,7 @@ class Receiver:
         ``{"unknown": True}``: send the manifest, or a delta from another one; ``{"unknown_base": True}``: send the
         manifest. Contents that lack are taken from then on, and kept for this tenant.
         """
-        _check_workspace(workspace)
-        home = self._tenant(self._caller_of(stream, tenant))
+        home = self._enter(stream, tenant, workspace)
         async with home.request():
             return await self._in_thread(home.holding.offer, workspace, delta, manifest)
 
@@ -130,9 +123,8 @@ class Receiver:
 
         At most 4 MiB at a time. BlobMismatchError: other bytes than announced.
         """
-        _check_workspace(workspace)
+        home = self._enter(stream, tenant, workspace)
         nbytes = _check_blobs(digests, offsets, blobs)
-        home = self._tenant(self._caller_of(stream, tenant))
         async with home.request(nbytes):
             return {"lacks": await self._in_thread(home.holding.take, workspace, digests, offsets, blobs)}
 
@@ -143,34 +135,30 @@ class Receiver:
 
         ``{"digests", "offsets", "blobs"}`` as `workspace_blobs` takes them. What is not here is not among them.
         """
-        _check_workspace(workspace)
+        home = self._enter(stream, tenant, workspace)
         _check_digests(digests)
         if type(offset) is not int or offset < 0:
             raise BadRequestError("workspace_get: offset is a number of bytes")
-        home = self._tenant(self._caller_of(stream, tenant))
         if getattr(stream, "nbytes_unsent", 0) > IN_HAND_NBYTES_MAX:
             raise QuotaExceededError("unread bytes", stream.nbytes_unsent, IN_HAND_NBYTES_MAX, "read what was sent")
         async with home.request(PIECE_NBYTES):
             return await self._in_thread(home.holding.give, workspace, digests, offset)
 
     async def workspace_fetch(
-        self, stream: Any, workspace: str, sources: list[str], tenant: str = ""
+        self, stream: Any, workspace: str, sources: list[list[str]], tenant: str = ""
     ) -> dict[str, Any]:
-        """Get what lacks from other offers, for three seconds; ``{"lacks": [digest, ...], "failed": [source, ...]}``.
+        """Get what lacks from other offers, for three seconds; ``{"lacks": [digest, ...], "failed": [address, ...]}``.
 
-        A source has failed if nothing came from it.
+        A source is its address and a ticket for this workspace there; it has failed if nothing came from it.
         """
-        _check_workspace(workspace)
-        if type(sources) is not list or len(sources) > SOURCES_MAX or any(type(s) is not str for s in sources):
-            raise BadRequestError(f"workspace_fetch: sources is a list of at most {SOURCES_MAX} addresses")
-        caller = self._caller_of(stream, tenant)
-        home = self._tenant(caller)
+        home = self._enter(stream, tenant, workspace)
+        _check_sources(sources)
         failed = []
         async with home.request(PIECE_NBYTES), home.fetching:
             deadline = asyncio.get_running_loop().time() + FETCH_S
-            for source in sources:
-                if not await self._fetch(home.holding, workspace, source, caller, deadline):
-                    failed.append(source)
+            for address, ticket in sources:
+                if not await self._fetch(home, workspace, address, ticket, deadline):
+                    failed.append(address)
             return {"lacks": await self._in_thread(home.holding.lacking, workspace), "failed": failed}
 
     # ------------------------------------------------------------ for the offer
@@ -223,6 +211,16 @@ class Receiver:
 
     # ------------------------------------------------------------ private
 
+    def _enter(self, stream: Any, tenant: Any, workspace: Any) -> _Tenant:
+        """Who calls, once it may use this workspace here."""
+        _check_workspace(workspace)
+        if type(tenant) is not str:
+            raise BadRequestError("a tenant is named by a text")
+        claims = getattr(getattr(stream, "peer", None), "claims", None)
+        if claims is not None and claims.workspace not in (None, workspace):
+            raise BadRequestError(f"the ticket is for workspace {claims.workspace[:12]}, not for {workspace[:12]}")
+        return self._tenant(self._caller_of(stream, tenant))
+
     def _tenant(self, caller: Caller) -> _Tenant:
         home = self._tenants.get(caller.tenant)
         if home is None:
@@ -245,33 +243,31 @@ class Receiver:
         if laying.exception() is None and laying.result():  # it was whole before the thread looked
             await self._in_thread(remove, folder)
 
-    async def _fetch(self, holding: Holding, workspace: str, source: str, caller: Caller, deadline: float) -> bool:
-        """Get from one source what it has of what lacks; whether anything came, or nothing was to be asked for."""
-        lacking = await self._in_thread(holding.lacking, workspace)
-        if not lacking:
-            return True
-        if self._dial is None:
-            return False
-        before = len(lacking)
+    async def _fetch(self, home: _Tenant, workspace: str, address: str, ticket: str, deadline: float) -> bool:
+        """Get from one source what it has of what lacks; whether anything came, or nothing lacked."""
+        before = home.fetched_nbytes
+        lacking = await self._in_thread(home.holding.lacking, workspace)
         try:
-            async with asyncio.timeout_at(deadline), self._dial(source, caller) as call:
-                await self._fetch_all(call, holding, workspace, lacking)
+            if lacking:
+                async with asyncio.timeout_at(deadline), dial(address, ticket) as call:
+                    await self._fetch_all(call, home, workspace, lacking)
         except (DistributedError, OSError) as error:  # TimeoutError among them; what came is kept
-            logger.info("fetching workspace %s from %s: %r", workspace[:12], source, error)
-        return len(await self._in_thread(holding.lacking, workspace)) < before
+            logger.info("fetching workspace %s from %s: %r", workspace[:12], address, error)
+        return not lacking or home.fetched_nbytes > before
 
-    async def _fetch_all(self, call: Call, holding: Holding, workspace: str, lacking: list[bytes]) -> None:
-        offset = 0
+    async def _fetch_all(self, call: Call, home: _Tenant, workspace: str, lacking: list[bytes]) -> None:
+        offset = home.holding.end_of(lacking[0])  # of what came of it in the request before
         while lacking:
             asked = lacking[:BLOBS_MAX]
             answer = await call("workspace_get", workspace=workspace, digests=asked, offset=offset)
             digests, offsets, blobs = _columns(answer)
             if not set(digests) <= set(asked):
                 raise BadRequestError("workspace_get: contents came that were not asked for")
-            await self._in_thread(holding.take, workspace, digests, offsets, blobs)
+            await self._in_thread(home.holding.take, workspace, digests, offsets, blobs)
+            home.fetched_nbytes += sum(map(len, blobs))
             if digests[:1] == asked[:1] and blobs[0]:
                 offset = offsets[0] + len(blobs[0])
-                if offset < (holding.nbytes_of(workspace, asked[0]) or 0):
+                if offset < (home.holding.nbytes_of(workspace, asked[0]) or 0):
                     continue  # the rest of a big one
             offset = 0
             done = asked.index(digests[-1]) + 1 if digests else len(asked)  # what was skipped is not there
@@ -286,6 +282,7 @@ class _Tenant:
         self.space = space
         self.turn = asyncio.Semaphore(TENANT_THREADS)
         self.fetching = asyncio.Lock()
+        self.fetched_nbytes = 0  # ever
         self._count = 0
         self._nbytes = 0
 
@@ -310,6 +307,15 @@ class _Tenant:
 def _check_workspace(workspace: Any) -> None:
     if type(workspace) is not str or not _WORKSPACE.fullmatch(workspace):
         raise BadRequestError("a workspace is named by its id, 64 hex digits")
+
+
+def _check_sources(sources: Any) -> None:
+    rule = f"sources is a list of at most {SOURCES_MAX} pairs of address and ticket"
+    if type(sources) is not list or len(sources) > SOURCES_MAX:
+        raise BadRequestError(rule)
+    for source in sources:
+        if type(source) is not list or len(source) != 2 or not all(type(part) is str for part in source):
+            raise BadRequestError(rule)
 
 
 def _check_digests(digests: Any) -> None:

@@ -78,7 +78,7 @@ async def ship(
     manifest: Manifest,
     known: Manifest | None = None,
     *,
-    sources: Sequence[str] = (),
+    sources: Sequence[tuple[str, str]] = (),
     progress: Progress | None = None,
     timeout_s: float = TIMEOUT_S,
 ) -> Shipped:
@@ -89,7 +89,8 @@ async def ship(
         workspace: whose ``read(digest)`` and ``open(digest)`` give contents; called in a thread.
         manifest: what the offer shall have.
         known: a manifest that the offer was given before, None: no idea. A good guess saves bytes, a wrong one a round.
-        sources: addresses of other offers that have this workspace, or most of it; asked first.
+        sources: other offers that have this workspace, or most of it, and are asked first: address, and a ticket for
+            this workspace there (the line of a `Credential`), since an offer learns no other secret of ours.
         progress: told on the loop as contents arrive.
         timeout_s: for one answer, the time that contents take not counted.
     Raises:
@@ -104,7 +105,7 @@ async def ship(
         if not lacking:
             break
         if sources:
-            lacking = await shipment.have_fetched(lacking, list(sources))
+            lacking = await shipment.have_fetched(lacking, sources)
             sources = ()
         await shipment.send(lacking)
         if shipment.lacking_count:
@@ -146,13 +147,14 @@ class _Shipment:
             answer = await self._offer(manifest=self._manifest.to_wire())
         return self._read_lacking(answer)
 
-    async def have_fetched(self, lacking: list[bytes], sources: list[str]) -> list[bytes]:
+    async def have_fetched(self, lacking: list[bytes], sources: Sequence[tuple[str, str]]) -> list[bytes]:
         """Let the offer get from others what they have; what lacks after that."""
         for _ in range(FETCH_ROUNDS_MAX):
             if not sources or not lacking:
                 break
             self._rounds += 1
-            answer = await self._ask("workspace_fetch", workspace=self._manifest.id, sources=sources)
+            pairs = [list(source) for source in sources]
+            answer = await self._ask("workspace_fetch", workspace=self._manifest.id, sources=pairs)
             left = self._read_lacking(answer)
             came = sum(map(self._nbytes_by_digest.__getitem__, lacking)) - sum(
                 map(self._nbytes_by_digest.__getitem__, left)
@@ -160,7 +162,7 @@ class _Shipment:
             self._fetched_nbytes += came
             self._arrived(came)
             failed = answer.get("failed", [])
-            sources = [source for source in sources if source not in failed]
+            sources = [source for source in sources if source[0] not in failed]
             lacking = left
         return lacking
 
