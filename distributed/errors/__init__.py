@@ -23,7 +23,7 @@ from distributed.errors.faces import (
     UnreachableError,
     WaitForTimeoutFile,
 )
-from distributed.errors.mains import CredentialError
+from distributed.errors.mains import CredentialError, GrantError
 from distributed.errors.tasks import (
     ActorLostError,
     ActorWaitsError,
@@ -89,6 +89,7 @@ __all__ = [
     "ExecutorBrokenError",
     "ExecutorClosedError",
     "FunctionLoadError",
+    "GrantError",
     "HomeError",
     "InvariantError",
     "KeyFileError",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from distributed.errors.base import DistributedError
 from distributed.errors.wire import KeyFileError
 
-__all__ = ["CredentialError"]
+__all__ = ["CredentialError", "GrantError"]
 
 
 class CredentialError(KeyFileError):
@@ -14,3 +15,12 @@ class CredentialError(KeyFileError):
     """
 
     WHAT = "credential"
+
+
+class GrantError(DistributedError, ValueError):
+    """The owner's fault: a grant cannot be made or withdrawn; the text names it and says what to do."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        self.name = name
+        self.reason = reason
+        super().__init__(f"grant {name!r}: {reason}")
