@@ -59,6 +59,7 @@ __all__ = [
     "wait",
     "warn",
     "worker_client",
+    "workspace_root",
 ]
 
 
@@ -114,4 +115,5 @@ _PLACES = {
     "progress": "distributed.client.progress",
     "wait": "distributed.client.waiting",
     "warn": "distributed.worker.telling",
+    "workspace_root": "distributed.rooms.entry",
 }

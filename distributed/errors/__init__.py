@@ -8,7 +8,19 @@ from __future__ import annotations
 
 from concurrent.futures import CancelledError
 
-from distributed.errors.base import AddressError, ConfigError, DistributedError, DistributedWarning, InvariantError
+from distributed.errors.base import (
+    AddressError,
+    ConfigError,
+    DistributedError,
+    DistributedWarning,
+    InvariantError,
+)
+from distributed.errors.crews import (
+    LoosenedCallWarning,
+    NoMatchError,
+    NoOfferError,
+    RedistributionError,
+)
 from distributed.errors.faces import (
     DataGoneError,
     HomeError,
@@ -23,7 +35,18 @@ from distributed.errors.faces import (
     UnreachableError,
     WaitForTimeoutFile,
 )
-from distributed.errors.mains import CredentialError, GrantError
+from distributed.errors.mains import (
+    CredentialError,
+    GrantError,
+    LeaseOverError,
+    OfferFullError,
+    OfferWithdrawnError,
+)
+from distributed.errors.rooms import (
+    ModuleFailedError,
+    ModuleMissingError,
+    NameMissingError,
+)
 from distributed.errors.tasks import (
     ActorLostError,
     ActorWaitsError,
@@ -66,7 +89,27 @@ from distributed.errors.wire import (
     UnpicklableError,
     WorkerStartError,
 )
-from distributed.errors.workspaces import EnvironmentBuildError, PythonMismatchError, RequirementsError
+from distributed.errors.workspaces import (
+    BlobMismatchError,
+    BlobMissingError,
+    EnvironmentBuildError,
+    LayOutError,
+    ManifestError,
+    PythonMismatchError,
+    QuotaExceededError,
+    RequirementsError,
+    ShippingTimeoutError,
+    StoreFolderError,
+    StoreFullError,
+    UnknownWorkspaceError,
+    UnsupportedOperation,
+    WorkspaceChangedError,
+    WorkspaceEntryError,
+    WorkspaceError,
+    WorkspaceFileError,
+    WorkspaceTooLargeError,
+    WorkspaceWarning,
+)
 
 __all__ = [
     "ActorLostError",
@@ -74,6 +117,8 @@ __all__ = [
     "AddressError",
     "AuthenticationError",
     "BadRequestError",
+    "BlobMismatchError",
+    "BlobMissingError",
     "CancelledError",
     "CertificateError",
     "CommClosedError",
@@ -95,20 +140,33 @@ __all__ = [
     "KeyFileError",
     "KeyTakenError",
     "KilledWorker",
+    "LayOutError",
+    "LeaseOverError",
+    "LoosenedCallWarning",
     "LostDataError",
+    "ManifestError",
     "MasterError",
     "MemoryLimitExceeded",
     "MessageLoadError",
     "MessageTooLargeError",
+    "ModuleFailedError",
+    "ModuleMissingError",
     "MultipartError",
+    "NameMissingError",
     "NameTakenError",
+    "NoMatchError",
     "NoMoreFiles",
+    "NoOfferError",
     "NotHeldError",
+    "OfferFullError",
+    "OfferWithdrawnError",
     "PeerBusyError",
     "PermissionDeniedError",
     "PortTakenError",
     "ProtocolError",
     "PythonMismatchError",
+    "QuotaExceededError",
+    "RedistributionError",
     "RemoteCommandError",
     "RemoteError",
     "RequestLostError",
@@ -116,20 +174,31 @@ __all__ = [
     "SchedulerFileError",
     "SelfWaitError",
     "SessionLostError",
+    "ShippingTimeoutError",
     "StartedByImportError",
+    "StoreFolderError",
+    "StoreFullError",
     "StreamingOpError",
     "TaskTimeoutError",
     "UncopiedDataError",
     "UnencodableError",
     "UnknownOpError",
     "UnknownWorkerError",
+    "UnknownWorkspaceError",
     "UnpicklableError",
     "UnreachableDataError",
     "UnreachableError",
     "UnrunnableTaskWarning",
+    "UnsupportedOperation",
     "UserCodeRefusedError",
     "WaitForTimeoutFile",
     "WorkerStartError",
+    "WorkspaceChangedError",
+    "WorkspaceEntryError",
+    "WorkspaceError",
+    "WorkspaceFileError",
+    "WorkspaceTooLargeError",
+    "WorkspaceWarning",
 ]
 
 for _name in __all__:

@@ -22,6 +22,7 @@ from distributed.security.permissions import ROLES
 __all__ = [
     "KEY_NBYTES",
     "Keyring",
+    "adopt_keyring",
     "key_path",
     "keyring",
     "keyring_from_master",
@@ -104,10 +105,20 @@ def load_keyring(path: Path) -> Keyring:
 
 
 _keyrings: dict[Path, Keyring] = {}
+_adopted: Keyring | None = None
+
+
+def adopt_keyring(keys: Keyring) -> None:
+    """From now on `keyring` is these: this process works for somebody else than its user, whose key it never reads."""
+    global _adopted
+    _keyrings.clear()
+    _adopted = keys
 
 
 def keyring() -> Keyring:
-    """The keys of this process's user, read once per path."""
+    """The keys of this process's user, read once per path; or those that it has adopted."""
+    if _adopted is not None:
+        return _adopted
     path = key_path()
     if path not in _keyrings:
         _keyrings[path] = load_keyring(path)
