@@ -348,7 +348,7 @@ class Workspace:
         self._next_look_s = began_s + max(LOOK_INTERVAL_S, cost_s / LOOK_SHARE)
         if memory is None or known is None or len(files) != len(known.files):
             return True
-        return any(memory.signature(path) != signature_of(status) for path, status in files)
+        return any(memory.entry(path, status) is None for path, status in files)
 
     def _check_process(self) -> None:
         """After a fork the parent's notices are the parent's, and its locks may be held by threads that are not
