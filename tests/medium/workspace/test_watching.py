@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from distributed.errors import WorkspaceWarning
 from distributed.workspace import scanning, surveying, watching
 from distributed.workspace.scanning import Workspace
 from distributed.workspace.watching import Watcher, is_watchable
@@ -74,6 +75,44 @@ def test_a_write_is_seen_before_the_file_is_closed(workspace: Workspace) -> None
     number = _appended(workspace.root / "helpers.py")
     assert workspace.changed()
     os.close(number)
+    assert workspace.changed()
+
+
+def test_what_this_process_writes_is_no_part_of_the_workspace_until_it_is_closed(workspace: Workspace) -> None:
+    """D08: a program may print into its own project."""
+    first = workspace.scan()
+    results = workspace.root / "results.txt"
+    with open(results, "w") as file:
+        assert workspace.changed()
+        assert workspace.scan() == first
+        for number in range(3):
+            print(number, file=file, flush=True)
+            assert not workspace.changed()
+    assert workspace.changed()
+    assert [entry.path for entry in workspace.scan().delta(first).changed] == ["results.txt"]
+    assert not workspace.changed()
+    results.unlink()
+    with open(results, "w"):
+        assert workspace.changed()
+        assert workspace.scan() == first
+        results.unlink()
+        assert not workspace.changed()
+        results.touch()  # another file of that name
+        assert workspace.changed()
+
+
+def test_results_that_change_the_workspace_again_and_again_are_warned_of(workspace: Workspace) -> None:
+    for number in range(scanning.DRIFTS_MAX - 1):
+        (workspace.root / "result.txt").write_text(str(number))
+        workspace.scan()
+    (workspace.root / "helpers.py").write_text("x = 8\n")
+    workspace.scan()
+    for number in range(scanning.DRIFTS_MAX - 1):
+        (workspace.root / f"result-{number}.txt").touch()
+        workspace.scan()
+    (workspace.root / "result.txt").unlink()
+    with pytest.warns(WorkspaceWarning, match=r"last by 'result.txt', .*\.distributedignore"):
+        workspace.scan()
 
 
 def test_a_new_folder_is_watched_too(workspace: Workspace) -> None:
@@ -210,6 +249,17 @@ def test_without_notices_files_are_looked_at_now_and_then(
     now_s += 0.06
     assert not workspace.changed()
     (project / "new.py").touch()
+    now_s += 0.06
+    assert workspace.changed()
+    settle(project)
+    with open(project / "results.txt", "w") as file:
+        workspace.scan()
+        now_s += 0.06
+        assert not workspace.changed()
+        file.write("one\n")
+        file.flush()
+        now_s += 0.06
+        assert not workspace.changed()
     now_s += 0.06
     assert workspace.changed()
     shutil.rmtree(project)
