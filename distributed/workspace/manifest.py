@@ -51,7 +51,7 @@ LINK_DEPTH_MAX = 40  # links on the way to a file, as Linux counts them
 _HEADING = b"distributed workspace 1\n"
 _ID = re.compile(r"[0-9a-f]{64}")
 # An empty part, "." or ".." (an absolute path begins with an empty one), or a NUL.
-_BAD_PATH = re.compile(r"(?:^|/)\.{0,2}(?:/|$)|\x00")
+_BAD_PATH = re.compile(r"(?:^|/)\.{0,2}(?:/|\Z)|\x00")
 _INTEGER_MAX = 2**62
 
 
@@ -178,16 +178,14 @@ class Manifest:
                 pairs.append((first[folded], entry.path))
             else:
                 first[folded] = entry.path
-        folders: dict[str, str] = {}
+        seen: set[str] = set()
         for entry in self.entries:
             folder = entry.path.rpartition("/")[0]
-            while folder and folder not in folders.values():
+            while folder and folder not in seen:
+                seen.add(folder)
                 folded = unicodedata.normalize("NFC", folder).casefold()
                 if folded in first:
                     pairs.append((first[folded], f"{folder}/"))
-                folders.setdefault(folded, folder)
-                if folders[folded] != folder:
-                    break
                 folder = folder.rpartition("/")[0]
         return pairs
 
