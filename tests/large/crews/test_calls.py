@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from distributed.crews.main import Main
-from distributed.crews.options import CallOptions, MainSettings
-from distributed.errors import CancelledError, CommClosedError, NoMatchError, PythonMismatchError
+from distributed.crews.options import CallOptions
+from distributed.errors import CancelledError, NoMatchError
 
 TIMEOUT_S = 20
 
@@ -95,7 +95,7 @@ def test_a_call_that_no_worker_can_run_fails_if_it_is_strict(main: Main, project
         CallOptions(platform=("amiga-*",), strict=True),
         CallOptions(threads=99, strict=True),
     ):
-        with pytest.raises(NoMatchError, match="amiga|99 threads"):
+        with pytest.raises(NoMatchError, match=r"amiga|99 threads"):
             main.submit(helpers.add, (1,), options=options).result(TIMEOUT_S)
     possible = CallOptions(platform=("amiga", "linux*"), threads=2, memory_nbytes=1000, strict=True)
     assert main.submit(helpers.add, (1,), options=possible).result(TIMEOUT_S) == 1
