@@ -15,6 +15,12 @@ from distributed.errors.base import (
     DistributedWarning,
     InvariantError,
 )
+from distributed.errors.crews import (
+    LoosenedCallWarning,
+    NoMatchError,
+    NoOfferError,
+    RedistributionError,
+)
 from distributed.errors.faces import (
     DataGoneError,
     HomeError,
@@ -29,8 +35,17 @@ from distributed.errors.faces import (
     UnreachableError,
     WaitForTimeoutFile,
 )
-from distributed.errors.mains import CredentialError, LeaseOverError, OfferFullError, OfferWithdrawnError
-from distributed.errors.rooms import ModuleFailedError, ModuleMissingError, NameMissingError
+from distributed.errors.mains import (
+    CredentialError,
+    LeaseOverError,
+    OfferFullError,
+    OfferWithdrawnError,
+)
+from distributed.errors.rooms import (
+    ModuleFailedError,
+    ModuleMissingError,
+    NameMissingError,
+)
 from distributed.errors.tasks import (
     ActorLostError,
     ActorWaitsError,
@@ -76,9 +91,12 @@ from distributed.errors.wire import (
 from distributed.errors.workspaces import (
     BlobMismatchError,
     BlobMissingError,
+    EnvironmentBuildError,
     LayOutError,
     ManifestError,
+    PythonMismatchError,
     QuotaExceededError,
+    RequirementsError,
     ShippingTimeoutError,
     StoreFolderError,
     StoreFullError,
@@ -110,6 +128,7 @@ __all__ = [
     "DataGoneError",
     "DistributedError",
     "DistributedWarning",
+    "EnvironmentBuildError",
     "EquipmentError",
     "ExecutorBrokenError",
     "ExecutorClosedError",
@@ -121,6 +140,7 @@ __all__ = [
     "KilledWorker",
     "LayOutError",
     "LeaseOverError",
+    "LoosenedCallWarning",
     "LostDataError",
     "ManifestError",
     "MasterError",
@@ -132,7 +152,9 @@ __all__ = [
     "MultipartError",
     "NameMissingError",
     "NameTakenError",
+    "NoMatchError",
     "NoMoreFiles",
+    "NoOfferError",
     "NotHeldError",
     "OfferFullError",
     "OfferWithdrawnError",
@@ -140,10 +162,13 @@ __all__ = [
     "PermissionDeniedError",
     "PortTakenError",
     "ProtocolError",
+    "PythonMismatchError",
     "QuotaExceededError",
+    "RedistributionError",
     "RemoteCommandError",
     "RemoteError",
     "RequestLostError",
+    "RequirementsError",
     "SchedulerFileError",
     "SelfWaitError",
     "SessionLostError",

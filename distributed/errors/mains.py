@@ -5,16 +5,12 @@ from __future__ import annotations
 from distributed.errors.base import DistributedError
 from distributed.errors.wire import KeyFileError
 
-__all__ = ["CredentialError", "LeaseOverError", "OfferFullError", "OfferWithdrawnError"]
-
-
-class CredentialError(KeyFileError):
-    """A credential cannot be used: its file is missing, not safe or damaged, or it does not allow what is asked of it.
-
-    Ask the owner of the offer for another one (`distributed grant NAME`), or narrow it less.
-    """
-
-    WHAT = "credential"
+__all__ = [
+    "CredentialError",
+    "LeaseOverError",
+    "OfferFullError",
+    "OfferWithdrawnError",
+]
 
 
 class LeaseOverError(DistributedError):
@@ -42,3 +38,12 @@ class OfferWithdrawnError(DistributedError):
             f"the owner of the offer at {offer} has withdrawn it; wait until it is returned "
             f"(distributed return {offer}), or use other offers"
         )
+
+
+class CredentialError(KeyFileError):
+    """A credential cannot be used: its file is missing, not safe or damaged, or it does not allow what is asked of it.
+
+    Ask the owner of the offer for another one (`distributed grant NAME`), or narrow it less.
+    """
+
+    WHAT = "credential"

@@ -132,8 +132,7 @@ class Worker(Server):
         self.scheduler_address = str(parse_address(place, SCHEDULER_PORT))
         self.nthreads = nthreads or os.cpu_count() or 1
         self.name, self.memory_limit_nbytes = name, memory_limit_nbytes
-        self.resources = dict(resources or {})
-        self.tags = [*platform_tags(), *tags]
+        self.resources, self.tags = dict(resources or {}), [*platform_tags(), *tags]
         self.nanny, self.shares_path = nanny, shares_path
         self._leaving = Leaving(grace_s, self._send, self.close_soon)
         self.status, self.incarnation = "starting", ""

@@ -27,6 +27,7 @@ EXAMPLES: dict[str, Exception] = {
         errors.DataGoneError("k", "it was deleted"),
         errors.NotHeldError("lock 'x'", "it was never acquired"),
         errors.RequestLostError("tcp://s:1", "was started anew", "lock 'x'"),
+        errors.EnvironmentBuildError("numpy", "pip ended with exit code 1", ["ERROR: no such package"]),
         errors.EquipmentError("a.py", {}),
         errors.UserCodeRefusedError("the scheduler"),
         DistributedError("root"),
@@ -63,6 +64,8 @@ EXAMPLES: dict[str, Exception] = {
         errors.PermissionDeniedError("add", "readonly"),
         errors.PortTakenError("127.0.0.1", 80, "in use"),
         errors.ProtocolError("garbage"),
+        errors.PythonMismatchError("main.<lambda>", "3.11", "3.13"),
+        errors.RequirementsError("requirements.txt", 3, "-e .", "an editable package"),
         errors.RemoteCommandError("alice", "dworker", "it ended with exit code 1", "port taken"),
         errors.StartedByImportError("primes:Worker"),
         errors.RemoteError("m.E", "text", "tb"),
@@ -85,6 +88,10 @@ EXAMPLES: dict[str, Exception] = {
         errors.StoreFolderError("/store", "it belongs to user id 7"),
         errors.StoreFullError("/store", 2, 1, "free some"),
         errors.UnknownWorkspaceError("cd" * 32),
+        errors.NoOfferError("tcp://s:1", 2),
+        errors.NoMatchError("f", "8 threads", "o: 2 threads"),
+        errors.LoosenedCallWarning("f asks for 8 threads"),
+        errors.RedistributionError("f", "it is 16 levels deep"),
         errors.ManifestError("../x", "a path is relative"),
         errors.UnsupportedOperation("/a", "it is no folder"),
         errors.WorkspaceChangedError("a.py", "/project"),
@@ -126,7 +133,8 @@ def test_an_error_says_whose_fault_it_is_in_its_documentation(name: str) -> None
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_every_error_of_ours_is_caught_by_its_root(name: str) -> None:
-    outside = {"CancelledError", "DistributedWarning", "UnrunnableTaskWarning", "WorkspaceWarning"}
+    outside = {"CancelledError", "DistributedWarning", "LoosenedCallWarning"}
+    outside |= {"UnrunnableTaskWarning", "WorkspaceWarning"}
     assert isinstance(EXAMPLES[name], DistributedError) is (name not in outside)
 
 
