@@ -37,6 +37,7 @@ from distributed.errors.faces import (
 )
 from distributed.errors.mains import (
     CredentialError,
+    GrantError,
     LeaseOverError,
     OfferFullError,
     OfferWithdrawnError,
@@ -133,6 +134,7 @@ __all__ = [
     "ExecutorBrokenError",
     "ExecutorClosedError",
     "FunctionLoadError",
+    "GrantError",
     "HomeError",
     "InvariantError",
     "KeyFileError",

@@ -7,6 +7,7 @@ from distributed.errors.wire import KeyFileError
 
 __all__ = [
     "CredentialError",
+    "GrantError",
     "LeaseOverError",
     "OfferFullError",
     "OfferWithdrawnError",
@@ -47,3 +48,12 @@ class CredentialError(KeyFileError):
     """
 
     WHAT = "credential"
+
+
+class GrantError(DistributedError, ValueError):
+    """The owner's fault: a grant cannot be made or withdrawn; the text names it and says what to do."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        self.name = name
+        self.reason = reason
+        super().__init__(f"grant {name!r}: {reason}")

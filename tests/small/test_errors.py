@@ -35,6 +35,7 @@ EXAMPLES: dict[str, Exception] = {
         errors.ExecutorBrokenError("its initializer raised"),
         errors.ExecutorClosedError("closed"),
         errors.FunctionLoadError("f", "tcp://w:1", "No module named 'x'"),
+        errors.GrantError("alice", "there is none of that name"),
         errors.HomeError("a/b", "it vanished"),
         errors.NoMoreFiles(),
         errors.WaitForTimeoutFile(True),
