@@ -224,6 +224,7 @@ class Staffing:
             scheduler=self._scheduler,
             workspace=self._manifest.id,
             entry=self._project.entry,
+            entry_file=self._project.entry_file,
             roots=self._project.roots,
             environment=self._project.environment,
             resources={MEMORY: float(link.info.memory_nbytes or MEMORY_NBYTES_MAX)},

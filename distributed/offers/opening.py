@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import platform
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from distributed.calls import rpc
+from distributed.environments.builder import Environment, Environments
+from distributed.environments.spec import EnvironmentSpec
+from distributed.environments.zygotes import Zygotes
 from distributed.errors import DistributedError
 from distributed.offers.housing import Look, Order
 from distributed.offers.wire import OpenRoom, to_wire
+from distributed.process.fresh import FreshZygote
 from distributed.process.zygote import Zygote
 from distributed.rooms.room import Room
 from distributed.security.permissions import WORKER
@@ -19,15 +23,18 @@ from distributed.security.permissions import WORKER
 __all__ = ["RoomOpener"]
 
 HEALTH_S = 0.5  # between two looks at what a room does
+RETIRE_S = 86_400.0  # of a worker that retires; the offer kills it when the grace is over that it gave
 CONNECT_S = 2.0  # to a worker that was there
 ANSWER_S = 5.0  # one that works hard takes long to answer
 
 
 class RoomOpener:
-    """Makes rooms of processes that `zygote` forks.
+    """Makes rooms of processes that are forked by a zygote of their environment.
 
     Args:
         zygote: of this interpreter, knows the kind `rooms.room.ROOM_KIND`; attached to the loop.
+        environments: what is installed; closed with this.
+        zygotes: of other interpreters; closed with this.
         tags: what `platform=` may match.
         host, insecure, tls: where rooms listen, see `Server.listen`.
         log_level: of rooms, which write to our stderr.
@@ -36,6 +43,8 @@ class RoomOpener:
     def __init__(
         self,
         zygote: Zygote,
+        environments: Environments,
+        zygotes: Zygotes,
         *,
         tags: Sequence[str] = (),
         host: str = "127.0.0.1",
@@ -44,6 +53,8 @@ class RoomOpener:
         log_level: str = "WARNING",
     ) -> None:
         self._zygote = zygote
+        self._environments = environments
+        self._zygotes = zygotes
         self._tags = list(tags)
         self._listen: dict[str, Any] = {"host": host, "insecure": insecure, "tls": tls, "log_level": log_level}
 
@@ -55,24 +66,52 @@ class RoomOpener:
         shares_path: str | None,
         progress: Callable[[str], None],
     ) -> OpenedRoom:
-        """See `Opener`."""
+        """See `Opener`.
+
+        Raises:
+            EnvironmentBuildError, ProtocolError: its environment cannot be made, or is none.
+            WorkerStartError, DistributedError: see `Room.open`.
+        """
         wish = order.wish
-        room = await Room.open(
-            self._zygote, scheduler=wish.scheduler, keys=order.keys, workspace=wish.workspace or "", folder=workspace,
-            roots=wish.roots or ["."], entry=wish.entry, entry_file=wish.entry_file, nthreads=order.threads,
-            memory_limit_nbytes=order.memory_limit_nbytes, name=wish.name, tags=self._tags, resources=wish.resources,
-            shares_path=shares_path, local_directory=scratch, **self._listen,
-        )  # fmt: skip
-        return OpenedRoom(order, room, platform.python_version(), None)
+        spec = EnvironmentSpec() if wish.environment is None else EnvironmentSpec.from_wire(wish.environment)
+        environment = await self._environments.get(spec, progress)
+        zygote: Zygote | None = None
+        try:
+            zygote = self._zygote_of(environment)
+            room = await Room.open(
+                zygote, scheduler=wish.scheduler, keys=order.keys, workspace=wish.workspace or "", folder=workspace,
+                roots=wish.roots or ["."], entry=wish.entry, entry_file=wish.entry_file, nthreads=order.threads,
+                memory_limit_nbytes=order.memory_limit_nbytes, name=wish.name, tags=self._tags,
+                resources=wish.resources, shares_path=shares_path, local_directory=scratch, grace_s=RETIRE_S,
+                **self._listen,
+            )  # fmt: skip
+        except BaseException:
+            self._release(environment, zygote)
+            raise
+        opened = OpenedRoom(order, room, environment)
+        opened.ended.add_done_callback(lambda done: self._release(environment, zygote))
+        return opened
 
     async def close(self) -> None:
-        """Nothing is left; the zygote is its owner's."""
+        """End what other interpreters fork, and what is being built; our own zygote is its owner's."""
+        self._zygotes.close()
+        self._environments.close()
+
+    def _zygote_of(self, environment: Environment) -> Zygote:
+        if environment.python == sys.executable:
+            return self._zygote
+        return self._zygotes.get(environment)
+
+    def _release(self, environment: Environment, zygote: Zygote | None) -> None:
+        if isinstance(zygote, FreshZygote):
+            self._zygotes.release(environment, zygote)
+        self._environments.release(environment)
 
 
 class OpenedRoom:
     """An `Opened`, around a room."""
 
-    def __init__(self, order: Order, room: Room, python: str, environment: str | None) -> None:
+    def __init__(self, order: Order, room: Room, environment: Environment) -> None:
         self._room = room
         self._keys = order.keys
         self._look = Look(0, False, 0, 0)
@@ -81,7 +120,8 @@ class OpenedRoom:
         self._place = to_wire(
             OpenRoom(
                 order.room, order.wish.workspace, room.worker_address, room.nanny.address, room.pid or 0,
-                order.threads, order.memory_limit_nbytes, python, environment, order.wish.scheduler,
+                order.threads, order.memory_limit_nbytes, environment.version, environment.digest,
+                order.wish.scheduler,
             )
         )  # fmt: skip
         self._asking = asyncio.ensure_future(self._ask_after(room.worker_address))
