@@ -36,8 +36,9 @@ class PackedFunction:
         blob = dumps_function(function)
         is_reference = blob.endswith(_ENDS_WITH_GLOBAL)
         self.function = function  # kept so that its id stays its own
-        self.is_kept = is_reference or isinstance(function, FunctionType)
-        self._seen = [] if is_reference or not self.is_kept else _look(function)
+        is_function = isinstance(function, FunctionType)
+        self.is_kept = is_reference or is_function or getattr(type(function), "travels_unchanged", False)
+        self._seen = _look(function) if is_function and not is_reference else []
         # A big one, with an array in its closure perhaps, travels beside the header like any big payload.
         self.blob: Payload = blob if len(blob) < BUFFER_NBYTES_MIN else Serialized([blob])
         self.digest = hashlib.blake2b(blob, digest_size=16).digest()

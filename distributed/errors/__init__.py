@@ -31,6 +31,9 @@ from distributed.errors.faces import (
 )
 from distributed.errors.mains import (
     LeaseOverError,
+    ModuleFailedError,
+    ModuleMissingError,
+    NameMissingError,
     OfferFullError,
     OfferWithdrawnError,
 )
@@ -129,7 +132,10 @@ __all__ = [
     "MemoryLimitExceeded",
     "MessageLoadError",
     "MessageTooLargeError",
+    "ModuleFailedError",
+    "ModuleMissingError",
     "MultipartError",
+    "NameMissingError",
     "NameTakenError",
     "NoMoreFiles",
     "NotHeldError",

@@ -82,6 +82,8 @@ class Caller:
                         with in_turn():
                             function = self.functions.get(task.digest, task.function)
                             args, kwargs = loads_payload(task.arguments)
+                except FunctionLoadError:  # it says itself what is missing, and how to mend it
+                    raise
                 except Exception as error:
                     what = f"the function or an argument of {task.key}"
                     raise self._load_error(what, error) from _users_part(error)
