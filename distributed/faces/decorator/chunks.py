@@ -122,7 +122,7 @@ class Element:
             return self._own.exception(timeout)
         if not self._chunk.is_loaded and (error := error_of(self._chunk.source, timeout)) is not None:
             return error
-        is_value, content = self._chunk.answer(timeout)[1][self._index]
+        is_value, content = self._chunk.answer(None)[1][self._index]  # it is decided, and only to be fetched
         return None if is_value else exception_from_failure(content, f"the worker that ran {self.key}")
 
     def cancel(self) -> None:

@@ -112,7 +112,7 @@ class Feed:
             if number != self._round:
                 return
             try:
-                seconds, parts = chunk.answer(0)
+                seconds, parts = chunk.answer(None)
             except Exception:  # it was lost, or cannot be loaded: there is nothing to learn, and its handles say why
                 self._begin_rest(1)
                 return

@@ -122,14 +122,18 @@ def ran(name: str, run: Callable[[], Any]) -> Outcome:
         return Outcome(key, error=error, again=again)
 
 
+_lock = threading.Lock()  # of all `Late`s: held for some stores, and one for each of a million would weigh more
+
+
 class Late:
     """Stands for a source that does not exist yet; from `become` on it is that source."""
 
+    __slots__ = ("__weakref__", "_callbacks", "_event", "_key", "source")
+
     def __init__(self, key: str) -> None:
         self._key = key
-        self._lock = threading.Lock()
-        self._event = threading.Event()
-        self._callbacks: list[Callable[[Any], object]] = []
+        self._event: threading.Event | None = None  # made by who waits first
+        self._callbacks: list[Callable[[Any], object]] | None = None
         self.source: Source | None = None
 
     @property
@@ -139,13 +143,14 @@ class Late:
 
     def become(self, source: Source) -> bool:
         """It is `source` from now on; False: it was another one already, cancelled perhaps."""
-        with self._lock:
+        with _lock:
             if self.source is not None:
                 return False
             self.source = source
-            callbacks, self._callbacks = self._callbacks, []
-            self._event.set()
-        for callback in callbacks:
+            callbacks, self._callbacks = self._callbacks, None
+            if self._event is not None:
+                self._event.set()
+        for callback in callbacks or ():
             source.add_done_callback(lambda done, callback=callback: callback(self))  # type: ignore[misc]
         return True
 
@@ -176,9 +181,9 @@ class Late:
 
     def add_done_callback(self, callback: Callable[[Any], object]) -> None:
         """Call ``callback(self)`` when its source is decided."""
-        with self._lock:
+        with _lock:
             if self.source is None:
-                self._callbacks.append(callback)
+                self._callbacks = [*(self._callbacks or ()), callback]
                 return
         self.source.add_done_callback(lambda done: callback(self))
 
@@ -195,7 +200,11 @@ class Late:
     def _found(self, end: float | None) -> Source:
         if self.source is None:
             self._hurry(_left(end))
-        if self.source is None and not wait_lent(self._event.wait, _left(end)):
+        with _lock:
+            if self.source is None and self._event is None:
+                self._event = threading.Event()
+            event = self._event
+        if self.source is None and event is not None and not wait_lent(event.wait, _left(end)):
             raise TimeoutError(f"{self._key} has not begun in time")
         assert self.source is not None
         return self.source
@@ -206,6 +215,8 @@ class Late:
 
 class Running(Late):
     """A coroutine that runs on the loop of the one who called it, as a nested call does."""
+
+    __slots__ = ("_task",)
 
     def __init__(self, key: str, coroutine: Coroutine[Any, Any, Any]) -> None:
         super().__init__(key)
@@ -240,6 +251,8 @@ class Made(Late):
         make: called with the source, decided; gives the one to become. What it raises becomes the outcome.
     """
 
+    __slots__ = ("_is_claimed", "_make", "_of")
+
     def __init__(self, key: str, source: Source, make: Callable[[Source], Source]) -> None:
         super().__init__(key)
         self._of = source
@@ -252,9 +265,8 @@ class Made(Late):
         if not self.done() or self.exception(0) is None:
             return
         self._of.retry()
-        with self._lock:
-            self.source, self._is_claimed = None, False
-            self._event.clear()
+        with _lock:
+            self.source, self._event, self._is_claimed = None, None, False
         self._of.add_done_callback(lambda done: self._run())
 
     def _hurry(self, timeout_s: float | None) -> None:
@@ -263,7 +275,7 @@ class Made(Late):
             self._run()
 
     def _run(self) -> None:
-        with self._lock:
+        with _lock:
             if self._is_claimed or self.source is not None:
                 return
             self._is_claimed = True

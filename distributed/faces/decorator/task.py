@@ -118,7 +118,7 @@ class Task(Generic[R]):
             error = error_of(source, 0)
             if error is not None:
                 return Outcome(self._new_key("then"), error=error)
-            return _source_of(function(source.result(0)), self._new_key("then"))
+            return _source_of(function(source.result()), self._new_key("then"))
 
         return Task(Made(self._new_key("then"), self._source, make), self._name)
 
