@@ -162,7 +162,7 @@ class rpc:
         may_unpickle: whether errors that the server answers may be rebuilt from their pickles; False for servers that
             never run the code of others: then built-in types and our own are rebuilt by name, the rest is RemoteError.
         patient: False for a server that was there: a refused connection tells that it is gone, see `connect_address`.
-        keys: to prove who we are with; None: this user's key file.
+        keys: what to prove; None: the key file of this user.
     Raises:
         AddressError: no such spelling.
 
@@ -343,7 +343,13 @@ class rpc:
         return await exchange_and_close(stream, request)
 
 
-async def connect(host: Any, port: int | None = None, timeout: float | None = None, role: str | None = None) -> Stream:
+async def connect(
+    host: Any,
+    port: int | None = None,
+    timeout: float | None = None,
+    role: str | None = None,
+    keys: Keyring | None = None,
+) -> Stream:
     """Open an authenticated stream to a server.
 
     Args:
@@ -351,12 +357,13 @@ async def connect(host: Any, port: int | None = None, timeout: float | None = No
         timeout: seconds for everything together; None: the setting ``connect_timeout_s`` (3 s). Refused connections
             are tried again until then, so a server may still be starting.
         role: ``client``, ``worker`` or ``readonly``; None: the strongest that our key file allows.
+        keys: what to prove; None: the key file of this user.
     Raises:
         ConnectTimeoutError: nobody answered in time.
         AuthenticationError: somebody answered who holds another key.
         AddressError: no such spelling.
     """
-    return await connect_address(host if port is None else (host, port), timeout, role)
+    return await connect_address(host if port is None else (host, port), timeout, role, keys)
 
 
 async def send_recv(

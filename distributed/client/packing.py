@@ -22,7 +22,7 @@ from distributed.protocol.serialize import (
     dumps_payload,
 )
 
-__all__ = ["FunctionCache", "PackedFunction", "pack_arguments", "pure_key", "replace_futures"]
+__all__ = ["PLAIN", "SCALARS", "FunctionCache", "PackedFunction", "pack_arguments", "pure_key", "replace_futures"]
 
 FUNCTIONS_MAX = 1000  # remembered per client; one that falls out is pickled and sent again when it returns
 
@@ -89,10 +89,10 @@ def pack_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Paylo
     """
     kinds = {type(value) for value in args}
     kinds.update(map(type, kwargs.values()))
-    if kinds <= _SCALARS:
+    if kinds <= SCALARS:
         blob = pickle.dumps((args, kwargs), PROTOCOL)
         return (blob if len(blob) < BUFFER_NBYTES_MIN else Serialized([blob])), None
-    if kinds <= _PLAIN:
+    if kinds <= PLAIN:
         return dumps_payload((args, kwargs)), None
     keys: dict[str, None] = {}
     try:
@@ -131,8 +131,8 @@ def replace_futures(value: Any, keys: dict[str, None]) -> Any:
     return value
 
 
-_SCALARS = frozenset({int, float, str, bytes, bool, complex, type(None)})  # they need no look inside
-_PLAIN = _SCALARS | {range, slice, type, FunctionType}  # they hold no futures
+SCALARS = frozenset({int, float, str, bytes, bool, complex, type(None)})  # they need no look inside
+PLAIN = SCALARS | {range, slice, type, FunctionType}  # they hold no futures
 
 
 _ENDS_WITH_GLOBAL = b"\x93\x94."  # STACK_GLOBAL, MEMOIZE, STOP: the pickle is a name to import and nothing else

@@ -34,12 +34,15 @@ from distributed.errors.faces import (
     WaitForTimeoutFile,
 )
 from distributed.errors.mains import (
+    CredentialError,
     LeaseOverError,
+    OfferFullError,
+    OfferWithdrawnError,
+)
+from distributed.errors.rooms import (
     ModuleFailedError,
     ModuleMissingError,
     NameMissingError,
-    OfferFullError,
-    OfferWithdrawnError,
 )
 from distributed.errors.tasks import (
     ActorLostError,
@@ -86,9 +89,12 @@ from distributed.errors.wire import (
 from distributed.errors.workspaces import (
     BlobMismatchError,
     BlobMissingError,
+    EnvironmentBuildError,
     LayOutError,
     ManifestError,
+    PythonMismatchError,
     QuotaExceededError,
+    RequirementsError,
     ShippingTimeoutError,
     StoreFolderError,
     StoreFullError,
@@ -116,9 +122,11 @@ __all__ = [
     "ConfigError",
     "ConnectTimeoutError",
     "CoordinationLimitError",
+    "CredentialError",
     "DataGoneError",
     "DistributedError",
     "DistributedWarning",
+    "EnvironmentBuildError",
     "EquipmentError",
     "ExecutorBrokenError",
     "ExecutorClosedError",
@@ -150,11 +158,13 @@ __all__ = [
     "PermissionDeniedError",
     "PortTakenError",
     "ProtocolError",
+    "PythonMismatchError",
     "QuotaExceededError",
     "RemoteCommandError",
     "RemoteError",
     "RemoteExecutionError",
     "RequestLostError",
+    "RequirementsError",
     "SchedulerFileError",
     "SelfWaitError",
     "SessionLostError",

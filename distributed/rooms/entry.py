@@ -10,13 +10,18 @@ Not here: how functions and values are named (`references`), what runs in a room
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 import socket
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from distributed.dataclass import dataclass
 from distributed.errors import FunctionLoadError, ModuleFailedError, ModuleMissingError
@@ -77,7 +82,9 @@ def be_main(root: str, entry: str | None) -> None:
         sys.modules[entry] = sys.modules[MAIN]
 
 
-def be_room(workspace: str, root: str, roots: list[str], entry: str | None) -> None:
+def be_room(
+    workspace: str, root: str, roots: list[str], entry: str | None = None, entry_file: str | None = None
+) -> None:
     """This process is a room: its modules are those of the workspace first, then those of its environment.
 
     Args:
@@ -85,6 +92,7 @@ def be_room(workspace: str, root: str, roots: list[str], entry: str | None) -> N
         root: folder of the copy.
         roots: folders below `root` in which modules are looked for, relative, in order.
         entry: see `Place`.
+        entry_file: the script, relative to `root`, where `entry` is not what its file would be imported as.
     """
     global _place
     _place = Place(os.path.abspath(root), entry, workspace)
@@ -92,7 +100,20 @@ def be_room(workspace: str, root: str, roots: list[str], entry: str | None) -> N
     sys.path[:] = list(dict.fromkeys([*folders, *(path for path in sys.path if path)]))
     for folder in reversed(folders):
         _uncover(folder)
+    if entry is not None and entry_file is not None:
+        sys.meta_path.insert(0, _EntryFinder(entry, os.path.join(_place.root, entry_file)))
     importlib.invalidate_caches()
+
+
+class _EntryFinder:
+    """Finds the Main's script, whose file may be called ``01-train.py`` or anything else that cannot be imported."""
+
+    def __init__(self, name: str, path: str) -> None:
+        self._name, self._path = name, path
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        """As importlib asks."""
+        return importlib.util.spec_from_file_location(name, self._path) if name == self._name else None
 
 
 def _uncover(folder: str) -> None:
@@ -115,12 +136,16 @@ def import_module(name: str) -> ModuleType:
         ModuleMissingError: it, or one that it needs, is not here.
         ModuleFailedError: its code raised.
     """
+    module = sys.modules.get(name)
+    if module is not None and not getattr(module.__spec__, "_initializing", False):
+        return module
     failed = _failures.get(name)
     if failed is not None and time.monotonic() < failed[0] + RETRY_S:
         raise failed[1].with_traceback(None)
     _importing.depth = getattr(_importing, "depth", 0) + 1
     try:
-        return importlib.import_module(name)
+        with _at_root():
+            return importlib.import_module(name)
     except FunctionLoadError:  # of a reference in a module that was imported by it
         raise
     except (Exception, SystemExit) as error:  # whatever the code of the user does
@@ -129,6 +154,22 @@ def import_module(name: str) -> ModuleType:
         raise failure from error
     finally:
         _importing.depth -= 1
+
+
+@contextmanager
+def _at_root() -> Iterator[None]:
+    """In a room modules are imported in the workspace's folder, whoever is the first to need them."""
+    if not is_inside() or _place is None:
+        yield
+        return
+    before = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.chdir(_place.root)
+        yield
+    finally:
+        with suppress(OSError):  # it was removed meanwhile: the next call begins in a new one
+            os.fchdir(before)
+        os.close(before)
 
 
 def _failure_of(name: str, error: BaseException) -> FunctionLoadError:

@@ -20,10 +20,12 @@ from distributed.errors import KeyFileError
 from distributed.security.permissions import ROLES
 
 __all__ = [
+    "KEY_NBYTES",
     "Keyring",
     "adopt_keyring",
     "key_path",
     "keyring",
+    "keyring_from_master",
     "load_keyring",
     "read_private_file",
     "role_key",
@@ -35,12 +37,23 @@ KEY_NBYTES = 32
 
 @dataclass(slots=True, frozen=True, repr=False)
 class Keyring:
-    """The keys that this process can prove, by role. Its repr shows no secret."""
+    """The keys that this process can prove, by role. Its repr shows no secret.
+
+    Attributes:
+        name: as whom; not empty for the role guest only, see `security.credentials`.
+        pinned: with TLS, the fingerprint of the only certificate that servers may show to who connects with these keys
+            and then shows none; None: both sides show certificates of this user's file.
+        needs_certificate: whether a server with these keys wants, beside the key, one of its user's certificates of
+            whoever connects with TLS. False where two users share keys: only one of them has the certificate.
+    """
 
     key_by_role: Mapping[str, bytes]
+    name: str = ""
+    pinned: str | None = None
+    needs_certificate: bool = True
 
     def __repr__(self) -> str:
-        return f"<Keyring for {', '.join(self.key_by_role)}>"
+        return f"<Keyring for {self.name or ', '.join(self.key_by_role)}>"
 
     def strongest_role(self, *preferred: str) -> str:
         """The first of `preferred` we hold the key of, else any that we hold."""

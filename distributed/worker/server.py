@@ -101,6 +101,7 @@ class Worker(Server):
     """
 
     default_port = 0
+    dress: Callable[[Any], Any] | None = None  # what is called in the place of a task's function; rooms have one
 
     def __init__(
         self,
@@ -131,8 +132,7 @@ class Worker(Server):
         self.scheduler_address = str(parse_address(place, SCHEDULER_PORT))
         self.nthreads = nthreads or os.cpu_count() or 1
         self.name, self.memory_limit_nbytes = name, memory_limit_nbytes
-        self.resources = dict(resources or {})
-        self.tags = [*platform_tags(), *tags]
+        self.resources, self.tags = dict(resources or {}), [*platform_tags(), *tags]
         self.nanny, self.shares_path = nanny, shares_path
         self._leaving = Leaving(grace_s, self._send, self.close_soon)
         self.status, self.incarnation = "starting", ""
@@ -181,6 +181,7 @@ class Worker(Server):
         self.executor = Executor(
             self.nthreads, lambda: _wake(loop, self._look), self.store, self.address,
             Running(self._running_path, slots_of(self.nthreads)), self.memory.limits, self.memory.after_big, self,
+            self.dress,
         )  # fmt: skip
         self.executor.interrupts.attach(loop)
         self.memory.start(

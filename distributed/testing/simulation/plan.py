@@ -327,6 +327,7 @@ class _Client:
             allow_other_workers=kind < 5,
             platform=draws.pick(("linux*", "linux-x86_64")) if 20 <= kind < 25 else None,
             memory_limit_nbytes=draws.pick((10_000_000, 30_000_000)) if 25 <= kind < 32 else None,
+            threads=max(worker.nthreads for worker in self.workers) if 32 <= kind < 38 else 1,
         )
 
     def _workers_named(self) -> tuple[str, ...]:
