@@ -77,7 +77,7 @@ def test_paths_of_a_file_are_relative_to_it_and_those_of_keywords_are_not() -> N
     ],
 )
 def test_a_mistake_is_refused_with_its_key_and_the_cure(given: dict[str, Any], text: str) -> None:
-    with pytest.raises(ConfigError, match=".") as caught:
+    with pytest.raises(ConfigError) as caught:
         told(given, "/etc/config.json")
     assert text in str(caught.value)
 
