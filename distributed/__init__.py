@@ -71,6 +71,7 @@ __all__ = [
     "wait",
     "warn",
     "worker_client",
+    "workspace_root",
 ]
 
 
@@ -138,4 +139,5 @@ _PLACES = {
     "progress": "distributed.client.progress",
     "wait": "distributed.client.waiting",
     "warn": "distributed.worker.telling",
+    "workspace_root": "distributed.rooms.entry",
 }

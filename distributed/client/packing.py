@@ -22,7 +22,16 @@ from distributed.protocol.serialize import (
     dumps_payload,
 )
 
-__all__ = ["PLAIN", "SCALARS", "FunctionCache", "PackedFunction", "pack_arguments", "pure_key", "replace_futures"]
+__all__ = [
+    "PLAIN",
+    "SCALARS",
+    "FunctionCache",
+    "PackedFunction",
+    "look_at",
+    "pack_arguments",
+    "pure_key",
+    "replace_futures",
+]
 
 FUNCTIONS_MAX = 1000  # remembered per client; one that falls out is pickled and sent again when it returns
 
@@ -38,7 +47,7 @@ class PackedFunction:
         self.function = function  # kept so that its id stays its own
         is_function = isinstance(function, FunctionType)
         self.is_kept = is_reference or is_function or getattr(type(function), "travels_unchanged", False)
-        self._seen = _look(function) if is_function and not is_reference else []
+        self._seen = look_at(function) if is_function and not is_reference else []
         # A big one, with an array in its closure perhaps, travels beside the header like any big payload.
         self.blob: Payload = blob if len(blob) < BUFFER_NBYTES_MIN else Serialized([blob])
         self.digest = hashlib.blake2b(blob, digest_size=16).digest()
@@ -162,7 +171,7 @@ class _Seen(NamedTuple):
 _UNBOUND = object()
 
 
-def _look(function: FunctionType) -> list[_Seen]:
+def look_at(function: FunctionType) -> list[_Seen]:
     """What is seen of `function` and of those it calls, as far as they travel by value with it."""
     seen: dict[FunctionType, _Seen] = {}
     todo = [function]

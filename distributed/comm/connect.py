@@ -19,7 +19,7 @@ from distributed.comm.tls import TlsSocket, secure
 from distributed.config import settings
 from distributed.errors import AddressError, AuthenticationError, CommClosedError, ConnectTimeoutError
 from distributed.protocol.codec import Limits
-from distributed.security.certificates import Certificates, certificates, pinned_only
+from distributed.security.certificates import Certificates, certificates, uncertified
 from distributed.security.credentials import CLOCKS_DIFFER_S, NO_CLAIMS, FindKey, claims_of, key_of, root_of
 from distributed.security.handshake import (
     CHALLENGE_NBYTES,
@@ -48,6 +48,7 @@ async def connect_address(
     keys: Keyring | None = None,
     patient: bool = True,
     pinned: str | None = None,
+    limits: Limits | None = None,
 ) -> Stream:
     """An authenticated stream to the server at `address`.
 
@@ -58,6 +59,7 @@ async def connect_address(
         keys: None: the key file of this user; those of a credential for servers of others, see `Credential.keyring`.
         patient: whether the server may not be up yet, so that a refused connection is tried again.
         pinned: with tls://, the fingerprint of the only certificate to accept; None: those in our file.
+        limits: bounds on each message that comes; None: the settings'.
     Raises:
         ConnectTimeoutError: nobody answered in time.
         CommClosedError: the connection was refused, and we are not `patient`: whoever was there is gone.
@@ -68,7 +70,8 @@ async def connect_address(
     keys = keys or keyring()
     own = None
     if place.scheme == "tls":
-        own = certificates() if keys.pinned is None else pinned_only(keys.pinned)
+        is_ours = keys.needs_certificate and keys.pinned is None
+        own = certificates() if is_ours else uncertified(keys.pinned)
     timeout_s = settings().connect_timeout_s if timeout_s is None else timeout_s
     role = role or keys.strongest_role(CLIENT, WORKER, READONLY)
     deadline = time.monotonic() + timeout_s
@@ -80,9 +83,9 @@ async def connect_address(
                 reason = "it accepts connections but does not answer; is it a server of distributed?"
                 if place.scheme == "tcp" and sock.family == UNIX:
                     with suppress(AuthenticationError, CommClosedError):  # whoever it is, TCP has the last word
-                        return await _prove(sock, place, role, keys, None, None)
+                        return await _prove(sock, place, role, keys, None, None, limits)
                     sock = await _open(place)
-                return await _prove(sock, place, role, keys, own, pinned)
+                return await _prove(sock, place, role, keys, own, pinned, limits)
         except TimeoutError:
             raise ConnectTimeoutError(str(place), timeout_s, reason) from None
         except (AuthenticationError, AddressError):
@@ -122,7 +125,13 @@ async def _open(place: Address, beside: bool = False) -> socket.socket:
 
 
 async def _prove(
-    sock: socket.socket, place: Address, role: str, keys: Keyring, own: Certificates | None, pinned: str | None
+    sock: socket.socket,
+    place: Address,
+    role: str,
+    keys: Keyring,
+    own: Certificates | None,
+    pinned: str | None,
+    limits: Limits | None,
 ) -> Stream:
     wire: Wire = sock
     try:
@@ -135,7 +144,7 @@ async def _prove(
         sock.close()
         raise
     peer = Peer(str(place), role, root_of(keys.name), claims_of(keys.name) or NO_CLAIMS)
-    stream = Stream(wire, peer)
+    stream = Stream(wire, peer, limits=limits)
     try:
         may_be_forwarded = settings().allow_forwarding and own is None
         handshake = ClientHandshake(str(place), role, keys, os.urandom(32), channel, may_be_forwarded)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 from distributed.client.futures import Future
+from distributed.client.session import call_on
 from distributed.errors import CancelledError
 
 __all__ = ["Call"]
@@ -20,13 +21,15 @@ class Call:
     Attributes:
         key: of the task.
         crew: that runs it.
+        is_given: False while it waits for values of other crews; other calls then cannot name it.
     """
 
-    __slots__ = ("__weakref__", "_callbacks", "_error", "_future", "_gate", "crew", "key")
+    __slots__ = ("__weakref__", "_callbacks", "_error", "_future", "_gate", "crew", "is_given", "key")
 
     def __init__(self, crew: Any, key: str, gate: threading.Event) -> None:
         self.crew = crew
         self.key = key
+        self.is_given = True
         self._gate = gate  # opens when `_future` or `_error` is set; shared by all that wait for the same crew
         self._future: Future | None = None
         self._error: BaseException | None = None
@@ -46,6 +49,17 @@ class Call:
             self._error = error
             for callback in self._take_callbacks():
                 callback(self)
+
+    def open_gate(self) -> None:
+        """Let those go on who wait for it, if the gate is its own: it is placed, or has failed."""
+        self._gate.set()
+
+    async def wait_decided(self) -> None:
+        """Until it has a result or an error."""
+        loop = asyncio.get_running_loop()
+        decided = loop.create_future()
+        self.add_done_callback(lambda call: call_on(loop, _settle, decided))
+        await decided
 
     @property
     def is_placed(self) -> bool:
@@ -148,3 +162,8 @@ class Call:
         with self.crew.lock:
             callbacks, self._callbacks = self._callbacks, None
         return callbacks or []
+
+
+def _settle(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

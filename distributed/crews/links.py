@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
 from typing import Any, Protocol
 
 from distributed.calls import rpc
@@ -86,14 +85,16 @@ class OfferLink:
     Attributes:
         info: what it lends, as it said last; None: we have not been there yet.
         is_here: we are its tenant, and it lends something.
-        python: see `OfferInfo`.
+        is_hopeless: it does not let us in, and we do not try again.
+        trouble: why it is not here, for people.
     """
 
     def __init__(self, address: str, tenant: Tenant, credential: Keyring | None, events: LinkEvents) -> None:
         self.address = address
         self.info: OfferInfo | None = None
         self.is_here = False
-        self.trouble: BaseException | None = None  # why it is not here, for people
+        self.is_hopeless = False
+        self.trouble: BaseException | None = None
         self._tenant = tenant
         self._credential = credential
         self._events = events
@@ -238,6 +239,7 @@ class OfferLink:
 
     def _lose(self, reason: BaseException, for_ever: bool = False) -> None:
         self.is_here = False
+        self.is_hopeless = for_ever
         self.trouble = reason
         if not isinstance(reason, OfferWithdrawnError):  # whose rooms end one by one, in their grace
             for room in list(self._rooms):
@@ -273,6 +275,3 @@ class OfferLink:
         self._rooms.pop(room, None)
         with contextlib.suppress(DistributedError):
             await self._calls.call("close_room", tenant=self._tenant.id, room=room, is_graceful=False)
-
-
-Say = Callable[[str], None]

@@ -28,15 +28,15 @@ __all__ = [
     "CrewMachine",
     "EndCrew",
     "FailCalls",
+    "Needed",
     "OfferGone",
     "OfferHere",
     "Phase",
     "PlaceCalls",
+    "Resumed",
     "RoomEnded",
     "RoomOpened",
     "RoomRefused",
-    "Needed",
-    "Resumed",
     "RoomState",
     "SayWaiting",
     "Superseded",
@@ -221,11 +221,11 @@ class CrewMachine:
 
     Attributes:
         offers: by name, in the order in which they were first heard of.
-        expected: how many offers are configured that have not been heard of; while there are some, there is hope.
+        is_hopeful: others may be heard of that have not been yet, so it is too early to give up.
         fail_at: when an opening crew gives up; None: never.
     """
 
-    expected: int = 0
+    is_hopeful: bool = True
     fail_at: float | None = None
     phase: Phase = Phase.OPENING
     is_connected: bool = False
@@ -304,7 +304,6 @@ class CrewMachine:
         record = self.offers.get(offer)
         if record is None:
             record = self.offers[offer] = OfferRecord()
-            self.expected = max(0, self.expected - 1)
         return record
 
     def _on_here(self, offer: str, is_needed: bool) -> None:
@@ -368,7 +367,7 @@ class CrewMachine:
 
     def _why_hopeless(self) -> BaseException | None:
         """Why there will never be a room; None: there may be."""
-        if self.expected or not self.offers:
+        if self.is_hopeful or not self.offers:
             return None
         records = self.offers.values()
         if not all(record.is_hopeless or record.room is RoomState.REFUSED for record in records):

@@ -15,6 +15,12 @@ from distributed.errors.base import (
     DistributedWarning,
     InvariantError,
 )
+from distributed.errors.crews import (
+    LoosenedCallWarning,
+    NoMatchError,
+    NoOfferError,
+    RedistributionError,
+)
 from distributed.errors.faces import (
     DataGoneError,
     HomeError,
@@ -138,6 +144,7 @@ __all__ = [
     "KilledWorker",
     "LayOutError",
     "LeaseOverError",
+    "LoosenedCallWarning",
     "LostDataError",
     "ManifestError",
     "MasterError",
@@ -150,7 +157,9 @@ __all__ = [
     "NameMissingError",
     "NameTakenError",
     "NestedCallError",
+    "NoMatchError",
     "NoMoreFiles",
+    "NoOfferError",
     "NotHeldError",
     "OfferFullError",
     "OfferWithdrawnError",
@@ -160,6 +169,7 @@ __all__ = [
     "ProtocolError",
     "PythonMismatchError",
     "QuotaExceededError",
+    "RedistributionError",
     "RemoteCommandError",
     "RemoteError",
     "RemoteExecutionError",

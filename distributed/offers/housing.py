@@ -9,7 +9,6 @@ Each room has a folder of its own, which is locked by this process: what a kille
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
@@ -29,7 +28,7 @@ class Order:
     """A room to be made: its name, the wish for it, whose it is, and what it is allowed.
 
     Attributes:
-        grant: what admitted the tenant; None: the owner's own key.
+        payer: the tenant whose share of the slots it uses: itself, or the Main that made its ticket.
         tenant_name: for people.
         keys: of the tenant, for all that the room does.
     """
@@ -37,7 +36,7 @@ class Order:
     room: str
     wish: RoomWish
     tenant: str
-    grant: str | None
+    payer: str
     tenant_name: str
     keys: Keyring = field(repr=False)
     threads: int
@@ -129,6 +128,7 @@ class _Stay:
     Attributes:
         opened: once it is open; `why` it is to end, once it is; `is_over`: nothing is left to end.
         folder: as long as there is one.
+        closing: what ends it; retiring: its graceful end, which goes on when `closing` is told to hurry.
     """
 
     order: Order
@@ -138,6 +138,7 @@ class _Stay:
     why: str = ""
     is_over: bool = False
     closing: asyncio.Task[None] | None = None
+    retiring: asyncio.Future[None] | None = None
 
 
 class Housing:
@@ -149,6 +150,7 @@ class Housing:
         remove: removes a workspace, also where its users took away their own rights.
         sharing: tells them how many slots they may use; None: as many as they have.
         folder: where their folders are made; None: the system's place for temporary files.
+        clear: awaited in the end, when nothing is left, to close what the other parts stand on.
     """
 
     def __init__(
@@ -158,12 +160,14 @@ class Housing:
         remove: Remove,
         sharing: SharesServer | None = None,
         folder: str | None = None,
+        clear: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
         self._opener = opener
         self._lay_out = lay_out
         self._remove = remove
         self._sharing = sharing
         self._folder = folder
+        self._clear_up = clear
         self._stays: dict[str, _Stay] = {}
         self._on_gone: Callable[[str, str], object] = lambda room, cause: None
         self._on_progress: Callable[[str, str, str], object] = lambda tenant, room, line: None
@@ -197,7 +201,7 @@ class Housing:
             return
         if stay.closing is not None:
             stay.closing.cancel()
-        stay.closing = asyncio.ensure_future(self._close(stay.opened, grace_s))
+        stay.closing = asyncio.ensure_future(self._close(stay, grace_s))
 
     def look(self) -> dict[str, Look]:
         """How all open rooms are now."""
@@ -222,6 +226,8 @@ class Housing:
         if self._sharing is not None:
             await self._sharing.close()
         await self._opener.close()
+        if self._clear_up is not None:
+            await self._clear_up()
 
     # ------------------------------------------------------------ private
 
@@ -260,20 +266,23 @@ class Housing:
             await self._lay_out(order, workspace)
         shares_path = None
         if self._sharing is not None:
-            shares_path = await self._sharing.open_room(order.room, order.tenant, order.threads)
+            shares_path = await self._sharing.open_room(order.room, order.payer, order.threads)
 
         def progress(line: str) -> None:
             self._on_progress(order.tenant, order.room, line)
 
         return await self._opener.open(order, workspace, stay.folder.path, shares_path, progress)
 
-    async def _close(self, opened: Opened, grace_s: float) -> None:
-        if grace_s > 0:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(grace_s):
-                    await opened.close(is_graceful=True)
-                    return
-        await opened.kill()
+    async def _close(self, stay: _Stay, grace_s: float) -> None:
+        assert stay.opened is not None
+        if grace_s > 0 and stay.retiring is None:
+            stay.retiring = asyncio.ensure_future(stay.opened.close(is_graceful=True))
+        if stay.retiring is not None:
+            await asyncio.wait([stay.retiring], timeout=grace_s)
+        if stay.retiring is None or not stay.retiring.done():
+            await stay.opened.kill()
+        if stay.retiring is not None:
+            await stay.retiring  # its end comes with the process
 
     async def _clear(self, stay: _Stay) -> None:
         """Leave nothing of it."""

@@ -9,12 +9,20 @@ import asyncio
 import contextlib
 import logging
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
+from distributed.calls import rpc
 from distributed.core import Handler, Server
 from distributed.driver import Driver
-from distributed.errors import BadRequestError, CommClosedError, LeaseOverError, ProtocolError, StreamingOpError
+from distributed.errors import (
+    BadRequestError,
+    CommClosedError,
+    LeaseOverError,
+    PermissionDeniedError,
+    ProtocolError,
+    StreamingOpError,
+)
 from distributed.offers.housing import Housing, Order
 from distributed.offers.records import (
     Allow,
@@ -48,15 +56,22 @@ from distributed.offers.tenants import Tenants
 from distributed.offers.wire import (
     LEASE_S,
     OFFER_PORT,
+    TICKETS,
     OfferInfo,
     check_keys,
     check_lease,
     check_name,
     check_tenant,
+    check_ticket_key,
+    tenant_root,
     to_wire,
     wish_from_wire,
 )
+from distributed.security.credentials import NO_CLAIMS, Credential, FindKey
 from distributed.security.keys import Keyring
+from distributed.security.permissions import GUEST
+from distributed.workspace.receiving import Caller
+from distributed.workspace.shipping import Call
 
 __all__ = ["GRACE_S", "Offer"]
 
@@ -78,6 +93,7 @@ class Offer(Server):
         workspace_ops: of a `Receiver`, served beside ours.
         forget: told of a tenant that is none any more, to let go of what is its own.
         keys: whom to let in; None: this user's key file.
+        find_key: of grants, by name; None: nobody else is let in.
     """
 
     default_port = OFFER_PORT
@@ -92,8 +108,10 @@ class Offer(Server):
         workspace_ops: Mapping[str, Handler] | None = None,
         forget: Callable[[str], object] | None = None,
         keys: Keyring | None = None,
+        find_key: FindKey | None = None,
     ) -> None:
-        super().__init__(keys=keys)
+        super().__init__(keys=keys, find_key=self._find_key)
+        self._find_granted = find_key or (lambda name: None)
         self.housing = housing
         self.tags = list(tags)
         self.pythons = list(pythons)
@@ -117,6 +135,7 @@ class Offer(Server):
         self._forget_there = forget or (lambda tenant: None)
         self._streams: dict[str, tuple[int, Any]] = {}  # of tenants that are connected: number and stream
         self._keys_of: dict[str, Keyring] = {}
+        self._ticket_keys: dict[str, bytes] = {}  # of tenants, by the name of their tickets
         self._requests: dict[int, asyncio.Future[Any]] = {}
         self._number = 0
         self._looking: asyncio.Task[None] | None = None
@@ -195,11 +214,17 @@ class Offer(Server):
         return to_wire(info)
 
     async def join_offer(
-        self, stream: Any, tenant: str, name: str, keys: dict[str, bytes], lease_s: float = LEASE_S
+        self,
+        stream: Any,
+        tenant: str,
+        name: str,
+        keys: dict[str, bytes],
+        lease_s: float = LEASE_S,
+        ticket_key: bytes | None = None,
     ) -> dict[str, Any]:
         """Become a tenant, or be one again, on a stream of its own; see `distributed.offers.wire`."""
         tenant, name, lease_s = check_tenant(tenant), check_name(name), check_lease(lease_s)
-        keyring = Keyring(check_keys(keys))
+        keyring, ticket_key = Keyring(check_keys(keys)), check_ticket_key(ticket_key)
         if not hasattr(stream, "read_message"):
             raise StreamingOpError("join_offer")
         owner = self._owner_of(stream)
@@ -213,6 +238,8 @@ class Offer(Server):
             former.close()
         self._streams[tenant] = (number, stream)
         self._keys_of[tenant] = keyring
+        if ticket_key is not None:
+            self._ticket_keys[tenant_root(tenant)] = ticket_key
         self._driver.handle(Join(tenant, owner, name, lease_s, number))
         try:
             await self._listen_to(stream, tenant)
@@ -226,6 +253,9 @@ class Offer(Server):
     async def open_room(self, stream: Any, tenant: str, wish: dict[str, Any]) -> dict[str, Any]:
         """A room for this tenant, see `RoomWish` and `OpenRoom`; waits until it is open."""
         checked = wish_from_wire(wish)
+        claims = stream.peer.claims
+        if claims.depth == 0 or claims.workspace not in (None, checked.workspace):
+            raise PermissionDeniedError("open_room", f"guest with a ticket for {claims.workspace or 'any workspace'}")
         self._number += 1
         request = self._number
         answer = self._requests[request] = asyncio.get_running_loop().create_future()
@@ -306,6 +336,38 @@ class Offer(Server):
         self._driver.handle(ReturnOffer())
         return self.offer_info()
 
+    def caller_of(self, stream: Any, tenant: str) -> Caller:
+        """Whose call it is, for the ops of a `Receiver`; that renews its lease.
+
+        Raises:
+            LeaseOverError: it is no tenant here.
+        """
+        name, claims = stream.peer.name or None, stream.peer.claims
+        if name == tenant_root(check_tenant(tenant)) and claims == NO_CLAIMS:  # another offer, in the tenant's name
+            name = self._machine.owner_of(tenant)
+        found = self._machine.tenant_of(tenant, name)
+        self._driver.handle(Heard(found.id))
+        return self.caller_by_tenant(found.id)
+
+    def caller_by_tenant(self, tenant: str) -> Caller:
+        """The same for one that is known to be a tenant."""
+        return Caller(tenant, self._machine.space_of(tenant))
+
+    @contextlib.asynccontextmanager
+    async def dial(self, address: str, caller: Caller) -> AsyncIterator[Call]:
+        """Another offer of which `caller` is a tenant too, entered in its name."""
+        root = tenant_root(caller.tenant)
+        key = self._ticket_keys.get(root)
+        if key is None:
+            raise LeaseOverError(address)
+        keys = Credential(root, key).keyring()
+        async with rpc(address, role=GUEST, may_unpickle=False, keys=keys) as other:
+
+            async def call(op: str, /, **content: Any) -> Any:
+                return await other.call(op, tenant=caller.tenant, **content)
+
+            yield call
+
     def dismiss(self, grant: str, reason: str) -> None:
         """End every tenant that this grant has let in."""
         for tenant in [tenant.id for tenant in self._machine.tenants.values() if tenant.owner == grant]:
@@ -319,9 +381,8 @@ class Offer(Server):
         limit = room.wish.memory_nbytes or self._machine.memory_nbytes
         if limit is not None and self._machine.memory_nbytes is not None:
             limit = min(limit, self._machine.memory_nbytes)
-        order = Order(
-            room.id, room.wish, tenant.id, tenant.owner, tenant.name, self._keys_of[tenant.id], room.threads, limit
-        )
+        payer, keys = self._machine.payer_of(tenant.id), self._keys_of[tenant.id]
+        order = Order(room.id, room.wish, tenant.id, payer, tenant.name, keys, room.threads, limit)
         self.housing.begin(order, self._on_opened, self._on_not_opened)
 
     def _answer(self, effect: Answer) -> None:
@@ -360,6 +421,9 @@ class Offer(Server):
             closing = asyncio.ensure_future(stream.close_after_flush())
             closing.add_done_callback(lambda done: done.cancelled() or done.exception())  # it is closed either way
         self._keys_of.pop(effect.tenant, None)
+        root = tenant_root(effect.tenant)
+        if self._ticket_keys.pop(root, None) is not None:
+            self.cut_off(root)
         self._forget_there(effect.tenant)
 
     # ------------------------------------------------------------ what happens
@@ -377,10 +441,15 @@ class Offer(Server):
             if type(said.get("beat")) is int:
                 self._say(tenant, {"notice": "beat", "number": said["beat"]})
 
+    def _find_key(self, name: str) -> bytes | None:
+        """Of a credential: a tenant's, for its tickets, or a grant."""
+        if name.startswith(TICKETS):
+            return self._ticket_keys.get(name)
+        return self._find_granted(name)
+
     def _owner_of(self, stream: Any) -> str | None:
-        """The name of the grant that a peer has shown; None: the owner's own key."""
-        name: str | None = getattr(stream.peer, "name", None)
-        return name
+        """The name that a peer has shown, of a grant or a tenant's ticket; None: the owner's own key."""
+        return stream.peer.name or None
 
     def _on_opened(self, room: str, place: dict[str, Any]) -> None:
         self._driver.handle(RoomOpened(room, place))

@@ -43,6 +43,7 @@ from distributed.offers.records import (
     WithdrawOffer,
 )
 from distributed.offers.retirement import FRESH_S, busiest_beyond, fattest, idle_room, nbytes_staying, nbytes_taken
+from distributed.offers.wire import TICKETS, tenant_root
 from distributed.units import format_nbytes, format_seconds
 
 __all__ = ["Tenants"]
@@ -118,6 +119,24 @@ class Tenants:
             raise LeaseOverError(self.offer)
         return found
 
+    def owner_of(self, tenant: str) -> str | None:
+        """What admitted it; None: the owner's own key, or there is no such tenant."""
+        found = self.tenants.get(tenant)
+        return None if found is None else found.owner
+
+    def payer_of(self, tenant: str) -> str:
+        """The tenant whose share and contents are used: itself, or the Main above it that made its ticket."""
+        found: Tenant | None = self.tenants[tenant]
+        while found is not None and (found.owner or "").startswith(TICKETS):
+            tenant, owner = found.id, found.owner
+            found = next((above for above in self.tenants.values() if tenant_root(above.id) == owner), None)
+        return tenant if found is None else found.id
+
+    def space_of(self, tenant: str) -> str:
+        """Whose contents count as sent: the grant's that admitted the payer, or the owner's, which is empty."""
+        payer = self.tenants[self.payer_of(tenant)]
+        return payer.owner or ""
+
     def why_not_joined(self, tenant: str, owner: str | None) -> Exception | None:
         """Why nobody can join under that name; None: let it come."""
         found = self.tenants.get(tenant)
@@ -169,6 +188,10 @@ class Tenants:
             else:
                 self._end(room, f"its tenant is gone: {reason}", 0.0)
         self._effects.append(Forget(tenant_id, reason))
+        root = tenant_root(tenant_id)
+        for below in [other.id for other in self.tenants.values() if other.owner == root]:
+            if below in self.tenants:
+                self._forget(below, f"its Main is gone: {reason}")
 
     # ------------------------------------------------------------ wishes
 
@@ -300,6 +323,8 @@ class Tenants:
 
     def _on_tick(self, event: Tick, now: float) -> None:
         for tenant in [tenant for tenant in self.tenants.values() if tenant.ends <= now]:
+            if tenant.id not in self.tenants:  # gone with its Main
+                continue
             self._forget(tenant.id, f"not heard of for {format_seconds(tenant.lease_s)}, its lease")
         for room in [r for r in self.rooms.values() if r.state is State.ASKED and r.deadline <= now]:
             what = f"no place or memory for a room within {format_seconds(room.wish.wait_s)}; {self._shortage()}"

@@ -3,10 +3,13 @@
 Ops of who uses an offer (roles client and guest)::
 
     offer_info()                            what it lends, see `OfferInfo`
-    join_offer(tenant, name, lease_s, keys) on a stream of its own (connect, write, read): becomes a tenant. Answered by
+    join_offer(tenant, name, lease_s, keys, ticket_key)
+                                            on a stream of its own (connect, write, read): becomes a tenant. Answered by
                                             notices until the stream closes. `keys`: {role: 32 bytes}, the Main's own
                                             keys, which its rooms get. `tenant`: 32 hex digits that only this Main
-                                            knows: who knows them may act for it.
+                                            knows: who knows them may act for it. `ticket_key`: 32 bytes or None:
+                                            then credentials named `tenant_root` with this key, and tickets of
+                                            them, are let in too, see below.
     open_room(tenant, wish)                 see `RoomWish`; answered by an `OpenRoom` as a dict, when the room has met
                                             the scheduler (one that is dialled: when it listens). The same wish (see
                                             `RoomWish.identity`) while it is open: the same room. Without memory or
@@ -28,6 +31,11 @@ Notices, dicts with the key ``notice``::
     returned     cores, memory_nbytes: what is there again
     ended        reason: no tenant any more (lease over, grant withdrawn, offer ends); the stream closes
 
+Tickets: a room that submits work by itself is a Main of its own there, with a tenant's name, a scheduler and keys of
+its own. It connects with a ticket (`security.credentials`) of its Main's credential: limited to a workspace, a time and
+a depth (0: it may open no rooms). What it sends lies with its Main's contents, its slots are its Main's share, and when
+its Main is no tenant any more, it is none either.
+
 Errors by type: LeaseOverError (unknown tenant: join again), OfferWithdrawnError (nothing is lent now: wait for
 ``returned``, or go elsewhere), OfferFullError (too many tenants, rooms or wishes, or `wait_s` is over),
 UnknownWorkspaceError (send it first), WorkerStartError and what an environment can raise (the room did not come up).
@@ -41,6 +49,7 @@ Ops of the owner (role client, with the owner's key)::
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from collections.abc import Mapping
@@ -55,6 +64,7 @@ __all__ = [
     "LEASE_S_MAX",
     "LEASE_S_MIN",
     "OFFER_PORT",
+    "TICKETS",
     "OfferInfo",
     "OpenRoom",
     "RoomWish",
@@ -62,7 +72,9 @@ __all__ = [
     "check_lease",
     "check_name",
     "check_tenant",
+    "check_ticket_key",
     "from_wire",
+    "tenant_root",
     "to_wire",
     "wish_from_wire",
 ]
@@ -75,6 +87,7 @@ NAME_LENGTH_MAX = 200
 TEXT_LENGTH_MAX = 4096
 ROOTS_MAX = 256
 KEY_NBYTES = 32
+TICKETS = "tenant:"  # how names of tenants' credentials begin; no grant is called so
 
 _TENANT = re.compile(r"[0-9a-f]{32}")
 _WORKSPACE = re.compile(r"[0-9a-f]{64}")
@@ -113,6 +126,7 @@ class RoomWish:
         workspace: id of a workspace that was sent; None: no workspace, functions travel by value.
         entry: module to import as Main's ``__main__``, such as ``pkg.tool``; None: none.
         entry_file: the script, relative, where `entry` is not what its file would be imported as; None: it is.
+        entry, entry_file: the module to import as Main's ``__main__``, such as ``pkg.tool``, and its file in there.
         roots: folders of the workspace, relative, that come first in `sys.path`.
         environment: an `EnvironmentSpec` as ``to_wire`` makes it; None: the offer's own interpreter and packages.
         scheduler: address of the Main's scheduler; ``dialled://`` for one that comes by itself.
@@ -168,6 +182,7 @@ _CHECKS: dict[str, Any] = {
     "workspace": lambda v: v is None or (type(v) is str and _WORKSPACE.fullmatch(v) is not None),
     "entry": lambda v: v is None or (_is_text(v, NAME_LENGTH_MAX) and all(map(str.isidentifier, v.split(".")))),
     "entry_file": lambda v: v is None or _is_inside(v),
+    "entry_file": lambda v: v is None or (_is_inside(v) and v != ""),
     "roots": lambda v: type(v) is list and len(v) <= ROOTS_MAX and all(_is_inside(root) for root in v),
     "environment": lambda v: True,  # checked by who builds it
     "threads": lambda v: v is None or (type(v) is int and 1 <= v <= 65_536),
@@ -211,6 +226,18 @@ def check_tenant(value: Any) -> str:
     if type(value) is not str or _TENANT.fullmatch(value) is None:
         raise BadRequestError("a tenant is named by 32 hex digits of its own making (secrets.token_hex(16))")
     return value
+
+
+def tenant_root(tenant: str) -> str:
+    """The name under which a tenant's tickets are known; tells nothing about the tenant's secret one."""
+    return f"{TICKETS}{hashlib.sha256(tenant.encode()).hexdigest()[:32]}"
+
+
+def check_ticket_key(value: Any) -> bytes | None:
+    """32 bytes, or None. Raises BadRequestError."""
+    if value is None or (type(value) is bytes and len(value) == KEY_NBYTES):
+        return value
+    raise BadRequestError(f"ticket_key is {KEY_NBYTES} bytes, or nothing")
 
 
 def check_name(value: Any) -> str:

@@ -88,6 +88,8 @@ def _threads_have_folders() -> bool:
 
 def _import_early(entry: str) -> None:
     """While the room meets its scheduler. What fails is told to those whose function needs it, not here."""
+    if not has_folder_per_thread():  # modules are imported in another folder than that of a call, which may run by now
+        return
     try:
         with in_turn():
             import_module(entry)

@@ -25,6 +25,7 @@ from typing import Any
 
 from distributed.dataclass import dataclass
 from distributed.errors import FunctionLoadError, ModuleFailedError, ModuleMissingError
+from distributed.workspace.locating import project_of
 
 __all__ = ["Place", "be_main", "be_room", "import_module", "is_importing", "is_inside", "place", "workspace_root"]
 
@@ -183,12 +184,7 @@ def workspace_root() -> Path:
     """The folder of the workspace: in a room that of its copy, on the Main the project's own.
 
     A task that reads a file of its project asks for it with this, since each begins in an empty folder of its own.
-
-    Raises:
-        ValueError: this process is neither a Main nor a room yet.
     """
-    if _place is None:
-        raise ValueError(
-            "there is no workspace here: this process is no room, and no @distributed function was called yet"
-        )
-    return Path(_place.root)
+    if _place is not None:
+        return Path(_place.root)
+    return project_of(getattr(sys.modules[MAIN], "__file__", None) or os.getcwd()).root

@@ -10,6 +10,7 @@ for how long (`distributed.offers`), what happens in its process (`child`).
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Mapping, Sequence
 
 from distributed.errors import WorkerStartError
@@ -96,8 +97,8 @@ class Room:
         }  # fmt: skip
         nanny = Nanny(
             scheduler, zygote, worker_options=worker, host=host, insecure=insecure, tls=tls,
-            local_directory=local_directory, log_level=log_level, policy=RestartPolicy(), keys=keys,
-            kind=ROOM_KIND, child_options={"room": room},
+            local_directory=None if local_directory is None else os.path.abspath(local_directory),
+            log_level=log_level, policy=RestartPolicy(), keys=keys, kind=ROOM_KIND, child_options={"room": room},
         )  # fmt: skip
         opened = cls(nanny, workspace)
         try:

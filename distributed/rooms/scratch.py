@@ -17,12 +17,12 @@ import os
 import shutil
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import count
 from types import GeneratorType
 from typing import Any
 
-from distributed.worker.context import current, sheltered
+from distributed.worker.context import TaskContext, current, sheltered
 
 __all__ = ["Scratch", "has_folder_per_thread"]
 
@@ -57,8 +57,8 @@ class Scratch:
         def dressed(*args: Any, **kwargs: Any) -> Any:
             context = current()
             if context is not None and context.level:
-                with scratch._nested():
-                    return _listed(function(*args, **kwargs))
+                scratch._begin_on_top(context)
+                return function(*args, **kwargs)
             try:
                 desk = local.desk
             except AttributeError:
@@ -82,20 +82,21 @@ class Scratch:
             has_folder_per_thread()  # for this thread, from now on
             return _Desk(self._new_folder)
 
-    @contextlib.contextmanager
-    def _nested(self) -> Iterator[None]:
-        """For a call on top of one that waits in this thread: the other one finds all as it was."""
+    def _begin_on_top(self, context: TaskContext) -> None:
+        """For a call in a thread where another one waits: when this one has ended, that one finds all as it was."""
         with sheltered():
             before = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             folder = self._new_folder()
-            os.chdir(folder)
-        try:
-            yield
-        finally:
-            with sheltered():
+
+            def end() -> None:
                 os.fchdir(before)
                 os.close(before)
                 _remove(folder)
+
+            if context.at_end is None:
+                context.at_end = []
+            context.at_end.append(end)
+            os.chdir(folder)
 
     def _new_folder(self) -> str:
         folder = os.path.join(self._parent, str(next(self._numbers)))

@@ -84,6 +84,10 @@ _ROLES_BY_OP: dict[str, frozenset[str]] = {
     "join_offer": _TENANTS,
     "open_room": _TENANTS,
     "close_room": _TENANTS,
+    "workspace_offer": _TENANTS,
+    "workspace_blobs": _TENANTS,
+    "workspace_get": _TENANTS,
+    "workspace_fetch": _TENANTS,
     "offer_status": _ANYONE,
     "withdraw_offer": _CLIENTS,
     "return_offer": _CLIENTS,
@@ -97,6 +101,11 @@ _ROLES_BY_OP: dict[str, frozenset[str]] = {
     "update_file_hash": _TRUSTED,
     "update_file_hashes": _TRUSTED,
     "home_status": _ANYONE,
+    # offer: workspaces
+    "workspace_offer": _TENANTS,
+    "workspace_blobs": _TENANTS,
+    "workspace_get": _TENANTS,
+    "workspace_fetch": _TENANTS,
 }
 
 

@@ -31,7 +31,7 @@ class Incoming:
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444)
         self._ranges: dict[int, int] = {}  # start: end of what came
         try:
-            if nbytes:
+            if nbytes and hasattr(os, "posix_fallocate"):
                 os.posix_fallocate(self._descriptor, 0, nbytes)
         except BaseException:
             self.close()
@@ -56,14 +56,19 @@ class Incoming:
             self._ranges[offset] = max(self._ranges.get(offset, 0), offset + len(piece))
 
     @property
-    def is_complete(self) -> bool:
-        """Every byte has come."""
+    def end(self) -> int:
+        """Up to where it has come without a gap."""
         end = 0
         for start in sorted(self._ranges):
             if start > end:
-                return False
+                break
             end = max(end, self._ranges[start])
-        return end >= self.nbytes
+        return end
+
+    @property
+    def is_complete(self) -> bool:
+        """Every byte has come."""
+        return self.end >= self.nbytes
 
     def check(self) -> str:
         """The path of the file, whose content is right.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import keyword
 import os
 import sys
-import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -20,7 +19,7 @@ MARKERS = (".git", "pyproject.toml", "setup.py", "setup.cfg", ".distributedignor
 FALLBACK_NAME = "distributed_main"  # of an entry that cannot be imported under its own name
 
 # A module of these names would hide another one that the worker itself needs.
-_TAKEN = {"__main__", "distributed", "tornado", "msgpack", "cloudpickle", "psutil", "click", "tqdm", "pathspec"}
+_TAKEN = {"__main__", "distributed", "tornado", "msgpack", "cloudpickle", "psutil", "click", "tqdm"}
 
 
 @dataclass(slots=True, frozen=True)
@@ -121,7 +120,8 @@ def imported_beside(entry: str | os.PathLike[str], modules: Mapping[str, ModuleT
 
 
 def _shared_folders() -> set[Path]:
-    folders = {Path("/"), Path(tempfile.gettempdir()).resolve(), Path("/tmp"), Path("/var/tmp")}
+    given = [os.environ.get(variable, "") for variable in ("TMPDIR", "TEMP", "TMP")]
+    folders = {Path(name).resolve() for name in ("/", "/tmp", "/var/tmp", *given) if os.path.isabs(name)}
     home = os.path.expanduser("~")
     return folders | {Path(home).resolve()} if home != "~" else folders
 

@@ -178,16 +178,14 @@ class Manifest:
                 pairs.append((first[folded], entry.path))
             else:
                 first[folded] = entry.path
-        folders: dict[str, str] = {}
+        seen: set[str] = set()
         for entry in self.entries:
             folder = entry.path.rpartition("/")[0]
-            while folder and folder not in folders.values():
+            while folder and folder not in seen:
+                seen.add(folder)
                 folded = unicodedata.normalize("NFC", folder).casefold()
                 if folded in first:
                     pairs.append((first[folded], f"{folder}/"))
-                folders.setdefault(folded, folder)
-                if folders[folded] != folder:
-                    break
                 folder = folder.rpartition("/")[0]
         return pairs
 

@@ -147,7 +147,7 @@ class BlobStore:
         return f"{self._blobs}/{name[:2]}/{name[2:]}"
 
     def lacks(self, nbytes_by_digest: Mapping[bytes, int]) -> list[bytes]:
-        """Those that are not here, in order; one of another size was damaged, and is removed. Uses the rest."""
+        """Those that are not here, in order; those of another size are removed. Uses the rest."""
         missing = []
         now = time.time()
         for digest, nbytes in nbytes_by_digest.items():
@@ -173,7 +173,7 @@ class BlobStore:
         try:
             at = 0
             for piece in pieces:
-                arriving.write(at, piece)
+                self.write(arriving, at, piece)
                 at += len(piece)
             self.finish(arriving)
         finally:
@@ -212,6 +212,13 @@ class BlobStore:
             if isinstance(error, OSError):
                 raise self._explain(error, nbytes) from error
             raise
+
+    def write(self, arriving: Incoming, offset: int, piece: bytes) -> None:
+        """Add a piece. BlobMismatchError: it goes beyond the end. StoreFullError: the disk is full."""
+        try:
+            arriving.write(offset, piece)
+        except OSError as error:
+            raise self._explain(error, arriving.nbytes) from error
 
     def finish(self, arriving: Incoming) -> None:
         """Keep what has arrived. Errors as `put`; then it is abandoned."""
@@ -301,22 +308,25 @@ class BlobStore:
             return None
         try:
             manifest = Manifest.from_wire(msgpack.unpackb(content, strict_map_key=False))
-            if manifest.id == workspace:
-                return manifest
-        except (ValueError, msgpack.UnpackException, DistributedError):
-            pass_damaged = True
-        else:
-            pass_damaged = True
-        if pass_damaged:
+        except (ValueError, msgpack.UnpackException, DistributedError):  # damaged
             os.unlink(path)
-        return None
+            return None
+        if manifest.id != workspace:
+            os.unlink(path)
+            return None
+        return manifest
 
     # ------------------------------------------------------------ room
 
     def usage(self) -> int:
         """Bytes in use; an estimate that is never too low."""
+        return self.usage_of(self.folder)
+
+    @staticmethod
+    def usage_of(folder: str) -> int:
+        """The same of any store, without opening it; 0: there is none."""
         try:
-            with open(self._usage, encoding="ascii") as file:
+            with open(os.path.join(folder, "usage"), encoding="ascii") as file:
                 return int(file.read() or 0)
         except (FileNotFoundError, ValueError):
             return 0

@@ -92,6 +92,10 @@ EXAMPLES: dict[str, Exception] = {
         errors.StoreFolderError("/store", "it belongs to user id 7"),
         errors.StoreFullError("/store", 2, 1, "free some"),
         errors.UnknownWorkspaceError("cd" * 32),
+        errors.NoOfferError("tcp://s:1", 2),
+        errors.NoMatchError("f", "8 threads", "o: 2 threads"),
+        errors.LoosenedCallWarning("f asks for 8 threads"),
+        errors.RedistributionError("f", "it is 16 levels deep"),
         errors.ManifestError("../x", "a path is relative"),
         errors.UnsupportedOperation("/a", "it is no folder"),
         errors.WorkspaceChangedError("a.py", "/project"),
@@ -133,7 +137,8 @@ def test_an_error_says_whose_fault_it_is_in_its_documentation(name: str) -> None
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_every_error_of_ours_is_caught_by_its_root(name: str) -> None:
-    outside = {"CancelledError", "DistributedWarning", "UnrunnableTaskWarning", "WorkspaceWarning"}
+    outside = {"CancelledError", "DistributedWarning", "LoosenedCallWarning"}
+    outside |= {"UnrunnableTaskWarning", "WorkspaceWarning"}
     assert isinstance(EXAMPLES[name], DistributedError) is (name not in outside)
 
 

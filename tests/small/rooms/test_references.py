@@ -261,8 +261,12 @@ def test_modules_of_the_workspace_come_before_those_that_are_loaded(
 
 def test_the_main_knows_its_script_by_two_names(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     monkeypatch.setattr(entry_module, "_place", None)
-    with pytest.raises(ValueError, match="no workspace here"):
-        entry_module.workspace_root()
+    script = tmp_path / "script.py"
+    script.touch()
+    main = ModuleType("__main__")
+    main.__file__ = str(script)
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    assert entry_module.workspace_root() == tmp_path.resolve()
     monkeypatch.setitem(sys.modules, ENTRY, sys)
     be_main(str(tmp_path), ENTRY)
     assert sys.modules[ENTRY] is sys.modules["__main__"]
