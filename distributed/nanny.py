@@ -18,7 +18,7 @@ from distributed.calls import rpc, write
 from distributed.comm.addresses import parse_address
 from distributed.config import SCHEDULER_PORT, settings
 from distributed.core import Server
-from distributed.errors import DistributedError, WorkerStartError
+from distributed.errors import CommClosedError, DistributedError, WorkerStartError
 from distributed.process.folders import Folder, make_folder, remove_leftovers
 from distributed.process.restart_policy import RestartPolicy
 from distributed.process.running import read_lines
@@ -99,7 +99,7 @@ class Nanny(Server):
         self._log_level = log_level
         self._preload = [os.path.abspath(name) if name.endswith(".py") else name for name in preload]
         self._policy = policy or RestartPolicy()
-        self._scheduler = rpc(self.scheduler_address, role=WORKER, may_unpickle=False, keys=keys)
+        self._scheduler = rpc(self.scheduler_address, role=WORKER, may_unpickle=False, patient=False, keys=keys)
         self._registered = asyncio.Event()
         self._incarnation = ""
         self._stderr: deque[str] = deque(maxlen=STDERR_LINES)
@@ -401,7 +401,8 @@ class Nanny(Server):
             async with asyncio.timeout(REPORT_TIMEOUT_S):
                 await self._scheduler.call(op, **about)
         except (DistributedError, TimeoutError) as error:
-            level = logging.DEBUG if op == "worker_alive" else logging.WARNING
+            is_gone = isinstance(error, CommClosedError)  # then it has seen the end of the worker, or ends itself
+            level = logging.DEBUG if is_gone or op == "worker_alive" else logging.WARNING
             logger.log(level, "%s: could not tell the scheduler of worker %s: %s", op, self.worker_address, error)
 
     async def _give_up(self, error: BaseException) -> None:
