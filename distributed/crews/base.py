@@ -46,7 +46,7 @@ class Base:
 
     Args:
         settings: of the Main.
-        crews: told what happens at offers, see `LinkEvents`; and of what went wrong before there are any: ``on_trouble``.
+        crews: told what happens at offers, see `LinkEvents`, and by ``on_trouble`` why there are none.
 
     Attributes:
         loop: on which everything but users' calls happens.

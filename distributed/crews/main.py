@@ -164,6 +164,5 @@ class Main:
 
     def _staffed(self) -> list[Any]:
         """The staffings of all crews that have begun."""
-        return [
-            crew.staffing for crew in list(self._crews) if crew.staffing is not None and crew.phase is not Phase.CLOSED
-        ]
+        staffings = [crew.staffing for crew in list(self._crews)]
+        return [each for each in staffings if each is not None and each.phase is not Phase.CLOSED]

@@ -126,7 +126,6 @@ class RoomWish:
         workspace: id of a workspace that was sent; None: no workspace, functions travel by value.
         entry: module to import as Main's ``__main__``, such as ``pkg.tool``; None: none.
         entry_file: the script, relative, where `entry` is not what its file would be imported as; None: it is.
-        entry, entry_file: the module to import as Main's ``__main__``, such as ``pkg.tool``, and its file in there.
         roots: folders of the workspace, relative, that come first in `sys.path`.
         environment: an `EnvironmentSpec` as ``to_wire`` makes it; None: the offer's own interpreter and packages.
         scheduler: address of the Main's scheduler; ``dialled://`` for one that comes by itself.
@@ -181,7 +180,6 @@ _CHECKS: dict[str, Any] = {
     "scheduler": lambda v: _is_text(v, TEXT_LENGTH_MAX),
     "workspace": lambda v: v is None or (type(v) is str and _WORKSPACE.fullmatch(v) is not None),
     "entry": lambda v: v is None or (_is_text(v, NAME_LENGTH_MAX) and all(map(str.isidentifier, v.split(".")))),
-    "entry_file": lambda v: v is None or _is_inside(v),
     "entry_file": lambda v: v is None or (_is_inside(v) and v != ""),
     "roots": lambda v: type(v) is list and len(v) <= ROOTS_MAX and all(_is_inside(root) for root in v),
     "environment": lambda v: True,  # checked by who builds it

@@ -102,10 +102,6 @@ _ROLES_BY_OP: dict[str, frozenset[str]] = {
     "update_file_hashes": _TRUSTED,
     "home_status": _ANYONE,
     # offer: workspaces
-    "workspace_offer": _TENANTS,
-    "workspace_blobs": _TENANTS,
-    "workspace_get": _TENANTS,
-    "workspace_fetch": _TENANTS,
 }
 
 
