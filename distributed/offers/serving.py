@@ -73,9 +73,7 @@ def build_offer(options: OfferOptions, zygote: Zygote) -> Offer:
         limits = Limits(options.cores, options.memory_nbytes, rooms_max=options.rooms_max)
     tags = [*platform_tags(), *options.tags]
     spaces = Spaces(options.store, options.store_nbytes_max or STORE_NBYTES)
-    receiver = Receiver(
-        spaces, lambda stream, tenant: offer.caller_of(stream, tenant), lambda where, caller: offer.dial(where, caller)
-    )
+    receiver = Receiver(spaces, lambda stream, tenant: offer.caller_of(stream, tenant))
     opener = RoomOpener(
         zygote, tags=options.tags, host=options.host, insecure=options.insecure, tls=options.tls,
         log_level=options.log_level,
