@@ -22,6 +22,7 @@ from distributed.errors.crews import (
     RedistributionError,
 )
 from distributed.errors.faces import (
+    CalledByImportError,
     DataGoneError,
     HomeError,
     KeyTakenError,
@@ -122,6 +123,7 @@ __all__ = [
     "BadRequestError",
     "BlobMismatchError",
     "BlobMissingError",
+    "CalledByImportError",
     "CancelledError",
     "CertificateError",
     "CommClosedError",

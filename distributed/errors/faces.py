@@ -6,6 +6,7 @@ from distributed.errors.base import DistributedError
 from distributed.errors.tasks import RemoteError
 
 __all__ = [
+    "CalledByImportError",
     "DataGoneError",
     "HomeError",
     "KeyTakenError",
@@ -145,6 +146,20 @@ class WaitForTimeoutFile(DistributedError):  # likewise
     def __init__(self, has_waited: bool) -> None:
         self.has_waited = has_waited
         super().__init__("others have all files that are left")
+
+
+class CalledByImportError(DistributedError, RuntimeError):
+    """The caller's fault: a module calls a `@distributed` function while a worker imports it, as every worker does.
+
+    Put the call, and what only the program is to do, below ``if __name__ == "__main__":``.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(
+            f"{name} is called as soon as its module is imported, and every worker imports it; "
+            'put the call below `if __name__ == "__main__":`'
+        )
 
 
 class NestedCallError(DistributedError, RuntimeError):

@@ -17,6 +17,7 @@ EXAMPLES: dict[str, Exception] = {
         errors.AddressError(5, "no text"),
         errors.AuthenticationError("tcp://h:1", "the server has a different key"),
         errors.BadRequestError("bad"),
+        errors.CalledByImportError("m/f"),
         errors.CancelledError("cancelled"),
         errors.CertificateError("/k.tls", "there is none"),
         errors.CommClosedError("tcp://h:1", "reset"),

@@ -17,7 +17,7 @@ from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from distributed.crews.options import CallOptions
-from distributed.errors import ConfigError, NestedCallError, StartedByImportError, UndistributableError
+from distributed.errors import CalledByImportError, ConfigError, NestedCallError, UndistributableError
 from distributed.faces.decorator.arguments import packed, plain
 from distributed.faces.decorator.chunks import Chunked
 from distributed.faces.decorator.mapping import checked_chunk, start_chunks, start_measured
@@ -148,7 +148,7 @@ class Distributed(Remote, Generic[P, R]):
 
     def _start_nested(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Source:
         if is_importing():
-            raise StartedByImportError(self._name)
+            raise CalledByImportError(self._name)
         if self.nested == "error":
             raise NestedCallError(self._name)
         if inspect.iscoroutinefunction(self.__wrapped__) and _has_loop():
