@@ -380,7 +380,7 @@ class Nanny(Server):
             if replaced.rescued:
                 await self._call_scheduler("worker_replacing", rescued=replaced.rescued)
             self._condemn(process, replaced.cause)
-        await process.ended
+        await asyncio.wait([process.ended])  # whoever is cancelled here must not cancel what others wait for
         return True
 
     def _forget_replaced(self) -> None:
@@ -454,7 +454,7 @@ class Nanny(Server):
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(asyncio.shield(process.ended), patience_s)
         process.kill()
-        await process.ended
+        await asyncio.wait([process.ended])  # as above
         if self._guard is not None and self._guard is not asyncio.current_task():
             await asyncio.wait([self._guard])
         self.worker_address = None

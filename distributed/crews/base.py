@@ -10,7 +10,6 @@ import secrets
 import socket
 import sys
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +36,7 @@ __all__ = ["Base"]
 logger = logging.getLogger(__name__)
 
 CLOSE_S = 15.0
+END_S = 3.0  # of it, for crews to end in order
 LOOK_S = 5.0  # between two questions to a running scheduler for the offers of its workers
 NAME_LENGTH = 60
 
@@ -93,12 +93,13 @@ class Base:
         """Run it beside; on the loop. What it raises is our own fault, and logged."""
         self._background.spawn(coroutine)
 
-    def run(self, coroutine: Coroutine[Any, Any, Any]) -> Future[Any]:
-        """Run it on the loop; from any thread."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+    def spawn_ending(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        """As `spawn`, for what is waited for before the Main leaves its offers."""
+        self._endings.spawn(coroutine)
 
     def _begin(self) -> None:
-        self._background = Background(lambda error: logger.error("a Main's own task failed", exc_info=error))
+        self._background = Background(_on_failure)
+        self._endings = Background(_on_failure)
         self._hello = asyncio.ensure_future(asyncio.to_thread(self._process.hello))
         self._hello.add_done_callback(lambda done: done.exception())  # for who opens a scheduler
         self._host: rpc | None = None
@@ -198,10 +199,17 @@ class Base:
                 process.close()
 
     async def _leave(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(END_S):
+                await self._endings.wait_ended()
         await asyncio.gather(*(link.close() for link in self.links.values()))
         self._background.cancel()
         if self._host is not None:
             await self._host.close()
+
+
+def _on_failure(error: BaseException) -> None:
+    logger.error("a Main's own task failed", exc_info=error)
 
 
 def _offers_in(info: dict[str, Any]) -> list[str]:

@@ -255,7 +255,7 @@ class OfferLink:
     async def ship(self, workspace: Any, manifest: Any, progress: Progress | None = None) -> Shipped:
         """Have it hold the whole workspace. Raises as `workspace.shipping.ship`."""
 
-        async def call(op: str, **content: Any) -> Any:
+        async def call(op: str, /, **content: Any) -> Any:
             return await self._calls.call(op, tenant=self._tenant.id, **content)
 
         async with self._shipping:

@@ -100,7 +100,7 @@ class Staffing:
                 PlaceCalls: lambda effect: crew.on_placed(self._connected()),
                 FailCalls: lambda effect: crew.on_failed(effect.reason),
                 SayWaiting: lambda effect: self._say_waiting(),
-                EndCrew: lambda effect: self._spawn(self._end()),
+                EndCrew: lambda effect: base.spawn_ending(self._end()),
             },
             Tick,
         )

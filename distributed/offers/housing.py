@@ -128,7 +128,7 @@ class _Stay:
     Attributes:
         opened: once it is open; `why` it is to end, once it is; `is_over`: nothing is left to end.
         folder: as long as there is one.
-        closing: what ends it; retiring: its graceful end, which goes on when `closing` is told to hurry.
+        closing: what ends it; hurry: set when its grace is taken away.
     """
 
     order: Order
@@ -138,7 +138,7 @@ class _Stay:
     why: str = ""
     is_over: bool = False
     closing: asyncio.Task[None] | None = None
-    retiring: asyncio.Future[None] | None = None
+    hurry: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Housing:
@@ -199,9 +199,10 @@ class Housing:
             if is_first:  # a second time would disturb it in clearing up
                 stay.life.cancel()
             return
-        if stay.closing is not None:
-            stay.closing.cancel()
-        stay.closing = asyncio.ensure_future(self._close(stay, grace_s))
+        if stay.closing is None:
+            stay.closing = asyncio.ensure_future(self._close(stay, stay.opened, grace_s))
+        elif grace_s <= 0:
+            stay.hurry.set()
 
     def look(self) -> dict[str, Look]:
         """How all open rooms are now."""
@@ -273,16 +274,18 @@ class Housing:
 
         return await self._opener.open(order, workspace, stay.folder.path, shares_path, progress)
 
-    async def _close(self, stay: _Stay, grace_s: float) -> None:
-        assert stay.opened is not None
-        if grace_s > 0 and stay.retiring is None:
-            stay.retiring = asyncio.ensure_future(stay.opened.close(is_graceful=True))
-        if stay.retiring is not None:
-            await asyncio.wait([stay.retiring], timeout=grace_s)
-        if stay.retiring is None or not stay.retiring.done():
-            await stay.opened.kill()
-        if stay.retiring is not None:
-            await stay.retiring  # its end comes with the process
+    async def _close(self, stay: _Stay, opened: Opened, grace_s: float) -> None:
+        if grace_s <= 0:
+            await opened.kill()
+            return
+        retiring = asyncio.ensure_future(opened.close(is_graceful=True))
+        hurrying = asyncio.ensure_future(stay.hurry.wait())
+        waited: list[asyncio.Future[Any]] = [retiring, hurrying]
+        await asyncio.wait(waited, timeout=grace_s, return_when=asyncio.FIRST_COMPLETED)
+        hurrying.cancel()
+        if not retiring.done():
+            await opened.kill()
+        await retiring  # its end comes with the process
 
     async def _clear(self, stay: _Stay) -> None:
         """Leave nothing of it."""

@@ -19,6 +19,8 @@ from distributed.security.permissions import WORKER
 __all__ = ["RoomOpener"]
 
 HEALTH_S = 0.5  # between two looks at what a room does
+CONNECT_S = 2.0  # to a worker that was there
+ANSWER_S = 5.0  # one that works hard takes long to answer
 
 
 class RoomOpener:
@@ -106,7 +108,9 @@ class OpenedRoom:
     async def _ask_after(self, address: str) -> None:
         """Ask the worker what it does, again and again; one that does not answer is busy, or is being replaced."""
         while True:
-            async with rpc(address, role=WORKER, may_unpickle=False, keys=self._keys) as worker:
+            async with rpc(
+                address, timeout=CONNECT_S, role=WORKER, may_unpickle=False, patient=False, keys=self._keys
+            ) as worker:
                 while address == (now := self._room.worker_address):
                     await self._ask(worker)
                     await asyncio.sleep(HEALTH_S)
@@ -115,7 +119,7 @@ class OpenedRoom:
 
     async def _ask(self, worker: rpc) -> None:
         with contextlib.suppress(DistributedError, TimeoutError):
-            async with asyncio.timeout(HEALTH_S):
+            async with asyncio.timeout(ANSWER_S):
                 health = await worker.call("health")
                 running = len(health["active"])
                 is_idle = not running and not health["queued"]

@@ -8,7 +8,7 @@ from distributed.offers.records import Room, State
 
 __all__ = ["FRESH_S", "busiest_beyond", "fattest", "idle_room", "nbytes_staying", "nbytes_taken"]
 
-FRESH_S = 1.0  # a room that was opened or used just now is not retired: its first task may be on its way
+FRESH_S = 0.3  # a room that was opened or used just now is not retired: its first task may be on its way
 
 
 def nbytes_taken(rooms: Iterable[Room]) -> int:

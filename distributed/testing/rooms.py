@@ -11,6 +11,7 @@ from typing import Any
 
 from distributed.client.client import Client
 from distributed.client.loop_thread import LoopThread
+from distributed.nanny import Nanny
 from distributed.process.fresh import FreshZygote
 from distributed.rooms.room import ROOM_KIND, ROOM_MAIN, Room
 from distributed.scheduler.server import Scheduler
@@ -19,6 +20,7 @@ from distributed.security.keys import Keyring, keyring_from_master
 __all__ = ["House", "write_files"]
 
 CLOSE_S = 20.0
+WORKER_MAIN = "distributed.worker.process:run_worker_child"
 
 
 def write_files(folder: Path, files: dict[str, str]) -> str:
@@ -33,18 +35,21 @@ def write_files(folder: Path, files: dict[str, str]) -> str:
 class House:
     """A scheduler in this process, and rooms that join it; a context manager.
 
+    Args:
+        keys: of the tenant; None: new ones.
+
     Attributes:
         folder: in which the rooms' processes have their folders.
-        address: of the scheduler; keys: of the tenant.
+        address: of the scheduler.
         printed: ``[(key, stream, text)]``, what tasks of `client` have printed.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, keys: Keyring | None = None) -> None:
         self.folder = folder
-        self.keys: Keyring = keyring_from_master(os.urandom(32))
+        self.keys = keys or keyring_from_master(os.urandom(32))
         self.printed: list[tuple[str, str, str]] = []
         self._thread = LoopThread("house")
-        self._zygote = FreshZygote({ROOM_KIND: ROOM_MAIN}, (ROOM_KIND,))
+        self._zygote = FreshZygote({ROOM_KIND: ROOM_MAIN, "worker": WORKER_MAIN}, (ROOM_KIND, "worker"))
         self._rooms: list[Room] = []
         self._scheduler: Scheduler = self._thread.run(self._start())
         self.address = self._scheduler.address
@@ -64,6 +69,18 @@ class House:
         room: Room = self._thread.run(opening, 60.0)
         self._rooms.append(room)
         return room
+
+    def open_worker(self, name: str, nthreads: int) -> Nanny:
+        """The same without a workspace: a plain worker and its nanny. The tenant is the user of this process."""
+        options = {"name": name, "nthreads": nthreads}
+        nanny: Nanny = self._thread.run(self._start_worker(options), 60.0)
+        return nanny
+
+    async def _start_worker(self, options: dict[str, Any]) -> Nanny:
+        nanny = Nanny(self.address, self._zygote, worker_options=options, local_directory=str(self.folder))
+        await nanny.start()
+        await nanny.wait_registered()
+        return nanny
 
     def run(self, coroutine: Any) -> Any:
         """The result of a coroutine on the rooms' loop."""

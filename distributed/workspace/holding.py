@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from distributed.dataclass import dataclass, field
 from distributed.errors import (
     BadRequestError,
+    BlobMismatchError,
     BlobMissingError,
     ManifestError,
     QuotaExceededError,
@@ -138,11 +139,16 @@ class Holding:
             return len(held.lacking)
 
     def _take_piece(self, workspace: str, held: _Held, digest: bytes, offset: int, blob: bytes) -> None:
+        nbytes = held.nbytes_by_digest[digest]
+        if offset % PIECE_NBYTES or len(blob) != min(PIECE_NBYTES, nbytes - offset):
+            what = (
+                f"bytes {offset:,} to {offset + len(blob):,} of {nbytes:,} came, and a piece is {PIECE_NBYTES:,} bytes"
+            )
+            raise BlobMismatchError(digest.hex(), what)
         incoming = self._incoming.get(digest)
         if incoming is None:
             if len(self._incoming) >= INCOMING_MAX:
                 self._store.abandon(self._incoming.pop(next(iter(self._incoming))))
-            nbytes = held.nbytes_by_digest[digest]
             incoming = self._with_room(workspace, lambda: self._store.begin(digest, nbytes))
             self._incoming[digest] = incoming
         is_over = True

@@ -128,6 +128,7 @@ class BlobStore:
         self._lock = os.open(os.path.join(self.folder, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._turn = threading.Lock()  # between threads of this process, which share `_lock`
         self._pins = Pins(pins)
+        self._under_way = 0  # bytes that threads of ours have reserved and not written yet: an eviction cannot see them
 
     def close(self) -> None:
         """Let go of all pins. May be called again."""
@@ -199,19 +200,20 @@ class BlobStore:
         finally:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary)
-            if left:
-                self.release(left)
+            self._settle(nbytes, left)
 
     def begin(self, digest: bytes, nbytes: int) -> Incoming:
         """A content that comes in pieces; `finish` or `abandon` it. StoreFullError: no room, now or for the rest."""
-        self.reserve(on_disk(nbytes))
+        taken = unused = on_disk(nbytes)
+        self.reserve(taken)
         try:
-            return Incoming(os.path.join(self._arriving, unique_id("big")), digest, nbytes)
-        except BaseException as error:
-            self.release(on_disk(nbytes))
-            if isinstance(error, OSError):
-                raise self._explain(error, nbytes) from error
-            raise
+            arriving = Incoming(os.path.join(self._arriving, unique_id("big")), digest, nbytes)
+            unused = 0
+        except OSError as error:
+            raise self._explain(error, nbytes) from error
+        finally:
+            self._settle(taken, unused)
+        return arriving
 
     def write(self, arriving: Incoming, offset: int, piece: bytes) -> None:
         """Add a piece. BlobMismatchError: it goes beyond the end. StoreFullError: the disk is full."""
@@ -286,16 +288,19 @@ class BlobStore:
             os.utime(path)
             return
         content: bytes = msgpack.packb(manifest.to_wire())
-        self.reserve(on_disk(len(content)))
+        taken = unused = on_disk(len(content))
+        self.reserve(taken)
         temporary = os.path.join(self._arriving, unique_id("manifest"))
         try:
             self._write(temporary, content)
             os.rename(temporary, path)
+            unused = 0
         except OSError as error:
-            self.release(on_disk(len(content)))
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary)
             raise self._explain(error, len(content)) from error
+        finally:
+            self._settle(taken, unused)
 
     def manifest(self, workspace: str) -> Manifest | None:
         """The one of that id; None: it is not here."""
@@ -332,7 +337,7 @@ class BlobStore:
             return 0
 
     def reserve(self, nbytes: int) -> None:
-        """Take room for `nbytes`; the least recently used contents go for it.
+        """Take room for `nbytes` that are about to be written; the least recently used contents go for it.
 
         Raises:
             StoreFullError: it is not enough.
@@ -348,11 +353,18 @@ class BlobStore:
             self._set_usage(used)
             self._check_room(used, nbytes)
             self._set_usage(used + nbytes)
+            self._under_way += nbytes
 
     def release(self, nbytes: int) -> None:
-        """Give back room that was not needed."""
+        """Give back room that was written to and is free again."""
+        self._settle(0, nbytes)
+
+    def _settle(self, taken: int, unused: int) -> None:
+        """What was reserved is written by now, but for `unused` bytes that were not needed."""
         with self._locked():
-            self._set_usage(self.usage() - nbytes)
+            self._under_way -= taken
+            if unused:
+                self._set_usage(self.usage() - unused)
 
     def evict(self, nbytes: int) -> int:
         """Remove the least recently used until `nbytes` less are in use, or all the rest is pinned; bytes removed."""
@@ -376,7 +388,7 @@ class BlobStore:
         workspaces, digests = self._pins.all()
         pinned = {self.path(digest) for digest in digests} | {self._manifest_path(name) for name in workspaces}
         kept = list(self._everything())
-        used = sum(file.nbytes for file in kept)
+        used = sum(file.nbytes for file in kept) + self._under_way
         if target is None or used <= target:
             return used
         for file in sorted(kept, key=lambda file: (file.used_at, file.path)):
