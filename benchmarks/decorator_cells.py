@@ -25,10 +25,21 @@ if __name__ == "__main__":
     print(inc(1).unwrap(), flush=True)
 """
 
+BESIDE = """\
+from distributed import Client
+
+def inc(value):
+    return value + 1
+
+if __name__ == "__main__":
+    with Client() as client:
+        print(client.submit(inc, 1).result(), flush=True)
+"""
+
 
 def decorated_calls(side: Side, plan: Plan) -> Sample:
     """10,000 decorated no-ops, each called and unwrapped, beside as many separate submits and results; calls/s."""
-    if "BENCHMARK_BESIDE" in os.environ:
+    if _is_beside():
         with cluster(side) as client:
 
             def submit(count: int) -> float:
@@ -62,10 +73,10 @@ def decorated_calls(side: Side, plan: Plan) -> Sample:
 
 
 def decorated_first(side: Side, plan: Plan) -> Sample:
-    """From the start of an interpreter to the first result of a decorated function, with nothing set up; s."""
+    """From the start of an interpreter to the first result with nothing set up, beside the same with a `Client()`; s."""
     with tempfile.TemporaryDirectory(prefix="c") as folder:
         script = Path(folder) / "first.py"
-        script.write_text(FIRST)
+        script.write_text(BESIDE if _is_beside() else FIRST)
         began = time.perf_counter()
         with subprocess.Popen(
             [sys.executable, str(script)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=fresh_environment()
@@ -74,3 +85,7 @@ def decorated_first(side: Side, plan: Plan) -> Sample:
             check(process.stdout.readline().strip(), b"2")
             seconds = time.perf_counter() - began
     return Sample(seconds, [seconds], 1, 1)
+
+
+def _is_beside() -> bool:
+    return "BENCHMARK_BESIDE" in os.environ
