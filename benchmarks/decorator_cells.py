@@ -73,7 +73,7 @@ def decorated_calls(side: Side, plan: Plan) -> Sample:
 
 
 def decorated_first(side: Side, plan: Plan) -> Sample:
-    """From the start of an interpreter to the first result with nothing set up, beside the same with a `Client()`; s."""
+    """From the start of an interpreter to the first result with nothing set up, beside `Client()`; s."""
     with tempfile.TemporaryDirectory(prefix="c") as folder:
         script = Path(folder) / "first.py"
         script.write_text(BESIDE if _is_beside() else FIRST)
