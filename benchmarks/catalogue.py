@@ -95,10 +95,6 @@ CELLS = (
         "pull_small", "pull of 20,000 small files, beside one by one", "files/s", 5, limit_s=300.0, beside="first shape"
     ),
     Cell("pull_large", "pull of 2 GB, beside two curl | sha1sum", "GB/s", 0.8, limit_s=300.0, beside="curl"),
-    Cell(
-        "room_open", "a room, from order to registered, beside a plain worker", "ms", beside="plain worker"
-    ),
-    Cell(
-        "room_calls", "map of 10,000 no-ops in a room, likewise", "tasks/s", 1 / 1.5, beside="plain worker"
-    ),
+    Cell("room_open", "a room, from order to registered, beside a plain worker", "ms", beside="plain worker"),
+    Cell("room_calls", "map of 10,000 no-ops in a room, likewise", "tasks/s", 1 / 1.5, beside="plain worker"),
 )
