@@ -9,9 +9,10 @@ import argparse
 from collections import Counter
 from pathlib import Path
 
-from distributed import setup
 from library.chapters import Chapter, EmptyChapterError, split
 from library.counting import count, python
+
+from distributed import setup
 
 BOOK = "# one\nthe cat saw the dog\n# two\nthe dog saw the bird and the cat\n# three\nthe end\n"
 
