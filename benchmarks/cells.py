@@ -47,6 +47,7 @@ from sides import (
     settle,
 )
 from workload import inc, same
+from workspace_cells import workspace_changed, workspace_first, workspace_rescan
 
 __all__ = ["main"]
 
@@ -397,6 +398,9 @@ MEASURES: dict[str, Callable[[Side, Plan], Sample]] = {
         manager_round_trip,
         pull_large,
         pull_small,
+        workspace_changed,
+        workspace_first,
+        workspace_rescan,
     )
 }
 
