@@ -187,6 +187,7 @@ class Workspace:
         if memory is None:
             memory = DigestMemory(str(self.root), is_watchable(str(self.root)))
             memory.load()
+            self._memory = memory
         with self._asking:
             self._is_dirty = True
             self._module_count = len(sys.modules)
@@ -201,7 +202,7 @@ class Workspace:
         manifest = self._manifest_of(survey, memory)
         memory.save()
         with self._asking:
-            self._memory, self._manifest = memory, manifest
+            self._manifest = manifest
             self._is_dirty = False
         return manifest
 
