@@ -49,6 +49,7 @@ from sides import (
     settle,
 )
 from workload import inc, same
+from workspace_cells import workspace_changed, workspace_first, workspace_rescan
 
 __all__ = ["main"]
 
@@ -403,6 +404,9 @@ MEASURES: dict[str, Callable[[Side, Plan], Sample]] = {
         pull_small,
         room_calls,
         room_open,
+        workspace_changed,
+        workspace_first,
+        workspace_rescan,
     )
 }
 
