@@ -95,4 +95,8 @@ CELLS = (
         "pull_small", "pull of 20,000 small files, beside one by one", "files/s", 5, limit_s=300.0, beside="first shape"
     ),
     Cell("pull_large", "pull of 2 GB, beside two curl | sha1sum", "GB/s", 0.8, limit_s=300.0, beside="curl"),
+    Cell("ship_first", "workspace of 1,000 files, first time, beside 500 ms", "ms", 1, beside="500 ms"),
+    Cell("ship_unchanged", "  the same, unchanged, with the scan, beside 30 ms", "ms", 1, beside="30 ms"),
+    Cell("ship_edited", "  one file edited, with the scan, beside 100 ms", "ms", 1, beside="100 ms"),
+    Cell("lay_out_1k", "  laid out, beside 150 ms", "ms", 1, beside="150 ms"),
 )
