@@ -48,6 +48,7 @@ from sides import (
     settle,
 )
 from workload import inc, same
+from workspace_cells import workspace_changed, workspace_first, workspace_rescan
 
 __all__ = ["main"]
 
@@ -402,6 +403,9 @@ MEASURES: dict[str, Callable[[Side, Plan], Sample]] = {
         ship_edited,
         lay_out_1k,
         pull_small,
+        workspace_changed,
+        workspace_first,
+        workspace_rescan,
     )
 }
 

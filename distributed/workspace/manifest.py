@@ -144,10 +144,12 @@ class Manifest:
     def delta(self, base: Manifest) -> Delta:
         """What makes this manifest of `base`: the entries that are new or different, and the paths that are gone."""
         old = {entry.path: entry for entry in base.entries}
-        changed = tuple(entry for entry in self.entries if old.pop(entry.path, None) != entry)
-        own = {entry.path for entry in self.entries}
-        removed = tuple(entry.path for entry in base.entries if entry.path not in own)
-        return Delta(base.id, self.id, removed, changed)
+        changed = []
+        for entry in self.entries:
+            before = old.pop(entry.path, None)
+            if before is not entry and before != entry:  # two scans share what has not changed
+                changed.append(entry)
+        return Delta(base.id, self.id, tuple(old), tuple(changed))
 
     def apply(self, delta: Delta, limits: WorkspaceLimits = DEFAULT_LIMITS, *, folds_case: bool = False) -> Manifest:
         """The manifest that `delta` leads to from this one; checked as `from_wire` does.

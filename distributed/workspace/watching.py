@@ -39,6 +39,8 @@ _LOCAL = {
 class Watcher:
     """Watches folders, each by a name of the caller's choice."""
 
+    _fd = -1  # until there is one
+
     def __init__(self) -> None:
         """Watch nothing yet.
 
