@@ -9,10 +9,9 @@ import asyncio
 import contextlib
 import logging
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from distributed.calls import rpc
 from distributed.core import Handler, Server
 from distributed.driver import Driver
 from distributed.errors import (
@@ -67,18 +66,16 @@ from distributed.offers.wire import (
     to_wire,
     wish_from_wire,
 )
-from distributed.security.credentials import NO_CLAIMS, Credential, FindKey
+from distributed.security.credentials import FindKey
 from distributed.security.keys import Keyring
-from distributed.security.permissions import GUEST
 from distributed.workspace.receiving import Caller
-from distributed.workspace.shipping import Call
 
 __all__ = ["GRACE_S", "Offer"]
 
 logger = logging.getLogger(__name__)
 
 GRACE_S = 30.0  # of a withdrawal that names none
-LOOK_S = 0.5  # between two looks at all rooms
+LOOK_S, LOOK_WANTING_S = 0.5, 0.1  # between two looks at all rooms; while a wish waits for one that is idle
 END_S = 10.0  # for rooms to be gone, beyond the grace of the close
 
 
@@ -339,34 +336,22 @@ class Offer(Server):
     def caller_of(self, stream: Any, tenant: str) -> Caller:
         """Whose call it is, for the ops of a `Receiver`; that renews its lease.
 
+        Args:
+            tenant: empty: the one whose ticket the stream shows, such as another offer's that fetches.
         Raises:
             LeaseOverError: it is no tenant here.
         """
-        name, claims = stream.peer.name or None, stream.peer.claims
-        if name == tenant_root(check_tenant(tenant)) and claims == NO_CLAIMS:  # another offer, in the tenant's name
-            name = self._machine.owner_of(tenant)
-        found = self._machine.tenant_of(tenant, name)
-        self._driver.handle(Heard(found.id))
+        name = stream.peer.name or None
+        if tenant == "":
+            found = self._machine.tenant_by_root(name or "")
+        else:
+            found = self._machine.tenant_of(check_tenant(tenant), name)
+            self._driver.handle(Heard(found.id))
         return self.caller_by_tenant(found.id)
 
     def caller_by_tenant(self, tenant: str) -> Caller:
         """The same for one that is known to be a tenant."""
         return Caller(tenant, self._machine.space_of(tenant))
-
-    @contextlib.asynccontextmanager
-    async def dial(self, address: str, caller: Caller) -> AsyncIterator[Call]:
-        """Another offer of which `caller` is a tenant too, entered in its name."""
-        root = tenant_root(caller.tenant)
-        key = self._ticket_keys.get(root)
-        if key is None:
-            raise LeaseOverError(address)
-        keys = Credential(root, key).keyring()
-        async with rpc(address, role=GUEST, may_unpickle=False, keys=keys) as other:
-
-            async def call(op: str, /, **content: Any) -> Any:
-                return await other.call(op, tenant=caller.tenant, **content)
-
-            yield call
 
     def dismiss(self, grant: str, reason: str) -> None:
         """End every tenant that this grant has let in."""
@@ -471,8 +456,9 @@ class Offer(Server):
 
     async def _look_after(self) -> None:
         while True:
-            await asyncio.sleep(LOOK_S)
-            for room, look in self.housing.look().items():
+            is_wanting = any(room.state is State.ASKED for room in self._machine.rooms.values())
+            await asyncio.sleep(LOOK_WANTING_S if is_wanting else LOOK_S)
+            for room, look in (await self.housing.look()).items():
                 self._driver.handle(RoomSeen(room, look.memory_nbytes, look.is_idle, look.holds_nbytes, look.running))
 
     def _on_looked(self, done: asyncio.Task[None]) -> None:

@@ -10,9 +10,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from distributed.dataclass import dataclass, field
+from distributed.environments.builder import Environments
+from distributed.environments.zygotes import Zygotes
 from distributed.errors import DistributedError
 from distributed.offers.housing import Housing, Order
 from distributed.offers.opening import RoomOpener
+from distributed.offers.process import ROOM_MAINS
 from distributed.offers.records import Limits
 from distributed.offers.server import Offer
 from distributed.offers.sharing import Sharing
@@ -42,6 +45,7 @@ class OfferOptions:
         cores, memory_nbytes, rooms_max: see `Limits`; rooms_max None: its default.
         tags: beside those of the machine.
         store, store_nbytes_max: folder and bound of the blob store; None: the user's own, and `STORE_NBYTES`.
+        environments: folder of what is built; None: the user's own. pythons: paths of further interpreters.
         folder: where rooms have theirs; None: the system's place for temporary files.
         port: None: the offer's default; host, insecure, tls: where offer and rooms listen, see `Server.listen`.
         log_level: of rooms.
@@ -53,6 +57,8 @@ class OfferOptions:
     tags: Sequence[str] = ()
     store: str | None = None
     store_nbytes_max: int | None = None
+    environments: str | None = None
+    pythons: Sequence[str] = ()
     folder: str | None = None
     port: Any = None
     host: str = "127.0.0.1"
@@ -62,7 +68,7 @@ class OfferOptions:
     keys: Keyring | None = field(default=None, repr=False)
 
 
-def build_offer(options: OfferOptions, zygote: Zygote) -> Offer:
+async def build_offer(options: OfferOptions, zygote: Zygote) -> Offer:
     """The offer, listening; `zygote` is attached to the running loop.
 
     Raises:
@@ -74,9 +80,11 @@ def build_offer(options: OfferOptions, zygote: Zygote) -> Offer:
     tags = [*platform_tags(), *options.tags]
     spaces = Spaces(options.store, options.store_nbytes_max or STORE_NBYTES)
     receiver = Receiver(spaces, lambda stream, tenant: offer.caller_of(stream, tenant))
+    environments = Environments(options.environments, pythons=options.pythons)
+    minors = await environments.minors()
     opener = RoomOpener(
-        zygote, tags=options.tags, host=options.host, insecure=options.insecure, tls=options.tls,
-        log_level=options.log_level,
+        zygote, environments, Zygotes(ROOM_MAINS, tuple(ROOM_MAINS)), tags=options.tags, host=options.host,
+        insecure=options.insecure, tls=options.tls, log_level=options.log_level,
     )  # fmt: skip
     sockets = make_folder()  # not below `folder`: the path of a socket must be short
 
@@ -91,7 +99,13 @@ def build_offer(options: OfferOptions, zygote: Zygote) -> Offer:
 
     housing = Housing(opener, lay_out, remove, Sharing(sockets.path, options.cores), options.folder, clear)
     offer = Offer(
-        limits, housing, tags=tags, workspace_ops=receiver.handlers, forget=receiver.forget, keys=options.keys
+        limits,
+        housing,
+        tags=tags,
+        pythons=list(minors),
+        workspace_ops=receiver.handlers,
+        forget=receiver.forget,
+        keys=options.keys,
     )
     offer.start(options.port, options.host, options.insecure, options.tls)
     return offer
@@ -104,7 +118,7 @@ async def serve_offer(options: OfferOptions, zygote: Zygote, grace_s: float) -> 
         DistributedError: it cannot be served, see `build_offer`.
     """
     zygote.attach()
-    offer = build_offer(options, zygote)
+    offer = await build_offer(options, zygote)
     on_signals(lambda name: offer.close_soon(name, 0.0 if name == "SIGINT" else grace_s))
     logger.info("lends %d cores at %s", options.cores, offer.address)
     await asyncio.get_running_loop().run_in_executor(None, remove_leftovers, options.folder)
@@ -116,7 +130,9 @@ async def serve_beside(given: dict[str, Any], keys: Keyring, zygote: Zygote) -> 
     """Serve the program that started us until it is gone. `given`: see `distributed.offers.local`."""
     zygote.attach()
     try:
-        offer = build_offer(OfferOptions(**given["offer"], port=0, log_level=given["log_level"], keys=keys), zygote)
+        offer = await build_offer(
+            OfferOptions(**given["offer"], port=0, log_level=given["log_level"], keys=keys), zygote
+        )
     except DistributedError as error:
         report(given["answer"], {"error": str(error)})
         return 1

@@ -119,10 +119,12 @@ class Tenants:
             raise LeaseOverError(self.offer)
         return found
 
-    def owner_of(self, tenant: str) -> str | None:
-        """What admitted it; None: the owner's own key, or there is no such tenant."""
-        found = self.tenants.get(tenant)
-        return None if found is None else found.owner
+    def tenant_by_root(self, root: str) -> Tenant:
+        """The tenant whose tickets have that name. Raises LeaseOverError."""
+        for tenant in self.tenants.values():
+            if tenant_root(tenant.id) == root:
+                return tenant
+        raise LeaseOverError(self.offer)
 
     def payer_of(self, tenant: str) -> str:
         """The tenant whose share and contents are used: itself, or the Main above it that made its ticket."""
