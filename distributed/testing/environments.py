@@ -26,9 +26,7 @@ from distributed.offers.serving import OfferOptions, serve_offer
 from distributed.process.running import run_loop
 
 log_to_stderr("INFO")
-store, folder, environments = sys.argv[1:]
-options = OfferOptions(cores=1, port=0, store=store, folder=folder, environments=environments)
-run_loop(serve_offer(options, zygote, 1.0))
+run_loop(serve_offer(OfferOptions(cores=1, port=0, folder=sys.argv[1]), zygote, 1.0))
 """
 
 
@@ -56,6 +54,7 @@ def offer_of(python: str, folder: Path, wheels: Path | None = None) -> Iterator[
     (folder / "offer.py").write_text(OFFER)
     said = folder / "said"
     variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    variables["XDG_CACHE_HOME"] = str(folder)
     if python == sys.executable:
         variables["PYTHONPATH"] = import_paths()
     if wheels is not None:
@@ -63,8 +62,7 @@ def offer_of(python: str, folder: Path, wheels: Path | None = None) -> Iterator[
         variables |= {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": links, "UV_OFFLINE": "1", "UV_FIND_LINKS": links}
     with said.open("w") as output:
         process = subprocess.Popen(
-            [python, "offer.py", *(str(folder / name) for name in ("store", ".", "environments"))], cwd=folder,
-            env=variables, stdout=output, stderr=output,
+            [python, "offer.py", str(folder)], cwd=folder, env=variables, stdout=output, stderr=output
         )  # fmt: skip
     try:
         found = wait_until(lambda: re.search(r"lends .* at (\S+)", said.read_text()), said.read_text)
