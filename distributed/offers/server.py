@@ -186,6 +186,11 @@ class Offer(Server):
         """`close`, without waiting for it; `finished` tells."""
         self._closing = asyncio.ensure_future(self.close(reason, grace_s))
 
+    @property
+    def is_closing(self) -> bool:
+        """Whether it ends, or has ended."""
+        return self._machine.is_closed
+
     # ------------------------------------------------------------ ops
 
     def identity(self, stream: Any) -> dict[str, Any]:
