@@ -9,7 +9,8 @@ import os
 import secrets
 import socket
 import sys
-from collections.abc import Callable, Coroutine
+import time
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,12 @@ from distributed.crews.backlog import Backlog
 from distributed.crews.links import OfferLink, Tenant
 from distributed.crews.matching import Lent
 from distributed.crews.options import MainSettings
+from distributed.crews.passes import DEPTH_MAX
 from distributed.crews.schedulers import SchedulerProcess
 from distributed.deploy.machine import cores_available
 from distributed.errors import DistributedError, NoOfferError
 from distributed.offers.local import LocalOffer
-from distributed.offers.wire import OFFER_PORT
+from distributed.offers.wire import LEASE_S, OFFER_PORT
 from distributed.process.running import Background
 from distributed.security.credentials import Credential
 from distributed.security.keys import KEY_NBYTES, Keyring, shared_keyring
@@ -47,17 +49,29 @@ class Base:
     Args:
         settings: of the Main.
         crews: told what happens at offers, see `LinkEvents`, and by ``on_trouble`` why there are none.
+        passes: what lets us in at each offer, by address, if we are the Main of a room; else the settings tell.
+        depth: levels of calls from calls that may be made directly.
+        lease_s: see `Tenant`.
 
     Attributes:
         loop: on which everything but users' calls happens.
         keys: of this Main alone, for its schedulers, its rooms, and its offer.
+        depth: as the argument.
+        tenant: who we are for offers.
         links: to offers, by address, in the order in which they were named.
         finding: offers may be named that are not in `links` yet.
         trouble: why there is no offer at all.
         backlog: of the calls of all crews.
     """
 
-    def __init__(self, settings: MainSettings, crews: Any) -> None:
+    def __init__(
+        self,
+        settings: MainSettings,
+        crews: Any,
+        passes: Mapping[str, Credential] | None = None,
+        depth: int = DEPTH_MAX,
+        lease_s: float = LEASE_S,
+    ) -> None:
         self.settings = settings
         self.keys = shared_keyring(os.urandom(KEY_NBYTES))
         self.name = settings.ident or _program_name()
@@ -66,9 +80,14 @@ class Base:
         self.finding = True
         self.trouble: BaseException | None = None
         self._crews = crews
-        self._tenant = Tenant(secrets.token_hex(16), self.name, self.keys)
+        self.tenant = Tenant(secrets.token_hex(16), self.name, self.keys, os.urandom(KEY_NBYTES), lease_s)
         self._credential = None if settings.credential is None else Credential.load(settings.credential).keyring()
-        self._named = [str(parse_address(address, OFFER_PORT)) for address in settings.workers]
+        named = [str(parse_address(address, OFFER_PORT)) for address in settings.workers]
+        self._passes = passes
+        self._named: dict[str, Keyring | None] = dict.fromkeys(named, self._credential)
+        if passes is not None:
+            self._named = {address: credential.keyring() for address, credential in passes.items()}
+        self.depth = depth
         self._process = SchedulerProcess(self.keys)
         self._local: LocalOffer | None = None
         self._thread: LoopThread | None = None
@@ -103,8 +122,8 @@ class Base:
         self._hello = asyncio.ensure_future(asyncio.to_thread(self._process.hello))
         self._hello.add_done_callback(lambda done: done.exception())  # for who opens a scheduler
         self._host: rpc | None = None
-        for address in self._named:
-            self._add(address, self._credential)
+        for address, credential in self._named.items():
+            self._add(address, credential)
         if self._local is not None:
             self.spawn(self._meet_local(self._local))
         elif self.settings.scheduler is not None:
@@ -150,7 +169,7 @@ class Base:
 
     def _add(self, address: str, credential: Keyring | None) -> None:
         if address not in self.links:
-            link = self.links[address] = OfferLink(address, self._tenant, credential, self._crews)
+            link = self.links[address] = OfferLink(address, self.tenant, credential, self._crews)
             self.spawn(link.run())
 
     async def _meet_local(self, local: LocalOffer) -> None:
@@ -180,6 +199,16 @@ class Base:
                 if not self.links:
                     self._fail(NoOfferError(address, len(info["workers"])))
                 await asyncio.sleep(LOOK_S)
+
+    def tickets(self, workspace: str, seconds: float, depth: int) -> dict[str, str]:
+        """The line of a ticket for each offer: for this workspace, so many seconds and levels; never more than ours."""
+        made: dict[str, str] = {}
+        for address, link in self.links.items():
+            if self._passes is not None:
+                made[address] = self._passes[address].ticket(depth=depth).line()
+            elif not link.is_hopeless:
+                made[address] = self.tenant.credential.ticket(workspace, time.time() + seconds, depth).line()
+        return made
 
     def _fail(self, reason: BaseException) -> None:
         self.trouble = reason

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import time
 from collections.abc import Coroutine
 from typing import Any, Protocol
 
+from distributed.client.coordination.signals import Variable
 from distributed.client.session import Session
 from distributed.crews.base import Base
 from distributed.crews.client import CrewClient
 from distributed.crews.links import OfferLink
 from distributed.crews.matching import MEMORY
+from distributed.crews.passes import PASS_NAME, PASS_S, Pass
 from distributed.crews.project import Project
 from distributed.crews.states import (
     AskRoom,
@@ -49,6 +53,7 @@ logger = logging.getLogger(__name__)
 # What may be otherwise in a while; anything else would come again: an environment that cannot be built, for example.
 PASSING = (CommClosedError, ConnectTimeoutError, LeaseOverError, OfferFullError, OfferWithdrawnError, TimeoutError)
 SHIP_ATTEMPTS = 3  # an offer under pressure may drop a workspace between its arrival and the room
+SOURCE_S = 120.0  # for an offer to get a workspace from another one
 MEMORY_NBYTES_MAX = 2**62  # of a room without a limit
 
 
@@ -97,7 +102,7 @@ class Staffing:
             self._machine,
             {
                 AskRoom: lambda effect: self._spawn(self._open_room(base.links[effect.offer])),
-                PlaceCalls: lambda effect: crew.on_placed(self._connected()),
+                PlaceCalls: lambda effect: self._place(),
                 FailCalls: lambda effect: crew.on_failed(effect.reason),
                 SayWaiting: lambda effect: self._say_waiting(),
                 EndCrew: lambda effect: base.spawn_ending(self._end()),
@@ -178,9 +183,31 @@ class Staffing:
     def _spawn(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         self._base.spawn(coroutine)
 
-    def _connected(self) -> Session:
+    def _place(self) -> None:
         assert self._session is not None
-        return self._session
+        self._crew.on_placed(self._session)
+        self._spawn(self._give_passes())
+
+    async def _give_passes(self) -> None:
+        """Let rooms submit calls by themselves, as long as this crew lives."""
+        while (client := self._client) is not None:
+            base, project = self._base, self._project
+            given = Pass(
+                base.name,
+                base.tickets(self._manifest.id, PASS_S, base.depth),
+                self._manifest.id,
+                project.entry,
+                project.entry_file,
+                project.roots,
+                project.environment,
+                base.depth,
+                time.time() + PASS_S,
+            )
+            try:
+                await asyncio.to_thread(Variable(PASS_NAME, client=client).set, given)
+            except DistributedError as error:  # the session has ended, and with it the crew; or it will come again
+                logger.info("no pass for rooms of %s: %s", base.name, error)
+            await asyncio.sleep(PASS_S / 2)
 
     async def _open(self) -> None:
         try:
@@ -224,18 +251,28 @@ class Staffing:
             scheduler=self._scheduler,
             workspace=self._manifest.id,
             entry=self._project.entry,
+            entry_file=self._project.entry_file,
             roots=self._project.roots,
             environment=self._project.environment,
             resources={MEMORY: float(link.info.memory_nbytes or MEMORY_NBYTES_MAX)},
         )
         for attempt in range(SHIP_ATTEMPTS):
-            await link.ship(self._project.workspace, self._manifest)
+            if self._project.contents is not None:
+                await link.ship(self._project.contents, self._manifest, self._sources(link))
             try:
                 return await link.open_room(wish)
             except UnknownWorkspaceError:
                 if attempt + 1 == SHIP_ATTEMPTS:
                     raise
         raise AssertionError("the last attempt returns or raises")
+
+    def _sources(self, link: OfferLink) -> list[tuple[str, str]]:
+        """Other offers that have this workspace, and a ticket for each."""
+        having = [each for each in self._base.links.values() if each.is_here and each.shipped == self._manifest]
+        if not having or link.shipped == self._manifest:
+            return []
+        ticket = self._base.tenant.credential.ticket(self._manifest.id, time.time() + SOURCE_S, 0)
+        return [(each.address, ticket.line()) for each in having]
 
     def _say_waiting(self) -> None:
         if self._crew.has_demand():
