@@ -30,7 +30,7 @@ from distributed.offers.local import LocalOffer
 from distributed.offers.wire import LEASE_S, OFFER_PORT
 from distributed.process.running import Background
 from distributed.security.credentials import Credential
-from distributed.security.keys import KEY_NBYTES, Keyring, keyring_from_master
+from distributed.security.keys import KEY_NBYTES, Keyring, shared_keyring
 from distributed.units import parse_nbytes
 
 __all__ = ["Base"]
@@ -73,7 +73,7 @@ class Base:
         lease_s: float = LEASE_S,
     ) -> None:
         self.settings = settings
-        self.keys = keyring_from_master(os.urandom(KEY_NBYTES))
+        self.keys = shared_keyring(os.urandom(KEY_NBYTES))
         self.name = settings.ident or _program_name()
         self.backlog = Backlog(settings.queued_calls_max, settings.queued_nbytes_max)
         self.links: dict[str, OfferLink] = {}

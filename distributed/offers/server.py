@@ -186,6 +186,11 @@ class Offer(Server):
         """`close`, without waiting for it; `finished` tells."""
         self._closing = asyncio.ensure_future(self.close(reason, grace_s))
 
+    @property
+    def is_closing(self) -> bool:
+        """Whether it ends, or has ended."""
+        return self._machine.is_closed
+
     # ------------------------------------------------------------ ops
 
     def identity(self, stream: Any) -> dict[str, Any]:
@@ -221,7 +226,7 @@ class Offer(Server):
     ) -> dict[str, Any]:
         """Become a tenant, or be one again, on a stream of its own; see `distributed.offers.wire`."""
         tenant, name, lease_s = check_tenant(tenant), check_name(name), check_lease(lease_s)
-        keyring, ticket_key = Keyring(check_keys(keys)), check_ticket_key(ticket_key)
+        keyring, ticket_key = Keyring(check_keys(keys), needs_certificate=False), check_ticket_key(ticket_key)
         if not hasattr(stream, "read_message"):
             raise StreamingOpError("join_offer")
         owner = self._owner_of(stream)
