@@ -215,6 +215,8 @@ def _carrying_pickler() -> Any:
 def _named_reduction(value: Any, entry: str | None) -> Any:
     """How a class, function or other thing with a name of its own is named in a room; NotImplemented: it is not."""
     kind = type(value)
+    if kind.__module__ == MAIN and not isinstance(value, type) and not hasattr(value, "__wrapped__"):
+        return NotImplemented  # an instance of what the script defines: most of what comes by here
     if kind is ModuleType:
         return (import_module, (entry,)) if entry is not None and value is sys.modules[MAIN] else NotImplemented
     if kind is not FunctionType and not isinstance(value, type) and not _is_of_main(value, entry):
