@@ -213,7 +213,7 @@ class Client(DataMethods, CallMethods, StreamMethods, DatasetMethods, LookMethod
             priority: higher ones run first.
             allow_other_workers: `workers` are only preferred: others may do when none of them is there.
             platform: only on workers with such a tag, which every worker has for its system: ``'linux'``, ``'darwin'``,
-                ``'linux-x86_64'``; with ``*`` as in file names.
+                ``'linux-x86_64'``; with ``*`` as in file names, and ``|`` between several of them.
             memory_limit: bytes that the task may use, such as ``'2GiB'``. A task that uses more fails with
                 MemoryLimitExceeded; workers with a limit run no more of them at once than fit.
             timeout: seconds that one run of it may take; then it is interrupted and fails with TaskTimeoutError. If it

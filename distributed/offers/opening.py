@@ -22,10 +22,9 @@ from distributed.security.permissions import WORKER
 
 __all__ = ["RoomOpener"]
 
-HEALTH_S = 0.5  # between two looks at what a room does
 RETIRE_S = 86_400.0  # of a worker that retires; the offer kills it when the grace is over that it gave
-CONNECT_S = 2.0  # to a worker that was there
-ANSWER_S = 5.0  # one that works hard takes long to answer
+CONNECT_S = 0.4  # to a worker that was there, in less than `ANSWER_S`
+ANSWER_S = 0.5  # one that takes longer works hard
 
 
 class RoomOpener:
@@ -114,7 +113,6 @@ class OpenedRoom:
     def __init__(self, order: Order, room: Room, environment: Environment) -> None:
         self._room = room
         self._keys = order.keys
-        self._look = Look(0, False, 0, 0)
         self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         assert room.worker_address is not None
         self._place = to_wire(
@@ -124,7 +122,7 @@ class OpenedRoom:
                 order.wish.scheduler,
             )
         )  # fmt: skip
-        self._asking = asyncio.ensure_future(self._ask_after(room.worker_address))
+        self._worker = self._reach(room.worker_address)
         room.ended.add_done_callback(self._on_ended)
 
     @property
@@ -132,10 +130,19 @@ class OpenedRoom:
         """See `Opened`."""
         return self._place
 
-    def look(self) -> Look:
-        """See `Opened`; what runs is as of half a second ago."""
-        self._look.memory_nbytes = self._room.memory_nbytes
-        return self._look
+    async def look(self) -> Look:
+        """See `Opened`."""
+        address = self._room.worker_address
+        if address is not None and address != self._worker.address:  # another life of it
+            await self._worker.close()
+            self._worker = self._reach(address)
+        running, holds, is_idle = len(self._room.running()), 0, False
+        with contextlib.suppress(DistributedError, TimeoutError):  # it works hard, or is being replaced: not idle
+            async with asyncio.timeout(ANSWER_S):
+                health = await self._worker.call("health")
+                running, holds = len(health["active"]), health["stored"]
+                is_idle = not running and not health["queued"]
+        return Look(self._room.memory_nbytes, is_idle, holds, running)
 
     async def close(self, is_graceful: bool) -> None:
         """See `Opened`."""
@@ -145,28 +152,11 @@ class OpenedRoom:
         """See `Opened`."""
         await self._room.kill("killed by its offer")
 
-    async def _ask_after(self, address: str) -> None:
-        """Ask the worker what it does, again and again; one that does not answer is busy, or is being replaced."""
-        while True:
-            async with rpc(
-                address, timeout=CONNECT_S, role=WORKER, may_unpickle=False, patient=False, keys=self._keys
-            ) as worker:
-                while address == (now := self._room.worker_address):
-                    await self._ask(worker)
-                    await asyncio.sleep(HEALTH_S)
-            address = now or address
-            await asyncio.sleep(HEALTH_S)
-
-    async def _ask(self, worker: rpc) -> None:
-        with contextlib.suppress(DistributedError, TimeoutError):
-            async with asyncio.timeout(ANSWER_S):
-                health = await worker.call("health")
-                running = len(health["active"])
-                is_idle = not running and not health["queued"]
-                self._look = Look(self._look.memory_nbytes, is_idle, health["stored"], running)
+    def _reach(self, address: str) -> rpc:
+        return rpc(address, timeout=CONNECT_S, role=WORKER, may_unpickle=False, patient=False, keys=self._keys)
 
     def _on_ended(self, done: asyncio.Future[str]) -> None:
-        self._asking.cancel()
+        self._worker.close_streams()
         if not self.ended.done():
             error = done.exception()
             self.ended.set_result(done.result() if error is None else str(error))

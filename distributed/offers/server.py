@@ -75,7 +75,7 @@ __all__ = ["GRACE_S", "Offer"]
 logger = logging.getLogger(__name__)
 
 GRACE_S = 30.0  # of a withdrawal that names none
-LOOK_S = 0.5  # between two looks at all rooms
+LOOK_S, LOOK_WANTING_S = 0.5, 0.1  # between two looks at all rooms; while a wish waits for one that is idle
 END_S = 10.0  # for rooms to be gone, beyond the grace of the close
 
 
@@ -456,8 +456,9 @@ class Offer(Server):
 
     async def _look_after(self) -> None:
         while True:
-            await asyncio.sleep(LOOK_S)
-            for room, look in self.housing.look().items():
+            is_wanting = any(room.state is State.ASKED for room in self._machine.rooms.values())
+            await asyncio.sleep(LOOK_WANTING_S if is_wanting else LOOK_S)
+            for room, look in (await self.housing.look()).items():
                 self._driver.handle(RoomSeen(room, look.memory_nbytes, look.is_idle, look.holds_nbytes, look.running))
 
     def _on_looked(self, done: asyncio.Task[None]) -> None:

@@ -106,6 +106,7 @@ LAZY_MODULES: dict[tuple[str, str], str] = {
     ("calls", "comm.tornado_stream"): "imports tornado, see LAZY_PACKAGES",
     ("deploy.local", "deploy.threads"): "imports all servers, which only processes=False wants in this process",
     ("deploy.host", "deploy.hosting"): "imported while other processes, forked before, import theirs",
+    ("offers.process", "offers.serving"): "imported while the zygote imports what rooms need",
     ("scheduler.server", "scheduler.http"): "imports tornado, see LAZY_PACKAGES",
     ("worker.server", "worker.http"): "likewise",
     ("client", "client.executor"): "only a program that asks for an executor needs it",

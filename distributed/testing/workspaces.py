@@ -1,16 +1,24 @@
-"""A workspace in memory, for tests of what is done with one."""
+"""A workspace in memory, and an offer's desk that takes it in, for tests of what is done with workspaces."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
+import itertools
 import os
-from collections.abc import Mapping
-from typing import BinaryIO
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
 
+from distributed.core import Server, rpc
+from distributed.errors import PermissionDeniedError
 from distributed.workspace.manifest import EXECUTABLE, FILE, SYMLINK, Entry, Manifest
+from distributed.workspace.receiving import Caller, Receiver
+from distributed.workspace.shipping import Shipped, ship
+from distributed.workspace.spaces import OWNER, Spaces
 
-__all__ = ["Project", "entry_of", "read_tree"]
+__all__ = ["Desk", "Project", "desk_in", "entry_of", "read_tree"]
 
 
 def entry_of(path: str, content: bytes, mode: int = FILE) -> Entry:
@@ -70,3 +78,74 @@ def read_tree(folder: str) -> dict[str, str]:
                 with open(path, encoding="utf-8", errors="replace") as file:
                     found[relative + ("*" if os.stat(path).st_mode & 0o100 else "")] = file.read()
     return found
+
+
+class Desk:
+    """An offer's server with a receiver, and the Mains that call it.
+
+    Attributes:
+        space_by_tenant: of tenants whose credential is not the owner's.
+        ticket_root: whoever comes with a ticket of that name fetches for the tenant ``alice``.
+        sent: op and content of each request.
+    """
+
+    def __init__(self, folder: Path, nbytes_max: int = 2**30, space_by_tenant: dict[str, str] | None = None) -> None:
+        self.folder = folder
+        self.spaces = Spaces(str(folder / "store"), nbytes_max)
+        self.ticket_root = "tenant:alice"
+        self.space_by_tenant = space_by_tenant or {}
+        self.receiver = Receiver(self.spaces, self.caller_of)
+        self.server = Server(self.receiver.handlers)
+        self.server.listen(0)
+        self.rpc = rpc(self.server.address)
+        self.sent: list[tuple[str, dict[str, Any]]] = []
+        self._numbers = itertools.count()
+
+    def caller_of(self, stream: Any, tenant: str) -> Caller:
+        """As an `Offer` has it."""
+        if not tenant and stream.peer.name == self.ticket_root:
+            tenant = "alice"
+        if not tenant:
+            raise PermissionDeniedError("workspace_offer", "nobody")
+        return Caller(tenant, self.space_by_tenant.get(tenant, OWNER))
+
+    def call_as(self, tenant: str) -> Callable[..., Any]:
+        """What `ship` calls the offer by."""
+
+        async def call(op: str, /, **content: Any) -> Any:
+            self.sent.append((op, content))
+            return await self.rpc.call(op, tenant=tenant, **content)
+
+        return call
+
+    async def ship(self, project: Project, known: Manifest | None = None, tenant: str = "alice") -> Shipped:
+        """Ship what `project` holds now."""
+        return await ship(self.call_as(tenant), project, project.manifest(), known)
+
+    async def lay_out(self, manifest: Manifest, tenant: str = "alice") -> dict[str, str]:
+        """Lay a workspace out in a new folder, and read it."""
+        folder = str(self.folder / f"w{next(self._numbers)}")
+        await self.receiver.lay_out(Caller(tenant, self.space_by_tenant.get(tenant, OWNER)), manifest.id, folder)
+        return read_tree(folder)
+
+    def ops(self) -> list[str]:
+        """Names of the ops that were called since the last time."""
+        names = [op.removeprefix("workspace_") for op, _ in self.sent]
+        self.sent.clear()
+        return names
+
+    async def close(self) -> None:
+        """End all of it."""
+        await self.rpc.close()
+        self.server.stop()
+        await self.receiver.close()
+
+
+@contextlib.asynccontextmanager
+async def desk_in(folder: Path, **options: Any) -> AsyncIterator[Desk]:
+    """A desk for the time of a block."""
+    desk = Desk(folder, **options)
+    try:
+        yield desk
+    finally:
+        await desk.close()

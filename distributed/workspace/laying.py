@@ -24,7 +24,7 @@ from distributed.ids import unique_id
 from distributed.workspace.manifest import SYMLINK, Entry, Manifest, find_bad_links
 from distributed.workspace.store import BlobStore, on_disk
 
-__all__ = ["lay_out", "remove"]
+__all__ = ["folds_case", "lay_out", "remove"]
 
 SMALL_NBYTES = 2**20  # up to that a content passes through our memory, and its digest is checked on the way
 FREE_NBYTES_MIN = 64 * 2**20  # of the disk, left to others
@@ -94,6 +94,17 @@ def remove(folder: str) -> None:
         except OSError as error:  # something was made or removed there meanwhile
             if not tries_left or error.errno not in (errno.ENOTEMPTY, errno.ENOENT):
                 raise
+
+
+def folds_case(folder: str) -> bool:
+    """Whether ``A`` and ``a`` are one file in `folder`, where workspaces are laid out."""
+    name = unique_id("case")
+    path = os.path.join(folder, name)
+    os.close(os.open(path, _NEW, 0o600))
+    try:
+        return os.path.lexists(os.path.join(folder, name.upper()))
+    finally:
+        os.unlink(path)
 
 
 # ---------------------------------------------------------------- private

@@ -51,7 +51,7 @@ LINK_DEPTH_MAX = 40  # links on the way to a file, as Linux counts them
 _HEADING = b"distributed workspace 1\n"
 _ID = re.compile(r"[0-9a-f]{64}")
 # An empty part, "." or ".." (an absolute path begins with an empty one), or a NUL.
-_BAD_PATH = re.compile(r"(?:^|/)\.{0,2}(?:/|$)|\x00")
+_BAD_PATH = re.compile(r"(?:^|/)\.{0,2}(?:/|\Z)|\x00")
 _INTEGER_MAX = 2**62
 
 

@@ -12,16 +12,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import re
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from distributed.core import Handler
 from distributed.dataclass import dataclass
-from distributed.errors import BadRequestError, DistributedError, QuotaExceededError
+from distributed.errors import BadRequestError, DistributedError, QuotaExceededError, UnknownWorkspaceError
 from distributed.workspace.dialing import dial
 from distributed.workspace.holding import Holding
 from distributed.workspace.incoming import PIECE_NBYTES
@@ -94,7 +95,8 @@ class Receiver:
         self._folds_case = folds_case
         self._tenants: dict[str, _Tenant] = {}
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="workspaces")
-        self._leaving: set[asyncio.Future[None]] = set()
+        self._leaving: set[asyncio.Task[None]] = set()
+        self._layings: set[threading.Event] = set()  # of workspaces that are being laid out: set when not wanted
 
     # ------------------------------------------------------------ ops
 
@@ -172,41 +174,35 @@ class Receiver:
             StoreFullError: no room on the disk.
         """
         _check_workspace(workspace)
-        home = self._tenant(caller)
-        is_unwanted = threading.Event()
-        async with home.turn:
-            laying = asyncio.ensure_future(
-                self._in_thread(home.holding.lay_out, workspace, folder, lambda: not is_unwanted.is_set())
-            )
-            try:
-                await asyncio.shield(laying)
-            except asyncio.CancelledError:
-                is_unwanted.set()  # the thread looks at it before each file
-                undoing = asyncio.ensure_future(self._undo(laying, folder))
-                self._leaving.add(undoing)
-                undoing.add_done_callback(self._left)
-                await asyncio.shield(undoing)
-                raise
+        home = self._tenants.get(caller.tenant)
+        if home is not None:
+            await self._lay_out(home, workspace, folder)
+            return
+        home = _Tenant(Holding(self._spaces.of(caller.space), self._limits, self._folds_case), caller.space)
+        try:  # it sent this workspace in an earlier life of ours, and nothing since: nobody would forget it
+            await self._lay_out(home, workspace, folder)
+        finally:
+            self._let_go(home.holding.close)
 
     def forget(self, tenant: str, workspace: str | None = None) -> None:
         """Its lease has ended, or it needs `workspace` no more: nothing is held for it any longer."""
         home = self._tenants.get(tenant) if workspace is not None else self._tenants.pop(tenant, None)
         if home is None:
             return
-        if workspace is not None:
-            leaving = asyncio.ensure_future(self._in_thread(home.holding.drop, workspace))
+        if workspace is None:
+            self._let_go(home.holding.close)
         else:
-            leaving = asyncio.ensure_future(self._in_thread(home.holding.close))
-        self._leaving.add(leaving)
-        leaving.add_done_callback(self._left)
+            self._let_go(functools.partial(home.holding.drop, workspace))
 
     async def close(self) -> None:
         """Let go of everything, and wait for what threads still do."""
         for tenant in list(self._tenants):
             self.forget(tenant)
+        for is_unwanted in self._layings:
+            is_unwanted.set()
         while self._leaving:
             await asyncio.wait(self._leaving)
-        self._threads.shutdown(wait=False)  # nothing is left to do there
+        await asyncio.to_thread(self._threads.shutdown)
         self._spaces.close()
 
     # ------------------------------------------------------------ private
@@ -233,15 +229,45 @@ class Receiver:
     def _in_thread(self, function: Callable[..., T], *args: Any) -> asyncio.Future[T]:
         return asyncio.get_running_loop().run_in_executor(self._threads, function, *args)
 
-    def _left(self, leaving: asyncio.Future[None]) -> None:
+    def _left(self, leaving: asyncio.Task[None]) -> None:
         self._leaving.discard(leaving)
         if not leaving.cancelled() and (error := leaving.exception()) is not None:
             logger.warning("what a tenant held could not be let go of: %s", error)
+
+    async def _lay_out(self, home: _Tenant, workspace: str, folder: str) -> None:
+        is_unwanted = threading.Event()
+        self._layings.add(is_unwanted)
+        try:
+            async with home.turn:
+                laying = self._in_thread(home.holding.lay_out, workspace, folder, lambda: not is_unwanted.is_set())
+                try:
+                    is_whole = await asyncio.shield(laying)
+                except asyncio.CancelledError:
+                    is_unwanted.set()  # the thread looks at it before each file
+                    await asyncio.shield(self._track(self._undo(laying, folder)))
+                    raise
+        finally:
+            self._layings.discard(is_unwanted)
+        if not is_whole:  # we close
+            raise UnknownWorkspaceError(workspace)
 
     async def _undo(self, laying: asyncio.Future[bool], folder: str) -> None:
         await asyncio.wait([laying])
         if laying.exception() is None and laying.result():  # it was whole before the thread looked
             await self._in_thread(remove, folder)
+
+    def _let_go(self, function: Callable[[], None]) -> None:
+        async def run() -> None:
+            await self._in_thread(function)
+
+        self._track(run())
+
+    def _track(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Something that `close` waits for."""
+        task = asyncio.ensure_future(work)
+        self._leaving.add(task)
+        task.add_done_callback(self._left)
+        return task
 
     async def _fetch(self, home: _Tenant, workspace: str, address: str, ticket: str, deadline: float) -> bool:
         """Get from one source what it has of what lacks; whether anything came, or nothing lacked."""

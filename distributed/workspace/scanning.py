@@ -24,12 +24,14 @@ from distributed.workspace.manifest import SYMLINK, Entry, Manifest, find_bad_li
 from distributed.workspace.remembering import DigestMemory, mode_of, signature_of
 from distributed.workspace.surveying import EXCLUDE_CURE, Found, Survey, Surveyor, listing_of
 from distributed.workspace.watching import Watcher, is_watchable
+from distributed.workspace.writing import files_being_written
 
 __all__ = ["Workspace"]
 
 logger = logging.getLogger(__name__)
 
 READ_NBYTES = 2**20
+DRIFTS_MAX = 5  # changes in a row in which no module changed
 READS_MAX = 3  # of a file that changes meanwhile
 LOOK_INTERVAL_S = 0.05  # without inotify, between two looks at all files
 LOOK_SHARE = 0.05  # of the time that looks may take; big projects are looked at less often
@@ -85,6 +87,8 @@ class Workspace:
         self._watcher: Watcher | None = None
         self._may_watch = True
         self._survey: Survey | None = None
+        self._outputs: set[str] = set()  # paths of what this process writes to
+        self._drifts = 0
         self._module_count = 0
         self._next_look_s = 0.0
         self._pid = os.getpid()
@@ -202,17 +206,30 @@ class Workspace:
         return manifest
 
     def _manifest_of(self, survey: Survey, memory: DigestMemory) -> Manifest:
-        entries = []
+        entries: list[Entry] = []
+        outputs: set[str] = set()
+        written: set[tuple[int, int]] | None = None
         for path, status in survey.files:
-            entry = memory.entry(path, status) or self._read_entry(path, memory)
+            entry = memory.entry(path, status)
+            if entry is None:
+                written = files_being_written() if written is None else written
+                if (status.st_dev, status.st_ino) in written:
+                    outputs.add(path)
+                    continue
+                entry = self._read_entry(path, memory)
             if entry is not None:
                 entries.append(entry)
+        for path in sorted(outputs - self._outputs):
+            logger.info("%s in %s is no part of the workspace while this process writes to it", path, self.root)
+        self._outputs = outputs
         entries.sort(key=lambda entry: entry.path)
         before = self._manifest
         if before is not None and tuple(entries) == before.entries:
             return before
         manifest = Manifest(entries)
         self._check(manifest, survey.files)
+        if before is not None:
+            self._check_drift(manifest, before)
         self._path_by_digest = {entry.digest: entry.path for entry in entries}
         memory.keep({path for path, _ in survey.files})
         return manifest
@@ -281,6 +298,20 @@ class Workspace:
                 "size",
             )
 
+    def _check_drift(self, manifest: Manifest, before: Manifest) -> None:
+        """Warn if again and again something else than a module changes: results, probably, and each change costs
+        time."""
+        delta = manifest.delta(before)
+        paths = [*(entry.path for entry in delta.changed), *delta.removed]
+        self._drifts = 0 if any(path.endswith(".py") for path in paths) else self._drifts + 1
+        if self._drifts >= DRIFTS_MAX:
+            self._warn(
+                f"the workspace {self.root} changes while the program runs, last by {', '.join(map(repr, paths[:3]))}, "
+                "and each change makes workers start anew. Write results elsewhere, or name them in a file "
+                ".distributedignore there",
+                "drift",
+            )
+
     def _target(self, path: str) -> str:
         try:
             target = os.readlink(self.root / path)
@@ -332,6 +363,12 @@ class Workspace:
         known = self._survey.folders.get(folder) if self._survey is not None else None
         if known is None or not name or name in IGNORE_FILES:
             return True
+        if folder + name in self._outputs:
+            try:
+                status = os.lstat(f"{self.root}/{folder}{name}")
+            except OSError:
+                return False  # it was no part of the workspace before
+            return (status.st_dev, status.st_ino) not in files_being_written()
         mode, _, _ = self._surveyor.judge(known, name, is_folder)
         return mode is not None
 
@@ -348,7 +385,12 @@ class Workspace:
         self._next_look_s = began_s + max(LOOK_INTERVAL_S, cost_s / LOOK_SHARE)
         if memory is None or known is None or len(files) != len(known.files):
             return True
-        return any(memory.signature(path) != signature_of(status) for path, status in files)
+        written = files_being_written() if self._outputs else set()
+        return any(
+            memory.entry(path, status) is None
+            and (path not in self._outputs or (status.st_dev, status.st_ino) not in written)
+            for path, status in files
+        )
 
     def _check_process(self) -> None:
         """After a fork the parent's notices are the parent's, and its locks may be held by threads that are not

@@ -61,6 +61,12 @@ class Lent:
         async with rpc(self.address, keys=KEYS) as offer:
             return dict(await offer.call("offer_status"))
 
+    async def wait_status(self, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """The first status for which `condition` holds."""
+        while not condition(status := await self.status()):
+            await asyncio.sleep(0.02)
+        return status
+
     def folders(self) -> list[str]:
         return [name for name in os.listdir(self.rooms) if name.startswith(PREFIX)]
 
@@ -97,6 +103,14 @@ def wait_in_room(seconds: float) -> int:
     """In a room."""
     time.sleep(seconds)
     return os.getpid()
+
+
+def sleep_the_first_time(path: str) -> str:
+    """In a room: for ever, unless it was tried before."""
+    if not os.path.exists(path):
+        Path(path).touch()
+        time.sleep(1000)
+    return "done"
 
 
 def is_gone(pid: int) -> bool:
@@ -169,7 +183,7 @@ async def test_a_killed_main_leaves_nothing_after_its_lease(lent: Lent, processe
     main.end(signal.SIGKILL)
     await asyncio.to_thread(wait_until, lambda: is_gone(pid), "its room is gone")
     await asyncio.to_thread(wait_until, lambda: not lent.folders(), "its folder is gone")
-    assert (await lent.status())["tenants"] == (await lent.status())["rooms"] == []
+    await lent.wait_status(lambda status: status["tenants"] == status["rooms"] == [])
 
 
 @on_a_loop
@@ -197,13 +211,16 @@ async def test_the_owner_takes_an_offer_back_in_the_middle_and_nothing_is_lost(l
             await main.open_room(name="stays", threads=1)
             await there.open_room(**wish)
             async with main.client() as client:
-                futures = client.map(wait_in_room, [0.05] * 60, pure=False)
-                await client.gather(futures[:6])
+                marker = str(tmp_path / "tried")
+                stuck = client.submit(sleep_the_first_time, marker, workers="leaves", allow_other_workers=True)
+                await asyncio.to_thread(wait_until, lambda: os.path.exists(marker), "it runs")
+                futures = client.map(wait_in_room, [0.05] * 20, pure=False)
                 left = await there.offer.call("withdraw_offer", grace_s=0.2)
                 assert left["cores"] == 0 and left["is_withdrawn"]
                 ended = await there.wait_notice("room-ended")
                 assert "withdrawn" in ended["cause"]
-                assert len(await client.gather(futures)) == 60
+                assert len(await client.gather(futures)) == 20
+                assert await stuck == "done"
                 with pytest.raises(OfferWithdrawnError):
                     await there.open_room(**wish)
                 assert (await there.offer.call("return_offer"))["cores"] == 1

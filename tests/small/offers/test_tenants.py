@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from distributed.errors import LeaseOverError, OfferFullError, OfferWithdrawnError, WorkerStartError
 from distributed.offers.records import (
@@ -20,87 +16,20 @@ from distributed.offers.records import (
     End,
     Forget,
     Heard,
-    Join,
     Leave,
-    Limits,
-    Notify,
     Refuse,
     ReturnOffer,
     RoomFailed,
     RoomGone,
     RoomOpened,
-    RoomSeen,
     State,
-    Tick,
     Unwish,
     Wish,
     WithdrawOffer,
 )
-from distributed.offers.tenants import Tenants
 from distributed.offers.wire import RoomWish
+from distributed.testing.offering import Play, of_kind
 from distributed.units import MiB
-
-
-class Play:
-    """A machine, a clock, and what it said since the last look."""
-
-    def __init__(self, **limits: Any) -> None:
-        self.machine = Tenants(Limits(**{"cores": 2, **limits}), "tcp://o:1")
-        self.now = 0.0
-        self.requests = 0
-
-    def tell(self, event: Any) -> list[Any]:
-        self.machine.handle(event, self.now)
-        check(self.machine)
-        return self.machine.take_effects()
-
-    def later(self, seconds: float) -> list[Any]:
-        """Let time pass, with every wake-up on its way."""
-        until, effects = self.now + seconds, []
-        while (when := self.machine.next_wakeup) is not None and when <= until:
-            self.now = max(self.now, when)
-            effects += self.tell(Tick())
-        self.now = until
-        return effects
-
-    def join(self, tenant: str = "a", lease_s: float = 1000.0, connection: int = 1) -> list[Any]:
-        return self.tell(Join(tenant, None, tenant.upper(), lease_s, connection))
-
-    def wish(self, tenant: str = "a", workspace: str = "w", wait_s: float = 60.0) -> list[Any]:
-        self.requests += 1
-        wish = RoomWish("tcp://s:1", workspace, wait_s=wait_s)
-        return self.tell(Wish(tenant, None, self.requests, wish))
-
-    def open(self, tenant: str = "a", workspace: str = "w") -> str:
-        """An open room, seen idle a while ago."""
-        (begin,) = of_kind(self.wish(tenant, workspace), Begin)
-        self.tell(RoomOpened(begin.room, {"room": begin.room}))
-        self.see(begin.room, 10 * MiB)
-        return str(begin.room)
-
-    def see(self, room: str, nbytes: int, is_idle: bool = True, holds: int = 0, running: int = 0) -> list[Any]:
-        return self.tell(RoomSeen(room, nbytes, is_idle, holds, running))
-
-
-def of_kind(effects: list[Any], kind: type) -> list[Any]:
-    return [effect for effect in effects if type(effect) is kind]
-
-
-def check(machine: Tenants) -> None:
-    """What holds after every event."""
-    for room in machine.rooms.values():
-        tenant = machine.tenants.get(room.tenant)
-        assert tenant is not None or room.state is State.RETIRING
-        assert tenant is None or tenant.rooms[room.id] is room
-        assert (room.place is not None) or room.state is not State.OPEN
-        assert not (room.requests and room.state is State.OPEN)
-    for tenant in machine.tenants.values():
-        assert all(machine.rooms[name] is room for name, room in tenant.rooms.items())
-    there = [room for room in machine.rooms.values() if room.state is not State.ASKED]
-    assert len(there) <= machine.limits.rooms_max
-    if machine.is_withdrawn:
-        assert all(room.state is State.RETIRING for room in machine.rooms.values())
-
 
 # ---------------------------------------------------------------- wishes and rooms
 
@@ -449,94 +378,3 @@ def test_a_room_that_is_ended_in_its_grace_may_be_told_to_hurry() -> None:
     play.open()
     play.tell(WithdrawOffer(None, None, 60.0))
     assert of_kind(play.tell(Leave("a", "bye")), End)[0].grace_s == 0.0
-
-
-# ---------------------------------------------------------------- by chance
-
-names = st.sampled_from("abc")
-steps = st.lists(
-    st.one_of(
-        st.tuples(st.just("join"), names),
-        st.tuples(st.just("leave"), names),
-        st.tuples(st.just("wish"), names, st.sampled_from("12345")),
-        st.tuples(st.just("opened"), st.integers(0, 9)),
-        st.tuples(st.just("failed"), st.integers(0, 9)),
-        st.tuples(st.just("gone"), st.integers(0, 9)),
-        st.tuples(st.just("seen"), st.integers(0, 9), st.integers(0, 120), st.booleans()),
-        st.tuples(st.just("close"), st.integers(0, 9)),
-        st.tuples(st.just("unwish"), st.integers(1, 30)),
-        st.tuples(st.just("later"), st.sampled_from([0.3, 3.0, 40.0])),
-        st.tuples(st.just("withdraw"), st.sampled_from([None, 1])),
-        st.tuples(st.just("return")),
-    ),
-    max_size=60,
-)
-
-
-@given(steps)
-def test_whatever_happens_every_call_is_answered_once_and_nothing_stays(plan: list[Any]) -> None:
-    play = Play(memory_nbytes=200 * MiB, rooms_max=3, rooms_per_tenant_max=2, wishes_per_tenant_max=2)
-    asked: set[int] = set()
-    answered: list[int] = []
-    began: dict[str, None] = {}  # rooms that have, or may have, a process
-
-    def hear(effects: list[Any]) -> None:
-        for effect in effects:
-            if isinstance(effect, (Answer, Refuse)):
-                answered.append(effect.request)
-            elif isinstance(effect, Begin):
-                assert effect.room not in began
-                began[effect.room] = None
-            elif isinstance(effect, End):
-                assert effect.room in began
-
-    def any_room(index: int, state: State) -> str | None:
-        rooms = [room.id for room in play.machine.rooms.values() if room.state is state]
-        return rooms[index % len(rooms)] if rooms else None
-
-    for step in plan:
-        match step:
-            case ("join", tenant):
-                hear(play.join(tenant, lease_s=60.0))
-            case ("leave", tenant):
-                hear(play.tell(Leave(tenant, "bye")))
-            case ("wish", tenant, workspace):
-                hear(play.wish(tenant, workspace, wait_s=30.0))
-                asked.add(play.requests)
-            case ("opened", index) if (room := any_room(index, State.STARTING)) is not None:
-                hear(play.tell(RoomOpened(room, {"room": room})))
-            case ("failed", index) if (room := any_room(index, State.STARTING)) is not None:
-                del began[room]
-                hear(play.tell(RoomFailed(room, WorkerStartError("no"))))
-            case ("gone", index) if (room := any_room(index, State.RETIRING)) is not None:
-                del began[room]
-                hear(play.tell(RoomGone(room, "")))
-            case ("seen", index, size, is_idle) if (room := any_room(index, State.OPEN)) is not None:
-                hear(play.see(room, size * MiB, is_idle, running=0 if is_idle else 1))
-            case ("close", index) if (room := any_room(index, State.OPEN)) is not None:
-                hear(play.tell(CloseRoom(room, True)))
-            case ("unwish", request):
-                asked -= {request} - set(answered)
-                hear(play.tell(Unwish(request)))
-            case ("later", seconds):
-                hear(play.later(seconds))
-            case ("withdraw", cores):
-                hear(play.tell(WithdrawOffer(cores, None, 1.0)))
-            case ("return",):
-                hear(play.tell(ReturnOffer()))
-    hear(play.tell(CloseOffer(0.0)))
-    for room in list(began):
-        hear(play.tell(RoomGone(room, "")))
-    assert not play.machine.rooms
-    assert len(answered) == len(set(answered)), "no call is answered twice"
-    assert asked <= set(answered)
-
-
-def test_late_news_of_rooms_and_tenants_that_are_gone_change_nothing() -> None:
-    play = Play()
-    for event in (
-        Heard("x"), Disconnected("x", 1), Leave("x", ""), Unwish(9), CloseRoom("r", True), RoomOpened("r", {}),
-        RoomFailed("r", WorkerStartError("")), RoomGone("r", ""), RoomSeen("r", 1, True),
-    ):  # fmt: skip
-        assert play.tell(event) == []
-    assert not of_kind(play.machine.take_effects(), Notify)
