@@ -31,6 +31,7 @@ from distributed.protocol.serialize import (
     loads_function,
 )
 from distributed.rooms.entry import MAIN, import_module, is_inside
+from distributed.rooms.guarded import guarded_names
 
 __all__ = ["Carried", "Reference", "dumps_reference_payload", "function_named", "named", "packable", "unwrapped"]
 
@@ -62,6 +63,8 @@ class Reference:
         """
         module, qualname = _names_of(function)
         if not module or "<" in qualname or not _leads_to(module, qualname, function):
+            return None
+        if module == MAIN and _is_below_guard(qualname):
             return None
         name = entry if module == MAIN else module
         return None if name is None else cls(name, qualname)
@@ -234,10 +237,16 @@ def _named_reduction(value: Any, entry: str | None) -> Any:
 def _entry_reduction(value: Any, module: str, qualname: str, entry: str) -> Any:
     """The same for what the Main's script defines, or a second copy of it that somebody has imported by its name."""
     home = entry if is_inside() else MAIN
+    if home == MAIN and _is_below_guard(qualname):
+        return NotImplemented
     found = _lookup(home, qualname)
     if found is value or (module == entry and type(found) is type(value)):
         return named, (entry, qualname)
     return (function_named, (entry, qualname)) if _leads_to(home, qualname, value) else NotImplemented
+
+
+def _is_below_guard(qualname: str) -> bool:
+    return qualname.partition(".")[0] in guarded_names()
 
 
 def _is_of_main(value: Any, entry: str | None) -> bool:

@@ -222,7 +222,7 @@ def test_what_stands_below_the_guard_is_missed_by_name(sides: Sides) -> None:
     reference = Reference.of(sides.main.guarded, ENTRY)
     assert reference is not None
     sides.go("room")
-    with pytest.raises(errors.NameMissingError, match="above the line"):
+    with pytest.raises(errors.NameMissingError, match="at the top level"):
         reference.resolve()
 
 
