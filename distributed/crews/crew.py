@@ -226,7 +226,8 @@ class Crew:
         workers = self._same_python(packed) if packed.is_by_value else None
         if not plain:
             options = self._possible(packed)
-        known = (packed.digest, options, workers)
+        asked_for = (options.platform, options.threads, options.memory_nbytes, options.retries)
+        known = (packed.digest, asked_for, workers)  # no options in it: they take 5 us to hash
         spec = self._specs.get(known)
         if spec is None:
             spec = self._specs[known] = task_spec(
