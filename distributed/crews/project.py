@@ -11,7 +11,9 @@ from distributed.crews.options import MainSettings
 from distributed.environments.spec import EnvironmentSpec
 from distributed.rooms.entry import be_main
 from distributed.workspace.locating import FALLBACK_NAME, entry_name, import_roots
+from distributed.workspace.manifest import Manifest
 from distributed.workspace.scanning import Workspace
+from distributed.workspace.shipping import Contents
 
 __all__ = ["Project"]
 
@@ -52,7 +54,21 @@ class Project:
         self.roots = import_roots(root, sys.path)
         python = f"{sys.version_info.major}.{sys.version_info.minor}"
         self.environment = EnvironmentSpec.of(settings.requirements, python).to_wire()
+        self._follows = settings.follow
         be_main(str(root), self.entry)
+
+    def scan(self) -> Manifest:
+        """The workspace as it is now. Raises WorkspaceError."""
+        return self.workspace.scan()
+
+    def changed(self) -> bool:
+        """Whether it may be another one since the last scan. Cost: 2 us."""
+        return self._follows and self.workspace.changed()
+
+    @property
+    def contents(self) -> Contents | None:
+        """Where offers get the contents of its files."""
+        return self.workspace
 
 
 def _script() -> str | None:
