@@ -29,13 +29,14 @@ class Backlog:
         self.nbytes = 0
         self._calls_max = calls_max
         self._nbytes_max = nbytes_max
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._waiting = 0
         self._was_said = False
 
     def enter(self, nbytes: int) -> None:
         """One call more; waits until there is room for it. Ctrl-C gets through, and then it was not let in."""
-        with self._changed:
+        with self._lock:
             if self._is_full(nbytes):
                 self._say()
                 self._waiting += 1
@@ -49,7 +50,7 @@ class Backlog:
 
     def leave(self, nbytes: int) -> None:
         """One call less."""
-        with self._changed:
+        with self._lock:
             self.calls -= 1
             self.nbytes -= nbytes
             if self._waiting:

@@ -23,7 +23,7 @@ from distributed.crews.call import Call
 from distributed.crews.functions import RoomFunctions
 from distributed.crews.matching import MEMORY, asked, fits, loosened, offered
 from distributed.crews.options import ANY_PLATFORM, CallOptions
-from distributed.crews.packing import calls_in, pack_call, refer, with_values
+from distributed.crews.packing import are_plain, calls_in, pack_call, refer, with_values
 from distributed.crews.project import Project
 from distributed.crews.staffing import Staffing
 from distributed.crews.states import CloseAsked, Needed, Phase, Resumed, Superseded
@@ -107,9 +107,10 @@ class Crew:
         self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], options: CallOptions
     ) -> Call:
         """One call, now or when the crew is open. Raises as `Main.submit`."""
-        foreign = [call for call in calls_in((args, kwargs), {}).values() if not self._is_ours(call)]
-        if foreign:
-            return self._submit_later(function, args, kwargs, options, foreign)
+        if not are_plain(args, kwargs):
+            foreign = [call for call in calls_in((args, kwargs), {}).values() if not self._is_ours(call)]
+            if foreign:
+                return self._submit_later(function, args, kwargs, options, foreign)
         packed = self._pack(function, args, kwargs, options)
         call = Call(self, packed.key, self._gate)
         self._base.backlog.enter(packed.nbytes)
