@@ -22,6 +22,7 @@ class Backlog:
 
     Attributes:
         calls, nbytes: that are not decided.
+        waiting: threads that wait to get in.
     """
 
     def __init__(self, calls_max: int, nbytes_max: int) -> None:
@@ -31,7 +32,7 @@ class Backlog:
         self._nbytes_max = nbytes_max
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
-        self._waiting = 0
+        self.waiting = 0
         self._was_said = False
 
     def enter(self, nbytes: int) -> None:
@@ -39,12 +40,12 @@ class Backlog:
         with self._lock:
             if self._is_full(nbytes):
                 self._say()
-                self._waiting += 1
+                self.waiting += 1
                 try:
                     while self._is_full(nbytes):
                         self._changed.wait(LOOK_S)
                 finally:
-                    self._waiting -= 1
+                    self.waiting -= 1
             self.calls += 1
             self.nbytes += nbytes
 
@@ -53,7 +54,7 @@ class Backlog:
         with self._lock:
             self.calls -= 1
             self.nbytes -= nbytes
-            if self._waiting:
+            if self.waiting:
                 self._changed.notify_all()
 
     def _is_full(self, nbytes: int) -> bool:

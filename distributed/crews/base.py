@@ -9,6 +9,7 @@ import os
 import secrets
 import socket
 import sys
+import time
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from distributed.crews.backlog import Backlog
 from distributed.crews.links import OfferLink, Tenant
 from distributed.crews.matching import Lent
 from distributed.crews.options import MainSettings
+from distributed.crews.passes import DEPTH_MAX
 from distributed.crews.schedulers import SchedulerProcess
 from distributed.deploy.machine import cores_available
 from distributed.errors import DistributedError, NoOfferError
@@ -47,12 +49,14 @@ class Base:
     Args:
         settings: of the Main.
         crews: told what happens at offers, see `LinkEvents`, and by ``on_trouble`` why there are none.
-        passes: what lets us in at each offer, by address, instead of what the settings name.
+        passes: what lets us in at each offer, by address, if we are the Main of a room; else the settings tell.
+        depth: levels of calls from calls that may be made directly.
         lease_s: see `Tenant`.
 
     Attributes:
         loop: on which everything but users' calls happens.
         keys: of this Main alone, for its schedulers, its rooms, and its offer.
+        depth: as the argument.
         tenant: who we are for offers.
         links: to offers, by address, in the order in which they were named.
         finding: offers may be named that are not in `links` yet.
@@ -64,7 +68,8 @@ class Base:
         self,
         settings: MainSettings,
         crews: Any,
-        passes: Mapping[str, Keyring] | None = None,
+        passes: Mapping[str, Credential] | None = None,
+        depth: int = DEPTH_MAX,
         lease_s: float = LEASE_S,
     ) -> None:
         self.settings = settings
@@ -78,7 +83,11 @@ class Base:
         self.tenant = Tenant(secrets.token_hex(16), self.name, self.keys, os.urandom(KEY_NBYTES), lease_s)
         self._credential = None if settings.credential is None else Credential.load(settings.credential).keyring()
         named = [str(parse_address(address, OFFER_PORT)) for address in settings.workers]
-        self._named: dict[str, Keyring | None] = dict(passes) if passes else dict.fromkeys(named, self._credential)
+        self._passes = passes
+        self._named: dict[str, Keyring | None] = dict.fromkeys(named, self._credential)
+        if passes is not None:
+            self._named = {address: credential.keyring() for address, credential in passes.items()}
+        self.depth = depth
         self._process = SchedulerProcess(self.keys)
         self._local: LocalOffer | None = None
         self._thread: LoopThread | None = None
@@ -190,6 +199,16 @@ class Base:
                 if not self.links:
                     self._fail(NoOfferError(address, len(info["workers"])))
                 await asyncio.sleep(LOOK_S)
+
+    def tickets(self, workspace: str, seconds: float, depth: int) -> dict[str, str]:
+        """The line of a ticket for each offer: for this workspace, so many seconds and levels; never more than ours."""
+        made: dict[str, str] = {}
+        for address, link in self.links.items():
+            if self._passes is not None:
+                made[address] = self._passes[address].ticket(depth=depth).line()
+            elif not link.is_hopeless:
+                made[address] = self.tenant.credential.ticket(workspace, time.time() + seconds, depth).line()
+        return made
 
     def _fail(self, reason: BaseException) -> None:
         self.trouble = reason

@@ -171,7 +171,7 @@ class NestedCallError(DistributedError, RuntimeError):
     def __init__(self, name: str) -> None:
         self.name = name
         super().__init__(
-            f"{name} is called by a task, which nested=\"error\" forbids: call {name}.local(...) there, "
+            f'{name} is called by a task, which nested="error" forbids: call {name}.local(...) there, '
             "or leave the option out, and it runs inside that task"
         )
 
