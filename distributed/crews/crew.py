@@ -24,7 +24,7 @@ from distributed.crews.call import Call
 from distributed.crews.functions import RoomFunctions
 from distributed.crews.matching import MEMORY, asked, fits, loosened, offered
 from distributed.crews.options import ANY_PLATFORM, CallOptions
-from distributed.crews.packing import calls_in, pack_call, refer, with_values
+from distributed.crews.packing import are_plain, calls_in, pack_call, refer, with_values
 from distributed.crews.project import Project
 from distributed.crews.staffing import Staffing
 from distributed.crews.states import CloseAsked, Needed, Phase, Resumed, Superseded
@@ -110,6 +110,7 @@ class Crew:
     ) -> Call:
         """One call, now or when the crew is open. Raises as `Main.submit`."""
         if not (SCALARS.issuperset(map(type, args)) and (not kwargs or SCALARS.issuperset(map(type, kwargs.values())))):
+        if not are_plain(args, kwargs):
             foreign = [call for call in calls_in((args, kwargs), {}).values() if not self._is_ours(call)]
             if foreign:
                 return self._submit_later(function, args, kwargs, options, foreign)
@@ -235,6 +236,9 @@ class Crew:
             options = self._possible(packed)
         name = (packed.digest, options, workers)
         spec = self._specs.get(name)
+        asked_for = (options.platform, options.threads, options.memory_nbytes, options.retries)
+        known = (packed.digest, asked_for, workers)  # no options in it: they take 5 us to hash
+        spec = self._specs.get(known)
         if spec is None:
             spec = self._specs[name] = task_spec(
                 packed.digest,
