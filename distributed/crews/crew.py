@@ -16,7 +16,6 @@ from distributed.client.futures import Future
 from distributed.client.moving import Mover
 from distributed.client.options import task_spec
 from distributed.client.outbox import Task
-from distributed.client.packing import SCALARS
 from distributed.client.records import KeyRecord, Status
 from distributed.client.session import Session
 from distributed.crews.base import Base
@@ -109,7 +108,6 @@ class Crew:
         self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], options: CallOptions
     ) -> Call:
         """One call, now or when the crew is open. Raises as `Main.submit`."""
-        if not (SCALARS.issuperset(map(type, args)) and (not kwargs or SCALARS.issuperset(map(type, kwargs.values())))):
         if not are_plain(args, kwargs):
             foreign = [call for call in calls_in((args, kwargs), {}).values() if not self._is_ours(call)]
             if foreign:
@@ -234,11 +232,9 @@ class Crew:
         is_plain = options.platform == ANY_PLATFORM and options.threads <= 1 and options.memory_nbytes <= 0
         if not is_plain:
             options = self._possible(packed)
-        name = (packed.digest, options, workers)
-        spec = self._specs.get(name)
         asked_for = (options.platform, options.threads, options.memory_nbytes, options.retries)
-        known = (packed.digest, asked_for, workers)  # no options in it: they take 5 us to hash
-        spec = self._specs.get(known)
+        name = (packed.digest, asked_for, workers)  # no options in it: they take 5 us to hash
+        spec = self._specs.get(name)
         if spec is None:
             spec = self._specs[name] = task_spec(
                 packed.digest,
