@@ -230,7 +230,7 @@ class Offer(Server):
     ) -> dict[str, Any]:
         """Become a tenant, or be one again, on a stream of its own; see `distributed.offers.wire`."""
         tenant, name, lease_s = check_tenant(tenant), check_name(name), check_lease(lease_s)
-        keyring, ticket_key = Keyring(check_keys(keys)), check_ticket_key(ticket_key)
+        keyring, ticket_key = Keyring(check_keys(keys), needs_certificate=False), check_ticket_key(ticket_key)
         if not hasattr(stream, "read_message"):
             raise StreamingOpError("join_offer")
         owner = self._owner_of(stream)
