@@ -114,6 +114,7 @@ async def build_offer(options: OfferOptions, zygote: Zygote) -> Offer:
         workspace_ops=receiver.handlers,
         forget=receiver.forget,
         keys=options.keys,
+        find_key=find_key,
     )
     offer.start(options.port, options.host, options.insecure, options.tls)
     return offer
