@@ -137,11 +137,7 @@ async def serve_guests(offer: Offer, options: OfferOptions) -> None:
     """Until it is finished: say where it is, clean up after killed ones, and show out those whose grant ends."""
     logger.info("lends %d core(s) at %s", options.cores, offer.address)
 
-    def dismiss(name: str) -> None:
-        offer.dismiss(name, "its grant has ended")
-        offer.cut_off(name)
-
-    watching = asyncio.ensure_future(Grants().watch(dismiss))
+    watching = asyncio.ensure_future(Grants().watch(lambda name: offer.dismiss(name, "its grant has ended")))
     cleaning = asyncio.ensure_future(asyncio.to_thread(remove_leftovers, options.folder))
     waited: list[asyncio.Future[Any]] = [watching, offer.finished]
     await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
