@@ -116,7 +116,11 @@ async def build_offer(options: OfferOptions, zygote: Zygote) -> Offer:
         keys=options.keys,
         find_key=find_key,
     )
-    offer.start(options.port, options.host, options.insecure, options.tls)
+    try:
+        offer.start(options.port, options.host, options.insecure, options.tls)
+    except BaseException:
+        await housing.close()
+        raise
     return offer
 
 
