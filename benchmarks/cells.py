@@ -34,6 +34,7 @@ from multiprocessing_cells import pool_apply, pool_imap, pool_map_10k, pool_map_
 from nested import nested
 from people_cells import cancel_forced, cancel_running, executor_map, executor_submit, printing
 from recipe_cells import pull_large, pull_small
+from rooms_cells import room_calls, room_open
 from shipping_cells import lay_out_1k, ship_edited, ship_first, ship_unchanged
 from sides import (
     Plan,
@@ -406,6 +407,8 @@ MEASURES: dict[str, Callable[[Side, Plan], Sample]] = {
         workspace_changed,
         workspace_first,
         workspace_rescan,
+        room_calls,
+        room_open,
     )
 }
 

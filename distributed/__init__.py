@@ -62,6 +62,7 @@ __all__ = [
     "wait",
     "warn",
     "worker_client",
+    "workspace_root",
 ]
 
 
@@ -120,4 +121,5 @@ _PLACES = {
     "progress": "distributed.client.progress",
     "wait": "distributed.client.waiting",
     "warn": "distributed.worker.telling",
+    "workspace_root": "distributed.rooms.entry",
 }

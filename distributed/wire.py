@@ -77,7 +77,7 @@ def _spec_from_wire(wire: Any) -> TaskSpec:
     if not (isinstance(wire, list) and len(wire) == len(TaskSpec._fields) and type(wire[0]) is bytes):
         raise ProtocolError(f"submit-tasks: a spec is a list of {len(TaskSpec._fields)} fields, first a digest")
     function, priority, retries, wanted, workers, resources, others, platform, memory_limit_nbytes, *rest = wire
-    timeout_s, actor, parent, depth, redundant = rest
+    timeout_s, actor, parent, depth, redundant, threads = rest
     if type(priority) is not int or type(retries) is not int or retries < 0:
         raise ProtocolError("submit-tasks: a spec has the wrong type")
     if type(wanted) is not bool or type(others) is not bool or not (platform is None or type(platform) is str):
@@ -88,7 +88,7 @@ def _spec_from_wire(wire: Any) -> TaskSpec:
         raise ProtocolError("submit-tasks: spec.timeout_s is a number of seconds > 0")
     if type(actor) is not bool or type(redundant) is not bool or not (parent is None or type(parent) is str):
         raise ProtocolError("submit-tasks: a spec has the wrong type")
-    if type(depth) is not int or depth < 0:
+    if type(depth) is not int or depth < 0 or type(threads) is not int or threads < 1:
         raise ProtocolError("submit-tasks: a spec has the wrong type")
     if workers is not None and not are_strings(workers):
         raise ProtocolError("submit-tasks: spec.workers is a list of strings")
@@ -101,15 +101,16 @@ def _spec_from_wire(wire: Any) -> TaskSpec:
     names = None if workers is None else tuple(workers)
     return TaskSpec(
         function, priority, retries, wanted, names, amounts or None, others, platform, memory_limit_nbytes,
-        timeout_s, actor, parent, depth, redundant,
+        timeout_s, actor, parent, depth, redundant, threads,
     )  # fmt: skip
 
 
 def _options_from_wire(wire: Any) -> RunOptions:
     if not (isinstance(wire, (list, tuple)) and len(wire) == len(RunOptions._fields)):
         raise ProtocolError(f"run-tasks: options are a list of {len(RunOptions._fields)} fields")
-    priority, memory_limit_nbytes, timeout_s, depth, actor = wire
+    priority, memory_limit_nbytes, timeout_s, depth, actor, threads = wire
     is_right = type(priority) is int and type(actor) is bool and type(memory_limit_nbytes) is type(depth) is int
+    is_right = is_right and type(threads) is int and threads >= 1
     if not is_right or memory_limit_nbytes < 0 or depth < 0 or not are_numbers([timeout_s]):
         raise ProtocolError("run-tasks: options have the wrong type")
     return RunOptions(*wire)

@@ -55,7 +55,7 @@ class CallMethods(ClientPart):
         Args:
             initializer, initargs: called once in every worker process, before the first call there.
             submit_options: how its calls run, as for `submit`: ``workers resources retries priority
-                allow_other_workers platform memory_limit timeout redundant``.
+                allow_other_workers platform memory_limit timeout redundant threads``.
         """
         from distributed.client.executor import Executor  # lazy: few programs want one
 

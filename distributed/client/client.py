@@ -30,6 +30,7 @@ from distributed.client.structures import flatten, listed, records_in, shaped_li
 from distributed.config import settings
 from distributed.errors import CommClosedError, ConnectTimeoutError
 from distributed.ids import counter, unique_id
+from distributed.security.keys import Keyring
 
 __all__ = ["Client", "default_client", "open_clients"]
 
@@ -58,6 +59,7 @@ class Client(DataMethods, CallMethods, StreamMethods, DatasetMethods, LookMethod
             with this very certificate. A scheduler file pins its scheduler's certificate by itself.
         output: what becomes of what tasks print: ``'print'``: shown here, each line with its key; ``'ignore'``; or a
             function, called as ``output(key, stream, text)`` in a thread of its own.
+        keys: what to prove who we are with, to the scheduler and to workers; None: the key file of this user.
         cluster_options: keywords for the `LocalCluster`, such as ``n_workers=2, threads_per_worker=1``.
     Raises:
         ConnectTimeoutError: no scheduler answers there.
@@ -77,9 +79,11 @@ class Client(DataMethods, CallMethods, StreamMethods, DatasetMethods, LookMethod
         name: str | None = None,
         security: bool | str | None = None,
         output: Any = "print",
+        keys: Keyring | None = None,
         **cluster_options: Any,
     ) -> None:
         self.asynchronous = asynchronous
+        self.keys = keys
         self.printer = Printer(output)
         self.id = unique_id("client")
         self.name = name or self.id
@@ -193,6 +197,7 @@ class Client(DataMethods, CallMethods, StreamMethods, DatasetMethods, LookMethod
         pure: bool = True,
         actor: bool = False,
         redundant: bool = False,
+        threads: int = 1,
         **kwargs: Any,
     ) -> Future:
         """Call ``function(*args, **kwargs)`` on a worker; returns at once.
@@ -208,7 +213,7 @@ class Client(DataMethods, CallMethods, StreamMethods, DatasetMethods, LookMethod
             priority: higher ones run first.
             allow_other_workers: `workers` are only preferred: others may do when none of them is there.
             platform: only on workers with such a tag, which every worker has for its system: ``'linux'``, ``'darwin'``,
-                ``'linux-x86_64'``; with ``*`` as in file names.
+                ``'linux-x86_64'``; with ``*`` as in file names, and ``|`` between several of them.
             memory_limit: bytes that the task may use, such as ``'2GiB'``. A task that uses more fails with
                 MemoryLimitExceeded; workers with a limit run no more of them at once than fit.
             timeout: seconds that one run of it may take; then it is interrupted and fails with TaskTimeoutError. If it
@@ -218,6 +223,8 @@ class Client(DataMethods, CallMethods, StreamMethods, DatasetMethods, LookMethod
                 each call makes one of its own.
             redundant: while some thread has nothing to do, a call that takes much longer than usual is tried there too.
                 The first answer counts. Only for functions that may run twice at a time.
+            threads: how many threads of its worker each call takes, for functions that use several by themselves; only
+                on workers that have so many.
         Raises:
             UnpicklableError: the function or an argument cannot be sent.
             CommClosedError: the scheduler is gone, or this client is closed.
@@ -237,6 +244,7 @@ class Client(DataMethods, CallMethods, StreamMethods, DatasetMethods, LookMethod
             timeout,
             actor,
             redundant,
+            threads,
         )
         mover = Mover(self._functions, spec.priority)
         arguments, needs = mover.pack(args, kwargs)
@@ -261,6 +269,7 @@ class Client(DataMethods, CallMethods, StreamMethods, DatasetMethods, LookMethod
         pure: bool = True,
         actor: bool = False,
         redundant: bool = False,
+        threads: int = 1,
         **kwargs: Any,
     ) -> FutureSequence:
         """Call `function` once per element, as the builtin `map` does with several iterables; the shortest ends it.
@@ -286,6 +295,7 @@ class Client(DataMethods, CallMethods, StreamMethods, DatasetMethods, LookMethod
             timeout,
             actor,
             redundant,
+            threads,
         )
         mover = Mover(self._functions, spec.priority)
         kwargs = mover.move_constants(kwargs) if kwargs else kwargs

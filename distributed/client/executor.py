@@ -32,7 +32,7 @@ _Call = tuple[tuple[Any, ...], dict[str, Any]]
 
 _OPTIONS = (  # those of `Client.submit` that say how calls run
     "workers", "resources", "retries", "priority", "allow_other_workers", "platform", "memory_limit", "timeout",
-    "redundant",
+    "redundant", "threads",
 )  # fmt: skip
 
 
@@ -50,8 +50,8 @@ class Executor(futures.Executor):
         initializer: called as ``initializer(*initargs)`` once in every worker process, before its first call.
         initargs: see there.
         submit_options: how calls run, as for `Client.submit`: ``workers resources retries priority
-            allow_other_workers platform memory_limit timeout redundant`` (timeout: seconds that a call, or a chunk of a
-            map, may run).
+            allow_other_workers platform memory_limit timeout redundant threads`` (timeout: seconds that a call, or a
+            chunk of a map, may run).
         cluster_options: keywords of `LocalCluster` for a cluster of its own, such as ``memory_limit='2GiB'``; with
             ``threads_per_worker=n`` it has ``max_workers / n`` processes.
     Raises:

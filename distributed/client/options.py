@@ -33,6 +33,7 @@ def task_spec(
     timeout: float | None = None,
     actor: bool = False,
     redundant: bool = False,
+    threads: int = 1,
 ) -> TaskSpec:
     """What calls of the function named by `digest` share that have these options.
 
@@ -54,6 +55,9 @@ def task_spec(
         raise BadRequestError(f"actor={actor!r}: True or False")
     if type(redundant) is not bool or (redundant and actor):
         raise BadRequestError(f"redundant={redundant!r}: True or False, and not for actors, of which there is one each")
+    threads = _integer("threads", threads, 1)
+    if threads > 1 and (actor or redundant):
+        raise BadRequestError(f"threads={threads!r}: more than one is neither for actors nor for redundant=True")
     parent, depth = None, 0
     context = current()
     if context is not None and context.task is not None:  # a task's child: as urgent as its parent, unless told else
@@ -74,6 +78,7 @@ def task_spec(
         parent=parent,
         depth=depth,
         redundant=redundant,
+        threads=threads,
     )
 
 

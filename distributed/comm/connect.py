@@ -19,7 +19,7 @@ from distributed.comm.tls import TlsSocket, secure
 from distributed.config import settings
 from distributed.errors import AddressError, AuthenticationError, CommClosedError, ConnectTimeoutError
 from distributed.protocol.codec import Limits
-from distributed.security.certificates import Certificates, certificates, pinned_only
+from distributed.security.certificates import Certificates, certificates, uncertified
 from distributed.security.credentials import CLOCKS_DIFFER_S, NO_CLAIMS, FindKey, claims_of, key_of, root_of
 from distributed.security.handshake import (
     CHALLENGE_NBYTES,
@@ -70,7 +70,8 @@ async def connect_address(
     keys = keys or keyring()
     own = None
     if place.scheme == "tls":
-        own = certificates() if keys.pinned is None else pinned_only(keys.pinned)
+        is_ours = keys.needs_certificate and keys.pinned is None
+        own = certificates() if is_ours else uncertified(keys.pinned)
     timeout_s = settings().connect_timeout_s if timeout_s is None else timeout_s
     role = role or keys.strongest_role(CLIENT, WORKER, READONLY)
     deadline = time.monotonic() + timeout_s

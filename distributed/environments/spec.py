@@ -73,7 +73,7 @@ class EnvironmentSpec:
     @property
     def is_inherited(self) -> bool:
         """Whether nothing has to be built."""
-        return not self.lines
+        return not self.packages
 
     @property
     def digest(self) -> str:
@@ -85,9 +85,16 @@ class EnvironmentSpec:
         """The same for another minor version."""
         return replace(self, python=python)
 
-    def text(self) -> str:
-        """As a requirements file."""
-        return "".join(f"{line}\n" for line in self.lines)
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """The lines that name packages."""
+        return tuple(line for line in self.lines if not line.startswith("-"))
+
+    @property
+    def options(self) -> tuple[tuple[str, str], ...]:
+        """The other ones: option and its value, which may be empty."""
+        found = (line.replace("=", " ", 1).partition(" ") for line in self.lines if line.startswith("-"))
+        return tuple((name, value) for name, _, value in found)
 
     def to_wire(self) -> list[Any]:
         """What `from_wire` takes."""

@@ -8,7 +8,19 @@ from __future__ import annotations
 
 from concurrent.futures import CancelledError
 
-from distributed.errors.base import AddressError, ConfigError, DistributedError, DistributedWarning, InvariantError
+from distributed.errors.base import (
+    AddressError,
+    ConfigError,
+    DistributedError,
+    DistributedWarning,
+    InvariantError,
+)
+from distributed.errors.crews import (
+    LoosenedCallWarning,
+    NoMatchError,
+    NoOfferError,
+    RedistributionError,
+)
 from distributed.errors.faces import (
     DataGoneError,
     HomeError,
@@ -23,7 +35,18 @@ from distributed.errors.faces import (
     UnreachableError,
     WaitForTimeoutFile,
 )
-from distributed.errors.mains import CredentialError
+from distributed.errors.mains import (
+    CredentialError,
+    GrantError,
+    LeaseOverError,
+    OfferFullError,
+    OfferWithdrawnError,
+)
+from distributed.errors.rooms import (
+    ModuleFailedError,
+    ModuleMissingError,
+    NameMissingError,
+)
 from distributed.errors.tasks import (
     ActorLostError,
     ActorWaitsError,
@@ -111,28 +134,39 @@ __all__ = [
     "ExecutorBrokenError",
     "ExecutorClosedError",
     "FunctionLoadError",
+    "GrantError",
     "HomeError",
     "InvariantError",
     "KeyFileError",
     "KeyTakenError",
     "KilledWorker",
     "LayOutError",
+    "LeaseOverError",
+    "LoosenedCallWarning",
     "LostDataError",
     "ManifestError",
     "MasterError",
     "MemoryLimitExceeded",
     "MessageLoadError",
     "MessageTooLargeError",
+    "ModuleFailedError",
+    "ModuleMissingError",
     "MultipartError",
+    "NameMissingError",
     "NameTakenError",
+    "NoMatchError",
     "NoMoreFiles",
+    "NoOfferError",
     "NotHeldError",
+    "OfferFullError",
+    "OfferWithdrawnError",
     "PeerBusyError",
     "PermissionDeniedError",
     "PortTakenError",
     "ProtocolError",
     "PythonMismatchError",
     "QuotaExceededError",
+    "RedistributionError",
     "RemoteCommandError",
     "RemoteError",
     "RequestLostError",

@@ -31,163 +31,6 @@ __all__ = [
 ]
 
 
-class RequirementsError(DistributedError, ValueError):
-    """The caller's fault: ``requirements=`` cannot be used; the text names file, line and rule.
-
-    Attributes:
-        source: the file, or what else the line is of.
-        number: of the line, from 1; 0: it is not about a line.
-    """
-
-    def __init__(self, source: str, number: int, line: str, rule: str) -> None:
-        self.source = source
-        self.number = number
-        self.line = line
-        self.rule = rule
-        place = f"{source}, line {number}" if number else source
-        super().__init__(f"{place}: {line!r}: {rule}" if line else f"{place}: {rule}")
-
-
-class EnvironmentBuildError(DistributedError):
-    """An environment could not be built on a worker: mostly a package that does not exist or does not fit.
-
-    The last lines of the installer say which; change the requirements, or ask the owner of the worker for what is
-    missing there. Nothing half-built is kept, so the next call tries again.
-
-    Attributes:
-        what: the requirements, in short.
-        reason: what ended how.
-        lines: the installer's last ones.
-    """
-
-    def __init__(self, what: str, reason: str, lines: Sequence[str] = ()) -> None:
-        self.what = what
-        self.reason = reason
-        self.lines = tuple(lines)
-        told = "".join(f"\n    {line}" for line in lines)
-        super().__init__(f"the environment for {what} could not be built: {reason}{':' if told else ''}{told}")
-
-
-class PythonMismatchError(DistributedError, TypeError):
-    """A function or class that only exists in this program goes as bytecode, which another Python cannot run.
-
-    Put it into a module of the workspace, so that it travels by name; or let the worker's owner offer this Python too
-    (``dworker --offer --python PATH``).
-
-    Attributes:
-        what: the function.
-        ours, theirs: the two minor versions.
-    """
-
-    def __init__(self, what: str, ours: str, theirs: str, why: str = "it has no name to import it by") -> None:
-        self.what = what
-        self.ours = ours
-        self.theirs = theirs
-        self.why = why
-        super().__init__(
-            f"{what} cannot go from Python {ours} to Python {theirs}: {why}, and bytecode is of one minor version "
-            f"only; define it in a module of the workspace, or have Python {ours} offered there "
-            "(`dworker --offer --python PATH`)"
-        )
-
-
-class WorkspaceError(DistributedError):
-    """Root of what can be wrong with a workspace; the caller's fault, mostly, and the text has the cure."""
-
-
-class ManifestError(WorkspaceError, ProtocolError):
-    """The peer's fault: a manifest, or a delta of one, that breaks a rule; nothing of it was used.
-
-    Attributes:
-        path: of the entry; empty: it is the whole that is wrong.
-        rule: that does not hold.
-    """
-
-    def __init__(self, path: str, rule: str) -> None:
-        self.path = path
-        self.rule = rule
-        super().__init__(f"the manifest of a workspace cannot be used: {f'{path!r}: ' if path else ''}{rule}")
-
-
-class WorkspaceFileError(WorkspaceError):
-    """The caller's fault: a file of the workspace that cannot travel; the text says why and what to do.
-
-    Attributes:
-        path: of the file, relative to the root.
-    """
-
-    def __init__(self, path: str, root: str, reason: str, cure: str) -> None:
-        self.path = path
-        self.root = root
-        self.reason = reason
-        self.cure = cure
-        super().__init__(f"{path!r} in the workspace {root}: {reason}; {cure}")
-
-
-class WorkspaceChangedError(WorkspaceError):
-    """Nobody's fault: a file is no longer what it was when the workspace was scanned; scan it again.
-
-    Attributes:
-        path: of the file, relative to the root.
-    """
-
-    def __init__(self, path: str, root: str) -> None:
-        self.path = path
-        self.root = root
-        super().__init__(f"{path!r} in the workspace {root} has changed since it was scanned; scan it again")
-
-
-class WorkspaceEntryError(WorkspaceError, ValueError):
-    """The caller's fault: the entry, the program's own file, is not a file inside of the workspace.
-
-    Attributes:
-        entry: as it was given.
-        root: of the workspace.
-    """
-
-    def __init__(self, entry: str, root: str, reason: str) -> None:
-        self.entry = entry
-        self.root = root
-        super().__init__(
-            f"{entry!r} cannot be the entry of the workspace {root}: {reason}; choose another root or entry"
-        )
-
-
-class WorkspaceTooLargeError(WorkspaceError):
-    """The caller's fault: the workspace has more bytes or files than it may; the text names what is big, and the cure.
-
-    Attributes:
-        root: of the workspace.
-        found: how much there is; at least so much, when counting was given up.
-        limit: how much there may be, as text with its unit.
-        biggest: items and their sizes, biggest first; folders have a ``/`` at the end.
-    """
-
-    def __init__(self, root: str, found: str, limit: str, biggest: Iterable[tuple[str, str]]) -> None:
-        self.root = root
-        self.found = found
-        self.limit = limit
-        self.biggest = tuple(biggest)
-        listing = ", ".join(f"{item} ({size})" for item, size in self.biggest)
-        super().__init__(
-            f"the workspace {root} has {found}, more than {limit}; most of it: {listing}. Name what tasks do not need "
-            "in a file .distributedignore there (or exclude=), choose a smaller root, or raise the limit"
-        )
-
-
-class WorkspaceWarning(DistributedWarning):
-    """A workspace can be used, but its user would want to know something about it; the text says what to change."""
-
-
-class UnsupportedOperation(WorkspaceError, io.UnsupportedOperation):
-    """The caller's fault: something was asked for that is not possible with what was given; the text names both."""
-
-    def __init__(self, path: str, reason: str) -> None:
-        self.path = path
-        self.reason = reason
-        super().__init__(f"{path!r}: {reason}")
-
-
 class BlobMismatchError(DistributedError):
     """The sender's fault: what came is not the content that was announced; a file changed while it was sent.
 
@@ -290,3 +133,160 @@ class UnknownWorkspaceError(DistributedError):
     def __init__(self, workspace: str) -> None:
         self.workspace = workspace
         super().__init__(f"workspace {workspace[:16]!r}... is not known here; ship it first")
+
+
+class WorkspaceError(DistributedError):
+    """Root of what can be wrong with a workspace; the caller's fault, mostly, and the text has the cure."""
+
+
+class ManifestError(WorkspaceError, ProtocolError):
+    """The peer's fault: a manifest, or a delta of one, that breaks a rule; nothing of it was used.
+
+    Attributes:
+        path: of the entry; empty: it is the whole that is wrong.
+        rule: that does not hold.
+    """
+
+    def __init__(self, path: str, rule: str) -> None:
+        self.path = path
+        self.rule = rule
+        super().__init__(f"the manifest of a workspace cannot be used: {f'{path!r}: ' if path else ''}{rule}")
+
+
+class WorkspaceFileError(WorkspaceError):
+    """The caller's fault: a file of the workspace that cannot travel; the text says why and what to do.
+
+    Attributes:
+        path: of the file, relative to the root.
+    """
+
+    def __init__(self, path: str, root: str, reason: str, cure: str) -> None:
+        self.path = path
+        self.root = root
+        self.reason = reason
+        self.cure = cure
+        super().__init__(f"{path!r} in the workspace {root}: {reason}; {cure}")
+
+
+class WorkspaceChangedError(WorkspaceError):
+    """Nobody's fault: a file is no longer what it was when the workspace was scanned; scan it again.
+
+    Attributes:
+        path: of the file, relative to the root.
+    """
+
+    def __init__(self, path: str, root: str) -> None:
+        self.path = path
+        self.root = root
+        super().__init__(f"{path!r} in the workspace {root} has changed since it was scanned; scan it again")
+
+
+class WorkspaceEntryError(WorkspaceError, ValueError):
+    """The caller's fault: the entry, the program's own file, is not a file inside of the workspace.
+
+    Attributes:
+        entry: as it was given.
+        root: of the workspace.
+    """
+
+    def __init__(self, entry: str, root: str, reason: str) -> None:
+        self.entry = entry
+        self.root = root
+        super().__init__(
+            f"{entry!r} cannot be the entry of the workspace {root}: {reason}; choose another root or entry"
+        )
+
+
+class WorkspaceTooLargeError(WorkspaceError):
+    """The caller's fault: the workspace has more bytes or files than it may; the text names what is big, and the cure.
+
+    Attributes:
+        root: of the workspace.
+        found: how much there is; at least so much, when counting was given up.
+        limit: how much there may be, as text with its unit.
+        biggest: items and their sizes, biggest first; folders have a ``/`` at the end.
+    """
+
+    def __init__(self, root: str, found: str, limit: str, biggest: Iterable[tuple[str, str]]) -> None:
+        self.root = root
+        self.found = found
+        self.limit = limit
+        self.biggest = tuple(biggest)
+        listing = ", ".join(f"{item} ({size})" for item, size in self.biggest)
+        super().__init__(
+            f"the workspace {root} has {found}, more than {limit}; most of it: {listing}. Name what tasks do not need "
+            "in a file .distributedignore there (or exclude=), choose a smaller root, or raise the limit"
+        )
+
+
+class WorkspaceWarning(DistributedWarning):
+    """A workspace can be used, but its user would want to know something about it; the text says what to change."""
+
+
+class UnsupportedOperation(WorkspaceError, io.UnsupportedOperation):
+    """The caller's fault: something was asked for that is not possible with what was given; the text names both."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        self.path = path
+        self.reason = reason
+        super().__init__(f"{path!r}: {reason}")
+
+
+class RequirementsError(DistributedError, ValueError):
+    """The caller's fault: ``requirements=`` cannot be used; the text names file, line and rule.
+
+    Attributes:
+        source: the file, or what else the line is of.
+        number: of the line, from 1; 0: it is not about a line.
+    """
+
+    def __init__(self, source: str, number: int, line: str, rule: str) -> None:
+        self.source = source
+        self.number = number
+        self.line = line
+        self.rule = rule
+        place = f"{source}, line {number}" if number else source
+        super().__init__(f"{place}: {line!r}: {rule}" if line else f"{place}: {rule}")
+
+
+class EnvironmentBuildError(DistributedError):
+    """An environment could not be built on a worker: mostly a package that does not exist or does not fit.
+
+    The last lines of the installer say which; change the requirements, or ask the owner of the worker for what is
+    missing there. Nothing half-built is kept, so the next call tries again.
+
+    Attributes:
+        what: the requirements, in short.
+        reason: what ended how.
+        lines: the installer's last ones.
+    """
+
+    def __init__(self, what: str, reason: str, lines: Sequence[str] = ()) -> None:
+        self.what = what
+        self.reason = reason
+        self.lines = tuple(lines)
+        told = "".join(f"\n    {line}" for line in lines)
+        super().__init__(f"the environment for {what} could not be built: {reason}{':' if told else ''}{told}")
+
+
+class PythonMismatchError(DistributedError, TypeError):
+    """A function or class that only exists in this program goes as bytecode, which another Python cannot run.
+
+    Put it into a module of the workspace, so that it travels by name; or let the worker's owner offer this Python too
+    (``dworker --offer --python PATH``).
+
+    Attributes:
+        what: the function.
+        ours, theirs: the two minor versions.
+    """
+
+    def __init__(self, what: str, ours: str, theirs: str, why: str = "it has no name to import it by") -> None:
+        self.what = what
+        self.ours = ours
+        self.theirs = theirs
+        self.why = why
+        super().__init__(
+            f"{what} cannot go from Python {ours} to Python {theirs}: {why}, and bytecode is of one minor version "
+            f"only; define it in a module of the workspace, or have Python {ours} offered there "
+            "(`dworker --offer --python PATH`)"
+        )

@@ -41,7 +41,7 @@ class TaskSpec(NamedTuple):
     what the task itself may use, ``timeout_s`` how long one run of it may take. An ``actor`` is an object that the
     function makes and that stays on its worker. ``parent`` is the key of the task that submitted it (None: a program
     did), and ``depth`` how many tasks are above it; the deeper of two tasks of one priority goes first. A ``redundant``
-    one may run twice at a time, when a thread has nothing else to do.
+    one may run twice at a time, when a thread has nothing else to do. One of several ``threads`` takes so many slots.
     """
 
     function: bytes
@@ -58,6 +58,7 @@ class TaskSpec(NamedTuple):
     parent: str | None = None
     depth: int = 0
     redundant: bool = False
+    threads: int = 1
 
 
 class RunOptions(NamedTuple):
@@ -68,6 +69,7 @@ class RunOptions(NamedTuple):
     timeout_s: float = 0.0
     depth: int = 0
     actor: bool = False
+    threads: int = 1
 
 
 DEFAULT_OPTIONS = RunOptions()  # of nearly all tasks

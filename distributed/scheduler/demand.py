@@ -32,15 +32,16 @@ def desired_workers(state: SchedulerState, target_s: float) -> int:
     Args:
         target_s: seconds, > 0.
     """
-    tasks, work_s = 0, 0.0
+    tasks, work_s = 0, 0.0  # tasks that take several threads count as so many
     for worker in state.workers.values():
-        tasks += len(worker.processing) - worker.lent_count
+        tasks += len(worker.processing) - worker.lent_count + worker.wide
         work_s += _work_at(state, worker)
     for queue in chain((state.ready,), islice(state.queues.values(), QUEUES_MAX)):
         if queue.live and _can_run(state, queue):
             sample = islice((task for level in queue.levels.values() for task in level), SAMPLE)
-            tasks += queue.live
-            work_s += queue.live * _mean_s(task for task in sample if queue.has(task))
+            wanted = queue.live * queue.restriction.threads
+            tasks += wanted
+            work_s += wanted * _mean_s(task for task in sample if queue.has(task))
     present = len(state.workers)
     nthreads = sum(worker.nthreads for worker in state.workers.values()) / present if present else 1.0
     desired = ceil(min(tasks, max(work_s / target_s, 1.0)) / nthreads) if tasks else 0

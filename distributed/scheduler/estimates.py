@@ -16,7 +16,7 @@ def share_s(state: SchedulerState, task: TaskRecord, worker: WorkerRecord) -> fl
 
     Big results come one per thread; smaller ones fill no more than QUEUE_MEMORY of the worker's memory. So a wide layer
     of tasks that make data does not run far ahead of those which use it up. Actors come one per thread too: where they
-    are made they stay, and quick answers should not draw all of them.
+    are made they stay, and quick answers should not draw all of them. A task of several threads takes all their time.
     """
     assert task.function is not None
     share_s, target_s = estimate_s(state, task), state.settings.queue_target_s
@@ -25,7 +25,7 @@ def share_s(state: SchedulerState, task: TaskRecord, worker: WorkerRecord) -> fl
         return target_s
     if worker.memory_limit_nbytes:
         share_s = max(share_s, target_s * worker.nthreads * nbytes / (QUEUE_MEMORY * worker.memory_limit_nbytes))
-    return min(share_s, target_s)
+    return min(share_s, target_s) * task.spec.threads
 
 
 def estimate_s(state: SchedulerState, task: TaskRecord) -> float:

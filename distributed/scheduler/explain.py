@@ -6,6 +6,7 @@ from distributed.scheduler.coordination.answering import waits_of
 from distributed.scheduler.placement import candidates, effective
 from distributed.scheduler.queues import UNRESTRICTED, Restriction, restriction_of
 from distributed.scheduler.records import Room, TaskRecord, TaskState
+from distributed.scheduler.reserving import has_threads
 from distributed.scheduler.state import SchedulerState
 from distributed.why import Why
 
@@ -124,11 +125,14 @@ def _ready(state: SchedulerState, task: TaskRecord, name: str) -> Why:
     if restriction.is_loose:
         wish = ", ".join(restriction.workers or ())
         return Why(f"{key} prefers {wish}; all {len(matching)} matching workers are busy.", name, "busy", addresses)
+    where = f"{key} may only run {_where(restriction)};"
+    if restriction.threads > 1 and not any(has_threads(worker, restriction.threads) for worker in matching):
+        text = f"{where} at none of {len(matching)} matching workers so many are free now."
+        return Why(text, name, "threads", addresses)
     if restriction.resources is not None and any(worker.room is not Room.CLOSED for worker in matching):
-        text = f"{key} may only run {_where(restriction)}; at {len(matching)} matching workers others use them now."
+        text = f"{where} at {len(matching)} matching workers others use them now."
         return Why(text, name, "resources", addresses)
-    text = f"{key} may only run {_where(restriction)}; all {len(matching)} matching workers are busy."
-    return Why(text, name, "busy", addresses)
+    return Why(f"{where} all {len(matching)} matching workers are busy.", name, "busy", addresses)
 
 
 def _where(restriction: Restriction) -> str:
@@ -137,6 +141,8 @@ def _where(restriction: Restriction) -> str:
         parts.append(f"on {', '.join(restriction.workers) or 'nobody'}")
     if restriction.platform is not None:
         parts.append(f"where a tag matches {restriction.platform!r}")
+    if restriction.threads > 1:
+        parts.append(f"with {restriction.threads} threads of one worker")
     if restriction.resources is not None:
         parts.append("with " + ", ".join(f"{name}={amount:g}" for name, amount in restriction.resources))
     return " ".join(parts) or "anywhere"

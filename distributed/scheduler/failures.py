@@ -165,6 +165,7 @@ def _remove(state: SchedulerState, worker: WorkerRecord, reason: str) -> None:
     if worker.rescued:
         expect(state, worker, lost)
     redundant.leave(state, worker)
+    worker.wide -= sum(worker.stopping.values())
     worker.stopping.clear()
     lose_replicas(state, lost, f"{worker.address} is gone: {reason}")
     drop_taker(state, worker)

@@ -17,6 +17,7 @@ from distributed.scheduler.moving_invariants import check_moving
 from distributed.scheduler.placement import candidates, effective, has_room_for
 from distributed.scheduler.queues import UNRESTRICTED, ReadyQueue, Restriction, restriction_of
 from distributed.scheduler.records import Room, TaskRecord, TaskState, WorkerRecord, amounts_of
+from distributed.scheduler.reserving import has_threads
 from distributed.scheduler.state import SchedulerState
 from distributed.scheduler.stuck import LOOK_S
 
@@ -184,7 +185,7 @@ def check_worker(state: SchedulerState, worker: WorkerRecord) -> None:
     extras = {
         key: amounts_of(task.spec) or ()
         for key, task in worker.processing.items()
-        if amounts_of(task.spec) is not None or task.deaths
+        if amounts_of(task.spec) is not None or task.deaths or task.spec.threads > 1
     }
     never_lent = [task for key, task in worker.processing.items() if key not in worker.lent]
     if extras != worker.extras or worker.has_suspect != any(task.deaths for task in never_lent):
@@ -193,6 +194,9 @@ def check_worker(state: SchedulerState, worker: WorkerRecord) -> None:
         _broken("a suspect runs alone", worker.address)
     if any(key not in worker.processing for key in worker.lent) or worker.lent_count != sum(worker.lent.values()):
         _broken("who lends a slot runs here, and is counted", (worker.address, worker.lent))
+    beside = [task.spec.threads - 1 for key, task in worker.processing.items() if not worker.lent.get(key)]
+    if worker.wide != sum(beside) + sum(worker.stopping.values()):
+        _broken("threads that tasks take beside one each are counted", (worker.address, worker.wide))
     for name, total in worker.amounts.items():
         used = sum(amount for resources in extras.values() for other, amount in resources if other == name)
         if used > total + 1e-6 or abs(total - used - worker.resources_free[name]) > 1e-6:
@@ -269,6 +273,9 @@ def check_queues(state: SchedulerState) -> None:
                 _broken("a restricted queue is filed under what it asks for", restriction)
     if state.suspects != {queue: None for queue in state.queues.values() if queue.restriction.is_suspect}:
         _broken("queues of suspects are known", len(state.suspects))
+    wide = [queue for queue in state.queues.values() if queue.restriction.threads > 1]
+    if set(state.wide) != {queue for queue in wide if not queue.restriction.is_suspect}:
+        _broken("queues of tasks that take several threads are known", len(state.wide))
     waiting = {
         queue for queue in state.queues.values() if queue.restriction.is_loose and (queue.open_at or 0) > state.now
     }
@@ -282,7 +289,7 @@ def check_queues(state: SchedulerState) -> None:
 
 
 def check_rooms(state: SchedulerState) -> None:
-    """Workers are in the pool that their room says, and only those reserved for suspects are reserved."""
+    """Workers are in the pool that their room says, and only those that something waits for are reserved."""
     pools = ((Room.IDLE, state.idle), (Room.OPEN, state.open))
     for room, pool in pools:
         if set(pool) != {worker for worker in state.workers.values() if worker.room is room}:
@@ -293,9 +300,15 @@ def check_rooms(state: SchedulerState) -> None:
         is_full = len(worker.processing) - worker.lent_count + worker.ntaken >= worker.nthreads
         if worker.room is Room.IDLE and (is_full or worker.has_suspect or worker.is_reserved):
             _broken("an idle worker has a thread free and nothing against it", worker.address)
-    reserved = [queue.reserved for queue in state.suspects if queue.reserved is not None]
+    queues = (*state.suspects, *state.wide)
+    reserved = [queue.reserved for queue in queues if queue.reserved is not None]
     if {w.address for w in reserved} != {w.address for w in state.workers.values() if w.is_reserved}:
-        _broken("a worker is reserved for one queue of suspects", len(reserved))
+        _broken("a worker is reserved for one queue of suspects, or of tasks of several threads", len(reserved))
+    for queue in state.wide:
+        if queue.reserved is not None and has_threads(queue.reserved, queue.restriction.threads):
+            free = queue.reserved.resources_free
+            if all(free.get(name, need) >= need for name, need in queue.restriction.resources or ()):
+                _broken("a worker is reserved only until enough of its threads are free", queue.reserved.address)
 
 
 def check_nobody_idles(state: SchedulerState) -> None:

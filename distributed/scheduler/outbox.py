@@ -237,7 +237,9 @@ def _options_of(specs: list[TaskSpec]) -> tuple[list[RunOptions] | None, list[in
 
 def run_options(spec: TaskSpec) -> RunOptions:
     """What a worker has to know of `spec`."""
-    return RunOptions(spec.priority, spec.memory_limit_nbytes or 0, spec.timeout_s or 0.0, spec.depth, spec.actor)
+    return RunOptions(
+        spec.priority, spec.memory_limit_nbytes or 0, spec.timeout_s or 0.0, spec.depth, spec.actor, spec.threads
+    )
 
 
 def _name_dependencies(

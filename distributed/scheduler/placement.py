@@ -5,8 +5,8 @@ An unrestricted task costs O(1): its queue is dealt to the workers with room, wh
 to the holder of most of their bytes if that has room; if not, it waits near it (`nearness`), which takes such tasks
 first, for as long as others with room find other work. Restricted queues are looked at when they get tasks or when a
 worker that may match gets room. A *suspect* (a task that ran when a worker died) gets a worker to itself; if none is
-empty, the next matching worker that reports anything is reserved and runs empty for it.
-Not here: the queues themselves (`queues`), becoming READY (`lifecycle`).
+empty, the next matching worker that reports anything is reserved and runs empty for it (likewise for wide tasks).
+Not here: who runs empty (`reserving`), the queues themselves (`queues`), becoming READY (`lifecycle`).
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from distributed.scheduler.records import (
     WorkerRecord,
     begin_processing,
 )
+from distributed.scheduler.reserving import has_threads, rank_of, to_reserve, unreserve
 from distributed.scheduler.state import SchedulerState, booked, transition
 
 __all__ = [
@@ -42,7 +43,6 @@ __all__ = [
     "push_ready",
     "refresh_room",
     "touch",
-    "unreserve",
 ]
 
 _READY, _PROCESSING = TaskState.READY, TaskState.PROCESSING
@@ -145,6 +145,9 @@ def has_room_for(worker: WorkerRecord, restriction: Restriction) -> bool:
     if restriction.is_suspect:
         if len(worker.processing) > worker.lent_count or worker.ntaken or not worker.is_serving:
             return False
+    elif restriction.threads > 1:
+        if worker.is_reserved or not has_threads(worker, restriction.threads):
+            return False
     elif worker.room is _CLOSED:
         return False
     free = worker.resources_free
@@ -202,8 +205,13 @@ def deal(state: SchedulerState) -> None:
         refresh_room(state, worker)
     if state.suspects:
         _deal_suspects(state)
+    if state.wide:
+        _release_reserved(state)
     if state.queues:
-        _deal_restricted(state)
+        while _deal_restricted(state):
+            continue
+        for queue, worker in to_reserve(state):
+            _reserve(state, queue, worker)
     else:
         while state.ready.live and state.room_threads:
             _deal_level(state, state.ready.top())
@@ -212,8 +220,27 @@ def deal(state: SchedulerState) -> None:
     state.touched.clear()
 
 
-def _deal_restricted(state: SchedulerState) -> None:
-    """`deal` while there are restricted queues: the queues in the order of their next priority."""
+def _release_reserved(state: SchedulerState) -> None:
+    """Workers with as many threads free as they were reserved for take part in dealing again."""
+    for queue in state.wide:
+        worker = queue.reserved
+        if worker is not None:
+            worker.is_reserved = False
+            worker.is_reserved = not has_room_for(worker, queue.restriction)
+            if not worker.is_reserved:
+                queue.reserved = None
+                state.touched[worker] = None
+                refresh_room(state, worker)
+
+
+def _reserve(state: SchedulerState, queue: ReadyQueue, worker: WorkerRecord) -> None:
+    queue.reserved = worker
+    worker.is_reserved = True
+    refresh_room(state, worker)
+
+
+def _deal_restricted(state: SchedulerState) -> bool:
+    """`deal` while there are restricted queues, in the order of their next priority; True: one is reserved no more."""
     pools: dict[ReadyQueue, Pool] = {}
     for queue in state.hot:
         pools[queue] = OrderedDict.fromkeys(candidates(state, effective(state, queue)))
@@ -227,10 +254,11 @@ def _deal_restricted(state: SchedulerState) -> None:
     for serial, (queue, pool) in enumerate(pools.items()):
         fit = [worker for worker in pool if has_room_for(worker, queue.restriction)]
         fit.sort(key=lambda worker: (worker.room, worker.occupancy_s, worker.serial))
-        heap.append((-queue.top(), 0, serial, queue, OrderedDict.fromkeys(fit)))
+        heap.append((-queue.top(), rank_of(queue), serial, queue, OrderedDict.fromkeys(fit)))
     if state.ready.live:
         heap.append((-state.ready.top(), 1, 0, state.ready, None))
     heapify(heap)
+    has_freed = False
     while heap:
         priority, rank, serial, queue, own = heap[0]
         if own is None:
@@ -240,12 +268,14 @@ def _deal_restricted(state: SchedulerState) -> None:
             _deal_own(state, queue, own, -priority)
             is_over = not own
         if not queue.live:
+            has_freed = has_freed or queue.reserved is not None
             _drop_queue(state, queue)
             heappop(heap)
         elif is_over:
             heappop(heap)
         else:
             heapreplace(heap, (-queue.top(), rank, serial, queue, own))
+    return has_freed
 
 
 def _deal_level(state: SchedulerState, priority: int) -> None:
@@ -406,9 +436,7 @@ def _deal_suspects(state: SchedulerState) -> None:
         elif queue.reserved is None:
             for worker in pool:
                 if worker in state.touched and worker.is_serving and not worker.is_reserved:
-                    queue.reserved = worker
-                    worker.is_reserved = True
-                    refresh_room(state, worker)
+                    _reserve(state, queue, worker)
                     break
 
 
@@ -422,6 +450,8 @@ def _queue_for(state: SchedulerState, task: TaskRecord) -> ReadyQueue:
         queue = state.queues[restriction] = ReadyQueue(restriction)
         if restriction.is_suspect:
             state.suspects[queue] = None
+        elif restriction.threads > 1:
+            state.wide[queue] = None
         if restriction.is_loose:
             queue.open_at = state.now + state.settings.loose_patience_s
             state.loose[queue] = None
@@ -446,6 +476,7 @@ def _drop_queue(state: SchedulerState, queue: ReadyQueue) -> None:
         return
     del state.queues[queue.restriction]
     state.suspects.pop(queue, None)
+    state.wide.pop(queue, None)
     state.hot.pop(queue, None)
     state.loose.pop(queue, None)
     state.stuck.pop(queue, None)
@@ -462,24 +493,8 @@ def _drop_queue(state: SchedulerState, queue: ReadyQueue) -> None:
 
 
 def close_worker(state: SchedulerState, worker: WorkerRecord) -> None:
-    """`worker` is dead: it gets no task any more, and no suspect waits for it."""
+    """`worker` is dead: it gets no task any more, and nothing waits for it."""
     worker.is_alive = False
     forget_near(state, worker)
     refresh_room(state, worker)
     unreserve(state, worker)
-
-
-def unreserve(state: SchedulerState, worker: WorkerRecord) -> None:
-    """No suspect waits for `worker`; another worker may be reserved in its place."""
-    for queue in state.suspects:
-        if queue.reserved is worker:
-            queue.reserved = None
-            state.hot[queue] = None
-    worker.is_reserved = False
-    for token in (worker.address, worker.name, worker.host):
-        for queue in state.queues_by_token.get(token, ()):
-            if queue.restriction.is_loose:  # nobody may be left of those that it prefers
-                state.hot[queue] = None
-    for queue in state.suspects:
-        if queue.restriction.is_loose:
-            state.hot[queue] = None

@@ -41,7 +41,8 @@ def level_of(task: TaskRecord) -> int:
 class Restriction(NamedTuple):
     """Which workers may run a task; a suspect (it ran when a worker died) only runs on a worker of its own.
 
-    `platform` is a pattern that a tag of the worker matches; `is_loose`: others than `workers` if those cannot.
+    `platform` is a pattern that a tag of the worker matches, or several with ``|`` between; `is_loose`: others than
+    `workers` if those cannot. One of several `threads` takes so many at once.
     """
 
     workers: tuple[str, ...] | None = None
@@ -49,12 +50,13 @@ class Restriction(NamedTuple):
     is_suspect: bool = False
     platform: str | None = None
     is_loose: bool = False
+    threads: int = 1
 
     @classmethod
     def of_spec(cls, spec: TaskSpec, is_suspect: bool) -> Restriction:
         """The restriction that tasks of `spec` have."""
         is_loose = spec.allow_other_workers and spec.workers is not None
-        return cls(spec.workers, amounts_of(spec), is_suspect, spec.platform, is_loose)
+        return cls(spec.workers, amounts_of(spec), is_suspect, spec.platform, is_loose, spec.threads)
 
     def loosened(self) -> Restriction:
         """The same when the workers it names are only a wish that cannot be met."""
@@ -62,11 +64,13 @@ class Restriction(NamedTuple):
 
     def matches(self, worker: WorkerRecord) -> bool:
         """Whether `worker` could ever run such a task, all of its threads and resources being free."""
+        if self.threads > worker.nthreads:
+            return False
         if self.workers is not None and not (
             worker.address in self.workers or worker.name in self.workers or worker.host in self.workers
         ):
             return False
-        if self.platform is not None and not any(fnmatchcase(tag, self.platform) for tag in worker.tags):
+        if self.platform is not None and not _matches(worker.tags, self.platform):
             return False
         amounts = worker.amounts
         return self.resources is None or all(
@@ -81,7 +85,7 @@ class Restriction(NamedTuple):
             return (*self.workers, ANYWHERE) if self.is_loose else self.workers
         if self.resources and self.resources[0][0] != MEMORY:
             return (f"resource {self.resources[0][0]}",)
-        return (ANYWHERE,) if self.resources or self.platform is not None else ()
+        return (ANYWHERE,) if self.resources or self.platform is not None or self.threads > 1 else ()
 
 
 UNRESTRICTED = Restriction()
@@ -96,9 +100,14 @@ def restriction_of(task: TaskRecord) -> Restriction:
         and spec.resources is None
         and spec.platform is None
         and spec.memory_limit_nbytes is None
+        and spec.threads == 1
     ):
         return UNRESTRICTED
     return Restriction.of_spec(spec, task.deaths > 0)
+
+
+def _matches(tags: Sequence[str], patterns: str) -> bool:
+    return any(fnmatchcase(tag, pattern) for pattern in patterns.split("|") for tag in tags)
 
 
 def worker_tokens(worker: WorkerRecord) -> list[str]:
@@ -112,7 +121,7 @@ class ReadyQueue:
     Attributes:
         live: how many READY tasks are in it.
         entries: how many entries, left-behind ones included.
-        reserved: the worker that runs empty for a suspect of this queue, or None.
+        reserved: the worker that runs empty for a suspect or a task of several threads of this queue, or None.
         news: while nobody can run its tasks: those that no client has been told of, see `stuck`; else None.
         open_at: of a loose queue: from when on any worker will do; moved on whenever a wished-for worker takes a task.
     """

@@ -171,10 +171,12 @@ class WorkerRecord:
     functions: dict[bytes, FunctionRecord] = field(default_factory=dict)
     rejected: dict[str, None] = field(default_factory=dict)  # data it should not hold, of tasks it processes
     occupancy_s: float = 0.0
-    extras: dict[str, tuple[tuple[str, float], ...]] = field(default_factory=dict)  # suspects and resource users here
+    extras: dict[str, tuple[tuple[str, float], ...]] = field(
+        default_factory=dict
+    )  # suspects, users of resources, wide ones
     resources_free: dict[str, float] = field(default_factory=dict)
     has_suspect: bool = False  # the one task here that never lent is a suspect: nothing may be placed behind it
-    is_reserved: bool = False  # it runs empty, so that a suspect can have it alone
+    is_reserved: bool = False  # it runs empty: a suspect is to have it alone, or a task several of its threads
     is_paused: bool = False  # it has no memory left for more
     is_retiring: bool = False  # it is on its way out, see `retirement`
     is_hung: bool = False  # it works and says nothing, see `silence`
@@ -192,11 +194,14 @@ class WorkerRecord:
     tags: tuple[str, ...] = ()  # what ``spec.platform`` may match
     nactors: int = 0  # that live here
     amounts: dict[str, float] = field(default_factory=dict)  # its resources, and its memory limit as one of them
-    stopping: dict[tuple[str, int], None] = field(default_factory=dict)  # attempts that were cancelled and may run on
+    stopping: dict[tuple[str, int], int] = field(
+        default_factory=dict
+    )  # cancelled attempts that may run on: part of `wide`
     rescued: dict[str, None] = field(default_factory=dict)  # what its nanny has taken out before it ends the process
     lent: dict[str, bool] = field(default_factory=dict)  # tasks here that ever lent their slot; whether they do now
     lent_count: int = 0  # of those that do now: they take no room
     seconds: dict[str, Second] = field(default_factory=dict)  # attempts here beside the first one elsewhere
+    wide: int = 0  # threads beside one each that tasks of several have, those in `stopping` too
     near: dict[int, deque[TaskRecord]] = field(default_factory=dict)  # queued near it, by level, see `nearness`
 
     def __post_init__(self) -> None:
@@ -208,8 +213,10 @@ class WorkerRecord:
 
     @property
     def ntaken(self) -> int:
-        """Its threads that have what is not in `processing`: what was cancelled and runs on, and second attempts."""
-        return len(self.stopping) + len(self.seconds)
+        """Its threads that `processing` does not count: of what was cancelled and runs on, of second attempts, and
+        those beside one each of tasks that take several.
+        """
+        return len(self.stopping) + len(self.seconds) + self.wide
 
     @property
     def has_waiting(self) -> bool:
@@ -325,8 +332,9 @@ def begin_processing(task: TaskRecord, worker: WorkerRecord, estimate_s: float) 
     task.processing_on = worker
     task.estimate_s = estimate_s
     amounts = amounts_of(task.spec)
-    if amounts is not None or task.deaths:
+    if amounts is not None or task.deaths or task.spec.threads > 1:
         worker.extras[task.key] = amounts or ()
+        worker.wide += task.spec.threads - 1
         worker.has_suspect = worker.has_suspect or task.deaths > 0
         for name, amount in amounts or ():
             if name in worker.resources_free:  # but for the memory of a worker without limit
@@ -358,7 +366,9 @@ def lend_slot(task: TaskRecord, worker: WorkerRecord) -> None:
     """PROCESSING `task` waits: it takes no room and no time of its worker, nor keeps others away as a suspect."""
     if task.deaths and task.key not in worker.lent:
         worker.has_suspect = False
-    worker.lent_count += not worker.lent.get(task.key, False)
+    if not worker.lent.get(task.key, False):
+        worker.lent_count += 1
+        worker.wide -= task.spec.threads - 1
     worker.lent[task.key] = True
     worker.occupancy_s = worker.occupancy_s - task.estimate_s if len(worker.processing) > worker.lent_count else 0.0
     task.estimate_s = 0.0
@@ -369,14 +379,17 @@ def rejoin_slot(task: TaskRecord, worker: WorkerRecord, estimate_s: float) -> No
     if worker.lent.get(task.key, False):
         worker.lent[task.key] = False
         worker.lent_count -= 1
+        worker.wide += task.spec.threads - 1
         worker.occupancy_s += estimate_s
         task.estimate_s = estimate_s
 
 
 def give_back_extras(task: TaskRecord, worker: WorkerRecord) -> None:
-    """The part of `end_processing` that few tasks need: resources, and the end of a suspect's time alone."""
+    """The part of `end_processing` that few tasks need: resources, threads, a suspect's time alone."""
     if task.deaths and task.key not in worker.lent:
         worker.has_suspect = False
+    if not worker.lent.get(task.key, False):
+        worker.wide -= task.spec.threads - 1
     for name, amount in worker.extras.pop(task.key):
         if name in worker.resources_free:
             worker.resources_free[name] += amount

@@ -17,8 +17,9 @@ from distributed.scheduler.actors import movable
 from distributed.scheduler.copying import order_copy
 from distributed.scheduler.effects import DropWorker, ToWorker
 from distributed.scheduler.orders import Order, Retirement
-from distributed.scheduler.placement import touch, unreserve
+from distributed.scheduler.placement import touch
 from distributed.scheduler.records import TaskRecord, WorkerRecord
+from distributed.scheduler.reserving import unreserve
 from distributed.scheduler.state import SchedulerState
 from distributed.scheduler.stealing import recall
 from distributed.scheduler.stuck import worker_gone

@@ -15,8 +15,9 @@ from distributed.ids import cut_key
 from distributed.scheduler import redundant
 from distributed.scheduler.events import WorkerAlive
 from distributed.scheduler.lifecycle import run_again
-from distributed.scheduler.placement import refresh_room, touch, unreserve
+from distributed.scheduler.placement import refresh_room, touch
 from distributed.scheduler.records import TaskRecord, WorkerRecord
+from distributed.scheduler.reserving import unreserve
 from distributed.scheduler.state import SchedulerState
 from distributed.scheduler.withdrawal import withdraw
 

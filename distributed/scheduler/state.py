@@ -109,6 +109,9 @@ class SchedulerState:
     queues: dict[Restriction, ReadyQueue] = field(default_factory=dict)  # restricted ones, none without live tasks
     queues_by_token: dict[str, dict[ReadyQueue, None]] = field(default_factory=dict)
     suspects: dict[ReadyQueue, None] = field(default_factory=dict)  # those of `queues` that hold suspects
+    wide: dict[ReadyQueue, None] = field(
+        default_factory=dict
+    )  # those of `queues` whose tasks take several threads each
     counts: list[int] = field(default_factory=lambda: [0] * len(TaskState))  # tasks by state
     log: History = field(default_factory=History)
     touched: dict[WorkerRecord, None] = field(default_factory=dict)  # their room may have grown

@@ -125,7 +125,7 @@ def _force_stopping(state: SchedulerState, keys: list[str]) -> None:
 def tasks_stopped(state: SchedulerState, worker: WorkerRecord, message: TasksStopped) -> None:
     """These run no more: `worker` has threads free."""
     for pair in zip(message.keys, message.attempts, strict=True):
-        worker.stopping.pop(pair, None)
+        worker.wide -= worker.stopping.pop(pair, 0)
         state.forced.pop((worker, *pair), None)
     touch(state, worker)
 

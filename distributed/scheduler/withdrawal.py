@@ -38,7 +38,8 @@ def call_off(
         message = state.outbox.stop.setdefault(worker, StopTasks([], []))
         message.keys.append(task.key)
         message.attempts.append(attempt)
-        worker.stopping[task.key, attempt] = None
+        worker.stopping[task.key, attempt] = task.spec.threads - 1
+        worker.wide += task.spec.threads - 1
         if is_forced:
             state.forced[worker, task.key, attempt] = state.now + state.settings.force_patience_s
     else:

@@ -27,8 +27,8 @@ __all__ = [
     "certificates",
     "has_certificates",
     "mint",
-    "pinned_only",
     "short",
+    "uncertified",
 ]
 
 BEYOND_LOOPBACK = (
@@ -54,8 +54,8 @@ class Certificates:
     """What this user's processes show and accept. Its repr shows no secret.
 
     Attributes:
-        path: of the file; empty: we show none, see `pinned_only`.
-        fingerprints: accepted of a peer; the first one is of the certificate that we show.
+        path: of the file; empty: we show none, see `uncertified`.
+        fingerprints: accepted of a peer; the first one is of the certificate that we show. None: whatever it shows.
     """
 
     path: str
@@ -109,7 +109,7 @@ class Certificates:
             AuthenticationError: another one; it names both.
         """
         found = hashlib.sha256(shown).hexdigest() if shown else "none at all"
-        for accepted in (self.fingerprints, (pinned or found,)):
+        for accepted in (self.fingerprints or (found,), (pinned or found,)):
             if found not in accepted:
                 wanted = " or ".join(map(short, accepted))
                 raise AuthenticationError(address, f"its certificate is {short(found)}, expected was {wanted}", CURE)
@@ -139,9 +139,12 @@ def short(fingerprint: str) -> str:
     return fingerprint[:SHORT_DIGITS]
 
 
-def pinned_only(fingerprint: str) -> Certificates:
-    """What a guest connects with: it shows no certificate, and accepts the one that its credential names."""
-    return Certificates("", (fingerprint,), "")
+def uncertified(fingerprint: str | None = None) -> Certificates:
+    """For who connects with a key that it shares with another user: none is shown, and only `fingerprint` is accepted.
+
+    Without one any will do: the handshake that follows proves both sides by the key, for this very TLS session.
+    """
+    return Certificates("", (fingerprint,) if fingerprint else (), "")
 
 
 def certificate_path() -> Path:

@@ -65,7 +65,7 @@ class Credential:
     Attributes:
         name: with all its parts.
         key: 32 bytes.
-        fingerprint: of the TLS certificate that these servers show; None: they listen without TLS.
+        fingerprint: of the only TLS certificate to take of these servers; None: any, the key proves them anyway.
     """
 
     name: str
@@ -117,7 +117,7 @@ class Credential:
 
     def keyring(self) -> Keyring:
         """What to connect with: ``connect_address(..., keys=credential.keyring())``, ``rpc(..., keys=...)``."""
-        return Keyring({GUEST: self.key}, name=self.name, pinned=self.fingerprint)
+        return Keyring({GUEST: self.key}, self.name, self.fingerprint, needs_certificate=False)
 
     @property
     def claims(self) -> Claims:

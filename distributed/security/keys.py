@@ -22,12 +22,14 @@ from distributed.security.permissions import ROLES
 __all__ = [
     "KEY_NBYTES",
     "Keyring",
+    "adopt_keyring",
     "key_path",
     "keyring",
     "keyring_from_master",
     "load_keyring",
     "read_private_file",
     "role_key",
+    "shared_keyring",
     "write_private_file",
 ]
 
@@ -40,10 +42,9 @@ class Keyring:
 
     Attributes:
         name: as whom; not empty for the role guest only, see `security.credentials`.
-        pinned: with TLS, the fingerprint of the only certificate that servers may show to who connects with these keys
-            and then shows none; None: both sides show certificates of this user's file.
-        needs_certificate: whether a server with these keys wants, beside the key, one of its user's certificates of
-            whoever connects with TLS. False where two users share keys: only one of them has the certificate.
+        needs_certificate: whether with TLS both sides show certificates of this user's file beside the key. False
+            where two users share keys, and not a certificate: who connects shows none, and any is taken of the server.
+        pinned: the fingerprint of the only certificate to take of servers then; None: any.
     """
 
     key_by_role: Mapping[str, bytes]
@@ -75,6 +76,11 @@ def keyring_from_master(master: bytes) -> Keyring:
     return Keyring({role: role_key(master, role) for role in ROLES})
 
 
+def shared_keyring(master: bytes) -> Keyring:
+    """All role keys of a master key that processes of several users get, such as a Main's rooms on others' machines."""
+    return Keyring(keyring_from_master(master).key_by_role, needs_certificate=False)
+
+
 def key_path() -> Path:
     """``$DISTRIBUTED_KEY_FILE``, else ``distributed/key`` below the user's configuration folder."""
     if settings().key_file:
@@ -99,10 +105,20 @@ def load_keyring(path: Path) -> Keyring:
 
 
 _keyrings: dict[Path, Keyring] = {}
+_adopted: Keyring | None = None
+
+
+def adopt_keyring(keys: Keyring) -> None:
+    """From now on `keyring` is these: this process works for somebody else than its user, whose key it never reads."""
+    global _adopted
+    _keyrings.clear()
+    _adopted = keys
 
 
 def keyring() -> Keyring:
-    """The keys of this process's user, read once per path."""
+    """The keys of this process's user, read once per path; or those that it has adopted."""
+    if _adopted is not None:
+        return _adopted
     path = key_path()
     if path not in _keyrings:
         _keyrings[path] = load_keyring(path)

@@ -79,6 +79,21 @@ _ROLES_BY_OP: dict[str, frozenset[str]] = {
     "replace": _WORKERS,  # asked by the scheduler, which has the key of workers
     "renew": _TRUSTED,  # by the scheduler, which calls as a worker
     "monitor_resources": _ANYONE,
+    # offer
+    "offer_info": _TENANTS,
+    "join_offer": _TENANTS,
+    "open_room": _TENANTS,
+    "close_room": _TENANTS,
+    "workspace_offer": _TENANTS,
+    "workspace_blobs": _TENANTS,
+    "workspace_get": _TENANTS,
+    "workspace_fetch": _TENANTS,
+    "offer_status": _ANYONE,
+    "withdraw_offer": _CLIENTS,
+    "return_offer": _CLIENTS,
+    # a Main's schedulers
+    "open_scheduler": _CLIENTS,
+    "close_scheduler": _CLIENTS,
     # manager
     "join_manager": _WORKERS,
     "get_file": _TRUSTED,
@@ -87,10 +102,6 @@ _ROLES_BY_OP: dict[str, frozenset[str]] = {
     "update_file_hashes": _TRUSTED,
     "home_status": _ANYONE,
     # offer: workspaces
-    "workspace_offer": _TENANTS,
-    "workspace_blobs": _TENANTS,
-    "workspace_get": _TENANTS,
-    "workspace_fetch": _TENANTS,
 }
 
 

@@ -11,7 +11,7 @@ Commands (``w1`` is a worker, its address ``tcp://w1:1``; ``w1/1`` names its fir
     worker w1 [threads=2] [memory=9] [tags=a,b] [nanny] [host=h] [name=n] [gpu:1 ...]
     left w1 [expected]                    died w1 [running=a,b] [cause=text]
     submit c f a b(a) ~t(b) [workers=w1,w2] [others=yes] [platform=p*] [limit=9] [gpu:1] [priority=1] [retries=1]
-           [actor=yes] [redundant=yes]    (~: not wanted; others: allow_other_workers; limit: memory of a task)
+           [actor=yes] [redundant=yes] [threads=2]   (~: not wanted; others: allow_other_workers; limit: memory of it)
     want c a b                            release c a b        cancel c a [reason=text]
     done w1 a b#2 [s=0.5] [nbytes=9]      failed w1 a          (#2: attempt; default: the one that runs)
     missing w1 a x@w2 y@w2                of a's dependencies, w2 has no x and no y
@@ -151,6 +151,7 @@ class Stage:
             depth=int(line.options.get("depth", "0")),
             actor=line.options.get("actor") == "yes",
             redundant=line.options.get("redundant") == "yes",
+            threads=int(line.options.get("threads", "1")),
         )
         specs = [spec, spec._replace(wanted=False)]
         keys, dependencies, spec_of = [], [], []

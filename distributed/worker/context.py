@@ -66,15 +66,17 @@ class TaskContext:
         watch: of the memory limit of the task; None: it has none.
         deadline: of a task with a time limit, monotonic seconds.
         level: how many tasks wait below this one on the stack of the same thread.
-        has_permit: whether it may run, see `distributed.worker.permits`; with `is_over`, guarded by its lock.
+        permits: that it has, none or as many as its task takes, see `distributed.worker.permits`, whose lock guards it,
+            `threads` and `is_over`.
+        threads: how many permits its task takes.
         is_over: nothing runs here any more.
         is_seceded: the task gave its slot away until it rejoins.
         lent_s: for how many seconds the task has waited, its slot lent; part of its duration for people, not for plans.
     """
 
     __slots__ = (
-        *("at_end", "deadline", "has_permit", "is_over", "is_seceded", "lender", "lent_s", "level", "loop_thread"),
-        *("owner", "slot", "task", "watch"),
+        *("at_end", "deadline", "is_over", "is_seceded", "lender", "lent_s", "level", "loop_thread", "owner"),
+        *("permits", "slot", "task", "threads", "watch"),
     )
 
     def __init__(self, slot: int, owner: Any = None, lender: Lender | None = None) -> None:
@@ -87,7 +89,8 @@ class TaskContext:
         self.watch: Any = None
         self.deadline = 0.0
         self.level = 0
-        self.has_permit = False
+        self.permits = 0
+        self.threads = 1
         self.is_over = False
         self.is_seceded = False
         self.lent_s = 0.0

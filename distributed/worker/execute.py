@@ -14,6 +14,7 @@ from itertools import groupby
 from operator import attrgetter, itemgetter
 from typing import Any
 
+from distributed.messages import DEFAULT_OPTIONS
 from distributed.worker.async_tasks import AsyncTasks
 from distributed.worker.calling import Caller
 from distributed.worker.context import TaskContext, enter
@@ -62,6 +63,7 @@ class Executor:
         limits: watches tasks with a memory limit, each of which runs alone; None: limits are ignored.
         on_big: called in the thread after a result of 1 MiB or more, before it takes another task; must not raise.
         owner: the worker's server, for `get_worker`.
+        dress: what is called in the place of each function, see `Functions`.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Executor:
         limits: TaskLimits | None = None,
         on_big: Callable[[], object] = lambda: None,
         owner: Any = None,
+        dress: Callable[[Any], Any] | None = None,
     ) -> None:
         self.nthreads = nthreads
         self.gate = Gate(slots_of(nthreads))
@@ -93,7 +96,7 @@ class Executor:
             self._help_with, self._wake_if_quiet,
         )  # fmt: skip
         self._async_tasks = AsyncTasks(self._permits, self.interrupts)
-        self._caller = Caller(store, address, self._async_tasks.run, self.interrupts)
+        self._caller = Caller(store, address, self._async_tasks.run, self.interrupts, dress)
         self._is_closed = False
         self._report_lock = threading.Lock()
         self._is_quiet = True  # nobody has promised to look at the outcomes
@@ -199,7 +202,7 @@ class Executor:
     def _start_thread(self, slot: int) -> None:
         """Of the first threads each begins with a permit; those beyond are started for tasks that wait."""
         context = TaskContext(slot, self._owner, self.lending)
-        context.has_permit = slot < self.nthreads
+        context.permits = int(slot < self.nthreads)
         thread = threading.Thread(target=self._main, args=(context,), name=f"distributed-worker-{slot}", daemon=True)
         self._threads.append(thread)
         thread.start()
@@ -207,7 +210,7 @@ class Executor:
     def _main(self, context: TaskContext) -> None:
         enter(context)
         self.interrupts.enter(context.slot)
-        if not context.has_permit and not self._permits.take(context, is_new=True):
+        if not context.permits and not self._permits.take(context, is_new=True):
             return
         slot = context.slot
         add = self._outcomes.append
@@ -231,12 +234,15 @@ class Executor:
                     return
             except IndexError:  # another thread was quicker
                 continue
-            if task.options.memory_limit_nbytes and self._limits is not None:
-                outcome = self._run_alone(context, task, self._limits)
-            else:
+            if task.options is DEFAULT_OPTIONS:  # nearly all tasks
                 begin(slot, task.key)
                 outcome = run(context, task)
                 end(slot)
+            else:
+                special = self._run_special(context, task)
+                if special is None:
+                    return
+                outcome = special
             add(outcome)
             is_big = outcome.nbytes >= BIG_NBYTES
             del task, outcome  # or the last result would live until the next task
@@ -245,8 +251,42 @@ class Executor:
                 self._on_big()
             if self._is_quiet:
                 self._wake()
-            if (permits.is_wanted or not context.has_permit) and not self._wait(context):
+            if (permits.is_wanted or not context.permits) and not self._wait(context):
                 return
+
+    def _run_special(self, context: TaskContext, task: ReadyTask) -> Outcome | None:
+        """Run a task with options of its own; None: it never may begin, the executor is closed."""
+        if task.options.threads > 1:
+            if not self._widen(context, task.options.threads):
+                return None
+            try:
+                return self._run_limited(context, task)
+            finally:
+                self._permits.narrow(context)
+        return self._run_limited(context, task)
+
+    def _run_limited(self, context: TaskContext, task: ReadyTask) -> Outcome:
+        if task.options.memory_limit_nbytes and self._limits is not None:
+            return self._run_alone(context, task, self._limits)
+        self.running.begin(context.slot, task.key)
+        outcome = self._caller.run(context, task)
+        self.running.end(context.slot)
+        return outcome
+
+    def _widen(self, context: TaskContext, threads: int) -> bool:
+        """Wait for as many permits as the task takes, and for the gate; False: it is closed.
+
+        Meanwhile others may have the one that this thread had, and run alone: it has begun nothing yet.
+        """
+        while True:
+            self.gate.leave(context.slot)
+            self._permits.widen(context, threads)
+            self.gate.busy[context.slot] = True
+            if not self.gate.is_shut:
+                return True
+            self._permits.put(context)
+            if not self.gate.wait(context.slot):
+                return False
 
     def _run_alone(self, context: TaskContext, task: ReadyTask, limits: TaskLimits) -> Outcome:
         """Run a task with a memory limit; the other threads wait."""
@@ -278,14 +318,14 @@ class Executor:
         return any(self._order)
 
     def _take_deeper(self, context: TaskContext, depth: int) -> ReadyTask | None:
-        """For `Lending`: the next task that is deeper and needs no thread alone; this thread is then busy."""
+        """For `Lending`: the next task that is deeper and takes one thread, not alone; this thread is then busy."""
         self.gate.busy[context.slot] = True
         if not self.gate.is_shut:
             with self._condition, contextlib.suppress(IndexError):  # another thread was quicker
                 for queue in self._order:
                     if queue and queue[0].options.depth > depth:
                         task = queue.popleft()
-                        if not task.options.memory_limit_nbytes:
+                        if not task.options.memory_limit_nbytes and task.options.threads == 1:
                             return task
                         queue.appendleft(task)
         self.gate.leave(context.slot)

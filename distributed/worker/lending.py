@@ -99,7 +99,7 @@ class Lending:
                 return True
             look = partial(self._interrupts.look, ticket)
             # Without a permit it is a thread of the task's own, while the task itself waits.
-            if context.is_seceded or not context.has_permit:
+            if context.is_seceded or not context.permits:
                 return wait_in_parts(wait, timeout_s, look)
             return self._wait_lent(context, wait, timeout_s, look)
         finally:
@@ -138,7 +138,7 @@ class Lending:
         if context.is_seceded:
             return await awaited
         started = perf_counter()
-        begun = context.has_permit  # else another coroutine of this task has begun
+        begun = context.permits > 0  # else another coroutine of this task has begun
         if begun:
             self._pause(context)
             self._permits.lend(context, self._nthreads + THREADS_MAX)

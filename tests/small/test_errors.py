@@ -35,6 +35,7 @@ EXAMPLES: dict[str, Exception] = {
         errors.ExecutorBrokenError("its initializer raised"),
         errors.ExecutorClosedError("closed"),
         errors.FunctionLoadError("f", "tcp://w:1", "No module named 'x'"),
+        errors.GrantError("alice", "there is none of that name"),
         errors.HomeError("a/b", "it vanished"),
         errors.NoMoreFiles(),
         errors.WaitForTimeoutFile(True),
@@ -45,6 +46,7 @@ EXAMPLES: dict[str, Exception] = {
         errors.KilledWorker("k", 3, [{"cause": "signal 9"}]),
         errors.ActorLostError("k", "tcp://127.0.0.1:1", "its worker died"),
         errors.ActorWaitsError("k"),
+        errors.LeaseOverError("tcp://o:1"),
         errors.LostDataError("k"),
         errors.UnreachableDataError("k", ["a", "b"], 10),
         errors.UnreachableError("http://h:1", "refused"),
@@ -52,8 +54,13 @@ EXAMPLES: dict[str, Exception] = {
         errors.MemoryLimitExceeded("k", 10**8, 2 * 10**8),
         errors.MessageLoadError(3, "ImportError: no module named 'x'"),
         errors.MessageTooLargeError("message", 5, 4, "message_nbytes_max"),
+        errors.ModuleFailedError("main", "KeyError: 'HOME'", "the room on h"),
+        errors.ModuleMissingError("main", "numpy", "the room on h"),
         errors.MultipartError("it ends before its last boundary"),
+        errors.NameMissingError("main", "f"),
         errors.NameTakenError("alice", "tcp://w:1"),
+        errors.OfferFullError("tcp://o:1", "32 tenants", "wait"),
+        errors.OfferWithdrawnError("tcp://o:1"),
         errors.PeerBusyError("tcp://w:1"),
         errors.PermissionDeniedError("add", "readonly"),
         errors.PortTakenError("127.0.0.1", 80, "in use"),
@@ -82,6 +89,10 @@ EXAMPLES: dict[str, Exception] = {
         errors.StoreFolderError("/store", "it belongs to user id 7"),
         errors.StoreFullError("/store", 2, 1, "free some"),
         errors.UnknownWorkspaceError("cd" * 32),
+        errors.NoOfferError("tcp://s:1", 2),
+        errors.NoMatchError("f", "8 threads", "o: 2 threads"),
+        errors.LoosenedCallWarning("f asks for 8 threads"),
+        errors.RedistributionError("f", "it is 16 levels deep"),
         errors.ManifestError("../x", "a path is relative"),
         errors.UnsupportedOperation("/a", "it is no folder"),
         errors.WorkspaceChangedError("a.py", "/project"),
@@ -123,7 +134,8 @@ def test_an_error_says_whose_fault_it_is_in_its_documentation(name: str) -> None
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_every_error_of_ours_is_caught_by_its_root(name: str) -> None:
-    outside = {"CancelledError", "DistributedWarning", "UnrunnableTaskWarning", "WorkspaceWarning"}
+    outside = {"CancelledError", "DistributedWarning", "LoosenedCallWarning"}
+    outside |= {"UnrunnableTaskWarning", "WorkspaceWarning"}
     assert isinstance(EXAMPLES[name], DistributedError) is (name not in outside)
 
 

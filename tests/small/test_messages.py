@@ -15,7 +15,7 @@ from distributed.protocol.serialize import Serialized
 from distributed.wire import from_wire
 
 FAILURE = ["KeyError", "'x'", "Traceback", None]
-SPEC = TaskSpec(b"d", 2, 1, False, ("tcp://w:1",), (("GPU", 1.0),), True, "linux*", 2**30, 1.5, True, "p", 3, True)
+SPEC = TaskSpec(b"d", 2, 1, False, ("tcp://w:1",), (("GPU", 1.0),), True, "linux*", 2**30, 1.5, True, "p", 3, True, 2)
 VALUES: dict[str, dict[str, Any]] = {
     "submit-tasks": {
         "functions": {b"d": b"pickle"},
@@ -71,7 +71,7 @@ VALUES: dict[str, dict[str, Any]] = {
         "dependencies": [["a"], None],
         "who_has": {"a": ["tcp://w:1"]},
         "nbytes": {"a": 5},
-        "options": [RunOptions(-1), RunOptions(2, 2**30, 0.5, 3, True)],
+        "options": [RunOptions(-1), RunOptions(2, 2**30, 0.5, 3, True, 2)],
         "option_of": [1, 0],
     },
     "cancel-tasks": {"keys": ["x"]},
@@ -258,31 +258,34 @@ def test_an_index_outside_its_table_is_refused(op: str, changes: dict[str, Any])
         None,
         [],
         [b"d"],
-        ["d", 0, 0, True, None, None, False, None, None, None, False, None, 0, False],
-        [b"d", "0", 0, True, None, None, False, None, None, None, False, None, 0, False],
-        [b"d", 0, -1, True, None, None, False, None, None, None, False, None, 0, False],
-        [b"d", 0, 1.0, True, None, None, False, None, None, None, False, None, 0, False],
-        [b"d", 0, 0, 1, None, None, False, None, None, None, False, None, 0, False],
-        [b"d", 0, 0, True, "w", None, False, None, None, None, False, None, 0, False],
-        [b"d", 0, 0, True, [5], None, False, None, None, None, False, None, 0, False],
-        [b"d", 0, 0, True, None, {}, False, None, None, None, False, None, 0, False],
-        [b"d", 0, 0, True, None, [["GPU"]], False, None, None, None, False, None, 0, False],
-        [b"d", 0, 0, True, None, [["GPU", "1"]], False, None, None, None, False, None, 0, False],
-        [b"d", 0, 0, True, None, [[5, 1]], False, None, None, None, False, None, 0, False],
-        [b"d", 0, 0, True, None, [["GPU", -1]], False, None, None, None, False, None, 0, False],
-        [b"d", 0, 0, True, None, [["GPU", float("nan")]], False, None, None, None, False, None, 0, False],
-        [b"d", 0, 0, True, None, ["GP"], False, None, None, None, False, None, 0, False],
-        [b"d", 0, 0, True, None, None, 1, None, None, None, False, None, 0, False],
-        [b"d", 0, 0, True, None, None, False, 5, None, None, False, None, 0, False],
-        [b"d", 0, 0, True, None, None, False, None, 0, None, False, None, 0, False],
-        [b"d", 0, 0, True, None, None, False, None, 1.5, None, False, None, 0, False],
-        [b"d", 0, 0, True, None, None, False, None, None, None, None, False, None, 0, False],
-        [b"d", 0, 0, True, None, None, False, None, None, 0, False, None, 0, False],
-        [b"d", 0, 0, True, None, None, False, None, None, "1", False, None, 0, False],
-        [b"d", 0, 0, True, None, None, False, None, None, None, 1, None, 0, False],
-        [b"d", 0, 0, True, None, None, False, None, None, None, False, 5, 0, False],
-        [b"d", 0, 0, True, None, None, False, None, None, None, False, None, -1, False],
-        [b"d", 0, 0, True, None, None, False, None, None, None, False, None, 0, 1],
+        ["d", 0, 0, True, None, None, False, None, None, None, False, None, 0, False, 1],
+        [b"d", "0", 0, True, None, None, False, None, None, None, False, None, 0, False, 1],
+        [b"d", 0, -1, True, None, None, False, None, None, None, False, None, 0, False, 1],
+        [b"d", 0, 1.0, True, None, None, False, None, None, None, False, None, 0, False, 1],
+        [b"d", 0, 0, 1, None, None, False, None, None, None, False, None, 0, False, 1],
+        [b"d", 0, 0, True, "w", None, False, None, None, None, False, None, 0, False, 1],
+        [b"d", 0, 0, True, [5], None, False, None, None, None, False, None, 0, False, 1],
+        [b"d", 0, 0, True, None, {}, False, None, None, None, False, None, 0, False, 1],
+        [b"d", 0, 0, True, None, [["GPU"]], False, None, None, None, False, None, 0, False, 1],
+        [b"d", 0, 0, True, None, [["GPU", "1"]], False, None, None, None, False, None, 0, False, 1],
+        [b"d", 0, 0, True, None, [[5, 1]], False, None, None, None, False, None, 0, False, 1],
+        [b"d", 0, 0, True, None, [["GPU", -1]], False, None, None, None, False, None, 0, False, 1],
+        [b"d", 0, 0, True, None, [["GPU", float("nan")]], False, None, None, None, False, None, 0, False, 1],
+        [b"d", 0, 0, True, None, ["GP"], False, None, None, None, False, None, 0, False, 1],
+        [b"d", 0, 0, True, None, None, 1, None, None, None, False, None, 0, False, 1],
+        [b"d", 0, 0, True, None, None, False, 5, None, None, False, None, 0, False, 1],
+        [b"d", 0, 0, True, None, None, False, None, 0, None, False, None, 0, False, 1],
+        [b"d", 0, 0, True, None, None, False, None, 1.5, None, False, None, 0, False, 1],
+        [b"d", 0, 0, True, None, None, False, None, None, None, None, False, None, 0, False, 1],
+        [b"d", 0, 0, True, None, None, False, None, None, 0, False, None, 0, False, 1],
+        [b"d", 0, 0, True, None, None, False, None, None, "1", False, None, 0, False, 1],
+        [b"d", 0, 0, True, None, None, False, None, None, None, 1, None, 0, False, 1],
+        [b"d", 0, 0, True, None, None, False, None, None, None, False, 5, 0, False, 1],
+        [b"d", 0, 0, True, None, None, False, None, None, None, False, None, -1, False, 1],
+        [b"d", 0, 0, True, None, None, False, None, None, None, False, None, 0, 1, 1],
+        [b"d", 0, 0, True, None, None, False, None, None, None, False, None, 0, False, 0],
+        [b"d", 0, 0, True, None, None, False, None, None, None, False, None, 0, False, True],
+        [b"d", 0, 0, True, None, None, False, None, None, None, False, None, 0, False, 1.0],
     ],
 )
 def test_a_bad_spec_is_refused(spec: Any) -> None:
@@ -294,8 +297,9 @@ def test_a_bad_spec_is_refused(spec: Any) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [None, [], [0, 0, 0, 0], ["0", 0, 0, 0, False], [0, -1, 0, 0, False], [0, 0, "1", 0, False], [0, 0, -1.0, 0, False],
-     [0, 0, 0, 1.0, False], [0, 0, 0, -1, False], [0, 0, 0, 0, 1], [0, 0, 0, 0, False, None]],
+    [None, [], [0, 0, 0, 0, 0], ["0", 0, 0, 0, False, 1], [0, -1, 0, 0, False, 1], [0, 0, "1", 0, False, 1],
+     [0, 0, -1.0, 0, False, 1], [0, 0, 0, 1.0, False, 1], [0, 0, 0, -1, False, 1], [0, 0, 0, 0, 1, 1],
+     [0, 0, 0, 0, False, None], [0, 0, 0, 0, False, 0], [0, 0, 0, 0, False, 1, None]],
 )  # fmt: skip
 def test_bad_options_are_refused(options: Any) -> None:
     wire = message_of("run-tasks").to_wire()
@@ -322,7 +326,7 @@ def test_a_message_shows_its_fields_and_equals_its_like() -> None:
 
 def test_an_amount_of_zero_asks_for_no_resource() -> None:
     wire = message_of("submit-tasks").to_wire()
-    rest = [False, None, None, None, False, None, 0, False]
+    rest = [False, None, None, None, False, None, 0, False, 1]
     wire[2] = [
         [b"d", 0, 0, True, None, [["GPU", 0], ["disk", 2]], *rest],
         [b"d", 0, 0, True, None, [["GPU", 0]], *rest],

@@ -38,7 +38,7 @@ def seconds_are_sent_late(world: Any, engine: Any, event: Any, effects: list[Any
             recipe = world.work.recipes[key]
             spec = recipe.spec
             is_bound = spec.workers or spec.resources or spec.platform or spec.memory_limit_nbytes or spec.actor
-            if not spec.redundant or is_bound or state.tasks[key].deaths:
+            if not spec.redundant or is_bound or spec.threads > 1 or state.tasks[key].deaths:
                 return f"{key} to {effect.address}, though it may not"
             if world.seconds() - sent[key] < state.settings.redundant_least_s:
                 return f"{key} to {effect.address}, {world.seconds() - sent[key]:.3f} s after the first attempt"

@@ -26,6 +26,7 @@ def _may_run(task: Any, worker: Any) -> bool:
             and not spec.allow_other_workers
             and not {worker.address, worker.name, worker.host} & set(spec.workers)
         )
+        or spec.threads > worker.nthreads
         or (spec.platform is not None and not any(fnmatchcase(tag, spec.platform) for tag in worker.tags))
         or any(limits.get(name, 0.0) < amount for name, amount in amounts_of(spec) or ())
     )

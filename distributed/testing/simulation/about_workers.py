@@ -57,9 +57,9 @@ def store_sizes_agree(world: Any) -> str | None:
 
 @invariant(Moment.WORKER, "a worker runs no more tasks than it has threads")
 def threads_are_bounded(world: Any, worker: Any, keys: list[str]) -> str | None:
-    """Withdrawn tasks that run on take a thread too; those that wait for others do not."""
-    running = len(worker.executor.running) - len(worker.executor.lent)
-    return None if running <= worker.plan.nthreads else f"{worker.name}: {running}"
+    """Withdrawn tasks that run on take threads too; those that wait for others do not."""
+    taken = worker.executor.taken()
+    return None if taken <= worker.plan.nthreads else f"{worker.name}: {taken}"
 
 
 @invariant(Moment.CLUSTER, "a task that is ready is in the executor, and the executor has no others waiting")

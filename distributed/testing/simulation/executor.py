@@ -87,10 +87,13 @@ class Executor:
     def begin(self) -> None:
         """Give tasks to free threads."""
         worker, world = self.worker, self.world
-        while self._rejoining and self._has_slot():
+        while self._rejoining and self._has_slots_for(self._rejoining[0][0]):
             self._rejoin(*self._rejoining.popleft())
-        while self.queue and self._has_slot() and not worker.memory.is_paused:
-            task = self._next()
+        while self.queue and not self._rejoining and not worker.memory.is_paused:
+            task = min(self.queue, key=_rank)
+            if not self._has_slots_for(task):
+                break
+            self.queue.remove(task)
             record = worker.machine.state.tasks.get(task.key)
             attempt = record.attempt if record is not None and record.task is task else None
             recipe = world.work.recipes[task.key]
@@ -113,8 +116,12 @@ class Executor:
             else:
                 worker.later(duration, self._end, task, run <= recipe.raises, values, duration)
 
-    def _has_slot(self) -> bool:
-        return len(self.running) - len(self.lent) < int(self.worker.plan.nthreads)
+    def taken(self) -> int:
+        """Slots that tasks have which run."""
+        return sum(task.options.threads for ticket, (task, _, _) in self.running.items() if ticket not in self.lent)
+
+    def _has_slots_for(self, task: ReadyTask) -> bool:
+        return self.taken() + task.options.threads <= int(self.worker.plan.nthreads)
 
     def _wait(self, task: ReadyTask, recipe: Recipe, *rest: Any) -> None:
         """Submit its children, and lend its slot until they are decided."""
@@ -137,12 +144,6 @@ class Executor:
         del self.lent[task.ticket]
         self.worker.lending(task.ticket, task.key, False)
         go_on()
-
-    def _next(self) -> ReadyTask:
-        """The first of the lowest rank."""
-        task = min(self.queue, key=_rank)
-        self.queue.remove(task)
-        return task
 
     def _kill(self, task: ReadyTask) -> None:
         if task.ticket not in self.running:  # interrupted before

@@ -23,6 +23,8 @@ __all__ = ["NOWHERE", "ClientPlan", "Fault", "Plan", "Step", "WorkerPlan", "draw
 SIZES = (8, 8, 8, 1_000, 12_000, 100_000, 3_000_000, 40_000_000)  # bytes of results
 LIMITED_PERCENT = 4  # of tasks
 CHILDREN_PERCENT = 8
+WIDE_SEEDS_PERCENT = 15
+WIDE_PERCENT = 20
 SCRIPT = 4 * SECOND  # faults begin within this time
 NOWHERE = ("nowhere",)  # the name of no worker
 HOPELESS_PERCENT = 12  # of the clients need a worker of that name
@@ -165,6 +167,7 @@ def draw_plan(chance: Chance) -> Plan:
     _limit_times(chance, clients)
     strikes = allow_seconds(chance, [task for client in clients for step in client.steps for task in step.tasks])
     _make_families(chance, clients)
+    _widen(chance, workers, clients)
     for number in range(chance.stream("cancels").below(6)):
         draws = chance.stream(f"cancel-{number}")
         at = draws.between(1, SCRIPT // MS) * MS
@@ -206,6 +209,21 @@ def _make_families(chance: Chance, clients: list[ClientPlan]) -> None:
                 if earlier and task.key[0] != "s" and draws.percent(CHILDREN_PERCENT):
                     task.spec = task.spec._replace(parent=draws.pick(earlier), depth=1)
             earlier += [task.key for task in step.tasks if task.key[0] != "s"]
+
+
+def _widen(chance: Chance, workers: list[WorkerPlan], clients: list[ClientPlan]) -> None:
+    """In some seeds there are tasks of several threads, as many as some worker has. Drawn likewise."""
+    draws = chance.stream("wide")
+    most = max(worker.nthreads for worker in workers)
+    if most == 1 or not draws.percent(WIDE_SEEDS_PERCENT):
+        return
+    for client in clients:
+        for step in client.steps:
+            for task in step.tasks:
+                spec = task.spec
+                is_bound = spec.actor or spec.redundant or spec.workers or spec.resources or spec.platform
+                if task.key[0] != "s" and not is_bound and draws.percent(WIDE_PERCENT):
+                    task.spec = spec._replace(threads=draws.between(2, most))
 
 
 def _add_hopeless(draws: Stream, number: int, client: ClientPlan) -> None:

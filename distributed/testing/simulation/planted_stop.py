@@ -12,7 +12,7 @@ STOP_FAULTS: tuple[Fault, ...] = (
         "A worker whose cancelled task has stopped gets nothing in its place.",
         "distributed.scheduler.stopping",
         "tasks_stopped",
-        (("worker.stopping.pop(pair, None)", "worker.stopping.get(pair, None)"),),
+        (("worker.wide -= worker.stopping.pop(pair, 0)", "worker.wide -= worker.stopping.get(pair, 0)"),),
         seeds=(1,),
     ),
     Fault(

@@ -17,7 +17,7 @@ from distributed.errors import AuthenticationError, CommClosedError, PermissionD
 from distributed.security import certificates, permissions
 from distributed.security.certificates import mint
 from distributed.security.credentials import Claims, Credential
-from distributed.security.keys import Keyring, keyring
+from distributed.security.keys import Keyring, keyring, shared_keyring
 
 KEY = b"a" * 32
 ALICE = Credential("alice", KEY)
@@ -152,6 +152,8 @@ async def test_a_guest_has_no_certificate_and_knows_the_servers(certified: str, 
         async with rpc(server.address, keys=alice.keyring()) as guest, rpc(server.address) as owner:
             assert (await guest.who())["name"] == "alice"
             assert (await owner.who())["role"] == "client"
+        async with rpc(server.address, keys=ALICE.keyring()) as guest:
+            assert (await guest.who())["name"] == "alice"
         other = Credential("alice", KEY, "ab" * 32)
         with pytest.raises(AuthenticationError, match="its certificate is"):
             await connect(server.address, keys=other.keyring())
@@ -169,6 +171,9 @@ async def test_two_users_may_share_keys_without_sharing_a_certificate(certified:
     shared = keyring().key_by_role
     server = Server(keys=Keyring(shared, needs_certificate=False))
     server.listen(0, tls=True)
-    async with rpc(server.address, keys=Keyring(shared, pinned=certified)) as guest:
-        assert await guest.ping() == b"pong"
+    for keys in (Keyring(shared, needs_certificate=False), Keyring(shared, pinned=certified)):
+        async with rpc(server.address, keys=keys) as other:
+            assert await other.ping() == b"pong"
+    with pytest.raises(AuthenticationError, match="different key"):
+        await connect(server.address, keys=shared_keyring(b"x" * 32))
     server.stop()

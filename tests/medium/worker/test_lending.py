@@ -310,21 +310,21 @@ def test_who_wants_to_know_the_end_of_a_call_is_told_once(bench: Bench) -> None:
 def test_a_permit_that_nobody_waits_for_any_more_goes_to_the_next() -> None:
     permits = Permits(1, lambda: False, lambda slot: None)
     holder, gone, waiting = TaskContext(0), TaskContext(1), TaskContext(2)
-    holder.has_permit = True
+    holder.permits = 1
     granted: list[str] = []
     assert not permits.request(gone, lambda: granted.append("gone"))
     assert not permits.request(waiting, lambda: granted.append("waiting"))
     permits.end(gone, TaskContext(3))
     permits.put(holder)
     assert granted == ["waiting"]
-    assert waiting.has_permit and not holder.has_permit and not permits.is_wanted
+    assert waiting.permits and not holder.permits and not permits.is_wanted
 
 
 def test_whoever_is_told_of_a_permit_has_it() -> None:
     permits = Permits(1, lambda: False, lambda slot: None)
     giver, waiter = TaskContext(0), TaskContext(1)
-    giver.has_permit = True
+    giver.permits = 1
     told: list[bool] = []
-    assert not permits.request(waiter, lambda: told.append(waiter.has_permit))
+    assert not permits.request(waiter, lambda: told.append(waiter.permits))
     permits.put(giver)
     assert told == [True]

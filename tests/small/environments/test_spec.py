@@ -23,7 +23,7 @@ def test_order_spaces_comments_and_repetitions_do_not_change_the_digest() -> Non
     two = EnvironmentSpec.of(["attrs==1.0", "numpy  >=  2", "attrs==1.0"])
     assert one == two
     assert one.digest == two.digest
-    assert one.text() == "attrs==1.0\nnumpy >= 2\n"
+    assert one.packages == ("attrs==1.0", "numpy >= 2")
     assert one.digest != one.for_python("3.13").digest != EnvironmentSpec.of(["numpy"]).digest
 
 
@@ -43,7 +43,9 @@ def test_a_lock_with_hashes_and_its_options_pass() -> None:
              f"six==1.16.0 ; python_version >= '3.8' --hash=sha256:{'a' * 64} --hash=sha256:{'b' * 64}",
              "--only-binary :all:", "--pre", "a[x,y] (>=1)", "pkg @ https://example.org/pkg-1.0.whl",
              "pkg2 @ git+https://example.org/pkg.git@v1", "zope.interface~=6.0"]  # fmt: skip
-    assert set(EnvironmentSpec.of(lines).lines) == set(lines)
+    found = EnvironmentSpec.of(lines)
+    assert set(found.lines) == set(lines)
+    assert found.options == (("--only-binary", ":all:"), ("--pre", ""), ("--require-hashes", ""))
 
 
 def test_this_package_itself_is_never_fetched_from_an_index() -> None:
