@@ -30,13 +30,14 @@ class Backlog:
         self.nbytes = 0
         self._calls_max = calls_max
         self._nbytes_max = nbytes_max
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self.waiting = 0
         self._was_said = False
 
     def enter(self, nbytes: int) -> None:
         """One call more; waits until there is room for it. Ctrl-C gets through, and then it was not let in."""
-        with self._changed:
+        with self._lock:
             if self._is_full(nbytes):
                 self._say()
                 self.waiting += 1
@@ -50,7 +51,7 @@ class Backlog:
 
     def leave(self, nbytes: int) -> None:
         """One call less."""
-        with self._changed:
+        with self._lock:
             self.calls -= 1
             self.nbytes -= nbytes
             if self.waiting:

@@ -243,10 +243,12 @@ def _on_failure(error: BaseException) -> None:
 
 def _offers_in(info: dict[str, Any]) -> list[str]:
     """Addresses of the offers that a scheduler's workers told of, in order."""
-    workers = info["workers"].values() if isinstance(info["workers"], dict) else info["workers"]
-    found = [str(parse_address(worker.get("services", {})["offer"], OFFER_PORT))
-             for worker in workers if worker.get("services", {}).get("offer")]  # fmt: skip
-    return list(dict.fromkeys(found))
+    found: dict[str, None] = {}
+    for address, worker in info["workers"].items():
+        port = worker.get("services", {}).get("offer")
+        if port is not None:
+            found[str(parse_address(address)._replace(port=port))] = None
+    return list(found)
 
 
 def _local_offer(settings: MainSettings, keys: Keyring) -> LocalOffer:

@@ -152,23 +152,19 @@ class Permits:
             self._serve()
             self.condition.notify_all()
 
-    def demand(self) -> tuple[int, int]:
-        """How many permits are out, and how many would have to be for the first that waits for some; 0: none does."""
+    def demand(self) -> tuple[int, int, int]:
+        """Permits that are out, those that are waited for, and how many of these the first needs who waits."""
         with self.condition:
-            out = self.allowed - self._free
-            return out, out + self._needs(self._requests[0][0]) if self._requests else 0
+            needs = [self.needs(context.threads) for context, _ in self._requests]
+            return self.allowed - self._free, sum(needs), needs[0] if needs else 0
 
-    def wanted(self) -> int:
-        """How many permits are waited for, but for those of tasks that no thread has taken."""
-        with self.condition:
-            return sum(self._needs(context) for context, _ in self._requests)
-
-    def _needs(self, context: TaskContext) -> int:
-        return min(context.threads, self._most)
+    def needs(self, threads: int) -> int:
+        """How many permits a task of so many threads takes."""
+        return min(threads, self._most)
 
     def _give(self, context: TaskContext) -> bool:
         """Give `context` what it needs, if that is there."""
-        needs = self._needs(context)
+        needs = self.needs(context.threads)
         if self._free < needs:
             return False
         self._free -= needs

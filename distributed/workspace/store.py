@@ -39,6 +39,7 @@ from distributed.errors import (
 )
 from distributed.ids import unique_id
 from distributed.workspace.incoming import Incoming
+from distributed.workspace.limits import DEFAULT_LIMITS, WorkspaceLimits
 from distributed.workspace.manifest import Manifest
 from distributed.workspace.pins import Pins
 
@@ -302,8 +303,8 @@ class BlobStore:
         finally:
             self._settle(taken, unused)
 
-    def manifest(self, workspace: str) -> Manifest | None:
-        """The one of that id; None: it is not here."""
+    def manifest(self, workspace: str, limits: WorkspaceLimits = DEFAULT_LIMITS) -> Manifest | None:
+        """The one of that id; None: it is not here, or breaks a rule."""
         path = self._manifest_path(workspace)
         try:
             with open(path, "rb") as file:
@@ -312,7 +313,7 @@ class BlobStore:
         except FileNotFoundError:
             return None
         try:
-            manifest = Manifest.from_wire(msgpack.unpackb(content, strict_map_key=False))
+            manifest = Manifest.from_wire(msgpack.unpackb(content, strict_map_key=False), limits)
         except (ValueError, msgpack.UnpackException, DistributedError):  # damaged
             os.unlink(path)
             return None

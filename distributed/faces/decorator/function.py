@@ -69,7 +69,7 @@ class Distributed(Remote, Generic[P, R]):
         """The handle of a call that has begun, or will."""
         if side() is Sides.WORKER:
             return Task(self._start_nested(args, kwargs), self._name)
-        return Task(self._start(args, kwargs), self._name)
+        return Task(self._submit(self.__wrapped__, args, kwargs), self._name)
 
     def local(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """The function as it was written, called here and now."""

@@ -38,4 +38,4 @@ def test_people_read_what_was_asked_and_what_there_is() -> None:
     options = CallOptions(platform=("amiga", "atari"), threads=4, memory_nbytes=2**30)
     assert asked(options) == "platform 'amiga' or 'atari', 4 threads, 1 GiB of memory"
     assert asked(CallOptions()) == "nothing in particular"
-    assert offered([SMALL]).startswith("small: 2 threads, 1000 B, tags linux")
+    assert offered([SMALL]).startswith("small: 2 threads, 0.977 KiB, tags linux")
