@@ -137,10 +137,9 @@ class Worker(Server):
         self.name, self.memory_limit_nbytes = name, memory_limit_nbytes
         self.resources, self.tags = dict(resources or {}), [*platform_tags(), *tags]
         self.nanny, self._shares_path = nanny, shares_path
-        self._leaving = Leaving(grace_s, self._send, self.close_soon)
-        self.status, self.incarnation, self._started = "starting", "", time.time()
+        self._leaving, self.status, self.incarnation = Leaving(grace_s, self._send, self.close_soon), "starting", ""
         self.memory = MemoryKeeper(SpillDisk(local_directory), memory_levels(memory_limit_nbytes), owns_process)
-        self.store = self.memory.store
+        self.store, self._started = self.memory.store, time.time()
         self.memory.rescue = RescueLog(running_path if nanny is not None else None)
         self.data = DataOps(self)
         self.on_registered: Callable[[], object] = lambda: None  # called at each registration
