@@ -69,7 +69,10 @@ class Scratch:
             try:
                 return _listed(function(*args, **kwargs))
             finally:
-                desk.is_clean = desk.look() == desk.mark
+                if desk.look() == desk.mark:
+                    desk.is_clean = True
+                else:
+                    desk.tidy()
 
         return dressed
 
@@ -121,8 +124,13 @@ class _Desk:
         self.mark: object = None
         self.is_clean = False
 
+    def tidy(self) -> None:
+        """`clean` after a call, whose outcome stands; what cannot be done now is done, or told, before the next one."""
+        with contextlib.suppress(OSError):
+            self.clean()
+
     def clean(self) -> None:
-        """Make it so: empty, and the working directory."""
+        """Make it so: empty, and the working directory. OSError: not even a new folder can be made."""
         with sheltered():
             try:
                 _empty(self._path)

@@ -139,6 +139,10 @@ def test_a_room_has_its_tenants_key_and_nothing_of_the_owners(house: House, room
             house.run(as_somebody_else(address))
 
 
+def test_temporary_files_go_with_the_room(house: House, call: Call) -> None:
+    assert call("temporary").result(timeout=20).startswith(str(house.folder))
+
+
 # ---------------------------------------------------------------- names both ways
 
 
