@@ -105,6 +105,9 @@ PROJECT = {
             with tempfile.NamedTemporaryFile(delete=False) as file:
                 return file.name
 
+        def read_config():
+            return Path("config.txt").read_text()
+
         def version():
             return helpers.VERSION
 
