@@ -26,6 +26,7 @@ from typing import Any
 
 from distributed.dataclass import dataclass
 from distributed.offers.shares import News, Shares
+from distributed.process.running import Background
 
 __all__ = ["Sharing"]
 
@@ -59,6 +60,7 @@ class Sharing:
         self._count = 0
         self._timer: asyncio.TimerHandle | None = None
         self._telling: asyncio.TimerHandle | None = None
+        self._background = Background(lambda error: logger.error("a room could not be served", exc_info=error))
 
     @property
     def cores(self) -> int:
@@ -78,7 +80,9 @@ class Sharing:
         door = self._doors[room] = _Door(os.path.join(self._folder, f"shares-{self._count}"))
         try:
             door.server = await asyncio.start_unix_server(
-                lambda reader, writer: self._serve(room, door, reader, writer), door.path, limit=LINE_NBYTES_MAX
+                lambda reader, writer: self._background.spawn(self._serve(room, door, reader, writer)),
+                door.path,
+                limit=LINE_NBYTES_MAX,
             )
         except BaseException:
             del self._doors[room]
@@ -115,6 +119,8 @@ class Sharing:
                 handle.cancel()
         for room in list(self._doors):
             _close(self._doors.pop(room))
+        self._background.cancel()
+        await self._background.wait_ended()
 
     async def _serve(self, room: str, door: _Door, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if door.writer is not None:

@@ -46,6 +46,8 @@ async def measure(seconds: float, cores: int, lengths_s: tuple[float, ...] = LEN
                     str(cores),
                     str(length_s),
                 ]
+                arguments = ["--program", path, str(cores), str(length_s)]
+                command = [sys.executable, "-m", "distributed.testing.fairness", *arguments]
                 programs.append(subprocess.Popen(command, stdin=subprocess.PIPE))
             async with asyncio.timeout(START_TIMEOUT_S):
                 while not all(each["slots"] or each["waiting"] for each in sharing.shares().values()):
