@@ -34,6 +34,7 @@ from distributed.crews.states import (
     SayWaiting,
     Tick,
 )
+from distributed.crews.telling import shipping
 from distributed.driver import Driver
 from distributed.errors import (
     CommClosedError,
@@ -258,7 +259,8 @@ class Staffing:
         )
         for attempt in range(SHIP_ATTEMPTS):
             if self._project.contents is not None:
-                await link.ship(self._project.contents, self._manifest, self._sources(link))
+                progress = shipping(link.address)
+                await link.ship(self._project.contents, self._manifest, self._sources(link), progress)
             try:
                 return await link.open_room(wish)
             except UnknownWorkspaceError:
