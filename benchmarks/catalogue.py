@@ -115,4 +115,6 @@ CELLS = (
     Cell("ship_unchanged", "  the same, unchanged, with the scan, beside 30 ms", "ms", 1, beside="30 ms"),
     Cell("ship_edited", "  one file edited, with the scan, beside 100 ms", "ms", 1, beside="100 ms"),
     Cell("lay_out_1k", "  laid out, beside 150 ms", "ms", 1, beside="150 ms"),
+    Cell("room_open", "a room, from order to registered, beside a plain worker", "ms", beside="plain worker"),
+    Cell("room_calls", "map of 10,000 no-ops in a room, likewise", "tasks/s", 1 / 1.5, beside="plain worker"),
 )

@@ -412,6 +412,11 @@ MEASURES: dict[str, Callable[[Side, Plan], Sample]] = {
         workspace_changed,
         workspace_first,
         workspace_rescan,
+        workspace_changed,
+        workspace_first,
+        workspace_rescan,
+        room_calls,
+        room_open,
     )
 }
 

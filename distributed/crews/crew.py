@@ -324,6 +324,7 @@ class Crew:
     def _begin(self) -> None:
         self._decided = asyncio.Event()
         self.staffing = Staffing(self._base, self._project, self._manifest, self)
+        self.on_rooms()
 
     def _tell(self, event: Any) -> None:
         """An event for the staffing; from any thread."""
@@ -367,8 +368,8 @@ class Crew:
 
     def on_rooms(self) -> None:
         """See `Crewed`."""
-        assert self.staffing is not None
-        self._lacks_rooms = self.staffing.lacks_rooms
+        if self.staffing is not None:  # while it is being made it tells already
+            self._lacks_rooms = self.staffing.lacks_rooms
 
     @property
     def phase(self) -> Phase:

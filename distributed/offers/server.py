@@ -68,11 +68,14 @@ from distributed.offers.wire import (
 )
 from distributed.security.credentials import FindKey
 from distributed.security.keys import Keyring
+from distributed.units import MiB
 from distributed.workspace.receiving import Caller
 
 __all__ = ["GRACE_S", "Offer"]
 
 logger = logging.getLogger(__name__)
+
+MESSAGE_NBYTES_MAX = 64 * MiB  # of one message of a Main, who may be a guest: the longest are manifests, 16 MiB
 
 GRACE_S = 30.0  # of a withdrawal that names none
 LOOK_S, LOOK_WANTING_S = 0.5, 0.1  # between two looks at all rooms; while a wish waits for one that is idle
@@ -108,7 +111,7 @@ class Offer(Server):
         keys: Keyring | None = None,
         find_key: FindKey | None = None,
     ) -> None:
-        super().__init__(keys=keys, find_key=self._find_key)
+        super().__init__(keys=keys, max_buffer_size=MESSAGE_NBYTES_MAX, find_key=self._find_key)
         self._find_granted = find_key or (lambda name: None)
         self.housing = housing
         self.tags = list(tags)

@@ -26,7 +26,7 @@ from distributed.offers.serving import OfferOptions, serve_offer
 from distributed.process.running import run_loop
 
 log_to_stderr("INFO")
-run_loop(serve_offer(OfferOptions(cores=1, port=0, folder=sys.argv[1]), zygote, 1.0))
+run_loop(serve_offer(OfferOptions(cores=1, port=0, folder=sys.argv[1], admits=None), zygote, 1.0))
 """
 
 

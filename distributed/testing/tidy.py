@@ -123,10 +123,11 @@ PURE = re.compile(
         (
             r"dataclass|ledger|allowance|fields|wire",
             r"messages\..*|protocol\..*",
-            r"scheduler\.(?!(server|http|process|proxy|sessions|ops|nannies|diagnosis|equipment_ops)$).*",
+            r"scheduler\.(?!(server|http|process|proxy|sessions|ops|nannies|diagnosis|equipment_ops|dialling)$).*",
             r"worker\.(machine|events|effects|records|copies|equipping|printing|invariants|memory)",
             r"faces\.manager\.(pace|roster|wire)",
             r"offers\.(wire|tenants)",
+            r"offers\.shares",
             r"recipes\.(dispatch|leases|multipart|rates)|push\.(roster|statuses)",
             r"workspace\.(limits|manifest)",
         )

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from distributed.comm.addresses import parse_address
+from distributed.comm.dialled import wait_here
 from distributed.comm.stream import Stream
 from distributed.config import SCHEDULER_PORT, settings
 from distributed.core import Server
@@ -142,13 +143,13 @@ class Worker(Server):
         self.store, self._started = self.memory.store, time.time()
         self.memory.rescue = RescueLog(running_path if nanny is not None else None)
         self.data = DataOps(self)
-        self.on_registered: Callable[[], object] = lambda: None  # called at each registration
+        self.on_listening: Callable[[], object] = lambda: None  # called once; the next, at each registration
+        self.on_registered: Callable[[], object] = lambda: None
         self.finished: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.metrics: dict[str, float] = {}  # of the last heartbeat
         self.companion: Any = None  # the client of its tasks, once one has asked; see `distributed.client.inside`
         self._running_path, self._rescued_path = running_path, rescued_path
-        self.output = TaskOutput(self._send)
-        visits = Visits(self)
+        self.output, visits = TaskOutput(self._send), Visits(self)
         self.equipment = Equipment(self, visits, local_directory, owns_process, self._forget_loaded)
         self._scheduler: Stream | None = None
         self._allowed: AllowedLink | None = None
@@ -178,6 +179,7 @@ class Worker(Server):
         """
         tls = tls or self.scheduler_address.startswith("tls://")
         self.listen(port, address, insecure, tls)
+        self.on_listening()
         loop = asyncio.get_running_loop()
         self.machine = WorkerMachine(self.address, self.nthreads)
         self.executor = Executor(
@@ -199,6 +201,7 @@ class Worker(Server):
         self.actors, self._carrier = Actors(self.address, self, loop=loop), WorkerCarrier()
         self.add_handlers({
             "actors": self.actors.serve,
+            "serve_scheduler": wait_here,
             "compute": self._direct.compute,
             "gather": self._direct.gather,
             "update_data": self._direct.update_data,
