@@ -87,6 +87,7 @@ class Executor:
         self._order: tuple[deque[ReadyTask], ...] = ()  # the same for threads that do not lock; replaced as a whole
         self._outcomes: deque[Outcome] = deque()
         self._permits = Permits(nthreads, self._has_work, self._start_thread)
+        self._permits.on_wanted = self._wake_if_quiet  # an offer may have to allow it
         self._condition = self._permits.condition  # held to add to the queues, not to take from them
         self.interrupts = Interrupts(self.running)
         self.lending = Lending(

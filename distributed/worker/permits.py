@@ -33,12 +33,14 @@ class Permits:
         threads: how many there are.
         is_wanted: whether whoever ends a task has to hand its permit over; looked at without the lock.
         allowed: how many permits there are at present; those that are out beyond that come back in time.
+        on_wanted: called, with the lock held, when somebody begins to wait for one; must not wait.
     """
 
     def __init__(self, nthreads: int, has_work: Callable[[], bool], start_thread: Callable[[int], object]) -> None:
         self.condition = threading.Condition()
         self.threads = nthreads
         self.is_wanted = False
+        self.on_wanted: Callable[[], object] = _nothing
         self._has_work = has_work
         self._start_thread = start_thread
         self.nthreads = self.allowed = self._most = nthreads
@@ -89,6 +91,7 @@ class Permits:
                 return True
             self._requests.append((context, granted))
             self._note_wanted()
+            self.on_wanted()
             return False
 
     def wait(self, context: TaskContext, look: Callable[[], object] = lambda: None) -> None:
@@ -199,3 +202,7 @@ class Permits:
         self._note_wanted()
         if self._idle and self._free > 0 and not self._requests and self._has_work():
             self.condition.notify()
+
+
+def _nothing() -> None:
+    """Nobody has to know."""
