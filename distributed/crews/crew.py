@@ -324,6 +324,7 @@ class Crew:
     def _begin(self) -> None:
         self._decided = asyncio.Event()
         self.staffing = Staffing(self._base, self._project, self._manifest, self)
+        self.staffing.begin()
 
     def _tell(self, event: Any) -> None:
         """An event for the staffing; from any thread."""
