@@ -181,7 +181,7 @@ class Housing:
         on_progress: Callable[[str, str, str], object],
         on_listening: Callable[[Order, str], object],
     ) -> None:
-        """Tell ``on_gone(room, cause)``, ``on_progress(tenant, room, line)``, ``on_listening(order, nanny address)``."""
+        """Tell ``on_gone(room, cause)``, ``on_progress(tenant, room, line)``, ``on_listening(order, address)``."""
         self._on_gone, self._on_progress, self._on_listening = on_gone, on_progress, on_listening
 
     def begin(
