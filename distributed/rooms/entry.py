@@ -81,6 +81,9 @@ def be_main(root: str, entry: str | None) -> None:
     _place = Place(os.path.abspath(root), entry)
     if entry is not None:
         sys.modules[entry] = sys.modules[MAIN]
+        package, _, name = entry.rpartition(".")
+        if package in sys.modules and not hasattr(sys.modules[package], name):
+            setattr(sys.modules[package], name, sys.modules[MAIN])
 
 
 def be_room(
@@ -121,8 +124,8 @@ def _uncover(folder: str) -> None:
     """Forget modules, loaded before, whose names are those of the workspace's: the Main's script would get these."""
     for entry in os.listdir(folder) if os.path.isdir(folder) else ():
         name = entry.removesuffix(".py")
-        if name == entry and not os.path.isdir(os.path.join(folder, entry)):
-            continue
+        if name == entry and not os.path.isfile(os.path.join(folder, entry, "__init__.py")):
+            continue  # of a folder without that file any module elsewhere is preferred
         module = sys.modules.get(name)
         if module is None or name in KEPT or (getattr(module, "__file__", None) or folder).startswith(folder):
             continue
