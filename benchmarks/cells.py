@@ -36,6 +36,7 @@ from nested import nested
 from people_cells import cancel_forced, cancel_running, executor_map, executor_submit, printing
 from recipe_cells import pull_large, pull_small
 from rooms_cells import room_calls, room_open
+from shipping_cells import lay_out_1k, ship_edited, ship_first, ship_unchanged
 from sides import (
     Plan,
     Sample,
@@ -49,6 +50,7 @@ from sides import (
     settle,
 )
 from workload import inc, same
+from workspace_cells import workspace_changed, workspace_first, workspace_rescan
 
 __all__ = ["main"]
 
@@ -400,7 +402,19 @@ MEASURES: dict[str, Callable[[Side, Plan], Sample]] = {
         manager_messages,
         manager_round_trip,
         pull_large,
+        ship_first,
+        ship_unchanged,
+        ship_edited,
+        lay_out_1k,
         pull_small,
+        room_calls,
+        room_open,
+        workspace_changed,
+        workspace_first,
+        workspace_rescan,
+        workspace_changed,
+        workspace_first,
+        workspace_rescan,
         room_calls,
         room_open,
     )

@@ -14,6 +14,7 @@ from distributed.crews.links import OfferLink
 from distributed.crews.options import CallOptions, MainSettings
 from distributed.crews.project import Project
 from distributed.crews.states import Phase
+from distributed.crews.telling import building
 from distributed.errors import CommClosedError
 
 __all__ = ["Main"]
@@ -162,7 +163,7 @@ class Main:
 
     def on_progress(self, link: OfferLink, line: str) -> None:
         """See `LinkEvents`."""
-        logger.info("%s: %s", link.address, line)
+        building(link.address, line)
 
     def on_trouble(self, reason: BaseException) -> None:
         """There are no offers, and this is why."""

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Coroutine
 from typing import Any, Protocol
 
+from distributed.client.coordination.signals import Variable
 from distributed.client.session import Session
 from distributed.crews.base import Base
 from distributed.crews.client import CrewClient
 from distributed.crews.links import OfferLink
 from distributed.crews.matching import MEMORY
+from distributed.crews.passes import PASS_NAME, PASS_S, Pass
 from distributed.crews.project import Project
 from distributed.crews.states import (
     AskRoom,
@@ -31,6 +34,7 @@ from distributed.crews.states import (
     SayWaiting,
     Tick,
 )
+from distributed.crews.telling import shipping
 from distributed.driver import Driver
 from distributed.errors import (
     CommClosedError,
@@ -99,7 +103,7 @@ class Staffing:
             self._machine,
             {
                 AskRoom: lambda effect: self._spawn(self._open_room(base.links[effect.offer])),
-                PlaceCalls: lambda effect: crew.on_placed(self._connected()),
+                PlaceCalls: lambda effect: self._place(),
                 FailCalls: lambda effect: crew.on_failed(effect.reason),
                 SayWaiting: lambda effect: self._say_waiting(),
                 EndCrew: lambda effect: base.spawn_ending(self._end()),
@@ -180,9 +184,31 @@ class Staffing:
     def _spawn(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         self._base.spawn(coroutine)
 
-    def _connected(self) -> Session:
+    def _place(self) -> None:
         assert self._session is not None
-        return self._session
+        self._crew.on_placed(self._session)
+        self._spawn(self._give_passes())
+
+    async def _give_passes(self) -> None:
+        """Let rooms submit calls by themselves, as long as this crew lives."""
+        while (client := self._client) is not None:
+            base, project = self._base, self._project
+            given = Pass(
+                base.name,
+                base.tickets(self._manifest.id, PASS_S, base.depth),
+                self._manifest.id,
+                project.entry,
+                project.entry_file,
+                project.roots,
+                project.environment,
+                base.depth,
+                time.time() + PASS_S,
+            )
+            try:
+                await asyncio.to_thread(Variable(PASS_NAME, client=client).set, given)
+            except DistributedError as error:  # the session has ended, and with it the crew; or it will come again
+                logger.info("no pass for rooms of %s: %s", base.name, error)
+            await asyncio.sleep(PASS_S / 2)
 
     async def _open(self) -> None:
         try:
@@ -233,7 +259,8 @@ class Staffing:
         )
         for attempt in range(SHIP_ATTEMPTS):
             if self._project.contents is not None:
-                await link.ship(self._project.contents, self._manifest, self._sources(link))
+                progress = shipping(link.address)
+                await link.ship(self._project.contents, self._manifest, self._sources(link), progress)
             try:
                 return await link.open_room(wish)
             except UnknownWorkspaceError:

@@ -22,6 +22,7 @@ from distributed.offers.sharing import Sharing
 from distributed.process.folders import make_folder, remove_leftovers
 from distributed.process.running import on_signals, read_lines, report
 from distributed.process.zygote import Zygote
+from distributed.security.grants import Grants
 from distributed.security.keys import Keyring
 from distributed.units import GiB
 from distributed.versions import platform_tags
@@ -29,7 +30,7 @@ from distributed.workspace.laying import remove
 from distributed.workspace.receiving import Receiver
 from distributed.workspace.spaces import Spaces
 
-__all__ = ["STORE_NBYTES", "OfferOptions", "build_offer", "serve_beside", "serve_offer"]
+__all__ = ["STORE_NBYTES", "OfferOptions", "build_offer", "serve_beside", "serve_guests", "serve_offer"]
 
 logger = logging.getLogger(__name__)
 
@@ -47,8 +48,10 @@ class OfferOptions:
         store, store_nbytes_max: folder and bound of the blob store; None: the user's own, and `STORE_NBYTES`.
         environments: folder of what is built; None: the user's own. pythons: paths of further interpreters.
         folder: where rooms have theirs; None: the system's place for temporary files.
+        admits: names of grants that let somebody in; None: all of this user's.
         port: None: the offer's default; host, insecure, tls: where offer and rooms listen, see `Server.listen`.
         log_level: of rooms.
+        grants: where grants are found.
     """
 
     cores: int
@@ -60,12 +63,14 @@ class OfferOptions:
     environments: str | None = None
     pythons: Sequence[str] = ()
     folder: str | None = None
+    admits: Sequence[str] | None = ()
     port: Any = None
     host: str = "127.0.0.1"
     insecure: bool = False
     tls: bool = False
     log_level: str = "WARNING"
     keys: Keyring | None = field(default=None, repr=False)
+    grants: Grants = field(default_factory=Grants, repr=False)
 
 
 async def build_offer(options: OfferOptions, zygote: Zygote) -> Offer:
@@ -97,6 +102,9 @@ async def build_offer(options: OfferOptions, zygote: Zygote) -> Offer:
         spaces.close()
         sockets.remove()
 
+    def find_key(name: str) -> bytes | None:
+        return options.grants.find_key(name) if options.admits is None or name in options.admits else None
+
     housing = Housing(opener, lay_out, remove, Sharing(sockets.path, options.cores), options.folder, clear)
     offer = Offer(
         limits,
@@ -106,6 +114,7 @@ async def build_offer(options: OfferOptions, zygote: Zygote) -> Offer:
         workspace_ops=receiver.handlers,
         forget=receiver.forget,
         keys=options.keys,
+        find_key=find_key,
     )
     offer.start(options.port, options.host, options.insecure, options.tls)
     return offer
@@ -120,10 +129,28 @@ async def serve_offer(options: OfferOptions, zygote: Zygote, grace_s: float) -> 
     zygote.attach()
     offer = await build_offer(options, zygote)
     on_signals(lambda name: offer.close_soon(name, 0.0 if name == "SIGINT" else grace_s))
-    logger.info("lends %d cores at %s", options.cores, offer.address)
-    await asyncio.get_running_loop().run_in_executor(None, remove_leftovers, options.folder)
-    await offer.finished
+    await serve_guests(offer, options)
     return 0
+
+
+async def serve_guests(offer: Offer, options: OfferOptions) -> None:
+    """Until it is finished: say where it is, clean up after killed ones, and show out those whose grant ends."""
+    logger.info("lends %d core(s) at %s", options.cores, offer.address)
+
+    def dismiss(name: str) -> None:
+        offer.dismiss(name, "its grant has ended")
+        offer.cut_off(name)
+
+    watching = asyncio.ensure_future(options.grants.watch(dismiss))
+    cleaning = asyncio.ensure_future(asyncio.to_thread(remove_leftovers, options.folder))
+    waited: list[asyncio.Future[Any]] = [watching, offer.finished]
+    await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+    watching.cancel()
+    await cleaning
+    if not offer.finished.done():  # the watch has failed, and nobody could be shown out any more
+        await offer.close("it cannot look after its grants")
+        await watching
+    await offer.finished
 
 
 async def serve_beside(given: dict[str, Any], keys: Keyring, zygote: Zygote) -> int:

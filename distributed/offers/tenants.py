@@ -189,11 +189,11 @@ class Tenants:
                 self._drop(room)
             else:
                 self._end(room, f"its tenant is gone: {reason}", 0.0)
-        self._effects.append(Forget(tenant_id, reason))
         root = tenant_root(tenant_id)
         for below in [other.id for other in self.tenants.values() if other.owner == root]:
             if below in self.tenants:
                 self._forget(below, f"its Main is gone: {reason}")
+        self._effects.append(Forget(tenant_id, reason))
 
     # ------------------------------------------------------------ wishes
 

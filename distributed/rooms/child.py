@@ -71,7 +71,8 @@ def keys_to_options(keys: Keyring) -> dict[str, str]:
 
 def _become_the_tenants(keys: dict[str, str], folder: str) -> None:
     """Whoever connects from here is the tenant; programs that a task starts make a key of their own in `folder`."""
-    adopt_keyring(Keyring({role: bytes.fromhex(key) for role, key in keys.items()}))
+    by_role = {role: bytes.fromhex(key) for role, key in keys.items()}
+    adopt_keyring(Keyring(by_role, needs_certificate=False))  # the Main may be another user's, with another one
     settings()  # as the owner has them, for good
     for name in PRIVATE:
         os.environ.pop(f"DISTRIBUTED_{name}", None)

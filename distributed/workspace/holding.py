@@ -264,7 +264,7 @@ class Holding:
 
     def _load(self, workspace: str) -> _Held | None:
         """Hold a workspace that this space knows from earlier."""
-        manifest = self._store.manifest(workspace)
+        manifest = self._store.manifest(workspace, self._limits)
         return None if manifest is None else self._hold(manifest, workspace)
 
     def _look_again(self, held: _Held) -> None:
@@ -275,7 +275,7 @@ class Holding:
 
     def _manifest(self, workspace: str) -> Manifest | None:
         held = self._held_by_id.get(workspace)
-        return self._store.manifest(workspace) if held is None else held.manifest
+        return self._store.manifest(workspace, self._limits) if held is None else held.manifest
 
     def _get(self, workspace: str) -> _Held:
         self._check_open(workspace)

@@ -222,7 +222,8 @@ def _full(manifest: Manifest, parent: str) -> StoreFullError:
 
 
 def _needed(manifest: Manifest) -> int:
-    return sum(on_disk(entry.nbytes) for entry in manifest.entries)
+    folders = {entry.path.rpartition("/")[0] for entry in manifest.entries}
+    return sum(on_disk(entry.nbytes) for entry in manifest.entries) + len(folders) * on_disk(1)
 
 
 def _open_blob(entry: Entry, store: BlobStore) -> int:

@@ -10,6 +10,7 @@ from distributed.units import MiB
 __all__ = [
     "DEFAULT_LIMITS",
     "FILES_MAX",
+    "LINKS_MAX",
     "NBYTES_MAX",
     "NBYTES_SOFT",
     "PART_NBYTES_MAX",
@@ -22,6 +23,7 @@ __all__ = [
 NBYTES_SOFT = 64 * MiB  # above it somebody probably forgot a data set or a build; the user is told what is big
 NBYTES_MAX = 512 * MiB  # a first call that sends more than that takes minutes over a usual network
 FILES_MAX = 50_000  # a second of looking at files before each call that follows an edit
+LINKS_MAX = 5_000  # each is followed before a workspace is laid out
 
 # Of a path in a manifest. Linux allows 4,096 bytes for a whole path; what the worker puts before ours needs room too.
 PATH_NBYTES_MAX = 2_048
@@ -35,7 +37,7 @@ class WorkspaceLimits:
 
     Attributes:
         nbytes_max: of all its files together.
-        files_max: files and links.
+        files_max: files and links, and as many folders.
     """
 
     nbytes_max: int = NBYTES_MAX

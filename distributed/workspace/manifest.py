@@ -22,6 +22,7 @@ from distributed.dataclass import dataclass
 from distributed.errors import ManifestError
 from distributed.workspace.limits import (
     DEFAULT_LIMITS,
+    LINKS_MAX,
     PART_NBYTES_MAX,
     PATH_NBYTES_MAX,
     PATH_PARTS_MAX,
@@ -47,6 +48,7 @@ MODES = (FILE, EXECUTABLE, SYMLINK)  # on the wire a mode is its place in here
 DIGEST_NBYTES = 32
 LINK_NBYTES_MAX = PATH_NBYTES_MAX
 LINK_DEPTH_MAX = 40  # links on the way to a file, as Linux counts them
+LINK_STEPS_MAX = 2_000  # folders on that way; with `LINKS_MAX`, what a hostile manifest can have us look at (seconds)
 
 _HEADING = b"distributed workspace 1\n"
 _ID = re.compile(r"[0-9a-f]{64}")
@@ -144,10 +146,12 @@ class Manifest:
     def delta(self, base: Manifest) -> Delta:
         """What makes this manifest of `base`: the entries that are new or different, and the paths that are gone."""
         old = {entry.path: entry for entry in base.entries}
-        changed = tuple(entry for entry in self.entries if old.pop(entry.path, None) != entry)
-        own = {entry.path for entry in self.entries}
-        removed = tuple(entry.path for entry in base.entries if entry.path not in own)
-        return Delta(base.id, self.id, removed, changed)
+        changed = []
+        for entry in self.entries:
+            before = old.pop(entry.path, None)
+            if before is not entry and before != entry:  # two scans share what has not changed
+                changed.append(entry)
+        return Delta(base.id, self.id, tuple(old), tuple(changed))
 
     def apply(self, delta: Delta, limits: WorkspaceLimits = DEFAULT_LIMITS, *, folds_case: bool = False) -> Manifest:
         """The manifest that `delta` leads to from this one; checked as `from_wire` does.
@@ -275,9 +279,12 @@ def find_bad_links(paths: Iterable[str], target_by_link: Mapping[str, str]) -> l
 def _fault_of_link(link: str, target_by_link: Mapping[str, str], files: set[str], folders: set[str]) -> str:
     place = link.rpartition("/")[0].split("/") if "/" in link else []
     todo = [link.rpartition("/")[2]]
-    followed = 0
+    followed = steps = 0
     while todo:
         part = todo.pop()
+        steps += 1
+        if steps > LINK_STEPS_MAX:
+            return f"it takes more than {LINK_STEPS_MAX} steps to follow it"
         if part in ("", "."):
             continue
         if part == "..":
@@ -374,6 +381,9 @@ def _check_whole(manifest: Manifest, limits: WorkspaceLimits, folds_case: bool) 
         raise ManifestError("", f"{len(manifest)} files; at most {limits.files_max}")
     if manifest.nbytes > limits.nbytes_max:
         raise ManifestError("", f"{manifest.nbytes} bytes; at most {limits.nbytes_max}")
+    links = sum(entry.mode == SYMLINK for entry in manifest.entries)
+    if links > LINKS_MAX:
+        raise ManifestError("", f"{links} links; at most {LINKS_MAX}")
     files = {entry.path for entry in manifest.entries}
     seen: set[str] = set()
     nbytes_by_digest: dict[bytes, int] = {}
@@ -388,6 +398,8 @@ def _check_whole(manifest: Manifest, limits: WorkspaceLimits, folds_case: bool) 
                 raise ManifestError(folder, "it is a file and a folder at once")
             seen.add(folder)
             folder = folder.rpartition("/")[0]
+        if len(seen) > limits.files_max:  # 50,000 deep paths could name six million folders
+            raise ManifestError(entry.path, f"more than {limits.files_max} folders")
     if folds_case and (pairs := manifest.collisions()):
         rule = f"it and {pairs[0][0]!r} are one file where case does not count; rename one of them"
         raise ManifestError(pairs[0][1], rule)

@@ -187,6 +187,7 @@ class Workspace:
         if memory is None:
             memory = DigestMemory(str(self.root), is_watchable(str(self.root)))
             memory.load()
+            self._memory = memory
         with self._asking:
             self._is_dirty = True
             self._module_count = len(sys.modules)
@@ -201,7 +202,7 @@ class Workspace:
         manifest = self._manifest_of(survey, memory)
         memory.save()
         with self._asking:
-            self._memory, self._manifest = memory, manifest
+            self._manifest = manifest
             self._is_dirty = False
         return manifest
 
@@ -227,9 +228,7 @@ class Workspace:
         if before is not None and tuple(entries) == before.entries:
             return before
         manifest = Manifest(entries)
-        self._check(manifest, survey.files)
-        if before is not None:
-            self._check_drift(manifest, before)
+        self._check(manifest, survey.files, before)
         self._path_by_digest = {entry.digest: entry.path for entry in entries}
         memory.keep({path for path, _ in survey.files})
         return manifest
@@ -276,7 +275,7 @@ class Workspace:
 
     # ---------------------------------------------------------------- rules on the whole
 
-    def _check(self, manifest: Manifest, files: list[Found]) -> None:
+    def _check(self, manifest: Manifest, files: list[Found], before: Manifest | None) -> None:
         target_by_link = {}
         for entry in manifest:
             if entry.mode == SYMLINK:
@@ -285,11 +284,14 @@ class Workspace:
         for link, target, fault in find_bad_links(paths, target_by_link) if target_by_link else ():
             cure = f"replace it by what it leads to, or {EXCLUDE_CURE}"
             raise WorkspaceFileError(link, str(self.root), f"it is a link to {target!r}: {fault}", cure)
-        for first, second in manifest.collisions():
-            self._warn(
-                f"{second!r} and {first!r} in the workspace {self.root} are one file where case does not count, and "
-                "workers with such a file system refuse them; rename one of them"
-            )
+        if before is not None:
+            self._check_drift(manifest, before)
+        if before is None or paths != [entry.path for entry in before]:
+            for first, second in manifest.collisions():
+                self._warn(
+                    f"{second!r} and {first!r} in the workspace {self.root} are one file where case does not count, "
+                    "and workers with such a file system refuse them; rename one of them"
+                )
         if manifest.nbytes > self._nbytes_soft:
             listing = ", ".join(f"{item} ({size})" for item, size in listing_of(files))
             self._warn(

@@ -171,21 +171,22 @@ class _Shipment:
         if not lacking:
             return
         self._rounds += 1
+        self.lacking_count = len(lacking)
         messages = self._messages(lacking)
-        in_flight: deque[asyncio.Task[int]] = deque()
+        in_flight: deque[asyncio.Task[None]] = deque()
         try:
             while (message := await asyncio.to_thread(next, messages, None)) is not None:
                 if len(in_flight) >= IN_FLIGHT_MAX:
-                    self.lacking_count = await in_flight.popleft()
+                    await in_flight.popleft()
                 in_flight.append(asyncio.ensure_future(self._send(*message)))
             while in_flight:
-                self.lacking_count = await in_flight.popleft()
+                await in_flight.popleft()
         finally:
             for task in in_flight:
                 task.cancel()
             await asyncio.gather(*in_flight, return_exceptions=True)
 
-    async def _send(self, digests: list[bytes], offsets: list[int], blobs: list[bytes]) -> int:
+    async def _send(self, digests: list[bytes], offsets: list[int], blobs: list[bytes]) -> None:
         answer = await self._ask(
             "workspace_blobs", workspace=self._manifest.id, digests=digests, offsets=offsets, blobs=blobs
         )
@@ -195,7 +196,7 @@ class _Shipment:
         count = answer.get("lacks")
         if type(count) is not int:
             raise ProtocolError("workspace_blobs: the offer did not answer how much it lacks")
-        return count
+        self.lacking_count = min(self.lacking_count, count)  # answers overtake each other
 
     def _messages(self, lacking: list[bytes]) -> Iterator[tuple[list[bytes], list[int], list[bytes]]]:
         """Contents by the message: many small ones, or a piece of a big one. Reads files; run in a thread."""

@@ -24,12 +24,13 @@ import os
 import stat
 import threading
 import time
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from math import inf, nextafter
 from typing import BinaryIO
 
 import msgpack
 
-from distributed.dataclass import dataclass
 from distributed.errors import (
     BlobMismatchError,
     BlobMissingError,
@@ -39,6 +40,7 @@ from distributed.errors import (
 )
 from distributed.ids import unique_id
 from distributed.workspace.incoming import Incoming
+from distributed.workspace.limits import DEFAULT_LIMITS, WorkspaceLimits
 from distributed.workspace.manifest import Manifest
 from distributed.workspace.pins import Pins
 
@@ -47,7 +49,7 @@ __all__ = ["BlobStore", "default_folder", "on_disk"]
 BLOCK_NBYTES = 4096  # what the smallest file takes of most disks: a bound on bytes is one on files, too
 TOUCH_S = 60.0  # a content that was used that recently is not marked again
 STALE_S = 3600.0  # a file that nobody has written to for so long is no longer on its way
-LOCK_S = 30.0  # an eviction of 100,000 contents takes 1 s
+LOCK_S = 120.0  # an eviction among a million contents takes 20 s on a quiet disk
 EVICT_FRACTION = 0.9  # of the bound stays after an eviction, so that not every new content looks at all old ones
 MANIFEST_NBYTES_MAX = 64 * 2**20
 
@@ -84,15 +86,6 @@ def make_private(folder: str) -> None:
         raise StoreFolderError(folder, f"it belongs to user id {status.st_uid}, not to you ({os.geteuid()})")
     if status.st_mode & 0o077:
         raise StoreFolderError(folder, f"its mode is {status.st_mode & 0o777:04o}, others can use it; chmod 700 it")
-
-
-@dataclass(slots=True, frozen=True)
-class _Kept:
-    """A file that may have to go."""
-
-    path: str
-    nbytes: int  # on disk
-    used_at: float
 
 
 class BlobStore:
@@ -302,8 +295,8 @@ class BlobStore:
         finally:
             self._settle(taken, unused)
 
-    def manifest(self, workspace: str) -> Manifest | None:
-        """The one of that id; None: it is not here."""
+    def manifest(self, workspace: str, limits: WorkspaceLimits = DEFAULT_LIMITS) -> Manifest | None:
+        """The one of that id; None: it is not here, or breaks a rule."""
         path = self._manifest_path(workspace)
         try:
             with open(path, "rb") as file:
@@ -312,7 +305,7 @@ class BlobStore:
         except FileNotFoundError:
             return None
         try:
-            manifest = Manifest.from_wire(msgpack.unpackb(content, strict_map_key=False))
+            manifest = Manifest.from_wire(msgpack.unpackb(content, strict_map_key=False), limits)
         except (ValueError, msgpack.UnpackException, DistributedError):  # damaged
             os.unlink(path)
             return None
@@ -384,24 +377,37 @@ class BlobStore:
             raise StoreFullError(self.folder, nbytes, max(0, free), cure)
 
     def _evict(self, target: int | None) -> int:
-        """Count what is there, and remove until at most nine tenths of `target` remain if it is more; what remains."""
+        """Count what is there, and remove until at most nine tenths of `target` remain if it is more; what remains.
+
+        Looks twice, so that a million contents take few bytes of memory: which age has to go, and who is of that age.
+        """
         workspaces, digests = self._pins.all()
         pinned = {self.path(digest) for digest in digests} | {self._manifest_path(name) for name in workspaces}
-        kept = list(self._everything())
-        used = sum(file.nbytes for file in kept) + self._under_way
+        used = self._under_way
+        times, sizes = array("d"), array("q")  # of what may go
+        for path, nbytes, used_at in self._everything():
+            used += nbytes
+            if path not in pinned and not path.startswith(self._arriving):
+                times.append(used_at)
+                sizes.append(nbytes)
         if target is None or used <= target:
             return used
-        for file in sorted(kept, key=lambda file: (file.used_at, file.path)):
-            if used <= max(0, target) * EVICT_FRACTION:
+        excess = used - max(0, target) * EVICT_FRACTION
+        oldest_kept = -inf
+        for number in sorted(range(len(times)), key=times.__getitem__):
+            if excess <= 0:
                 break
-            if file.path not in pinned and not file.path.startswith(self._arriving):
+            oldest_kept = nextafter(times[number], inf)
+            excess -= sizes[number]
+        for path, nbytes, used_at in self._everything():
+            if used_at < oldest_kept and path not in pinned and not path.startswith(self._arriving):
                 with contextlib.suppress(FileNotFoundError):
-                    os.unlink(file.path)
-                used -= file.nbytes
+                    os.unlink(path)
+                used -= nbytes
         return used
 
-    def _everything(self) -> Iterator[_Kept]:
-        """All that counts; what killed processes left of contents on their way is removed."""
+    def _everything(self) -> Iterator[tuple[str, int, float]]:
+        """Path, bytes on disk and last use of all that counts; what killed processes left half-written is removed."""
         stale = time.time() - STALE_S
         with os.scandir(self._blobs) as folders:
             names = [folder.path for folder in folders]
@@ -413,7 +419,7 @@ class BlobStore:
                         if folder == self._arriving and status.st_mtime < stale:
                             os.unlink(entry.path)
                         else:
-                            yield _Kept(entry.path, on_disk(status.st_size), status.st_mtime)
+                            yield entry.path, on_disk(status.st_size), status.st_mtime
 
     def _free_nbytes(self) -> int:
         status = os.statvfs(self.folder)

@@ -350,3 +350,33 @@ async def test_a_source_that_lies_harms_nobody(tmp_path: Path) -> None:
             assert told == {"lacks": [first, second], "failed": [liar.address]}
             liar.stop()
         await desk.ship(project)
+
+
+async def test_a_workspace_of_an_earlier_life_is_laid_out_and_not_held_after_it(tmp_path: Path) -> None:
+    """D07: what an offer laid out before it was restarted, it lays out again without a word of the Main."""
+    project = Project({"a": "a"})
+    async with desk_in(tmp_path) as desk:
+        await desk.ship(project)
+    async with desk_in(tmp_path) as desk:
+        assert await desk.lay_out(project.manifest(), "nobody told of it") == project.files
+        pins = os.path.join(desk.spaces.of(OWNER).folder, "pins")
+        while os.listdir(pins):
+            await asyncio.sleep(0)
+        with pytest.raises(UnknownWorkspaceError):
+            await desk.lay_out(Project({"b": "b"}).manifest())
+
+
+async def test_an_offer_that_closes_stops_what_is_being_laid_out(tmp_path: Path) -> None:
+    """D09: nothing stays half-made."""
+    project = Project.of_count(300)
+    desk = Desk(tmp_path)
+    await desk.ship(project)
+    (tmp_path / "rooms").mkdir()
+    laying = asyncio.ensure_future(
+        desk.receiver.lay_out(Caller("alice"), project.manifest().id, str(tmp_path / "rooms" / "w"))
+    )
+    await asyncio.sleep(0)
+    await desk.close()
+    with pytest.raises(UnknownWorkspaceError):
+        await laying
+    assert list((tmp_path / "rooms").iterdir()) == []
