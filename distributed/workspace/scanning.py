@@ -15,14 +15,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from distributed.errors import WorkspaceChangedError, WorkspaceFileError, WorkspaceWarning
+from distributed.errors import WorkspaceChangedError, WorkspaceError, WorkspaceFileError, WorkspaceWarning
 from distributed.units import format_nbytes, parse_nbytes
 from distributed.workspace.ignoring import IGNORE_FILES
 from distributed.workspace.limits import FILES_MAX, NBYTES_MAX, NBYTES_SOFT, PATH_NBYTES_MAX, WorkspaceLimits
 from distributed.workspace.locating import imported_beside, project_of
 from distributed.workspace.manifest import SYMLINK, Entry, Manifest, find_bad_links
 from distributed.workspace.remembering import DigestMemory, mode_of, signature_of
-from distributed.workspace.surveying import EXCLUDE_CURE, Found, Survey, Surveyor, listing_of
+from distributed.workspace.surveying import EXCLUDE_CURE, Found, Survey, Surveyor, Touched, listing_of
 from distributed.workspace.watching import Watcher, is_watchable
 from distributed.workspace.writing import files_being_written
 
@@ -87,6 +87,7 @@ class Workspace:
         self._watcher: Watcher | None = None
         self._may_watch = True
         self._survey: Survey | None = None
+        self._touched = Touched()
         self._outputs: set[str] = set()  # paths of what this process writes to
         self._drifts = 0
         self._module_count = 0
@@ -125,9 +126,7 @@ class Workspace:
             if self._shared_with is not None and len(sys.modules) != self._module_count:
                 self._is_dirty = True
             elif self._watcher is not None:
-                events = self._watcher.take()
-                if events is None or (events and any(self._matters(*event) for event in events)):
-                    self._is_dirty = True
+                self._is_dirty = self._note(self._watcher.take())
             elif time.monotonic() >= self._next_look_s:
                 self._is_dirty = self._look()
             return self._is_dirty
@@ -193,12 +192,14 @@ class Workspace:
             self._module_count = len(sys.modules)
             self._start_watching()
             if self._watcher is not None:
-                self._watcher.take()  # the scan sees all that has happened until now
-        survey = self._surveyor.survey(self._watch if self._watcher is not None else None)
+                self._note(self._watcher.take())  # the scan sees all that has happened until now
+            touched = None if self._watcher is None else self._touched
+        survey = self._surveyor.survey(self._watch if self._watcher is not None else None, touched)
         with self._asking:
             self._survey = survey
             if self._watcher is not None:
                 self._watcher.keep(survey.folders)
+                self._touched = Touched(is_all=False)
         manifest = self._manifest_of(survey, memory)
         memory.save()
         with self._asking:
@@ -338,6 +339,7 @@ class Workspace:
         try:
             if is_watchable(str(self.root)):
                 self._watcher = Watcher()
+                self._touched = Touched()
                 return
         except OSError as error:
             logger.info("files of %s are looked at instead of watched: %s", self.root, error)
@@ -360,6 +362,18 @@ class Workspace:
                 self._watcher.close()
                 self._watcher, self._may_watch = None, False
 
+    def _note(self, events: list[tuple[str, str, bool]] | None) -> bool:
+        """Keep in mind where something has happened that matters, and tell whether it has."""
+        if events is None:
+            self._touched.is_all = True
+            return True
+        does_any = False
+        for folder, name, is_folder in events:
+            if self._matters(folder, name, is_folder):
+                self._touched.add(folder, name, is_folder)
+                does_any = True
+        return does_any
+
     def _matters(self, folder: str, name: str, is_folder: bool) -> bool:
         """Whether what happened to `name` in `folder` may change the manifest."""
         known = self._survey.folders.get(folder) if self._survey is not None else None
@@ -379,7 +393,7 @@ class Workspace:
         began_s = time.monotonic()
         try:
             files = self._surveyor.survey().files
-        except WorkspaceFileError:
+        except WorkspaceError:
             return True  # the scan tells what is wrong
         memory = self._memory
         known = self._survey

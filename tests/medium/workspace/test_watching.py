@@ -152,6 +152,32 @@ def test_ten_thousand_questions_look_at_nothing(workspace: Workspace, monkeypatc
     assert looks == []
 
 
+def test_only_folders_in_which_something_happened_are_looked_into_again(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """D08: an edit of one file costs a look at its folder."""
+    looked: list[str] = []
+    real = surveying.Surveyor._list
+
+    def look(surveyor: surveying.Surveyor, path: str) -> object:
+        looked.append(path)
+        return real(surveyor, path)
+
+    monkeypatch.setattr(surveying.Surveyor, "_list", look)
+    workspace.scan()
+    assert looked == []
+    (workspace.root / "pkg" / "deep" / "mod.py").write_text("y = 9\n")
+    (workspace.root / "run.log").touch()
+    workspace.scan()
+    assert looked == ["pkg/deep/"]
+    (workspace.root / "pkg" / ".gitignore").write_text("nothing\n")  # may count for all that is below
+    workspace.scan()
+    assert looked == ["pkg/deep/", "pkg/", "pkg/deep/"]
+    (workspace.root / "pkg" / "deep").rename(workspace.root / "deep")
+    workspace.scan()
+    assert looked[3:] in (["", "deep/", "pkg/"], ["", "pkg/", "deep/"])
+
+
 def test_more_events_than_the_kernel_keeps_count_as_a_change(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
