@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import threading
 import warnings
 from collections.abc import Callable
@@ -290,6 +291,15 @@ def test_without_notices_files_are_looked_at_now_and_then(
     assert workspace.changed()
     shutil.rmtree(project)
     assert workspace.changed()
+
+
+def test_a_python_without_ctypes_looks_at_files(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ctypes", None)
+    watching._libc.cache_clear()
+    assert not is_watchable(str(project))
+    assert [entry.path for entry in Workspace(project).scan()][-1] == "pkg/deep/mod.py"
+    with pytest.raises(OSError, match="no inotify"):
+        Watcher()
 
 
 def test_folders_that_others_may_change_cannot_be_watched() -> None:
