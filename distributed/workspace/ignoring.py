@@ -44,7 +44,12 @@ BUILT_IN = frozenset(
         *(".tox", ".nox", ".direnv", ".gradle", ".terraform", ".idea", ".vscode", ".ipynb_checkpoints"),
     }
 )
-_FILE_ENDINGS = (".pyc", ".pyo", ".swp", ".swo", "~")
+_FILE_ENDINGS = (
+    *(".pyc", ".pyo"),
+    *("~", ".swp", ".swo", ".swn", ".swx", ".kate-swp", "___jb_tmp___", "___jb_old___"),  # of editors, for seconds
+    ".ipynb",  # saved again every two minutes; what is defined in one travels with the calls
+)
+_FILE_BEGINNINGS = (".#", ".~lock.")  # of editors too; Emacs makes links to nowhere, with the name of who edits
 _FOLDER_ENDINGS = (".egg-info",)
 
 # A folder with one of these in it is an environment, whatever it is called.
@@ -53,7 +58,11 @@ ENVIRONMENT_MARKERS = frozenset({"pyvenv.cfg", "conda-meta"})
 
 def is_built_in(name: str, is_folder: bool) -> bool:
     """Whether a file or folder of that name is left out unless somebody asks for it."""
-    return name in BUILT_IN or name in VERSION_CONTROL or name.endswith(_FOLDER_ENDINGS if is_folder else _FILE_ENDINGS)
+    if name in BUILT_IN or name in VERSION_CONTROL:
+        return True
+    if is_folder:
+        return name.endswith(_FOLDER_ENDINGS)
+    return name.endswith(_FILE_ENDINGS) or name.startswith(_FILE_BEGINNINGS)
 
 
 _Layer = tuple[int, str, str]  # of a path: how much is cut off, what is put before; the text of the ignore file

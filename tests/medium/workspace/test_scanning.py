@@ -195,6 +195,13 @@ def test_a_link_that_leads_nowhere_is_refused_with_its_target_and_a_cure(
     assert paths(Workspace(project, exclude=["link"]).scan()) == ALWAYS
 
 
+def test_the_lock_of_an_editor_is_no_broken_link(project: Path) -> None:
+    (project / ".#main.py").symlink_to("alice@host.4711:1700000000")
+    (project / "notes.ipynb").touch()
+    assert paths(Workspace(project).scan()) == ALWAYS
+    assert "notes.ipynb" in paths(Workspace(project, ["*.ipynb"]).scan())
+
+
 def test_sockets_and_pipes_are_no_part_of_a_workspace_unless_named(project: Path) -> None:
     os.mkfifo(project / "pipe")
     here = socket.socket(socket.AF_UNIX)
