@@ -15,6 +15,7 @@ As with git nothing below a folder that is out can be in again, except by ``incl
 from __future__ import annotations
 
 import fnmatch
+import re
 from collections.abc import Iterable
 
 from distributed.errors import ConfigError
@@ -130,21 +131,28 @@ class Rules:
         return None
 
 
+_GLOB = re.compile(r"[*?[]")
+
 States = tuple[tuple[int, int], ...]  # (number of a pattern, parts of it that have been matched)
 
 
 class Includes:
     """Paths and globs that belong to a workspace in spite of everything, matched part by part on the way down."""
 
-    def __init__(self, patterns: Iterable[str]) -> None:
+    def __init__(self, patterns: Iterable[str], path: str | None = None) -> None:
         """Read patterns: relative, parts joined by ``/``; ``*``, ``?``, ``[...]`` within a part, ``**`` for any
         folders.
 
+        Args:
+            patterns: what somebody asked for.
+            path: one more file, as it is written; it may be missing.
         Raises:
             ConfigError: one is absolute, empty, or leaves the root.
         """
         self.patterns = tuple(patterns)
         self._parts = [_parts(pattern) for pattern in self.patterns]
+        if path is not None:
+            self._parts.append([_GLOB.sub(r"[\g<0>]", part) for part in path.split("/")])
 
     @property
     def start(self) -> States:
@@ -195,4 +203,4 @@ def _parts(pattern: str) -> list[str]:
 
 
 def _is_glob(part: str) -> bool:
-    return any(character in part for character in "*?[")
+    return _GLOB.search(part) is not None

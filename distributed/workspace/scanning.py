@@ -56,6 +56,7 @@ class Workspace:
         nbytes_max: int | str = NBYTES_MAX,
         files_max: int = FILES_MAX,
         nbytes_soft: int | str = NBYTES_SOFT,
+        entry: str | os.PathLike[str] | None = None,
         shared_with: str | os.PathLike[str] | None = None,
     ) -> None:
         """Name a folder; it is not looked into before `scan`.
@@ -66,6 +67,7 @@ class Workspace:
             exclude: patterns as in `.gitignore` of what does not belong to it; they beat all others.
             nbytes_max, files_max: above them `scan` refuses.
             nbytes_soft: above it `scan` warns, once.
+            entry: the program's file; it belongs to the workspace whatever ignores it, if it lies inside.
             shared_with: the program's file where the folder is not the project's alone; only that file, and what is
                 imported from beside it, belong to the workspace. See `locating.project_of`.
         Raises:
@@ -76,7 +78,9 @@ class Workspace:
         self._nbytes_soft = parse_nbytes(nbytes_soft, "nbytes_soft")
         self._shared_with = shared_with
         beside = None if shared_with is None else lambda: imported_beside(shared_with, sys.modules)
-        self._surveyor = Surveyor(str(self.root), include, exclude, self.limits, beside)
+        self._surveyor = Surveyor(
+            str(self.root), include, exclude, self.limits, beside, _relative(entry, self.root) if entry else None
+        )
         self._memory: DigestMemory | None = None
         self._manifest: Manifest | None = None
         self._path_by_digest: dict[bytes, str] = {}
@@ -98,7 +102,7 @@ class Workspace:
     def of(cls, entry: str | os.PathLike[str], **options: Any) -> Workspace:
         """The workspace of the project that the file `entry` belongs to; options as above."""
         project = project_of(entry)
-        return cls(project.root, shared_with=entry if project.is_shared else None, **options)
+        return cls(project.root, entry=entry, shared_with=entry if project.is_shared else None, **options)
 
     def scan(self) -> Manifest:
         """What the folder holds now; only files that are new or have changed are read.
@@ -418,6 +422,11 @@ class Workspace:
         if self._watcher is not None:
             self._watcher.close()
         self._watcher, self._is_dirty = None, True
+
+
+def _relative(entry: str | os.PathLike[str], root: Path) -> str | None:
+    path = Path(entry).resolve()
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) and path.is_file() else None
 
 
 def _open_plainly(path: str, flags: int) -> int:

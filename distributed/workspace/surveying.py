@@ -102,9 +102,15 @@ class Surveyor:
         include: Iterable[str],
         exclude: Iterable[str],
         limits: WorkspaceLimits,
-        beside: Callable[[], Iterable[str]] | None,
+        beside: Callable[[], Iterable[str]] | None = None,
+        entry: str | None = None,
     ) -> None:
-        """See `scanning.Workspace`; `beside` gives the names in the root that alone belong to it.
+        """See `scanning.Workspace`.
+
+        Args:
+            root, include, exclude, limits: as there.
+            beside: gives the names in the root that alone belong to it.
+            entry: relative path of a file that belongs to it whatever ignores it.
 
         Raises:
             ConfigError: a pattern that is none.
@@ -112,7 +118,7 @@ class Surveyor:
         self._root = root
         self._limits = limits
         self._beside = beside
-        self._includes = Includes(include)
+        self._includes = Includes(include, entry)
         self._exclude: tuple[Pattern, ...] = compile_lines(tuple(exclude), "exclude")
         self._last = Survey()
         self._outer: tuple[tuple[str, str], ...] = ()

@@ -90,6 +90,22 @@ def test_include_beats_what_is_ignored(project: Path) -> None:
         assert paths(Workspace(project, include).scan()) == sorted([*ALWAYS, *more])
 
 
+def test_the_program_itself_travels_whatever_ignores_it(project: Path) -> None:
+    script = project / "data" / "a[b]*.py"
+    script.touch()
+    (project / "data" / "ab.py").touch()
+    (project / "setup.py").touch()
+    workspace = Workspace.of(script)
+    assert paths(workspace.scan()) == sorted([*ALWAYS, "data/a[b]*.py", "setup.py"])
+    assert not workspace.changed()
+    (project / "data" / "table.csv").write_text("other")
+    assert not workspace.changed()
+    script.write_text("x = 7")
+    assert workspace.changed()
+    script.unlink()
+    assert paths(workspace.scan()) == [*ALWAYS, "setup.py"]
+
+
 def test_exclude_beats_include(project: Path) -> None:
     (project / "data" / "other.csv").touch()
     workspace = Workspace(project, ["data"], ["other.*", "/pkg/deep/"])
