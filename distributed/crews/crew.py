@@ -260,7 +260,7 @@ class Crew:
         if options not in self._was_warned:
             self._was_warned.add(options)
             text = f"{packed.function} asks for {asked(options)}, which no worker can ever give, so it runs with "
-            warnings.warn(LoosenedCallWarning(f"{text}{asked(left)}; there is {offered(lent)}"), stacklevel=6)
+            warnings.warn(LoosenedCallWarning(f"{text}{asked(left)}; there is {offered(lent)}"), stacklevel=10)
         return left
 
     def _same_python(self, packed: Packed) -> tuple[str, ...] | None:
