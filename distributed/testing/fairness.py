@@ -37,15 +37,6 @@ async def measure(seconds: float, cores: int, lengths_s: tuple[float, ...] = LEN
         try:
             for name, length_s in zip(names, lengths_s, strict=True):
                 path = await sharing.open_room(name, name, cores)
-                command = [
-                    sys.executable,
-                    "-m",
-                    "distributed.testing.fairness",
-                    "--program",
-                    path,
-                    str(cores),
-                    str(length_s),
-                ]
                 arguments = ["--program", path, str(cores), str(length_s)]
                 command = [sys.executable, "-m", "distributed.testing.fairness", *arguments]
                 programs.append(subprocess.Popen(command, stdin=subprocess.PIPE))
