@@ -133,6 +133,11 @@ class Crew:
             records = list(session.table.records.values())
         return not any(record.status is Status.FINISHED and record.payload is None for record in records)
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether it could not be opened, or has ended."""
+        return self._error is not None
+
     def is_usable(self) -> bool:
         """Whether it can take calls, now or later."""
         return self.phase in (Phase.OPENING, Phase.OPEN, Phase.RETIRING)
