@@ -187,7 +187,7 @@ if __name__ == "__main__":
     quick(slow())
 """
 
-LATE = '''\
+LATE = """\
 from distributed import distributed, setup
 from distributed.errors import WorkersLateError
 
@@ -199,7 +199,7 @@ if __name__ == "__main__":
     first, late = f(1), f(f(2))
     print(isinstance(first.err(), WorkersLateError), first.err())
     print(isinstance(late.err(), WorkersLateError), f(3).err() is not first.err())
-'''
+"""
 
 
 class Programs:
