@@ -1,7 +1,7 @@
 """The checklist of the faces: each row names a feature, and has a test of its own that begins with it.
 
-H: hashing over HTTP · M: manager and workers · P: Center, Pool and Cluster · D: the decorator · F25, F26: scripts and JSON of the engine ·
-X: across all of them.
+H: hashing over HTTP · M: manager and workers · P: Center, Pool and Cluster · D: the decorator ·
+F25, F26: scripts and JSON of the engine · X: across all of them.
 """
 
 from __future__ import annotations
