@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-import shutil
 import sys
 import threading
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from itertools import count
 from types import GeneratorType
 from typing import Any
 
+from distributed.process.folders import remove_tree
 from distributed.rooms.entry import place
 from distributed.worker.context import TaskContext, current, sheltered
 
@@ -69,7 +69,7 @@ class Scratch:
             desk.is_clean = False  # until we have looked, whatever interrupts this thread
             try:
                 return _listed(function(*args, **kwargs))
-            except FileNotFoundError as error:
+            except (FileNotFoundError, ModuleNotFoundError) as error:
                 _explain(error)
                 raise
             finally:
@@ -94,7 +94,7 @@ class Scratch:
             def end() -> None:
                 os.fchdir(before)
                 os.close(before)
-                _remove(folder)
+                remove_tree(folder)
 
             if context.at_end is None:
                 context.at_end = []
@@ -187,10 +187,19 @@ def _listed(value: Any) -> Any:
     return list(value) if type(value) is GeneratorType else value
 
 
-def _explain(error: FileNotFoundError) -> None:
-    """Add where the file is, if it was looked for in the call's folder and lies in the workspace."""
-    here, name = place(), error.filename
-    if here is None or not isinstance(name, str) or os.path.isabs(name) or getattr(error, "__notes__", None):
+def _explain(error: FileNotFoundError | ModuleNotFoundError) -> None:
+    """Add what is different in a room: where a file is, if it lies in the workspace; where modules come from."""
+    here = place()
+    if here is None or getattr(error, "__notes__", None):
+        return
+    if isinstance(error, ModuleNotFoundError):
+        error.add_note(
+            "A call finds the modules of the workspace and of its environment: name the package in requirements=, or, "
+            f"if {error.name or 'it'} is a file of the project, see that no ignore file leaves it out (include=)"
+        )
+        return
+    name = error.filename
+    if not isinstance(name, str) or os.path.isabs(name):
         return
     if os.path.exists(os.path.join(here.root, name)):
         error.add_note(
@@ -205,22 +214,7 @@ def _empty(path: str) -> None:
     with os.scandir(path) as entries:
         found = [(entry.path, entry.is_dir(follow_symlinks=False)) for entry in entries]
     for each, is_folder in found:
-        if is_folder:
-            _remove(each)
-        else:
+        if not is_folder:
             os.unlink(each)
-
-
-def _remove(path: str) -> None:
-    """Remove a tree of ours, also where its folders were made unreadable."""
-
-    def unlock(function: Any, failed: str, error: Any) -> None:
-        with contextlib.suppress(OSError):  # whatever cannot be removed goes with the room, or stays
-            os.chmod(os.path.dirname(failed), 0o700)
-            os.chmod(failed, 0o700)
-            shutil.rmtree(failed) if os.path.isdir(failed) and not os.path.islink(failed) else os.unlink(failed)
-
-    if sys.version_info >= (3, 12):
-        shutil.rmtree(path, onexc=unlock)
-    else:
-        shutil.rmtree(path, onerror=unlock)
+        elif not remove_tree(each):
+            raise OSError(f"{each} cannot be removed")
