@@ -88,11 +88,33 @@ CELLS = (
     Cell("pool_map_10k", "Pool.map of 10,000, beside Client.map", "calls/s", 1, beside="Client.map"),
     Cell("pool_imap", "Pool.imap, one by one, beside multiprocessing's", "calls/s", beside="multiprocessing"),
     Cell("pool_apply", "Pool.apply_async x 10,000, beside multiprocessing's", "calls/s", beside="multiprocessing"),
+    Cell(
+        "decorated_calls", "10,000 @distributed calls, beside Client.submit", "calls/s", 1 / 1.5, beside="Client.submit"
+    ),
+    Cell(
+        "decorated_first",
+        "first @distributed result, from nothing, beside Client()",
+        "s",
+        1 / 1.5,
+        5,
+        beside="Client()",
+    ),
     Cell("manager_slices", "loop() of an idle manager's worker, beside 10,000/s", "slices/s", 1, beside="10,000/s"),
     Cell("manager_messages", "manager: echoes at once, beside a multiprocessing pipe", "messages/s", beside="stdlib"),
     Cell("manager_round_trip", "manager: echoes one by one, likewise", "messages/s", beside="stdlib"),
     Cell(
         "pull_small", "pull of 20,000 small files, beside one by one", "files/s", 5, limit_s=300.0, beside="first shape"
     ),
+    Cell("workspace_first", "first scan of 1,000 small files, beside 150 ms", "ms", 1, beside="150 ms"),
+    Cell("workspace_rescan", "scan of them when nothing has changed, beside 15 ms", "ms", 1, beside="15 ms"),
+    Cell("workspace_changed", "asking whether they have changed, beside 2 us", "us", 1, beside="2 us"),
     Cell("pull_large", "pull of 2 GB, beside two curl | sha1sum", "GB/s", 0.8, limit_s=300.0, beside="curl"),
+    Cell("room_open", "a room, from order to registered, beside a plain worker", "ms", beside="plain worker"),
+    Cell("room_calls", "map of 10,000 no-ops in a room, likewise", "tasks/s", 1 / 1.5, beside="plain worker"),
+    Cell("ship_first", "workspace of 1,000 files, first time, beside 500 ms", "ms", 1, beside="500 ms"),
+    Cell("ship_unchanged", "  the same, unchanged, with the scan, beside 30 ms", "ms", 1, beside="30 ms"),
+    Cell("ship_edited", "  one file edited, with the scan, beside 100 ms", "ms", 1, beside="100 ms"),
+    Cell("lay_out_1k", "  laid out, beside 150 ms", "ms", 1, beside="150 ms"),
+    Cell("room_open", "a room, from order to registered, beside a plain worker", "ms", beside="plain worker"),
+    Cell("room_calls", "map of 10,000 no-ops in a room, likewise", "tasks/s", 1 / 1.5, beside="plain worker"),
 )

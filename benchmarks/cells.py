@@ -28,12 +28,15 @@ from actor_cells import actor, actor_calls
 from center_cells import center_pool
 from data_cells import held_task, many_args, peer_transfer, result_bandwidth, scatter_1x256MB, scatter_100x1MB
 from deaths import worker_death
+from decorator_cells import decorated_calls, decorated_first
 from locality_cells import second_map
 from manager_cells import manager_messages, manager_round_trip, manager_slices
 from multiprocessing_cells import pool_apply, pool_imap, pool_map_10k, pool_map_million
 from nested import nested
 from people_cells import cancel_forced, cancel_running, executor_map, executor_submit, printing
 from recipe_cells import pull_large, pull_small
+from rooms_cells import room_calls, room_open
+from shipping_cells import lay_out_1k, ship_edited, ship_first, ship_unchanged
 from sides import (
     Plan,
     Sample,
@@ -47,6 +50,7 @@ from sides import (
     settle,
 )
 from workload import inc, same
+from workspace_cells import workspace_changed, workspace_first, workspace_rescan
 
 __all__ = ["main"]
 
@@ -361,6 +365,8 @@ MEASURES: dict[str, Callable[[Side, Plan], Sample]] = {
         tls_echo_64M,
         tls_noop_map,
         start,
+        decorated_calls,
+        decorated_first,
         start_from_nothing,
         import_client,
         latency,
@@ -396,7 +402,21 @@ MEASURES: dict[str, Callable[[Side, Plan], Sample]] = {
         manager_messages,
         manager_round_trip,
         pull_large,
+        ship_first,
+        ship_unchanged,
+        ship_edited,
+        lay_out_1k,
         pull_small,
+        room_calls,
+        room_open,
+        workspace_changed,
+        workspace_first,
+        workspace_rescan,
+        workspace_changed,
+        workspace_first,
+        workspace_rescan,
+        room_calls,
+        room_open,
     )
 }
 

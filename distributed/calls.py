@@ -31,6 +31,7 @@ from distributed.errors import (
 )
 from distributed.protocol.codec import ErrorReply, lift
 from distributed.protocol.failure import exception_from_reply
+from distributed.security.keys import Keyring
 from distributed.security.permissions import may_send_objects
 
 __all__ = [
@@ -161,6 +162,7 @@ class rpc:
         may_unpickle: whether errors that the server answers may be rebuilt from their pickles; False for servers that
             never run the code of others: then built-in types and our own are rebuilt by name, the rest is RemoteError.
         patient: False for a server that was there: a refused connection tells that it is gone, see `connect_address`.
+        keys: what to prove; None: the key file of this user.
     Raises:
         AddressError: no such spelling.
 
@@ -180,6 +182,7 @@ class rpc:
         role: str | None = None,
         may_unpickle: bool = True,
         patient: bool = True,
+        keys: Keyring | None = None,
     ) -> None:
         if isinstance(stream, int) and not isinstance(stream, bool):
             stream, port = None, stream
@@ -187,6 +190,7 @@ class rpc:
         self._role = role
         self._may_unpickle = may_unpickle
         self._patient = patient
+        self._keys = keys
         self._given = stream if stream is not None else (arg if hasattr(arg, "read_bytes") else None)
         self._links: list[_Link] = []
         self._connecting: asyncio.Task[_Link] | None = None
@@ -314,7 +318,7 @@ class rpc:
     async def _connect(self) -> _Link:
         try:
             link = _Link(
-                await connect_address(self._address, self.timeout, self._role, patient=self._patient),
+                await connect_address(self._address, self.timeout, self._role, self._keys, self._patient),
                 self._may_unpickle,
             )
         finally:
@@ -335,11 +339,17 @@ class rpc:
             self._turn = self._turn or asyncio.Lock()
             async with self._turn:
                 return await exchange(self._given, request)
-        stream = await connect_address(self._address, self.timeout, self._role)
+        stream = await connect_address(self._address, self.timeout, self._role, self._keys)
         return await exchange_and_close(stream, request)
 
 
-async def connect(host: Any, port: int | None = None, timeout: float | None = None, role: str | None = None) -> Stream:
+async def connect(
+    host: Any,
+    port: int | None = None,
+    timeout: float | None = None,
+    role: str | None = None,
+    keys: Keyring | None = None,
+) -> Stream:
     """Open an authenticated stream to a server.
 
     Args:
@@ -347,12 +357,13 @@ async def connect(host: Any, port: int | None = None, timeout: float | None = No
         timeout: seconds for everything together; None: the setting ``connect_timeout_s`` (3 s). Refused connections
             are tried again until then, so a server may still be starting.
         role: ``client``, ``worker`` or ``readonly``; None: the strongest that our key file allows.
+        keys: what to prove; None: the key file of this user.
     Raises:
         ConnectTimeoutError: nobody answered in time.
         AuthenticationError: somebody answered who holds another key.
         AddressError: no such spelling.
     """
-    return await connect_address(host if port is None else (host, port), timeout, role)
+    return await connect_address(host if port is None else (host, port), timeout, role, keys)
 
 
 async def send_recv(

@@ -50,9 +50,10 @@ from distributed.errors import (
 )
 from distributed.ids import unique_id
 from distributed.protocol.codec import SENTINEL, ErrorReply, Limits, lift
-from distributed.protocol.failure import error_reply, exception_from_reply
+from distributed.protocol.failure import clean_exception, error_message, error_reply
 from distributed.protocol.serialize import Serialized, to_serialize
 from distributed.security.certificates import BEYOND_LOOPBACK, certificates, has_certificates
+from distributed.security.credentials import FindKey
 from distributed.security.keys import Keyring
 from distributed.security.permissions import may_call
 
@@ -93,16 +94,6 @@ CALLS_MAX = 10_000  # in flight on one stream; then no more is read from it
 Handler = Callable[..., Any]
 
 
-def error_message(error: BaseException, status: str = "error") -> dict[str, Any]:
-    """`error` for another process: ``status``, ``type``, ``text``, ``traceback``, ``exception`` (a pickle)."""
-    return {**error_reply(error), "status": status}
-
-
-def clean_exception(message: Mapping[str, Any], where: str = "the other side") -> BaseException:
-    """The exception that `error_message` described, with the remote traceback as its cause."""
-    return exception_from_reply(ErrorReply(message), where)
-
-
 class Server:
     """Answers requests by calling handlers.
 
@@ -112,6 +103,8 @@ class Server:
             messages itself; what it returns in the end is written too, unless the request said ``reply: False``.
         keys: whom to let in; None: this user's key file.
         max_buffer_size: bound in bytes on one message; None: the settings.
+        find_key: the key of the guests' credential with that name, None: they are not let in (any more); asked at
+            every connect. Handlers see in ``stream.peer`` who calls: its ``role``, ``name`` and ``claims``.
     Raises:
         TypeError: an op that is no text, begins with ``_`` or is ``close``; a handler that cannot be called.
 
@@ -127,11 +120,13 @@ class Server:
         *,
         keys: Keyring | None = None,
         max_buffer_size: int | None = None,
+        find_key: FindKey | None = None,
     ) -> None:
         self.id = unique_id(type(self).__name__.lower())
         self.handlers: dict[str, Handler] = {"identity": self.identity, "ping": self.ping, "ops": self.ops}
         self.add_handlers(handlers or {})
         self._keys = keys
+        self._find_key = find_key
         self._limits = None if max_buffer_size is None else _limits_of(max_buffer_size)
         self._listeners: list[Listener] = []
         self._connections: set[_Connection] = set()
@@ -171,7 +166,7 @@ class Server:
             if not tls and not has_certificates():
                 raise ConfigError("host", place.host, BEYOND_LOOPBACK)
             place = place._replace(scheme="tls")
-        listener = Listener(self._on_stream, self._keys, self._limits)
+        listener = Listener(self._on_stream, self._keys, self._limits, self._find_key)
         listener.start(place, _current_loop())
         self._listeners.append(listener)
 
@@ -208,6 +203,13 @@ class Server:
             connection.stream.close()
         for call in self._unanswered:
             call.cancel()
+
+    def cut_off(self, name: str) -> int:
+        """Close the connections of guests of that name; how many. `find_key` tells whether they can come back."""
+        found = [each for each in self._connections if each.stream.peer.name == name != ""]
+        for connection in found:
+            connection.stream.close()
+        return len(found)
 
     # ------------------------------------------------------------ ops of every server
 

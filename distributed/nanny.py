@@ -19,7 +19,7 @@ from distributed.comm.addresses import parse_address
 from distributed.comm.dialled import wait_here
 from distributed.config import SCHEDULER_PORT, settings
 from distributed.core import Server
-from distributed.errors import DistributedError, WorkerStartError
+from distributed.errors import CommClosedError, DistributedError, WorkerStartError
 from distributed.process.folders import Folder, make_folder, remove_leftovers
 from distributed.process.restart_policy import RestartPolicy
 from distributed.process.running import read_lines
@@ -62,6 +62,8 @@ class Nanny(Server):
         local_directory: where a temporary folder for each life is made; None: the system's.
         preload: modules or files that each life loads, see `process.preload`.
         policy: when to start a dead worker again; it counts deaths, so give each nanny its own.
+        keys: whom to let in, and what to prove to the scheduler; None: this user's key file.
+        kind: of process, as the zygote knows it; child_options: what it gets beside the options of every worker.
     """
 
     def __init__(
@@ -79,15 +81,19 @@ class Nanny(Server):
         preload: Sequence[str] = (),
         policy: RestartPolicy | None = None,
         keys: Keyring | None = None,
+        kind: str = "worker",
+        child_options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(keys=keys)
         self.scheduler_address = str(parse_address(scheduler, SCHEDULER_PORT))
         self.status = "starting"
         self.worker_address: str | None = None
         self.worker_dir: str | None = None  # of the life that is or was last
+        self.running_path = ""  # where that life notes what runs, see `distributed.worker.running`
         self.process: Child | None = None
         self.finished: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._zygote = zygote
+        self._kind, self._child_options = kind, dict(child_options or {})
         self._worker_options = dict(worker_options or {})
         tls = tls or self.scheduler_address.startswith("tls://")
         self._listen = {"port": worker_port, "address": host, "insecure": insecure, "tls": tls}
@@ -95,7 +101,7 @@ class Nanny(Server):
         self._log_level = log_level
         self._preload = [os.path.abspath(name) if name.endswith(".py") else name for name in preload]
         self._policy = policy or RestartPolicy()
-        self._scheduler = rpc(self.scheduler_address, role=WORKER, may_unpickle=False)
+        self._scheduler = rpc(self.scheduler_address, role=WORKER, may_unpickle=False, patient=False, keys=keys)
         self._registered = asyncio.Event()
         self._incarnation = ""
         self._stderr: deque[str] = deque(maxlen=STDERR_LINES)
@@ -248,18 +254,19 @@ class Nanny(Server):
     async def _spawn_worker(self) -> None:
         folder = make_folder(self._local_directory)
         self.worker_dir = folder.path
-        self._running_path = os.path.join(folder.path, "running")
+        self.running_path = os.path.join(folder.path, "running")
         self._stderr.clear()
         self._verdict = None
         rescued = self._replaced.folder if self._replaced is not None else None
         stderr_read, stderr_write = os.pipe()
         status_read, status_write = os.pipe()
         options = {
+            **self._child_options,
             "worker": {
                 **self._worker_options,
                 "scheduler": self.scheduler_address,
                 "nanny": self.address,
-                "running_path": self._running_path,
+                "running_path": self.running_path,
                 "local_directory": self.worker_dir,
                 "rescued_path": None if rescued is None else rescued.path,
             },
@@ -268,7 +275,7 @@ class Nanny(Server):
             "preload": self._preload,
         }
         try:
-            self.process = await self._zygote.spawn("worker", options, stderr_write, status_write)
+            self.process = await self._zygote.spawn(self._kind, options, stderr_write, status_write)
         except BaseException:
             os.close(stderr_read)
             os.close(status_read)
@@ -339,7 +346,7 @@ class Nanny(Server):
                 self._condemn(process, f"stopped (SIGSTOP) for {pulse.stopped_max_s:g} s, killed by its nanny")
             elif verdict is Verdict.WORKING and self._incarnation:
                 # The next look comes soon. What does not run, if it falls silent for long, can run elsewhere.
-                await self._call_scheduler("worker_alive", running=read_running(self._running_path))
+                await self._call_scheduler("worker_alive", running=read_running(self.running_path))
             await asyncio.sleep(LOOK_S)
 
     async def _watch_memory(self, process: Child) -> None:
@@ -359,7 +366,7 @@ class Nanny(Server):
     async def _watch_deadlines(self, process: Child) -> None:
         """Replace a process in which a task runs for longer than it may; returns when it has ended."""
         while not process.ended.done():
-            if process is self.process and late_ones(read_deadlines(self._running_path)):
+            if process is self.process and late_ones(read_deadlines(self.running_path)):
                 await self._replace(late_ones, is_late=True)
             await asyncio.wait([process.ended], timeout=DEADLINE_LOOK_S)
 
@@ -369,7 +376,7 @@ class Nanny(Server):
             process = self.process
             if process is None or self._verdict is not None or not self._wanted:
                 return False
-            replaced = await prepare(process, self._running_path, due, is_late=is_late, parent=self._local_directory)
+            replaced = await prepare(process, self.running_path, due, is_late=is_late, parent=self._local_directory)
             if replaced is None:
                 return False
             self._forget_replaced()
@@ -377,7 +384,7 @@ class Nanny(Server):
             if replaced.rescued:
                 await self._call_scheduler("worker_replacing", rescued=replaced.rescued)
             self._condemn(process, replaced.cause)
-        await process.ended
+        await asyncio.wait([process.ended])  # whoever is cancelled here must not cancel what others wait for
         return True
 
     def _forget_replaced(self) -> None:
@@ -398,7 +405,8 @@ class Nanny(Server):
             async with asyncio.timeout(REPORT_TIMEOUT_S):
                 await self._scheduler.call(op, **about)
         except (DistributedError, TimeoutError) as error:
-            level = logging.DEBUG if op == "worker_alive" else logging.WARNING
+            is_gone = isinstance(error, CommClosedError)  # then it has seen the end of the worker, or ends itself
+            level = logging.DEBUG if is_gone or op == "worker_alive" else logging.WARNING
             logger.log(level, "%s: could not tell the scheduler of worker %s: %s", op, self.worker_address, error)
 
     async def _have_it_dialled(self, address: str) -> None:
@@ -461,7 +469,7 @@ class Nanny(Server):
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(asyncio.shield(process.ended), patience_s)
         process.kill()
-        await process.ended
+        await asyncio.wait([process.ended])  # as above
         if self._guard is not None and self._guard is not asyncio.current_task():
             await asyncio.wait([self._guard])
         self.worker_address = None

@@ -39,6 +39,7 @@ from distributed.messages import Failure, Payload
 from distributed.protocol.codec import ErrorReply
 from distributed.protocol.failure import failure_from_exception
 from distributed.protocol.serialize import Serialized
+from distributed.security.keys import Keyring
 
 __all__ = ["JOINED", "PART", "RAISED", "RETURNED", "ActorCalls", "Pending"]
 
@@ -76,12 +77,12 @@ class ActorCalls:
 
     Args:
         loop: runs for as long as this is used.
-        role: what to be at workers, see `connect_address`.
+        role, keys: what to be at workers, and to prove it with, see `connect_address`.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, role: str | None = None) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, role: str | None = None, keys: Keyring | None = None) -> None:
         self.loop = loop
-        self.role = role
+        self.role, self.keys = role, keys
         self._links: dict[str, _Link] = {}
         self._error: DistributedError | None = None
 
@@ -119,7 +120,7 @@ class _Link:
         self.address = address
         self.waiting: deque[Pending] = deque()
         self._loop = calls.loop
-        self._role = calls.role
+        self._role, self._keys = calls.role, calls.keys
         self._lock = threading.Lock()  # of what is written, its numbers, and the next three
         self._stream: Stream | None = None
         self._shortcut: Shortcut | None = None
@@ -218,7 +219,7 @@ class _Link:
 
     async def _connect(self) -> None:
         try:
-            stream = await connect_address(self.address, CONNECT_S, self._role, patient=False)
+            stream = await connect_address(self.address, CONNECT_S, self._role, self._keys, patient=False)
         except (CommClosedError, ConnectTimeoutError) as error:
             self._fail_waiting(error)
             return

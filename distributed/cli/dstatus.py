@@ -12,7 +12,9 @@ import click
 
 from distributed.calls import rpc
 from distributed.cli.asking import ask, scheduler_of
+from distributed.cli.offer_screen import offer_screen
 from distributed.cli.screen import screen
+from distributed.errors import UnknownOpError
 from distributed.process.ending import guarded
 from distributed.units import parse_seconds
 
@@ -31,6 +33,8 @@ WATCH_S = "1s"
 def status(address: str | None, scheduler_file: str | None, watch: bool, interval: str, as_json: bool) -> None:
     """Show what the cluster of the scheduler at ADDRESS does: workers, tasks, and what cannot run and why.
 
+    At the ADDRESS of an offer (dworker --offer): what it lends, to whom, and the rooms of its tenants.
+
     \b
     ADDRESS is host:port; without it, what DISTRIBUTED_SCHEDULER_ADDRESS names, else 127.0.0.1:8786.
     A key of role readonly is enough: distributed key --role readonly. Exit code 1: no scheduler answers.
@@ -40,13 +44,23 @@ def status(address: str | None, scheduler_file: str | None, watch: bool, interva
         interval_s = max(0.1, parse_seconds(interval, "--interval"))
         async with rpc(scheduler_of(address, scheduler_file)) as server:
             while True:
-                overview = await ask(server, "overview")
+                overview = await _overview(server)
                 _show({"address": server.address, **overview}, as_json, watch)
                 if not watch:
                     return 0
                 await asyncio.sleep(interval_s)
 
     guarded(lambda: asyncio.run(show()))
+
+
+async def _overview(server: rpc) -> dict[str, Any]:
+    """What a scheduler, or an offer, tells of itself."""
+    try:
+        return dict(await ask(server, "overview"))
+    except UnknownOpError as error:
+        if "offer_status" not in str(error):
+            raise
+        return dict(await ask(server, "offer_status"))
 
 
 def _show(overview: dict[str, Any], as_json: bool, is_watched: bool) -> None:
@@ -57,7 +71,11 @@ def _show(overview: dict[str, Any], as_json: bool, is_watched: bool) -> None:
     is_terminal = sys.stdout.isatty()
     height = size.lines - 1 if is_terminal and is_watched else None
     is_unicode = (sys.stdout.encoding or "").lower().startswith("utf")
-    text = screen(overview, size.columns if is_terminal else 100, height, is_unicode, has_colors=is_terminal)
+    if "offer" in overview:
+        text = offer_screen(overview, size.columns if is_terminal else 100, height)
+    else:
+        columns = size.columns if is_terminal else 100
+        text = screen(overview, columns, height, is_unicode, has_colors=is_terminal)
     clear = "\x1b[H\x1b[2J" if is_terminal and is_watched else ""
     print(f"{clear}{text}", flush=True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import math
 import random
@@ -11,6 +12,7 @@ from typing import Any
 
 import click
 
+from distributed.cli.offering import offer_settings, with_offer_options
 from distributed.client.connecting import find_by_file
 from distributed.comm.addresses import is_loopback, parse_address
 from distributed.config import CENTER_PORT, SCHEDULER_PORT
@@ -18,6 +20,7 @@ from distributed.deploy.machine import cores_available, memory_limit_nbytes
 from distributed.errors import ConfigError
 from distributed.log import LEVELS, log_to_stderr
 from distributed.nanny import Nanny, RestartPolicy
+from distributed.offers.process import ROOM_MAINS
 from distributed.process.ending import guarded
 from distributed.process.running import on_signals, run_loop
 from distributed.process.zygote import Zygote
@@ -71,12 +74,14 @@ logger = logging.getLogger("distributed.worker")
     "--preload", multiple=True, metavar="MODULE|FILE.py", help="Each worker loads it, and calls its setup(worker)."
 )
 @click.option("--log-level", type=click.Choice(LEVELS, case_sensitive=False), default="INFO", show_default=True)
+@with_offer_options
 @click.version_option(package_name="distributed")
 def main(
     address: str | None, scheduler_file: str | None, center: bool, nworkers: int, nthreads: int | None,
     memory_limit: str, name: str | None, host: str, port: int, http_port: int, http: bool, resources: str, tags: str,
     local_directory: str | None, lifetime: str | None, lifetime_stagger: str, grace: str, nanny: bool,
-    restarts_max: int, tls: bool, insecure: bool, preload: tuple[str, ...], log_level: str,
+    restarts_max: int, tls: bool, insecure: bool, preload: tuple[str, ...], log_level: str, offer: bool | None,
+    **about_offer: Any,
 ) -> None:  # fmt: skip
     """Start workers for the scheduler at ADDRESS (host:port), waiting for it if it is not there yet.
 
@@ -84,51 +89,73 @@ def main(
     the scheduler has another key.
     """
     log_to_stderr(log_level)
-    if (address is None) == (scheduler_file is None):
-        raise click.UsageError("name the scheduler: either ADDRESS or --scheduler-file")
+    is_alone = bool(offer) and address is None and scheduler_file is None
+    if not is_alone and (address is None) == (scheduler_file is None):
+        raise click.UsageError("name the scheduler: either ADDRESS or --scheduler-file; or only lend, with --offer")
     if tls and insecure:
         raise click.UsageError("--tls and --insecure contradict each other")
     if nworkers > 1 and (port or http_port or not nanny):
         raise click.UsageError("--port, --http-port and --no-nanny are for a single worker")
+    if offer and not nanny:
+        raise click.UsageError("--offer needs the process of the nanny")
+    listen = {"port": port, "address": host, "insecure": insecure, "tls": tls}
+    tag_list = [tag.strip() for tag in tags.split(",") if tag.strip()]
+    offered = functools.partial(
+        offer_settings, memory_limit=memory_limit, nworkers=nworkers, nthreads=nthreads, tags=tag_list,
+        local_directory=local_directory, log_level=log_level, listen=listen, **about_offer,
+    )  # fmt: skip
 
     def run() -> int:
         keyring()
+        if is_alone:
+            return _lend_alone(offered(), parse_seconds(grace, "--grace"))
         place = parse_address(_scheduler(address, scheduler_file), CENTER_PORT if center else SCHEDULER_PORT)
         if is_loopback(host) and not is_loopback(place.host):
             logger.warning("listens on %s: others reach it only if they run on this machine; see --host", host)
-        scheduler = str(place)
-        threads = nthreads or max(1, cores_available() // nworkers)
-        workers = [
-            {
-                "name": name if name is None or nworkers == 1 else f"{name}-{number}",
-                "nthreads": threads,
-                "memory_limit_nbytes": memory_limit_nbytes(memory_limit, 1 / nworkers),
-                "resources": parse_resources(resources),
-                "grace_s": parse_seconds(grace, "--grace"),
-                "http_port": http_port if http else None,
-                "tags": [tag.strip() for tag in tags.split(",") if tag.strip()],
-            }
-            for number in range(nworkers)
-        ]
+        scheduler, listen["tls"] = str(place), tls or place.scheme == "tls"
+        common = {
+            "nthreads": nthreads or max(1, cores_available() // nworkers),
+            "memory_limit_nbytes": memory_limit_nbytes(memory_limit, 1 / nworkers),
+            "resources": parse_resources(resources),
+            "grace_s": parse_seconds(grace, "--grace"),
+            "http_port": http_port if http else None,
+            "tags": tag_list,
+        }
+        workers = [{**common, "name": each} for each in _names(name, nworkers)]
         lifetimes_s = draw_lifetimes(lifetime, lifetime_stagger, nworkers)
-        listen = {"port": port, "address": host, "insecure": insecure, "tls": tls}
         if not nanny:
-            return run_loop(
-                _serve_worker(
-                    scheduler, {**workers[0], "local_directory": local_directory}, listen, lifetimes_s[0], preload
-                )
-            )
-        zygote = Zygote({"worker": run_worker_child})
+            alone = {**workers[0], "local_directory": local_directory}
+            return run_loop(_serve_worker(scheduler, alone, listen, lifetimes_s[0], preload))
+        lends = not center if offer is None else offer
+        zygote = Zygote({"worker": run_worker_child, **(ROOM_MAINS if lends else {})})
         try:
+            lending = _lending(offered(beside=True), zygote, common["grace_s"]) if lends else None
             return run_loop(
                 _serve_nannies(
-                    scheduler, workers, listen, local_directory, restarts_max, log_level, zygote, lifetimes_s, preload
+                    scheduler, workers, listen, local_directory, restarts_max, log_level, zygote, lifetimes_s, preload,
+                    lending,
                 )
-            )
+            )  # fmt: skip
         finally:
             zygote.close()
 
     guarded(run)
+
+
+def _lend_alone(settings: dict[str, Any], grace_s: float) -> int:
+    from distributed.cli.lending import lend_alone  # lazy: see tidy.py
+
+    return lend_alone(settings, grace_s)
+
+
+def _lending(settings: dict[str, Any], zygote: Zygote, grace_s: Any) -> Any:
+    from distributed.cli.lending import Lending  # lazy: see tidy.py
+
+    return Lending(settings, zygote, grace_s)
+
+
+def _names(name: str | None, count: int) -> list[str | None]:
+    return [name] if count == 1 else [name if name is None else f"{name}-{number}" for number in range(count)]
 
 
 async def _serve_worker(
@@ -141,13 +168,15 @@ async def _serve_worker(
 async def _serve_nannies(
     scheduler: str, workers: Sequence[dict[str, Any]], listen: dict[str, Any], local_directory: str | None,
     restarts_max: int, log_level: str, zygote: Zygote, lifetimes_s: Sequence[float | None], preload: Sequence[str],
+    lending: Any,
 ) -> int:  # fmt: skip
     zygote.attach()
+    announced = {} if lending is None else await lending.start()
     nannies = [
         Nanny(
-            scheduler, zygote, worker_options=options, worker_port=listen["port"], host=listen["address"],
-            insecure=listen["insecure"], tls=listen["tls"], local_directory=local_directory, log_level=log_level,
-            preload=preload, policy=RestartPolicy(quick_deaths_max=restarts_max),
+            scheduler, zygote, worker_options={**options, "announced": announced}, worker_port=listen["port"],
+            host=listen["address"], insecure=listen["insecure"], tls=listen["tls"], local_directory=local_directory,
+            log_level=log_level, preload=preload, policy=RestartPolicy(quick_deaths_max=restarts_max),
         )
         for options in workers
     ]  # fmt: skip
@@ -159,6 +188,8 @@ async def _serve_nannies(
     def stop_all(name: str) -> None:
         for nanny in nannies:
             stop(nanny, name)
+        if lending is not None:
+            lending.stop(name)
 
     on_signals(stop_all)
     for nanny, lifetime_s in zip(nannies, lifetimes_s, strict=True):
@@ -170,6 +201,8 @@ async def _serve_nannies(
         await asyncio.gather(*(nanny.finished for nanny in nannies))
     finally:
         await asyncio.gather(*(nanny.close("another worker failed") for nanny in nannies), *closing)
+        if lending is not None:
+            await lending.close()
     return 0
 
 

@@ -13,6 +13,8 @@ import click
 from distributed.calls import rpc
 from distributed.cli.diagnosis import story, why
 from distributed.cli.dstatus import status
+from distributed.cli.grant import grant
+from distributed.cli.offering import return_command, withdraw
 from distributed.process.ending import guarded
 from distributed.recipes.hashing import ALGORITHMS, hash_folder
 from distributed.security.certificates import certificate_path, mint
@@ -31,6 +33,9 @@ def main() -> None:
 
 main.add_command(why)
 main.add_command(story)
+main.add_command(grant)
+main.add_command(withdraw)
+main.add_command(return_command)
 main.add_command(status, name="status")
 
 

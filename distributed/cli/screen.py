@@ -10,7 +10,7 @@ from typing import Any
 
 from distributed.units import format_nbytes, format_seconds
 
-__all__ = ["screen"]
+__all__ = ["screen", "table"]
 
 BAR = 10  # characters of a memory bar
 HEAD_LINES = 7  # with the head of the first table, and a line about workers that are left out
@@ -78,7 +78,7 @@ def _worker_table(workers: Sequence[dict[str, Any]], is_unicode: bool) -> list[s
         )
         for worker in workers
     ]
-    return _table(("worker", "status", "running", "queued", "lent", "results", "cpu", "memory"), rows, "<<>>>>><")
+    return table(("worker", "status", "running", "queued", "lent", "results", "cpu", "memory"), rows, "<<>>>>><")
 
 
 def _memory(worker: dict[str, Any], is_unicode: bool) -> str:
@@ -104,7 +104,7 @@ def _function_table(functions: Sequence[dict[str, Any]]) -> list[str]:
         )
         for function in functions
     ]
-    return _table(("function", *_STATES, "each takes"), rows, "<>>>>>>")
+    return table(("function", *_STATES, "each takes"), rows, "<>>>>>>")
 
 
 def _duration(seconds: float) -> str:
@@ -113,7 +113,8 @@ def _duration(seconds: float) -> str:
     return f"{seconds * 1e3:.3g} ms" if seconds < 1 else format_seconds(seconds)
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], sides: str) -> list[str]:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], sides: str) -> list[str]:
+    """Lines of columns as wide as they must be; `sides`: ``<`` or ``>`` for each."""
     widths = [max(len(line[column]) for line in (head, *rows)) for column in range(len(head))]
     return [
         "  ".join(f"{cell:{side}{width}}" for cell, side, width in zip(line, sides, widths, strict=True)).rstrip()

@@ -35,8 +35,9 @@ class ActorCarrier:
                 calls = self._calls
                 if calls is None:
                     # As a worker, if we may, see `Session.worker`.
-                    role = WORKER if WORKER in keyring().key_by_role else None
-                    calls = self._calls = ActorCalls(self._session.loop, role)
+                    keys = self._session.client.keys
+                    role = WORKER if WORKER in (keys or keyring()).key_by_role else None
+                    calls = self._calls = ActorCalls(self._session.loop, role, keys)
         return calls
 
     def start(self) -> None:

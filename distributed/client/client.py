@@ -30,6 +30,7 @@ from distributed.client.structures import flatten, listed, records_in, shaped_li
 from distributed.config import settings
 from distributed.errors import CommClosedError, ConnectTimeoutError
 from distributed.ids import counter, unique_id
+from distributed.security.keys import Keyring
 
 __all__ = ["Client", "default_client", "open_clients"]
 
@@ -58,6 +59,7 @@ class Client(DataMethods, CallMethods, StreamMethods, DatasetMethods, LookMethod
             with this very certificate. A scheduler file pins its scheduler's certificate by itself.
         output: what becomes of what tasks print: ``'print'``: shown here, each line with its key; ``'ignore'``; or a
             function, called as ``output(key, stream, text)`` in a thread of its own.
+        keys: what to prove who we are with, to the scheduler and to workers; None: the key file of this user.
         cluster_options: keywords for the `LocalCluster`, such as ``n_workers=2, threads_per_worker=1``.
     Raises:
         ConnectTimeoutError: no scheduler answers there.
@@ -77,9 +79,11 @@ class Client(DataMethods, CallMethods, StreamMethods, DatasetMethods, LookMethod
         name: str | None = None,
         security: bool | str | None = None,
         output: Any = "print",
+        keys: Keyring | None = None,
         **cluster_options: Any,
     ) -> None:
         self.asynchronous = asynchronous
+        self.keys = keys
         self.printer = Printer(output)
         self.id = unique_id("client")
         self.name = name or self.id
@@ -209,7 +213,7 @@ class Client(DataMethods, CallMethods, StreamMethods, DatasetMethods, LookMethod
             priority: higher ones run first.
             allow_other_workers: `workers` are only preferred: others may do when none of them is there.
             platform: only on workers with such a tag, which every worker has for its system: ``'linux'``, ``'darwin'``,
-                ``'linux-x86_64'``; with ``*`` as in file names.
+                ``'linux-x86_64'``; with ``*`` as in file names, and ``|`` between several of them.
             memory_limit: bytes that the task may use, such as ``'2GiB'``. A task that uses more fails with
                 MemoryLimitExceeded; workers with a limit run no more of them at once than fit.
             timeout: seconds that one run of it may take; then it is interrupted and fails with TaskTimeoutError. If it

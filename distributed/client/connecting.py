@@ -133,7 +133,7 @@ async def _introduce(
 ) -> tuple[Stream, dict[str, Any]]:
     """A stream of the scheduler that knows us now, and its answer; `told` as for `ClientSessions.serve`."""
     try:
-        stream = await connect_address(address, timeout_s, pinned=pinned)
+        stream = await connect_address(address, timeout_s, keys=client.keys, pinned=pinned)
     except ConnectTimeoutError:
         reason = "is a scheduler running there? Start one with `dscheduler`, or a center with `dcenter`"
         raise ConnectTimeoutError(address, timeout_s, reason) from None

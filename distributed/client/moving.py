@@ -8,7 +8,7 @@ was submitted, and big ones are shared between calls, so arrays among them are r
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from distributed.client.outbox import Task
@@ -33,12 +33,25 @@ def shared(value: Any) -> Any:
 class Mover:
     """Packs the calls of one submit or map.
 
+    Args:
+        functions: packs the function that makes data of its argument.
+        priority: of data.
+        pack: packs arguments; dumps: a single value, after `replace` has looked for futures in it.
+
     Attributes:
         tasks: data that the calls refer to, by key; whoever submits the calls submits before what is not there yet.
         blobs: the functions of these tasks.
     """
 
-    def __init__(self, functions: FunctionCache, priority: int) -> None:
+    def __init__(
+        self,
+        functions: FunctionCache,
+        priority: int,
+        pack: Callable[[tuple[Any, ...], dict[str, Any]], tuple[Payload, list[str] | None]] = pack_arguments,
+        dumps: Callable[[Any], Payload] = dumps_payload,
+        replace: Callable[[Any, dict[str, None]], Any] = replace_futures,
+    ) -> None:
+        self._pack, self._dumps, self._replace = pack, dumps, replace
         self.tasks: dict[str, Task] = {}
         self.blobs: dict[bytes, Payload] = {}
         self._functions = functions
@@ -47,7 +60,7 @@ class Mover:
 
     def move_constants(self, kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Keywords that every call of a map gets, with references for the big ones."""
-        payload, _ = pack_arguments((), dict(kwargs))
+        payload, _ = self._pack((), dict(kwargs))
         if payload_nbytes(payload) < BIG_NBYTES:
             return dict(kwargs)
         return {name: self._reference(value) for name, value in kwargs.items()}
@@ -56,13 +69,13 @@ class Mover:
         """As `pack_arguments`; big ones are references, and the rest is a copy that nobody changes."""
         if self._moved:  # the same object again, as in map(f, range(1000), [array] * 1000)
             args = tuple(self._known(value) for value in args)
-        payload, needs = pack_arguments(args, kwargs)
+        payload, needs = self._pack(args, kwargs)
         if type(payload) is bytes:
             return self._with_needs(payload, needs, args, kwargs)
         if payload.nbytes >= BIG_NBYTES:
             args = tuple(map(self._reference, args))
             kwargs = {name: self._reference(value) for name, value in kwargs.items()}
-            payload, needs = pack_arguments(args, kwargs)
+            payload, needs = self._pack(args, kwargs)
         return self._with_needs(frozen(payload), needs, args, kwargs)
 
     def _with_needs(
@@ -83,12 +96,12 @@ class Mover:
             return self._moved[id(value)][1]
         keys: dict[str, None] = {}
         try:
-            replace_futures(value, keys)
+            self._replace(value, keys)
         except RecursionError:  # it holds itself, or is nested deeply
             return value
         if keys or type(value) is TaskRef:
             return value
-        payload = dumps_payload(((value,), {}))
+        payload = self._dumps(((value,), {}))
         if payload_nbytes(payload) < BIG_NBYTES:
             return value
         payload = frozen(payload)

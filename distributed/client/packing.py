@@ -22,7 +22,16 @@ from distributed.protocol.serialize import (
     dumps_payload,
 )
 
-__all__ = ["FunctionCache", "PackedFunction", "pack_arguments", "pure_key", "replace_futures"]
+__all__ = [
+    "PLAIN",
+    "SCALARS",
+    "FunctionCache",
+    "PackedFunction",
+    "look_at",
+    "pack_arguments",
+    "pure_key",
+    "replace_futures",
+]
 
 FUNCTIONS_MAX = 1000  # remembered per client; one that falls out is pickled and sent again when it returns
 
@@ -36,8 +45,9 @@ class PackedFunction:
         blob = dumps_function(function)
         is_reference = blob.endswith(_ENDS_WITH_GLOBAL)
         self.function = function  # kept so that its id stays its own
-        self.is_kept = is_reference or isinstance(function, FunctionType)
-        self._seen = [] if is_reference or not self.is_kept else _look(function)
+        is_function = isinstance(function, FunctionType)
+        self.is_kept = is_reference or is_function or getattr(type(function), "travels_unchanged", False)
+        self._seen = look_at(function) if is_function and not is_reference else []
         # A big one, with an array in its closure perhaps, travels beside the header like any big payload.
         self.blob: Payload = blob if len(blob) < BUFFER_NBYTES_MIN else Serialized([blob])
         self.digest = hashlib.blake2b(blob, digest_size=16).digest()
@@ -88,10 +98,10 @@ def pack_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Paylo
     """
     kinds = {type(value) for value in args}
     kinds.update(map(type, kwargs.values()))
-    if kinds <= _SCALARS:
+    if kinds <= SCALARS:
         blob = pickle.dumps((args, kwargs), PROTOCOL)
         return (blob if len(blob) < BUFFER_NBYTES_MIN else Serialized([blob])), None
-    if kinds <= _PLAIN:
+    if kinds <= PLAIN:
         return dumps_payload((args, kwargs)), None
     keys: dict[str, None] = {}
     try:
@@ -130,8 +140,8 @@ def replace_futures(value: Any, keys: dict[str, None]) -> Any:
     return value
 
 
-_SCALARS = frozenset({int, float, str, bytes, bool, complex, type(None)})  # they need no look inside
-_PLAIN = _SCALARS | {range, slice, type, FunctionType}  # they hold no futures
+SCALARS = frozenset({int, float, str, bytes, bool, complex, type(None)})  # they need no look inside
+PLAIN = SCALARS | {range, slice, type, FunctionType}  # they hold no futures
 
 
 _ENDS_WITH_GLOBAL = b"\x93\x94."  # STACK_GLOBAL, MEMOIZE, STOP: the pickle is a name to import and nothing else
@@ -161,7 +171,7 @@ class _Seen(NamedTuple):
 _UNBOUND = object()
 
 
-def _look(function: FunctionType) -> list[_Seen]:
+def look_at(function: FunctionType) -> list[_Seen]:
     """What is seen of `function` and of those it calls, as far as they travel by value with it."""
     seen: dict[FunctionType, _Seen] = {}
     todo = [function]

@@ -77,7 +77,7 @@ class Session:
         self.requests = RequestTable()  # guarded by the same lock
         self.scheduler: rpc | None = None
         self.actors = ActorCarrier(self)
-        self.workers = WorkerLinks()
+        self.workers = WorkerLinks(client.keys)
         self._released: deque[Sequence[str]] = deque()
         self._released_start = 0  # of the first of them: keys that were let go already
         self._releasing = threading.RLock()  # so that nobody submits between taking from it and letting go
@@ -95,7 +95,7 @@ class Session:
 
     def start(self, stream: Stream, hello: dict[str, Any]) -> None:
         """Begin; on the loop, before anything else is awaited, or messages are lost."""
-        self.scheduler = rpc(stream.peer.address)
+        self.scheduler = rpc(stream.peer.address, keys=self.client.keys)
         self.link.start(stream, hello)
         self.actors.start()
 

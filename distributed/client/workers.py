@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from distributed.calls import rpc
-from distributed.security.keys import keyring
+from distributed.security.keys import Keyring, keyring
 from distributed.security.permissions import WORKER
 
 __all__ = ["WorkerLinks"]
@@ -12,9 +12,14 @@ WORKERS_MAX = 256  # connected to at once
 
 
 class WorkerLinks:
-    """By address; used on the loop of the client only."""
+    """By address; used on the loop of the client only.
 
-    def __init__(self) -> None:
+    Args:
+        keys: of the client; None: this user's.
+    """
+
+    def __init__(self, keys: Keyring | None = None) -> None:
+        self._keys = keys
         self._links: dict[str, rpc] = {}
 
     def to(self, address: str) -> rpc:
@@ -22,8 +27,8 @@ class WorkerLinks:
         if address not in self._links:
             self._close_spare()
             # As a worker, if we may: one that was given the key of its role only could not check that we are a client.
-            role = WORKER if WORKER in keyring().key_by_role else None
-            self._links[address] = rpc(address, role=role, patient=False)
+            role = WORKER if WORKER in (self._keys or keyring()).key_by_role else None
+            self._links[address] = rpc(address, role=role, patient=False, keys=self._keys)
         return self._links[address]
 
     def forget(self, address: str) -> None:

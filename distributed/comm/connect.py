@@ -20,7 +20,8 @@ from distributed.comm.tls import TlsSocket, secure
 from distributed.config import settings
 from distributed.errors import AddressError, AuthenticationError, CommClosedError, ConnectTimeoutError
 from distributed.protocol.codec import Limits
-from distributed.security.certificates import Certificates, certificates
+from distributed.security.certificates import Certificates, certificates, uncertified
+from distributed.security.credentials import CLOCKS_DIFFER_S, NO_CLAIMS, FindKey, claims_of, key_of, root_of
 from distributed.security.handshake import (
     CHALLENGE_NBYTES,
     HELLO_NBYTES,
@@ -29,12 +30,13 @@ from distributed.security.handshake import (
     ServerHandshake,
 )
 from distributed.security.keys import Keyring, keyring
-from distributed.security.permissions import CLIENT, READONLY, WORKER, may_send_objects
+from distributed.security.permissions import CLIENT, GUEST, READONLY, WORKER, may_send_frames, may_send_objects
 
 __all__ = ["Listener", "connect_address"]
 
 RETRY_S_FIRST, RETRY_S_MAX = 0.01, 0.25
 ACCEPT_REST_S = 0.5  # without descriptors or memory, until we accept again
+LATER_S_MAX = 2_000_000.0  # a loop's timer takes no more (24 days); no connection lives so long
 OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 _inproc: dict[str, Listener] = {}  # listeners of this process, by name
@@ -47,6 +49,7 @@ async def connect_address(
     keys: Keyring | None = None,
     patient: bool = True,
     pinned: str | None = None,
+    limits: Limits | None = None,
 ) -> Stream:
     """An authenticated stream to the server at `address`.
 
@@ -54,9 +57,10 @@ async def connect_address(
         address: any spelling of `parse_address` with a port.
         timeout_s: a bound on everything together; None: the setting ``connect_timeout_s``.
         role: what to be there; None: client if our key file allows it, else what it allows.
-        keys: None: the key file of this user.
+        keys: None: the key file of this user; those of a credential for servers of others, see `Credential.keyring`.
         patient: whether the server may not be up yet, so that a refused connection is tried again.
         pinned: with tls://, the fingerprint of the only certificate to accept; None: those in our file.
+        limits: bounds on each message that comes; None: the settings'.
     Raises:
         ConnectTimeoutError: nobody answered in time.
         CommClosedError: the connection was refused, and we are not `patient`: whoever was there is gone.
@@ -64,9 +68,12 @@ async def connect_address(
         CertificateError: tls://, and we have no certificate.
     """
     place = parse_address(address)
-    own = certificates() if place.scheme == "tls" else None
-    timeout_s = settings().connect_timeout_s if timeout_s is None else timeout_s
     keys = keys or keyring()
+    own = None
+    if place.scheme == "tls":
+        is_ours = keys.needs_certificate and keys.pinned is None
+        own = certificates() if is_ours else uncertified(keys.pinned)
+    timeout_s = settings().connect_timeout_s if timeout_s is None else timeout_s
     role = role or keys.strongest_role(CLIENT, WORKER, READONLY)
     deadline = time.monotonic() + timeout_s
     pause, reason = RETRY_S_FIRST, "no answer"
@@ -79,9 +86,9 @@ async def connect_address(
                 reason = "it accepts connections but does not answer; is it a server of distributed?"
                 if place.scheme == "tcp" and sock.family == UNIX:
                     with suppress(AuthenticationError, CommClosedError):  # whoever it is, TCP has the last word
-                        return await _prove(sock, place, role, keys, None, None)
+                        return await _prove(sock, place, role, keys, None, None, limits)
                     sock = await _open(place)
-                return await _prove(sock, place, role, keys, own, pinned)
+                return await _prove(sock, place, role, keys, own, pinned, limits)
         except TimeoutError:
             raise ConnectTimeoutError(str(place), timeout_s, reason) from None
         except (AuthenticationError, AddressError):
@@ -121,7 +128,13 @@ async def _open(place: Address, beside: bool = False) -> socket.socket:
 
 
 async def _prove(
-    sock: socket.socket, place: Address, role: str, keys: Keyring, own: Certificates | None, pinned: str | None
+    sock: socket.socket,
+    place: Address,
+    role: str,
+    keys: Keyring,
+    own: Certificates | None,
+    pinned: str | None,
+    limits: Limits | None,
 ) -> Stream:
     wire: Wire = sock
     try:
@@ -133,13 +146,16 @@ async def _prove(
     except BaseException:
         sock.close()
         raise
-    stream = Stream(wire, Peer(str(place), role))
+    peer = Peer(str(place), role, root_of(keys.name), claims_of(keys.name) or NO_CLAIMS)
+    stream = Stream(wire, peer, limits=limits)
     try:
         may_be_forwarded = settings().allow_forwarding and own is None
         handshake = ClientHandshake(str(place), role, keys, os.urandom(32), channel, may_be_forwarded)
         stream.write_buffers([handshake.hello()])
         stream.write_buffers([handshake.prove(await stream.read_bytes(CHALLENGE_NBYTES))])
-        if sock.family == UNIX and may_send_objects(role):
+        if role == GUEST:
+            stream.authenticated(peer, may_send_objects(role), may_send_frames(role))  # it is somebody else's server
+        elif sock.family == UNIX and may_send_objects(role):
             await agree(stream, sock)
     except CommClosedError:
         if own is not None and isinstance(wire, TlsSocket) and "ALERT" in (wire.failure or ""):
@@ -158,16 +174,22 @@ class Listener:
         on_stream: called with every new stream, on the loop.
         keys: None: the key file of this user.
         limits: bounds per message; None: the settings'.
+        find_key: of a guest, by the root of its name; None: guests are not let in. See `security.credentials`.
     """
 
     def __init__(
-        self, on_stream: Callable[[Stream], object], keys: Keyring | None = None, limits: Limits | None = None
+        self,
+        on_stream: Callable[[Stream], object],
+        keys: Keyring | None = None,
+        limits: Limits | None = None,
+        find_key: FindKey | None = None,
     ) -> None:
         self.addresses: list[Address] = []
         self.refused = 0  # connections that proved nothing, for people who wonder
         self._on_stream = on_stream
         self._keys = keys or keyring()
         self._limits = limits
+        self._find_key = find_key
         self._sockets: list[socket.socket] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._strangers: set[asyncio.Task[None]] = set()
@@ -260,26 +282,52 @@ class Listener:
     async def _welcome(self, sock: socket.socket, address: str) -> None:
         """Let a stranger prove who it is, and hand its stream over or close it."""
         wire: Wire = sock
+        shows_none = False
         try:
             async with asyncio.timeout(settings().handshake_timeout_s):
                 channel = channel_at(sock, is_server=True)
                 if self._own is not None:
-                    wire = secured = await secure(sock, self._own, address, True)
+                    wire = secured = await secure(sock, self._own, address, True, is_optional=self._may_show_none())
                     channel = secured.channel
+                    shows_none = not secured.shown
                 stream = Stream(wire, Peer(address, "unknown"), is_stranger=True, limits=self._limits)
-                handshake = ServerHandshake(address, self._keys, os.urandom(32), channel)
+                find_key = None if self._find_key is None else self._find_now
+                handshake = ServerHandshake(address, self._keys, os.urandom(32), channel, find_key)
                 role = await self._authenticate(stream, sock, handshake)
+                if shows_none and role != GUEST and self._keys.needs_certificate:
+                    stream.close()
+                    raise AuthenticationError(address, "it shows no certificate")
         except (AuthenticationError, OSError):  # CommClosedError and TimeoutError are among them
             self.refused += 1
             wire.close()
             return
-        stream.authenticated(Peer(address, role), may_send_objects(role))
+        peer = Peer(address, role, root_of(handshake.name), claims_of(handshake.name) or NO_CLAIMS)
+        stream.authenticated(peer, may_send_objects(role), may_send_frames(role))
+        if peer.claims.expires_unix_s is not None:
+            self._close_at(stream, peer.claims.expires_unix_s)
         self._on_stream(stream)
+
+    def _may_show_none(self) -> bool:
+        return self._find_key is not None or not self._keys.needs_certificate
+
+    def _find_now(self, name: str) -> bytes | None:
+        assert self._find_key is not None
+        return key_of(name, self._find_key, time.time())
+
+    def _close_at(self, stream: Stream, expires_unix_s: int) -> None:
+        """End the connection with the ticket that opened it."""
+        assert self._loop is not None
+        rest_s = min(expires_unix_s + CLOCKS_DIFFER_S - time.time(), LATER_S_MAX)
+        end = self._loop.call_later(rest_s, stream.close)
+        stream.add_close_callback(end.cancel)
 
     async def _authenticate(self, stream: Stream, sock: socket.socket, handshake: ServerHandshake) -> str:
         """The role it has proven. Closes the stream on errors."""
         try:
-            stream.write_buffers([handshake.challenge(await stream.read_bytes(HELLO_NBYTES))])
+            hello = await stream.read_bytes(HELLO_NBYTES)
+            if more := handshake.name_nbytes(hello):
+                hello += await stream.read_bytes(more)
+            stream.write_buffers([handshake.challenge(hello)])
             role = handshake.accept(await stream.read_bytes(PROOF_NBYTES))
             if sock.family == UNIX and may_send_objects(role):
                 await agree(stream, sock)

@@ -115,11 +115,12 @@ class Stream:
         else:
             self._owner_callbacks.append(callback)
 
-    def authenticated(self, peer: Peer, may_send_objects: bool) -> None:
-        """The stranger is known now."""
+    def authenticated(self, peer: Peer, may_send_objects: bool, may_send_frames: bool | None = None) -> None:
+        """The stranger is known now; `may_send_frames` None: who may not send objects sends no frames, either."""
         self.peer = peer
         self._chunk_nbytes = CHUNK_NBYTES
-        self._decoder.set_rights(may_send_objects, self._limits if may_send_objects else READONLY_LIMITS)
+        has_frames = may_send_objects if may_send_frames is None else may_send_frames
+        self._decoder.set_rights(may_send_objects, self._limits if has_frames else READONLY_LIMITS)
 
     @property
     def nbytes_unsent(self) -> int:

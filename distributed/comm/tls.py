@@ -50,13 +50,16 @@ class TlsSocket:
 
     Attributes:
         channel: known to the two ends of this connection only, the same on both.
+        shown: fingerprint of the certificate that the peer has shown; empty: none.
         failure: why TLS ended before its time, in OpenSSL's words; None: it did not.
     """
 
     def __init__(
-        self, sock: socket.socket, tls: ssl.SSLObject, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, channel: bytes
-    ) -> None:
+        self, sock: socket.socket, tls: ssl.SSLObject, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, channel: bytes,
+        shown: str = "",
+    ) -> None:  # fmt: skip
         self.channel = channel
+        self.shown = shown
         self.failure: str | None = None
         self._sock = sock
         self._tls = tls
@@ -199,7 +202,12 @@ class TlsSocket:
 
 
 async def secure(
-    sock: socket.socket, own: Certificates, address: str, is_server: bool, pinned: str | None = None
+    sock: socket.socket,
+    own: Certificates,
+    address: str,
+    is_server: bool,
+    pinned: str | None = None,
+    is_optional: bool = False,
 ) -> TlsSocket:
     """TLS over a connected non-blocking socket, with a peer whose certificate we accept. The caller bounds the time.
 
@@ -208,13 +216,14 @@ async def secure(
     Args:
         address: of the peer, for error texts.
         pinned: the only fingerprint to accept, instead of those in our file.
+        is_optional: whether a client that shows no certificate is let in all the same; one that shows one shows ours.
     Raises:
         AuthenticationError: another certificate, or a peer that does not speak TLS 1.3.
         OSError: the connection ended.
     """
     loop = asyncio.get_running_loop()
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-    tls = own.context(is_server).wrap_bio(incoming, outgoing, server_side=is_server)
+    tls = own.context(is_server, is_optional).wrap_bio(incoming, outgoing, server_side=is_server)
     received = 0
     while True:
         try:
@@ -237,9 +246,9 @@ async def secure(
             raise AuthenticationError(address, f"its TLS handshake is over {HANDSHAKE_NBYTES_MAX:,} bytes long", CURE)
         incoming.write(chunk)
     shown = tls.getpeercert(binary_form=True)
-    found = own.check(shown, address, pinned)
+    found = "" if is_optional and not shown else own.check(shown, address, pinned)
     ends = (own.fingerprint, found) if is_server else (found, own.fingerprint)
-    return TlsSocket(sock, tls, incoming, outgoing, _channel(tls, *ends))
+    return TlsSocket(sock, tls, incoming, outgoing, _channel(tls, *ends), found)
 
 
 def _shake_hands(tls: ssl.SSLObject) -> bool:

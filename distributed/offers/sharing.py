@@ -26,7 +26,6 @@ from typing import Any
 
 from distributed.dataclass import dataclass
 from distributed.offers.shares import News, Shares
-from distributed.process.running import Background
 
 __all__ = ["Sharing"]
 
@@ -60,7 +59,6 @@ class Sharing:
         self._count = 0
         self._timer: asyncio.TimerHandle | None = None
         self._telling: asyncio.TimerHandle | None = None
-        self._background = Background(lambda error: logger.error("a room could not be served", exc_info=error))
 
     @property
     def cores(self) -> int:
@@ -80,9 +78,7 @@ class Sharing:
         door = self._doors[room] = _Door(os.path.join(self._folder, f"shares-{self._count}"))
         try:
             door.server = await asyncio.start_unix_server(
-                lambda reader, writer: self._background.spawn(self._serve(room, door, reader, writer)),
-                door.path,
-                limit=LINE_NBYTES_MAX,
+                lambda reader, writer: self._serve(room, door, reader, writer), door.path, limit=LINE_NBYTES_MAX
             )
         except BaseException:
             del self._doors[room]
@@ -119,8 +115,6 @@ class Sharing:
                 handle.cancel()
         for room in list(self._doors):
             _close(self._doors.pop(room))
-        self._background.cancel()
-        await self._background.wait_ended()
 
     async def _serve(self, room: str, door: _Door, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if door.writer is not None:
@@ -133,9 +127,15 @@ class Sharing:
                 running, waiting, least, serial = _numbers(json.loads(line))
                 self._shares.report(room, running, waiting, least, serial, time.monotonic())
                 self._tell_soon()
+<<<<<<< HEAD
         except OSError as error:  # its process has ended
             logger.debug("room %s is gone: %s", room, error)
         except ValueError as error:  # no JSON, too long, or not what was agreed
+=======
+        except ConnectionError as error:  # the end of its process, with a line of ours not read
+            logger.debug("room %s is gone: %s", room, error)
+        except (OSError, ValueError) as error:  # ValueError: no JSON, too long, or not what was agreed
+>>>>>>> h-crews
             logger.warning("room %s says what is not understood: %s", room, error)
         finally:
             writer.close()

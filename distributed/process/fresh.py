@@ -11,8 +11,10 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from distributed.errors import WorkerStartError
 from distributed.process.zygote import Zygote, run_forker
 
 __all__ = ["FreshZygote", "import_paths", "own_path", "set_own_path"]
@@ -26,23 +28,42 @@ class FreshZygote(Zygote):
     Args:
         mains: ``module:function`` by kind.
         preload: kinds whose texts the zygote imports itself, once, for all children.
+        python: path of another interpreter, which finds this package by itself.
+        variables: its environment, and its children's; None: this process's.
+    Raises:
+        WorkerStartError: the interpreter cannot be started.
     """
 
-    def __init__(self, mains: dict[str, str], preload: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        mains: Mapping[str, str],
+        preload: Sequence[str] = (),
+        python: str = sys.executable,
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
         ours, theirs = socket.socketpair()
-        given = {"control": theirs.fileno(), "mains": mains, "preload": preload, "PYTHONPATH": own_path()}
+        has_own = variables is None
+        path = own_path() if variables is None else variables.get("PYTHONPATH")
+        given = {"control": theirs.fileno(), "mains": dict(mains), "preload": list(preload), "PYTHONPATH": path}
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-c", PROGRAM, json.dumps(given)],
+                [python, "-P", "-c", PROGRAM, json.dumps(given)],
                 stdin=subprocess.DEVNULL, pass_fds=(theirs.fileno(),), start_new_session=True,
-                env={**os.environ, "PYTHONPATH": import_paths()},
+                env={**os.environ, "PYTHONPATH": import_paths()} if has_own else variables,
             )  # fmt: skip
+        except OSError as error:
+            ours.close()
+            raise WorkerStartError(f"{python} cannot be started: {error.strerror or error}") from None
         except BaseException:
             ours.close()
             raise
         finally:
             theirs.close()
         self._begin(ours, self._process.pid)
+
+    def is_gone(self) -> bool:
+        """Whether it has ended by itself: it was killed, or its interpreter lacks what it imports."""
+        return self._process.poll() is not None
 
     def close(self) -> None:
         """End the zygote and with it all its children."""

@@ -10,6 +10,7 @@ import builtins
 import os
 import pickle
 import traceback
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
@@ -18,7 +19,15 @@ from distributed.errors import DistributedError, RemoteError
 from distributed.protocol.codec import ErrorReply
 from distributed.protocol.serialize import dumps_payload
 
-__all__ = ["RemoteTraceback", "error_reply", "exception_from_failure", "exception_from_reply", "failure_from_exception"]
+__all__ = [
+    "RemoteTraceback",
+    "clean_exception",
+    "error_message",
+    "error_reply",
+    "exception_from_failure",
+    "exception_from_reply",
+    "failure_from_exception",
+]
 
 TEXT_LENGTH_MAX = 10_000  # a page of an exception's own text is read, a megabyte is not
 TRACEBACK_LENGTH_MAX = 40_000
@@ -84,6 +93,16 @@ def exception_from_reply(reply: ErrorReply, where: str, may_unpickle: bool = Tru
     """The exception of an `ErrorReply`, see `exception_from_failure`."""
     failure = [str(reply["type"]), str(reply["text"]), str(reply["traceback"]), reply["exception"]]
     return exception_from_failure(failure, where, may_unpickle)
+
+
+def error_message(error: BaseException, status: str = "error") -> dict[str, Any]:
+    """`error` for another process: ``status``, ``type``, ``text``, ``traceback``, ``exception`` (a pickle)."""
+    return {**error_reply(error), "status": status}
+
+
+def clean_exception(message: Mapping[str, Any], where: str = "the other side") -> BaseException:
+    """The exception that `error_message` described, with the remote traceback as its cause."""
+    return exception_from_reply(ErrorReply(message), where)
 
 
 def _rebuilt(name: str, text: str, detail: Any, may_unpickle: bool) -> BaseException | None:

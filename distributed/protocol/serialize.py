@@ -10,11 +10,13 @@ import pickle
 from typing import Any
 
 from distributed.errors import UnpicklableError
+from distributed.protocol.bytecode import by_value as dumps_by_value
 
 __all__ = [
     "Payload",
     "Serialized",
     "TaskRef",
+    "buffer_collector",
     "dumps_function",
     "dumps_payload",
     "loads_function",
@@ -107,7 +109,7 @@ def dumps_payload(value: Any, what: str = "an argument") -> Payload:
         return Serialized([b"", value])
     buffers: list[Buffer] = []
     try:
-        head = pickle.dumps(value, PROTOCOL, buffer_callback=_collector(buffers))
+        head = pickle.dumps(value, PROTOCOL, buffer_callback=buffer_collector(buffers))
         by_value = b"__main__" in head
     except Exception:  # whatever a __reduce__ raises: cloudpickle has the last word below
         by_value = True
@@ -164,7 +166,9 @@ def payload_nbytes(payload: Payload) -> int:
     return len(payload) if type(payload) is bytes else payload.nbytes
 
 
-def _collector(buffers: list[Buffer]) -> Any:
+def buffer_collector(buffers: list[Buffer]) -> Any:
+    """What a pickler calls with each buffer: big ones go into `buffers`, others stay in the pickle."""
+
     def in_band(buffer: pickle.PickleBuffer) -> bool:
         try:
             view = buffer.raw()
@@ -179,11 +183,9 @@ def _collector(buffers: list[Buffer]) -> Any:
 
 
 def _cloudpickled(value: Any, what: str, buffers: list[Buffer] | None) -> bytes:
-    import cloudpickle  # lazy: DECISIONS, it costs 30 ms that most programs never need
-
     try:
-        collector = None if buffers is None else _collector(buffers)
-        blob: bytes = cloudpickle.dumps(value, PROTOCOL, buffer_callback=collector)
+        collector = None if buffers is None else buffer_collector(buffers)
+        blob = dumps_by_value(value, PROTOCOL, collector)
     except Exception as error:
         raise UnpicklableError(what, type(value).__qualname__, f"{type(error).__name__}: {error}") from error
     return blob

@@ -41,8 +41,8 @@ def level_of(task: TaskRecord) -> int:
 class Restriction(NamedTuple):
     """Which workers may run a task; a suspect (it ran when a worker died) only runs on a worker of its own.
 
-    `platform` is a pattern that a tag of the worker matches; `is_loose`: others than `workers` if those cannot. One of
-    several `threads` takes so many at once.
+    `platform` is a pattern that a tag of the worker matches, or several with ``|`` between; `is_loose`: others than
+    `workers` if those cannot. One of several `threads` takes so many at once.
     """
 
     workers: tuple[str, ...] | None = None
@@ -70,7 +70,7 @@ class Restriction(NamedTuple):
             worker.address in self.workers or worker.name in self.workers or worker.host in self.workers
         ):
             return False
-        if self.platform is not None and not any(fnmatchcase(tag, self.platform) for tag in worker.tags):
+        if self.platform is not None and not _matches(worker.tags, self.platform):
             return False
         amounts = worker.amounts
         return self.resources is None or all(
@@ -104,6 +104,10 @@ def restriction_of(task: TaskRecord) -> Restriction:
     ):
         return UNRESTRICTED
     return Restriction.of_spec(spec, task.deaths > 0)
+
+
+def _matches(tags: Sequence[str], patterns: str) -> bool:
+    return any(fnmatchcase(tag, pattern) for pattern in patterns.split("|") for tag in tags)
 
 
 def worker_tokens(worker: WorkerRecord) -> list[str]:

@@ -20,7 +20,16 @@ from distributed.dataclass import dataclass, field
 from distributed.errors import AuthenticationError, CertificateError
 from distributed.security.keys import key_path, read_private_file, write_private_file
 
-__all__ = ["BEYOND_LOOPBACK", "Certificates", "certificate_path", "certificates", "has_certificates", "mint", "short"]
+__all__ = [
+    "BEYOND_LOOPBACK",
+    "Certificates",
+    "certificate_path",
+    "certificates",
+    "has_certificates",
+    "mint",
+    "short",
+    "uncertified",
+]
 
 BEYOND_LOOPBACK = (
     "beyond this machine connections must be encrypted: install distributed[tls] and mint a certificate with "
@@ -45,32 +54,37 @@ class Certificates:
     """What this user's processes show and accept. Its repr shows no secret.
 
     Attributes:
-        path: of the file.
-        fingerprints: accepted of a peer; the first one is of the certificate that we show.
+        path: of the file; empty: we show none, see `uncertified`.
+        fingerprints: accepted of a peer; the first one is of the certificate that we show. None: whatever it shows.
     """
 
     path: str
     fingerprints: tuple[str, ...]
     _pem: str = field(compare=False)  # of the certificates only
-    _contexts: dict[bool, ssl.SSLContext] = field(default_factory=dict, compare=False)
+    _contexts: dict[tuple[bool, bool], ssl.SSLContext] = field(default_factory=dict, compare=False)
 
     def __repr__(self) -> str:
         return f"<Certificates {', '.join(map(short, self.fingerprints))}>"
 
     @property
     def fingerprint(self) -> str:
-        """Of the certificate that we show."""
-        return self.fingerprints[0]
+        """Of the certificate that we show; empty: none."""
+        return self.fingerprints[0] if self.path else ""
 
-    def context(self, is_server: bool) -> ssl.SSLContext:
-        """For connections of our own, which prove both sides; made once. Check the peer afterwards, see `check`."""
-        if is_server not in self._contexts:
+    def context(self, is_server: bool, is_optional: bool = False) -> ssl.SSLContext:
+        """For connections of our own, which prove both sides; made once. Check the peer afterwards, see `check`.
+
+        Args:
+            is_optional: whether clients that have no certificate are let in, who prove themselves by other means.
+        """
+        which = is_server, is_optional
+        if which not in self._contexts:
             made = self.page_context() if is_server else self._new(ssl.PROTOCOL_TLS_CLIENT)
-            if is_server:
-                made.verify_mode = ssl.CERT_REQUIRED  # or the client is not asked for one
+            if is_server:  # without one of these modes the client is not asked for one
+                made.verify_mode = ssl.CERT_OPTIONAL if is_optional else ssl.CERT_REQUIRED
                 made.load_verify_locations(cadata=self._pem)
-            self._contexts[is_server] = made
-        return self._contexts[is_server]
+            self._contexts[which] = made
+        return self._contexts[which]
 
     def page_context(self) -> ssl.SSLContext:
         """A new one for pages that browsers look at: they are shown our certificate, and asked for none."""
@@ -95,7 +109,7 @@ class Certificates:
             AuthenticationError: another one; it names both.
         """
         found = hashlib.sha256(shown).hexdigest() if shown else "none at all"
-        for accepted in (self.fingerprints, (pinned or found,)):
+        for accepted in (self.fingerprints or (found,), (pinned or found,)):
             if found not in accepted:
                 wanted = " or ".join(map(short, accepted))
                 raise AuthenticationError(address, f"its certificate is {short(found)}, expected was {wanted}", CURE)
@@ -111,6 +125,8 @@ class Certificates:
         made.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
         made.check_hostname = False  # there are no names; `check` looks at the certificate itself
         made.verify_mode = ssl.CERT_NONE
+        if not self.path:
+            return made
         try:
             made.load_cert_chain(self.path)
         except (ssl.SSLError, OSError) as error:
@@ -121,6 +137,14 @@ class Certificates:
 def short(fingerprint: str) -> str:
     """Enough of a fingerprint to compare by eye."""
     return fingerprint[:SHORT_DIGITS]
+
+
+def uncertified(fingerprint: str | None = None) -> Certificates:
+    """For who connects with a key that it shares with another user: none is shown, and only `fingerprint` is accepted.
+
+    Without one any will do: the handshake that follows proves both sides by the key, for this very TLS session.
+    """
+    return Certificates("", (fingerprint,) if fingerprint else (), "")
 
 
 def certificate_path() -> Path:

@@ -11,6 +11,10 @@ proves itself first, so a client never says anything to an impostor. This authen
 `channel` is the SHA-256 of what only the two ends of one connection have in common: the TLS session, else the address
 at which the server was reached. Somebody in between who passes these bytes on to another server has another one, and
 the client leaves. An address does not tell a forwarded port from such a somebody, so that has to be allowed.
+
+A guest says after its hello as whom it comes: its name (`security.credentials`), filled up with zeros to
+`NAME_NBYTES`; both proofs then cover the name too. A server that does not know the name, or no longer, answers as if it
+had another key for it, so that nobody can find out which names there are.
 """
 
 from __future__ import annotations
@@ -19,8 +23,9 @@ import hashlib
 import hmac
 
 from distributed.errors import AuthenticationError
+from distributed.security.credentials import NAME_NBYTES, FindKey
 from distributed.security.keys import Keyring
-from distributed.security.permissions import ROLES
+from distributed.security.permissions import GUEST, ROLES
 
 __all__ = [
     "BRAND",
@@ -49,7 +54,9 @@ FORWARDED = (
     "or set DISTRIBUTED_ALLOW_FORWARDING=1"
 )
 
-_ROLE_CODES = {role: bytes([code]) for code, role in enumerate(ROLES, start=1)}
+NOT_ADMITTED = "ask its owner for a new one: this one was withdrawn, has expired, or is for another machine"
+
+_ROLE_CODES = {role: bytes([code]) for code, role in enumerate((*ROLES, GUEST), start=1)}
 
 
 class ClientHandshake:
@@ -77,13 +84,14 @@ class ClientHandshake:
         self.address = address
         self._role = role
         self._key = keyring.key_by_role[role]
+        self._name = keyring.name
         self._nonce = nonce
         self._channel = hashlib.sha256(channel).digest()
         self._may_be_forwarded = may_be_forwarded
 
     def hello(self) -> bytes:
         """The first bytes to send."""
-        return MAGIC + _ROLE_CODES[self._role] + self._nonce
+        return MAGIC + _ROLE_CODES[self._role] + self._nonce + self._written_name()
 
     def prove(self, challenge: bytes) -> bytes:
         """The answer to the server's `CHALLENGE_NBYTES` bytes.
@@ -98,29 +106,51 @@ class ClientHandshake:
             raise AuthenticationError(self.address, "it listens with TLS", "connect with tls:// instead of tcp://")
         if not challenge.startswith(MAGIC):
             raise AuthenticationError(self.address, "what listens there is not a server of this version of distributed")
-        bound = self._nonce + challenge[len(MAGIC) : -PROOF_NBYTES]
+        bound = self._nonce + self._written_name() + challenge[len(MAGIC) : -PROOF_NBYTES]
         if not hmac.compare_digest(challenge[-PROOF_NBYTES:], _proof(self._key, b"server", self._role, bound)):
+            if self._role == GUEST:
+                raise AuthenticationError(
+                    self.address, f"it does not admit {self._name!r} with this credential", NOT_ADMITTED
+                )
             raise AuthenticationError(self.address, "the server has a different key")
         channel = challenge[-PROOF_NBYTES - CHANNEL_NBYTES : -PROOF_NBYTES]
         if not self._may_be_forwarded and not hmac.compare_digest(channel, self._channel):
             raise AuthenticationError(self.address, "the server was reached at another address than this", FORWARDED)
         return _proof(self._key, b"client", self._role, bound)
 
+    def _written_name(self) -> bytes:
+        return _written(self._name) if self._role == GUEST else b""
+
 
 class ServerHandshake:
-    """The side that listens; one instance per connection, `nonce` and `channel` as for the client."""
+    """The side that listens; one instance per connection, `nonce` and `channel` as for the client.
 
-    def __init__(self, address: str, keyring: Keyring, nonce: bytes, channel: bytes = b"") -> None:
+    Args:
+        find_key: of a guest's whole name; None: there are no guests here.
+    Attributes:
+        name: the guest's, once the role is proven; else empty.
+    """
+
+    def __init__(
+        self, address: str, keyring: Keyring, nonce: bytes, channel: bytes = b"", find_key: FindKey | None = None
+    ) -> None:
         self.address = address
+        self.name = ""
         self.refusal: bytes | None = None  # to be sent before closing, when there is something polite to say
         self._keyring = keyring
+        self._find_key = find_key
         self._nonce = nonce
         self._channel = hashlib.sha256(channel).digest()
         self._bound = b""
         self._role = ""
+        self._key = b""
+
+    def name_nbytes(self, hello: bytes) -> int:
+        """How many bytes follow the `HELLO_NBYTES` of `hello` and belong to it."""
+        return NAME_NBYTES if hello.startswith(MAGIC + _ROLE_CODES[GUEST]) else 0
 
     def challenge(self, hello: bytes) -> bytes:
-        """The answer to the client's `HELLO_NBYTES` bytes.
+        """The answer to the client's `HELLO_NBYTES` bytes and the name that follows them.
 
         Raises:
             AuthenticationError: not a client of ours, or one whose role we hold no key for.
@@ -131,24 +161,36 @@ class ServerHandshake:
         role = next((role for role, code in _ROLE_CODES.items() if hello[len(MAGIC) : len(MAGIC) + 1] == code), None)
         if not hello.startswith(MAGIC) or role is None:
             raise AuthenticationError(self.address, "what connects is not a client of this version of distributed")
-        if role not in self._keyring.key_by_role:
+        key = self._key_of(role, hello)
+        if key is None:
             self.refusal = _refusal(REFUSED)
             raise AuthenticationError(self.address, f"we hold no key for role {role!r}")
-        self._role = role
+        self._role, self._key = role, key
         self._bound = hello[len(MAGIC) + 1 :] + self._nonce + self._channel
-        proof = _proof(self._keyring.key_by_role[role], b"server", role, self._bound)
-        return MAGIC + self._nonce + self._channel + proof
+        return MAGIC + self._nonce + self._channel + _proof(key, b"server", role, self._bound)
 
     def accept(self, proof: bytes) -> str:
-        """The role of a client that has proven it.
+        """The role of a client that has proven it; `name` is known from now on.
 
         Raises:
             AuthenticationError: it has another key.
         """
-        expected = _proof(self._keyring.key_by_role[self._role], b"client", self._role, self._bound)
-        if not hmac.compare_digest(proof, expected):
+        if not hmac.compare_digest(proof, _proof(self._key, b"client", self._role, self._bound)):
             raise AuthenticationError(self.address, "the client has a different key")
+        if self._role == GUEST:
+            self.name = self._bound[NONCE_NBYTES : NONCE_NBYTES + NAME_NBYTES].rstrip(b"\0").decode()
         return self._role
+
+    def _key_of(self, role: str, hello: bytes) -> bytes | None:
+        if role != GUEST:
+            return self._keyring.key_by_role.get(role)
+        if self._find_key is None:
+            return None
+        written = hello[HELLO_NBYTES:]
+        key = self._find_key(written.rstrip(b"\0").decode("ascii", "replace"))
+        # Who is not known is asked to prove a key that nobody has, always the same one, made of all that we hold.
+        decoy = b"".join(self._keyring.key_by_role.values())
+        return hmac.digest(decoy, b"distributed/2/nobody/" + written, "sha256") if key is None else key
 
 
 def refusal_without_tls() -> bytes:
@@ -158,6 +200,10 @@ def refusal_without_tls() -> bytes:
 
 def _refusal(reason: bytes) -> bytes:
     return reason.ljust(CHALLENGE_NBYTES, b"\0")
+
+
+def _written(name: str) -> bytes:
+    return name.encode("ascii").ljust(NAME_NBYTES, b"\0")
 
 
 def _proof(key: bytes, side: bytes, role: str, bound: bytes) -> bytes:

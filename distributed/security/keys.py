@@ -20,12 +20,16 @@ from distributed.errors import KeyFileError
 from distributed.security.permissions import ROLES
 
 __all__ = [
+    "KEY_NBYTES",
     "Keyring",
+    "adopt_keyring",
     "key_path",
     "keyring",
+    "keyring_from_master",
     "load_keyring",
     "read_private_file",
     "role_key",
+    "shared_keyring",
     "write_private_file",
 ]
 
@@ -34,12 +38,22 @@ KEY_NBYTES = 32
 
 @dataclass(slots=True, frozen=True, repr=False)
 class Keyring:
-    """The keys that this process can prove, by role. Its repr shows no secret."""
+    """The keys that this process can prove, by role. Its repr shows no secret.
+
+    Attributes:
+        name: as whom; not empty for the role guest only, see `security.credentials`.
+        needs_certificate: whether with TLS both sides show certificates of this user's file beside the key. False
+            where two users share keys, and not a certificate: who connects shows none, and any is taken of the server.
+        pinned: the fingerprint of the only certificate to take of servers then; None: any.
+    """
 
     key_by_role: Mapping[str, bytes]
+    name: str = ""
+    pinned: str | None = None
+    needs_certificate: bool = True
 
     def __repr__(self) -> str:
-        return f"<Keyring for {', '.join(self.key_by_role)}>"
+        return f"<Keyring for {self.name or ', '.join(self.key_by_role)}>"
 
     def strongest_role(self, *preferred: str) -> str:
         """The first of `preferred` we hold the key of, else any that we hold."""
@@ -60,6 +74,11 @@ def role_key(master: bytes, role: str) -> bytes:
 def keyring_from_master(master: bytes) -> Keyring:
     """All role keys of one master key."""
     return Keyring({role: role_key(master, role) for role in ROLES})
+
+
+def shared_keyring(master: bytes) -> Keyring:
+    """All role keys of a master key that processes of several users get, such as a Main's rooms on others' machines."""
+    return Keyring(keyring_from_master(master).key_by_role, needs_certificate=False)
 
 
 def key_path() -> Path:
@@ -86,10 +105,20 @@ def load_keyring(path: Path) -> Keyring:
 
 
 _keyrings: dict[Path, Keyring] = {}
+_adopted: Keyring | None = None
+
+
+def adopt_keyring(keys: Keyring) -> None:
+    """From now on `keyring` is these: this process works for somebody else than its user, whose key it never reads."""
+    global _adopted
+    _keyrings.clear()
+    _adopted = keys
 
 
 def keyring() -> Keyring:
-    """The keys of this process's user, read once per path."""
+    """The keys of this process's user, read once per path; or those that it has adopted."""
+    if _adopted is not None:
+        return _adopted
     path = key_path()
     if path not in _keyrings:
         _keyrings[path] = load_keyring(path)

@@ -1,27 +1,31 @@
 """Which role may call which op: one row per op, checked by the server before a handler is looked up.
 
 Roles: ``client`` submits work and asks everything; ``worker`` runs work and serves data; ``readonly`` only looks.
-Ops of servers that users write are open to client and worker.
+Ops of servers that users write are open to client and worker. A ``guest`` is somebody else, who shows a named
+credential (`security.credentials`) and not a key of this user's: it may use what an offer lends, and nothing more.
 """
 
 from __future__ import annotations
 
-__all__ = ["CLIENT", "READONLY", "ROLES", "WORKER", "may_call", "may_send_objects"]
+__all__ = ["CLIENT", "GUEST", "READONLY", "ROLES", "WORKER", "may_call", "may_send_frames", "may_send_objects"]
 
 CLIENT, WORKER, READONLY = "client", "worker", "readonly"
-ROLES = (CLIENT, WORKER, READONLY)
+ROLES = (CLIENT, WORKER, READONLY)  # of this user; each has a key that derives from the user's own
+GUEST = "guest"
 
 _ANYONE = frozenset(ROLES)
+_EVERYBODY = frozenset({*ROLES, GUEST})
 _TRUSTED = frozenset({CLIENT, WORKER})
 _CLIENTS = frozenset({CLIENT})
 _WORKERS = frozenset({WORKER})
+_TENANTS = frozenset({CLIENT, GUEST})  # of ops that an offer serves to Mains: also to those of other users
 
 _ROLES_BY_OP: dict[str, frozenset[str]] = {
     # every server
-    "identity": _ANYONE,
-    "ping": _ANYONE,
+    "identity": _EVERYBODY,
+    "ping": _EVERYBODY,
     "ops": _ANYONE,
-    "close": _ANYONE,
+    "close": _EVERYBODY,
     # scheduler
     "scheduler_info": _ANYONE,
     "ncores": _ANYONE,
@@ -77,6 +81,21 @@ _ROLES_BY_OP: dict[str, frozenset[str]] = {
     "replace": _WORKERS,  # asked by the scheduler, which has the key of workers
     "renew": _TRUSTED,  # by the scheduler, which calls as a worker
     "monitor_resources": _ANYONE,
+    # offer
+    "offer_info": _TENANTS,
+    "join_offer": _TENANTS,
+    "open_room": _TENANTS,
+    "close_room": _TENANTS,
+    "workspace_offer": _TENANTS,
+    "workspace_blobs": _TENANTS,
+    "workspace_get": _TENANTS,
+    "workspace_fetch": _TENANTS,
+    "offer_status": _ANYONE,
+    "withdraw_offer": _CLIENTS,
+    "return_offer": _CLIENTS,
+    # a Main's schedulers
+    "open_scheduler": _CLIENTS,
+    "close_scheduler": _CLIENTS,
     # manager
     "join_manager": _WORKERS,
     "get_file": _TRUSTED,
@@ -84,6 +103,7 @@ _ROLES_BY_OP: dict[str, frozenset[str]] = {
     "update_file_hash": _TRUSTED,
     "update_file_hashes": _TRUSTED,
     "home_status": _ANYONE,
+    # offer: workspaces
 }
 
 
@@ -95,3 +115,8 @@ def may_call(role: str, op: str) -> bool:
 def may_send_objects(role: str) -> bool:
     """Whether pickles from a peer of `role` are let in at all."""
     return role in _TRUSTED
+
+
+def may_send_frames(role: str) -> bool:
+    """Whether messages of a peer of `role` may have frames, and the size that settings allow."""
+    return role in _TRUSTED or role == GUEST

@@ -106,6 +106,8 @@ LAZY_MODULES: dict[tuple[str, str], str] = {
     ("calls", "comm.tornado_stream"): "imports tornado, see LAZY_PACKAGES",
     ("deploy.local", "deploy.threads"): "imports all servers, which only processes=False wants in this process",
     ("deploy.host", "deploy.hosting"): "imported while other processes, forked before, import theirs",
+    ("cli.dworker", "cli.lending"): "60 ms of import, which a worker that lends nothing does not need",
+    ("offers.process", "offers.serving"): "imported while the zygote imports what rooms need",
     ("scheduler.server", "scheduler.http"): "imports tornado, see LAZY_PACKAGES",
     ("worker.server", "worker.http"): "likewise",
     ("client", "client.executor"): "only a program that asks for an executor needs it",
@@ -124,8 +126,10 @@ PURE = re.compile(
             r"scheduler\.(?!(server|http|process|proxy|sessions|ops|nannies|diagnosis|equipment_ops|dialling)$).*",
             r"worker\.(machine|events|effects|records|copies|equipping|printing|invariants|memory)",
             r"faces\.manager\.(pace|roster|wire)",
+            r"offers\.(wire|tenants)",
             r"offers\.shares",
             r"recipes\.(dispatch|leases|multipart|rates)|push\.(roster|statuses)",
+            r"workspace\.(limits|manifest)",
         )
     )
 )

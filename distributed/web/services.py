@@ -22,6 +22,7 @@ class Services:
             with the server, after that listens; what it returns has ``listen(port, host, insecure=, tls=)``, ``port``,
             ``url`` and a coroutine function ``stop()``, as `distributed.web.service.HTTPService`.
         http_port: of one more, named ``http``, whose factory is `http`; None: there is none.
+        announced: ports, by name, of what others serve on this machine; only told.
 
     Attributes:
         running: by name.
@@ -35,7 +36,9 @@ class Services:
         wanted: Mapping[Any, Callable[[Any], Any]] | None,
         http_port: int | None,
         http: Callable[[Any], Any],
+        announced: Mapping[str, int] | None = None,
     ) -> None:
+        self._announced = dict(announced or {})
         self._wanted: dict[str, tuple[int, Callable[[Any], Any]]] = {}
         self.running: dict[str, Any] = {}
         for key, factory in (wanted or {}).items():
@@ -66,8 +69,8 @@ class Services:
         self._wanted[HTTP] = (port, self._http)
 
     def ports(self) -> dict[str, int]:
-        """By name, of those that run."""
-        return {name: service.port for name, service in self.running.items()}
+        """By name, of those that run or are announced."""
+        return self._announced | {name: service.port for name, service in self.running.items()}
 
     def url(self, name: str = HTTP) -> str | None:
         """Where people and programs find it; None: it does not run."""

@@ -49,6 +49,7 @@ class Caller:
         address: this worker, for the texts of errors.
         run_async: the result of a coroutine or an async generator, see `AsyncTasks.run`.
         interrupts: told of every call.
+        dress: see `Functions`.
     """
 
     def __init__(
@@ -57,8 +58,9 @@ class Caller:
         address: str,
         run_async: Callable[[TaskContext, Any], Any],
         interrupts: Interrupts,
+        dress: Callable[[Any], Any] | None = None,
     ) -> None:
-        self.functions = Functions()
+        self.functions = Functions(dress=dress)
         self._interrupts = interrupts
         self._run_async = run_async
         self._store = store
@@ -82,6 +84,8 @@ class Caller:
                         with in_turn():
                             function = self.functions.get(task.digest, task.function)
                             args, kwargs = loads_payload(task.arguments)
+                except FunctionLoadError:  # it says itself what is missing, and how to mend it
+                    raise
                 except Exception as error:
                     what = f"the function or an argument of {task.key}"
                     raise self._load_error(what, error) from _users_part(error)

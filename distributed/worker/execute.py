@@ -63,6 +63,7 @@ class Executor:
         limits: watches tasks with a memory limit, each of which runs alone; None: limits are ignored.
         on_big: called in the thread after a result of 1 MiB or more, before it takes another task; must not raise.
         owner: the worker's server, for `get_worker`.
+        dress: what is called in the place of each function, see `Functions`.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class Executor:
         limits: TaskLimits | None = None,
         on_big: Callable[[], object] = lambda: None,
         owner: Any = None,
+        dress: Callable[[Any], Any] | None = None,
     ) -> None:
         self.nthreads = nthreads
         self.gate = Gate(slots_of(nthreads))
@@ -95,7 +97,7 @@ class Executor:
             self._help_with, self._wake_if_quiet,
         )  # fmt: skip
         self._async_tasks = AsyncTasks(self._permits, self.interrupts)
-        self._caller = Caller(store, address, self._async_tasks.run, self.interrupts)
+        self._caller = Caller(store, address, self._async_tasks.run, self.interrupts, dress)
         self._is_closed = False
         self._report_lock = threading.Lock()
         self._is_quiet = True  # nobody has promised to look at the outcomes

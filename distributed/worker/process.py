@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from distributed.errors import DistributedError, InvariantError, ProtocolError
@@ -54,17 +54,22 @@ async def _serve(worker: Worker, listen: dict[str, Any], lifetime_s: float | Non
     await worker.finished
 
 
-def run_worker_child(options: dict[str, Any], status: int, life: int) -> None:
+def run_worker_child(
+    options: dict[str, Any], status: int, life: int, make_worker: Callable[..., Worker] = Worker
+) -> None:
     """Child of a zygote. Options: ``worker`` (keywords of `Worker`), ``listen`` (of its ``start``), ``log_level``,
     and ``preload``.
 
     Reports ``listening`` (where) before it registers; at every registration ``address`` and ``incarnation``;
     ``refused`` (a failure, see messages) when starting again would not help; ``condemned`` (a text) when a task cannot
     be stopped otherwise. Exit code 0: it was asked to end.
+
+    Args:
+        make_worker: what the ``worker`` options are given to.
     """
 
     async def main() -> int:
-        worker = Worker(**options["worker"])
+        worker = make_worker(**options["worker"])
         worker.on_registered = lambda: report(status, {"address": worker.address, "incarnation": worker.incarnation})
         worker.on_listening = lambda: report(status, {"listening": worker.address})
         worker.memory.on_stubborn = lambda text: report(status, {"condemned": text})

@@ -99,10 +99,12 @@ class Worker(Server):
         owns_process: whether all memory of this process is the worker's, see `distributed.worker.keeper`.
         services: what else answers beside it, see `Services`, for example ``{("http", 0): HTTPWorker}``.
         http_port: short for that; 0: any free one; None: no HTTP.
+        announced: ports, by name, of what others serve here, such as an offer; the scheduler is told.
         shares_path: socket of the offer that says how many of its slots it may use, see `distributed.worker.allowed`.
     """
 
     default_port = 0
+    dress: Callable[[Any], Any] | None = None  # what is called in the place of a task's function; rooms have one
 
     def __init__(
         self,
@@ -124,9 +126,10 @@ class Worker(Server):
         http_port: int | None = None,
         keys: Keyring | None = None,
         shares_path: str | None = None,
+        announced: Mapping[str, int] | None = None,
     ) -> None:
         super().__init__(keys=keys)
-        self.services = Services(services, http_port, _http)
+        self.services = Services(services, http_port, _http, announced)
         if nthreads is not None and nthreads < 1:
             raise WorkerStartError(f"nthreads={nthreads}: a worker needs at least one thread")
         place = scheduler if scheduler_port is None else (scheduler, scheduler_port)
@@ -137,7 +140,7 @@ class Worker(Server):
         self.nanny, self._shares_path = nanny, shares_path
         self._leaving, self.status, self.incarnation = Leaving(grace_s, self._send, self.close_soon), "starting", ""
         self.memory = MemoryKeeper(SpillDisk(local_directory), memory_levels(memory_limit_nbytes), owns_process)
-        self.store = self.memory.store
+        self.store, self._started = self.memory.store, time.time()
         self.memory.rescue = RescueLog(running_path if nanny is not None else None)
         self.data = DataOps(self)
         self.on_listening: Callable[[], object] = lambda: None  # called once; the next, at each registration
@@ -154,7 +157,6 @@ class Worker(Server):
         self._spawn = self._background.spawn
         self._looking: asyncio.TimerHandle | None = None
         self._closed: asyncio.Event | None = None  # once it is closing; set when it has closed
-        self._started = time.time()
         self.add_handlers({
             "get_data": self.data.get_data,
             "put_data": self.data.put_data,
@@ -183,6 +185,7 @@ class Worker(Server):
         self.executor = Executor(
             self.nthreads, lambda: _wake(loop, self._look), self.store, self.address,
             Running(self._running_path, slots_of(self.nthreads)), self.memory.limits, self.memory.after_big, self,
+            self.dress,
         )  # fmt: skip
         self.executor.interrupts.attach(loop)
         if self._shares_path is not None:

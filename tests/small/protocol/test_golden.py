@@ -9,6 +9,7 @@ import pytest
 from distributed.protocol.codec import SENTINEL, ErrorReply, Limits, encode
 from distributed.protocol.framing import MessageDecoder
 from distributed.protocol.serialize import Serialized
+from distributed.security.credentials import Credential
 from distributed.security.handshake import ClientHandshake, ServerHandshake
 from distributed.security.keys import keyring_from_master, role_key
 
@@ -100,6 +101,23 @@ def test_the_handshake_has_exactly_these_bytes() -> None:
     proof = client.prove(challenge)
     assert proof == bytes.fromhex("63fec1439f9f96cab619b94ba681064461b9f49eacae96b45d913b7a287a4c09")
     assert server.accept(proof) == "client"
+
+
+def test_the_handshake_of_a_guest_has_exactly_these_bytes() -> None:
+    keys = Credential("alice/d=1", MASTER).keyring()
+    client = ClientHandshake("server", "guest", keys, b"C" * 32, b"tcp ::1 8786")
+    server = ServerHandshake("client", keyring_from_master(MASTER), b"S" * 32, b"tcp ::1 8786", lambda name: MASTER)
+    hello = client.hello()
+    assert hello == b"dstrbtd2\x04" + b"C" * 32 + b"alice/d=1" + bytes(512 - 9)
+    challenge = server.challenge(hello)
+    assert challenge[:40] == b"dstrbtd2" + b"S" * 32
+    assert challenge[72:].hex() == "4b7fdab65154f1a2ddea31be08bdf2c3d8fefa1c619d8e5419d0b5d3abb35a3d"
+    proof = client.prove(challenge)
+    assert proof.hex() == "aba60595cfd4844b97ce0aa3ce8c24479e6252852789f133f774dbdd2129914d"
+    assert server.accept(proof) == "guest"
+    assert Credential("alice", MASTER).ticket("w1", 5, 1).line() == (
+        "guest:alice/w=w1,e=5,d=1:314fb5b15470b414859459efa7814e01bb585fe1d30f3cfe2679be2029ea9ae3:-"
+    )
 
 
 def test_the_fingerprint_of_a_key_is_fixed_and_tells_nothing_of_it() -> None:

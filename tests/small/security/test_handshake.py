@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from distributed.errors import AuthenticationError
+from distributed.security.credentials import Credential
 from distributed.security.handshake import (
     BRAND,
     CHALLENGE_NBYTES,
@@ -147,6 +148,52 @@ def test_each_side_is_told_when_only_one_speaks_tls() -> None:
     assert len(plain.refusal) == CHALLENGE_NBYTES
     with pytest.raises(AuthenticationError, match="it listens with TLS; connect with tls:// instead of tcp://"):
         client().prove(refusal_without_tls())
+
+
+def guest(credential: Credential) -> ClientHandshake:
+    return ClientHandshake("tcp://server:1", "guest", credential.keyring(), b"C" * 32, b"tcp server 1")
+
+
+def host(key: bytes | None = b"a" * 32) -> ServerHandshake:
+    return ServerHandshake("tcp://client:2", KEYS, b"S" * 32, b"tcp server 1", lambda name: key)
+
+
+ALICE = Credential("alice", b"a" * 32)
+
+
+def test_a_guest_says_its_name_and_proves_its_key() -> None:
+    caller, listener = guest(ALICE), host()
+    hello = caller.hello()
+    assert len(hello) == HELLO_NBYTES + listener.name_nbytes(hello[:HELLO_NBYTES])
+    assert listener.accept(caller.prove(listener.challenge(hello))) == "guest"
+    assert listener.name == "alice"
+    assert listener.name_nbytes(client().hello()) == 0
+
+
+@pytest.mark.parametrize("listener", [host(b"x" * 32), host(None)], ids=["another key", "no such name"])
+def test_a_guest_who_is_not_admitted_cannot_tell_why_but_what_to_do(listener: ServerHandshake) -> None:
+    caller = guest(ALICE)
+    with pytest.raises(AuthenticationError, match=r"does not admit 'alice' .*withdrawn, has expired"):
+        caller.prove(listener.challenge(caller.hello()))
+    with pytest.raises(AuthenticationError):
+        listener.accept(bytes(32))
+
+
+def test_a_server_without_guests_says_so() -> None:
+    caller, listener = guest(ALICE), server()
+    with pytest.raises(AuthenticationError, match="no key for role 'guest'"):
+        listener.challenge(caller.hello())
+    assert listener.refusal is not None
+    with pytest.raises(AuthenticationError, match="no key for role 'guest'"):
+        caller.prove(listener.refusal)
+
+
+def test_a_guest_cannot_come_under_another_name_than_it_proves() -> None:
+    caller, listener = guest(ALICE), host()
+    hello = caller.hello()
+    forged = hello[:HELLO_NBYTES] + b"owner".ljust(len(hello) - HELLO_NBYTES, b"\0")
+    with pytest.raises(AuthenticationError, match="does not admit"):
+        caller.prove(listener.challenge(forged))
 
 
 GARBAGE = {

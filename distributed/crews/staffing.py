@@ -1,0 +1,295 @@
+"""What a crew has on the Main's loop: its scheduler, its client and its rooms. `states` decides, this does it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Coroutine
+from typing import Any, Protocol
+
+from distributed.client.coordination.signals import Variable
+from distributed.client.session import Session
+from distributed.crews.base import Base
+from distributed.crews.client import CrewClient
+from distributed.crews.links import OfferLink
+from distributed.crews.matching import MEMORY
+from distributed.crews.passes import PASS_NAME, PASS_S, Pass
+from distributed.crews.project import Project
+from distributed.crews.states import (
+    AskRoom,
+    CloseAsked,
+    Connected,
+    CrewMachine,
+    EndCrew,
+    Event,
+    FailCalls,
+    OfferGone,
+    OfferHere,
+    Phase,
+    PlaceCalls,
+    RoomEnded,
+    RoomOpened,
+    RoomRefused,
+    SayWaiting,
+    Tick,
+)
+from distributed.crews.telling import shipping
+from distributed.driver import Driver
+from distributed.errors import (
+    CommClosedError,
+    ConnectTimeoutError,
+    DistributedError,
+    LeaseOverError,
+    OfferFullError,
+    OfferWithdrawnError,
+    UnknownWorkspaceError,
+)
+from distributed.offers.wire import OpenRoom, RoomWish
+
+__all__ = ["Crewed", "Staffing"]
+
+logger = logging.getLogger(__name__)
+
+# What may be otherwise in a while; anything else would come again: an environment that cannot be built, for example.
+PASSING = (CommClosedError, ConnectTimeoutError, LeaseOverError, OfferFullError, OfferWithdrawnError, TimeoutError)
+SHIP_ATTEMPTS = 3  # an offer under pressure may drop a workspace between its arrival and the room
+SOURCE_S = 120.0  # for an offer to get a workspace from another one
+MEMORY_NBYTES_MAX = 2**62  # of a room without a limit
+
+
+class Crewed(Protocol):
+    """The calls that a staffing is for; all called on the Main's loop."""
+
+    def on_placed(self, session: Session) -> None:
+        """They can run: there is a scheduler, with a room."""
+
+    def on_failed(self, reason: BaseException) -> None:
+        """They never will."""
+
+    def has_demand(self) -> bool:
+        """Whether some are not decided."""
+
+    def on_rooms(self) -> None:
+        """What `Staffing.lacks_rooms` and `Staffing.rooms` say may have changed."""
+
+
+class Staffing:
+    """See the module; made on the loop.
+
+    Args:
+        base: of the Main.
+        project, manifest: what rooms are for.
+        crew: whose calls run in them.
+
+    Attributes:
+        rooms: that are open, by the address of their offer.
+        trouble: the last refusal of a room, by the address of the offer.
+    """
+
+    def __init__(self, base: Base, project: Project, manifest: Any, crew: Crewed) -> None:
+        self.rooms: dict[str, OpenRoom] = {}
+        self.trouble: dict[str, BaseException] = {}
+        self._base = base
+        self._project = project
+        self._manifest = manifest
+        self._crew = crew
+        self._scheduler: str | None = None
+        self._client: CrewClient | None = None
+        self._session: Session | None = None
+        timeout_s = base.settings.timeout_s
+        self._machine = CrewMachine(fail_at=None if timeout_s is None else base.loop.time() + timeout_s)
+        self._driver = Driver(
+            self._machine,
+            {
+                AskRoom: lambda effect: self._spawn(self._open_room(base.links[effect.offer])),
+                PlaceCalls: lambda effect: self._place(),
+                FailCalls: lambda effect: crew.on_failed(effect.reason),
+                SayWaiting: lambda effect: self._say_waiting(),
+                EndCrew: lambda effect: base.spawn_ending(self._end()),
+            },
+            Tick,
+        )
+        self._spawn(self._open())
+        self.look_for_offers()
+        if base.trouble is not None:
+            self.on_trouble(base.trouble)
+
+    # ------------------------------------------------------------ events
+
+    @property
+    def phase(self) -> Phase:
+        """Of the machine."""
+        return self._machine.phase
+
+    @property
+    def lacks_rooms(self) -> bool:
+        """Whether an offer would open a room for us if we needed it."""
+        return self._machine.lacks_rooms
+
+    def handle(self, event: Event) -> None:
+        """Something happened."""
+        self._driver.handle(event)
+        self._crew.on_rooms()
+
+    def look_for_offers(self) -> None:
+        """Hear of those that are here already, and whether others may come."""
+        self._machine.is_hopeful = self._base.may_find
+        for link in self._base.links.values():
+            if link.trouble is not None:
+                self.trouble.setdefault(link.address, link.trouble)
+            if link.is_here:
+                self.handle(OfferHere(link.address, self._crew.has_demand()))
+
+    def on_here(self, link: OfferLink) -> None:
+        """See `LinkEvents`."""
+        self.look_for_offers()
+
+    def on_gone(self, link: OfferLink, for_ever: bool, reason: BaseException) -> None:
+        """See `LinkEvents`."""
+        self.rooms.pop(link.address, None)
+        self.trouble[link.address] = reason
+        self.look_for_offers()
+        self.handle(OfferGone(link.address, for_ever, reason))
+
+    def on_room_ended(self, link: OfferLink, room: str) -> None:
+        """See `LinkEvents`."""
+        if link.address in self.rooms and self.rooms[link.address].room == room:
+            del self.rooms[link.address]
+            self.handle(RoomEnded(link.address, self._crew.has_demand()))
+
+    def on_trouble(self, reason: BaseException) -> None:
+        """There is no offer at all, and this is why."""
+        self.trouble["offers"] = reason
+        self._machine.is_hopeful = False
+        self.handle(OfferGone("offers", True, reason))
+
+    def why_waiting(self) -> str:
+        """For people: what has to happen before calls can run."""
+        if self.phase is Phase.CLOSED:
+            return "it was closed"
+        troubles = [f"{address}: {reason}" for address, reason in self.trouble.items() if address not in self.rooms]
+        if troubles:
+            return "no room is open; " + "; ".join(troubles)
+        if self._session is None:
+            return "the scheduler is being started"
+        links = self._base.links
+        if not links:
+            return "no offer of workers is known yet"
+        names = ", ".join(links)
+        return f"a room is being opened at {names}" if any(link.is_here for link in links.values()) else (
+            f"{names} cannot be reached yet"
+        )  # fmt: skip
+
+    # ------------------------------------------------------------ performers
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        self._base.spawn(coroutine)
+
+    def _place(self) -> None:
+        assert self._session is not None
+        self._crew.on_placed(self._session)
+        self._spawn(self._give_passes())
+
+    async def _give_passes(self) -> None:
+        """Let rooms submit calls by themselves, as long as this crew lives."""
+        while (client := self._client) is not None:
+            base, project = self._base, self._project
+            given = Pass(
+                base.name,
+                base.tickets(self._manifest.id, PASS_S, base.depth),
+                self._manifest.id,
+                project.entry,
+                project.entry_file,
+                project.roots,
+                project.environment,
+                base.depth,
+                time.time() + PASS_S,
+            )
+            try:
+                await asyncio.to_thread(Variable(PASS_NAME, client=client).set, given)
+            except DistributedError as error:  # the session has ended, and with it the crew; or it will come again
+                logger.info("no pass for rooms of %s: %s", base.name, error)
+            await asyncio.sleep(PASS_S / 2)
+
+    async def _open(self) -> None:
+        try:
+            self._scheduler = await self._base.open_scheduler()
+            client = CrewClient(self._scheduler, self._base.keys, self._base.name)
+            self._session = await client.open()
+            self._client = client
+        except DistributedError as error:  # the process of schedulers is gone, or never came
+            self._crew.on_failed(error)
+            self.handle(CloseAsked())
+            return
+        if self.phase is Phase.CLOSED:
+            await self._end()
+        else:
+            self.handle(Connected())
+
+    async def _open_room(self, link: OfferLink) -> None:
+        try:
+            room = await self._ship_and_open(link)
+        except PASSING as error:
+            self._refuse(link, error, False)
+        except Exception as error:  # whatever the offer raised there: it is told to whoever waits
+            self._refuse(link, error, True)
+        else:
+            if self.phase in (Phase.CLOSED, Phase.FAILED):
+                await link.close_room(room.room)
+                return
+            self.rooms[link.address] = room
+            self.trouble.pop(link.address, None)
+            self.handle(RoomOpened(link.address))
+
+    def _refuse(self, link: OfferLink, error: BaseException, for_ever: bool) -> None:
+        self.trouble[link.address] = error
+        if for_ever:
+            logger.warning("the offer at %s opens no room: %s", link.address, error)
+        self.handle(RoomRefused(link.address, error, for_ever))
+
+    async def _ship_and_open(self, link: OfferLink) -> OpenRoom:
+        assert self._scheduler is not None and link.info is not None
+        wish = RoomWish(
+            scheduler=self._scheduler,
+            workspace=self._manifest.id,
+            entry=self._project.entry,
+            entry_file=self._project.entry_file,
+            roots=self._project.roots,
+            environment=self._project.environment,
+            resources={MEMORY: float(link.info.memory_nbytes or MEMORY_NBYTES_MAX)},
+        )
+        for attempt in range(SHIP_ATTEMPTS):
+            if self._project.contents is not None:
+                progress = shipping(link.address)
+                await link.ship(self._project.contents, self._manifest, self._sources(link), progress)
+            try:
+                return await link.open_room(wish)
+            except UnknownWorkspaceError:
+                if attempt + 1 == SHIP_ATTEMPTS:
+                    raise
+        raise AssertionError("the last attempt returns or raises")
+
+    def _sources(self, link: OfferLink) -> list[tuple[str, str]]:
+        """Other offers that have this workspace, and a ticket for each."""
+        having = [each for each in self._base.links.values() if each.is_here and each.shipped == self._manifest]
+        if not having or link.shipped == self._manifest:
+            return []
+        ticket = self._base.tenant.credential.ticket(self._manifest.id, time.time() + SOURCE_S, 0)
+        return [(each.address, ticket.line()) for each in having]
+
+    def _say_waiting(self) -> None:
+        if self._crew.has_demand():
+            logger.warning("calls of %s wait: %s", self._base.name, self.why_waiting())
+
+    async def _end(self) -> None:
+        rooms, self.rooms = self.rooms, {}
+        client, self._client = self._client, None
+        if client is not None:
+            await client.end()
+            client.close()
+        for address, room in rooms.items():
+            await self._base.links[address].close_room(room.room)
+        if self._scheduler is not None:
+            await self._base.close_scheduler(self._scheduler)
+        self._driver.stop()

@@ -1,0 +1,101 @@
+"""Calls of a Main, from the first one to an edit of the workspace, with the offer of this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from pathlib import Path
+
+import pytest
+
+from distributed.crews.main import Main
+from distributed.crews.options import CallOptions
+from distributed.errors import CancelledError, NoMatchError
+
+TIMEOUT_S = 20
+
+
+def test_calls_made_before_the_crew_is_open_run_in_order(main: Main, project, tmp_path: Path) -> None:
+    helpers, log = project.module, tmp_path / "log"
+    calls = [
+        main.submit(helpers.append, (str(log), f"{number} "), options=CallOptions(threads=2)) for number in range(5)
+    ]
+    for call in calls:
+        call.result(TIMEOUT_S)
+    assert log.read_text() == "0 1 2 3 4 "
+
+
+def test_an_argument_may_be_another_call_at_any_depth(main: Main, project) -> None:
+    helpers = project.module
+    one, two = main.submit(helpers.add, (1,)), main.submit(helpers.add, (1, 1))
+    assert main.submit(helpers.total, ([one, two, 3],)).result(TIMEOUT_S) == 6
+
+
+def test_a_handle_that_is_dropped_does_not_take_its_call_back(main: Main, project, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    main.submit(project.module.append, (str(log), "done"))
+    assert main.submit(project.module.wait_for, (str(log), "seen")).result(TIMEOUT_S) == "seen"
+
+
+def test_what_a_call_raises_has_its_own_type(main: Main, project) -> None:
+    call = main.submit(project.module.raise_wrong, ("no luck",))
+    with pytest.raises(project.module.Wrong, match="no luck"):
+        call.result(TIMEOUT_S)
+    assert isinstance(call.exception(), project.module.Wrong)
+
+
+def test_lambdas_travel_by_value(main: Main) -> None:
+    factor = 3
+    assert main.submit(lambda x: factor * x, (2,)).result(TIMEOUT_S) == 6
+
+
+def test_a_call_can_be_awaited_on_any_loop(main: Main, project) -> None:
+    async def wait() -> int:
+        return await main.submit(project.module.add, (1, 2))
+
+    assert asyncio.run(wait()) == 3
+
+
+def test_a_call_that_waits_is_cancelled(main: Main, project, tmp_path: Path) -> None:
+    call = main.submit(project.module.wait_for, (str(tmp_path / "never"),))
+    call.cancel()
+    with pytest.raises(CancelledError):
+        call.result(TIMEOUT_S)
+
+
+def test_callbacks_hear_of_calls_that_are_decided(main: Main, project) -> None:
+    decided = threading.Event()
+    call = main.submit(project.module.add, (1, 2))
+    call.add_done_callback(lambda done: decided.set())
+    assert decided.wait(TIMEOUT_S)
+    assert call.done()
+
+
+def test_a_call_after_an_edit_runs_the_new_code_and_one_before_it_the_old(main: Main, project, tmp_path: Path) -> None:
+    helpers, gate = project.module, tmp_path / "gate"
+    before = main.submit(helpers.version)
+    waiting = main.submit(helpers.wait_for, (str(gate), "old"))
+    big = main.submit(helpers.big, (300_000,))
+    assert before.result(TIMEOUT_S) == 1
+    project.edit("VERSION = 1", "VERSION = 2")
+    after = main.submit(helpers.version)
+    length = main.submit(helpers.length, (big,))  # whose value lies in a room of the older version
+    gate.touch()
+    assert after.result(TIMEOUT_S) == 2
+    assert waiting.result(TIMEOUT_S) == "old"
+    assert length.result(TIMEOUT_S) == 300_000
+    project.edit("VERSION = 2", "VERSION = 1")
+    assert main.submit(helpers.version).result(TIMEOUT_S) == 1
+
+
+def test_a_call_that_no_worker_can_run_fails_if_it_is_strict(main: Main, project) -> None:
+    """D13: matching by platform glob, threads and memory; strict calls name what was asked and what there is."""
+    helpers = project.module
+    for options in (
+        CallOptions(platform=("amiga-*",), strict=True),
+        CallOptions(threads=99, strict=True),
+    ):
+        with pytest.raises(NoMatchError, match=r"amiga|99 threads"):
+            main.submit(helpers.add, (1,), options=options).result(TIMEOUT_S)
+    possible = CallOptions(platform=("amiga", "linux*"), threads=2, memory_nbytes=1000, strict=True)
+    assert main.submit(helpers.add, (1,), options=possible).result(TIMEOUT_S) == 1
