@@ -13,7 +13,7 @@ import os
 import shutil
 import tempfile
 
-__all__ = ["Folder", "make_folder", "remove_leftovers"]
+__all__ = ["Folder", "make_folder", "remove_leftovers", "remove_tree"]
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ class Folder:
 
     def remove(self) -> None:
         """Remove it with all that is in it. May be called again."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        remove_tree(self.path)
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
@@ -59,6 +59,21 @@ def make_folder(parent: str | None = None) -> Folder:
         except OSError:  # a file system without locks: nobody will clean up, either
             return Folder(path, lock)
         os.close(lock)  # it has been removed just now
+
+
+def remove_tree(path: str) -> bool:
+    """Remove a folder with all that is in it, also where somebody has made folders unreadable; whether it is gone."""
+    shutil.rmtree(path, ignore_errors=True)
+    if not os.path.lexists(path) or os.path.islink(path):
+        return not os.path.lexists(path)
+    with contextlib.suppress(OSError):  # not ours: then it stays
+        os.chmod(path, 0o700)
+        for folder, names, _ in os.walk(path):  # from the top, so each can be read when its turn comes
+            for name in names:
+                if not os.path.islink(inner := os.path.join(folder, name)):
+                    os.chmod(inner, 0o700)
+    shutil.rmtree(path, ignore_errors=True)
+    return not os.path.lexists(path)
 
 
 def remove_leftovers(parent: str | None = None) -> list[str]:
@@ -93,8 +108,7 @@ def _remove_left(path: str) -> bool:
     except OSError:  # its owner lives
         return False
     else:
-        shutil.rmtree(path, ignore_errors=True)
-        return not os.path.exists(path)
+        return remove_tree(path)
     finally:
         os.close(lock)
 

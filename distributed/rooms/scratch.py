@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-import shutil
 import sys
 import threading
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from itertools import count
 from types import GeneratorType
 from typing import Any
 
+from distributed.process.folders import remove_tree
 from distributed.rooms.entry import place
 from distributed.worker.context import TaskContext, current, sheltered
 
@@ -94,7 +94,7 @@ class Scratch:
             def end() -> None:
                 os.fchdir(before)
                 os.close(before)
-                _remove(folder)
+                remove_tree(folder)
 
             if context.at_end is None:
                 context.at_end = []
@@ -214,22 +214,7 @@ def _empty(path: str) -> None:
     with os.scandir(path) as entries:
         found = [(entry.path, entry.is_dir(follow_symlinks=False)) for entry in entries]
     for each, is_folder in found:
-        if is_folder:
-            _remove(each)
-        else:
+        if not is_folder:
             os.unlink(each)
-
-
-def _remove(path: str) -> None:
-    """Remove a tree of ours, also where its folders were made unreadable."""
-
-    def unlock(function: Any, failed: str, error: Any) -> None:
-        with contextlib.suppress(OSError):  # whatever cannot be removed goes with the room, or stays
-            os.chmod(os.path.dirname(failed), 0o700)
-            os.chmod(failed, 0o700)
-            shutil.rmtree(failed) if os.path.isdir(failed) and not os.path.islink(failed) else os.unlink(failed)
-
-    if sys.version_info >= (3, 12):
-        shutil.rmtree(path, onexc=unlock)
-    else:
-        shutil.rmtree(path, onerror=unlock)
+        elif not remove_tree(each):
+            raise OSError(f"{each} cannot be removed")

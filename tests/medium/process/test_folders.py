@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from distributed.process import folders
-from distributed.process.folders import Folder, make_folder, remove_leftovers
+from distributed.process.folders import Folder, make_folder, remove_leftovers, remove_tree
 
 
 def left_by_a_killed_process(parent: Path) -> Path:
@@ -94,3 +94,21 @@ def test_a_place_without_locks_serves_too(tmp_path: Path, monkeypatch: pytest.Mo
     assert remove_leftovers(str(tmp_path)) == []
     folder.remove()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_tree_with_locked_folders_is_removed(tmp_path: Path) -> None:
+    deep = tmp_path / "tree" / "a" / "b"
+    deep.mkdir(parents=True)
+    (deep / "file").touch()
+    (deep / "link").symlink_to(tmp_path)
+    for folder in (deep, deep.parent, deep.parent.parent):
+        folder.chmod(0)
+    assert remove_tree(str(tmp_path / "tree"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_link_is_no_tree(tmp_path: Path) -> None:
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "kept")
+    assert not remove_tree(str(tmp_path / "link"))
+    assert (tmp_path / "kept").is_dir()
