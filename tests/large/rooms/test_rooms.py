@@ -103,6 +103,19 @@ def test_a_call_on_top_of_one_that_waits_has_its_own_folder(house: House, projec
     house.run(room.kill())
 
 
+def test_a_call_that_is_cancelled_leaves_nothing(house: House, project: Path, tmp_path: Path) -> None:
+    """D10: whatever it was doing; and the room lives on."""
+    room = house.open("cancelled", str(shutil.copytree(project, tmp_path / "w")), entry="main")
+    pid = room.pid
+    for number in range(3):
+        spinning = house.client.submit(Reference("main", "spin"), f"started-{number}", workers=["cancelled"])
+        wait_until((tmp_path / f"started-{number}").exists, "the call to begin")
+        house.client.cancel([spinning])
+        assert in_room(house, "cancelled", "main", "place")[1] == []
+    assert room.pid == pid
+    house.run(room.kill())
+
+
 def test_what_a_generator_yields_is_made_in_its_folder(call: Call) -> None:
     text, folder = call("generate", 5).result(timeout=20)
     assert text == "5"
