@@ -120,7 +120,7 @@ class Base:
         self._background = Background(_on_failure)
         self._endings = Background(_on_failure)
         self._hello = asyncio.ensure_future(asyncio.to_thread(self._process.hello))
-        self._hello.add_done_callback(lambda done: done.exception())  # for who opens a scheduler
+        self._hello.add_done_callback(lambda done: done.cancelled() or done.exception())  # for who opens a scheduler
         self._host: rpc | None = None
         for address, credential in self._named.items():
             self._add(address, credential)

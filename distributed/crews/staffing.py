@@ -137,6 +137,8 @@ class Staffing:
         """Hear of those that are here already, and whether others may come."""
         self._machine.is_hopeful = self._base.may_find
         for link in self._base.links.values():
+            if link.trouble is not None:
+                self.trouble.setdefault(link.address, link.trouble)
             if link.is_here:
                 self.handle(OfferHere(link.address, self._crew.has_demand()))
 
@@ -167,11 +169,11 @@ class Staffing:
         """For people: what has to happen before calls can run."""
         if self.phase is Phase.CLOSED:
             return "it was closed"
-        if self._session is None:
-            return "the scheduler is being started"
         troubles = [f"{address}: {reason}" for address, reason in self.trouble.items() if address not in self.rooms]
         if troubles:
             return "no room is open; " + "; ".join(troubles)
+        if self._session is None:
+            return "the scheduler is being started"
         links = self._base.links
         if not links:
             return "no offer of workers is known yet"
