@@ -105,6 +105,9 @@ CELLS = (
     Cell(
         "pull_small", "pull of 20,000 small files, beside one by one", "files/s", 5, limit_s=300.0, beside="first shape"
     ),
+    Cell("crew_first", "first call with 1,000 files, to its result, beside 1,000 ms", "ms", 1, beside="1,000 ms"),
+    Cell("crew_again", "  what they add once the offer has them, beside 30 ms", "ms", 1, beside="30 ms"),
+    Cell("crew_edited", "  one of them edited, to a result, beside 300 ms", "ms", 1, beside="300 ms"),
     Cell("workspace_first", "first scan of 1,000 small files, beside 150 ms", "ms", 1, beside="150 ms"),
     Cell("workspace_rescan", "scan of them when nothing has changed, beside 15 ms", "ms", 1, beside="15 ms"),
     Cell("workspace_changed", "asking whether they have changed, beside 2 us", "us", 1, beside="2 us"),

@@ -26,6 +26,7 @@ from typing import Any, TypeVar
 
 from actor_cells import actor, actor_calls
 from center_cells import center_pool
+from crews_cells import crew_again, crew_edited, crew_first
 from data_cells import held_task, many_args, peer_transfer, result_bandwidth, scatter_1x256MB, scatter_100x1MB
 from deaths import worker_death
 from decorator_cells import decorated_calls, decorated_first
@@ -402,6 +403,9 @@ MEASURES: dict[str, Callable[[Side, Plan], Sample]] = {
         manager_messages,
         manager_round_trip,
         pull_large,
+        crew_first,
+        crew_again,
+        crew_edited,
         ship_first,
         ship_unchanged,
         ship_edited,

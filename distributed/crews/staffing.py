@@ -45,6 +45,7 @@ from distributed.errors import (
     OfferFullError,
     OfferWithdrawnError,
     UnknownWorkspaceError,
+    WorkersLateError,
 )
 from distributed.offers.wire import OpenRoom, RoomWish
 
@@ -105,7 +106,7 @@ class Staffing:
             {
                 AskRoom: lambda effect: self._spawn(self._open_room(base.links[effect.offer])),
                 PlaceCalls: lambda effect: self._place(),
-                FailCalls: lambda effect: crew.on_failed(effect.reason),
+                FailCalls: lambda effect: crew.on_failed(self._explained(effect.reason)),
                 SayWaiting: lambda effect: self._say_waiting(),
                 EndCrew: lambda effect: base.spawn_ending(self._end()),
             },
@@ -183,6 +184,12 @@ class Staffing:
         )  # fmt: skip
 
     # ------------------------------------------------------------ performers
+
+    def _explained(self, reason: BaseException) -> BaseException:
+        timeout_s = self._base.settings.timeout_s
+        if type(reason) is not TimeoutError or timeout_s is None:
+            return reason
+        return WorkersLateError(timeout_s, self.why_waiting())
 
     def _spawn(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         self._base.spawn(coroutine)
