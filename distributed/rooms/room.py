@@ -71,7 +71,7 @@ class Room:
         log_level: str = "WARNING",
         timeout_s: float = OPEN_S,
     ) -> Room:
-        """A room whose worker has registered.
+        """A room whose worker has registered; or listens, if its scheduler dials (``dialled://``) nanny and worker.
 
         Args:
             zygote: knows the kind `ROOM_KIND`, in the interpreter that the room is to have; attached to this loop.
@@ -105,7 +105,7 @@ class Room:
         try:
             async with asyncio.timeout(timeout_s):
                 await nanny.start()
-                await nanny.wait_registered()
+                await (_listening(nanny) if scheduler.startswith("dialled://") else nanny.wait_registered())
         except TimeoutError:
             await opened.kill()
             raise WorkerStartError(
@@ -155,3 +155,12 @@ class Room:
 
     def __repr__(self) -> str:
         return f"<Room {self.worker_address or 'without a process'}, {self.workspace[:12] or 'no workspace'}>"
+
+
+async def _listening(nanny: Nanny) -> None:
+    """Until somebody can dial the worker. Raises what the nanny ended with, or WorkerStartError."""
+    waiting = asyncio.ensure_future(nanny.is_listening.wait())
+    await asyncio.wait([waiting, nanny.finished], return_when=asyncio.FIRST_COMPLETED)
+    if not waiting.done():
+        waiting.cancel()
+        raise WorkerStartError(f"the nanny ended first: {nanny.finished.result()}")

@@ -286,5 +286,17 @@ def test_a_room_that_cannot_meet_its_scheduler_says_so_in_time(house: House, tmp
         house.open("stranger", str(tmp_path), keys=keyring_from_master(os.urandom(32)))
 
 
+def test_a_room_waits_for_a_scheduler_that_dials_it(house: House, tmp_path: Path) -> None:
+    """And again after it has died, at another port."""
+    files = {"main.py": "import os\ndef f(): return os.getpid()"}
+    room = house.open("far", write_files(tmp_path, files), entry="main", scheduler=house.dialled_address)
+    house.dial(room)
+    first = in_room(house, "far", "main", "f")
+    assert first == room.pid
+    os.kill(first, signal.SIGKILL)
+    assert in_room(house, "far", "main", "f") != first
+    house.run(room.kill())
+
+
 def test_this_process_is_no_room() -> None:
     assert not entry_module.is_inside()
