@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from distributed.errors import WorkerStartError
 from distributed.nanny import Nanny
@@ -70,9 +71,8 @@ class Room:
         local_directory: str | None = None,
         log_level: str = "WARNING",
         timeout_s: float = OPEN_S,
-        on_listening: Callable[[str], object] | None = None,
     ) -> Room:
-        """A room whose worker has registered.
+        """A room whose worker has registered; or listens, if its scheduler dials (``dialled://``) nanny and worker.
 
         Args:
             zygote: knows the kind `ROOM_KIND`, in the interpreter that the room is to have; attached to this loop.
@@ -85,7 +85,6 @@ class Room:
             host, insecure, tls: where and how worker and nanny listen.
             local_directory: where the folder for each life of the process is made; None: the system's.
             timeout_s: seconds for all of it.
-            on_listening: told where the nanny listens, before the worker has met anybody; for schedulers that dial.
         Raises:
             WorkerStartError: it did not come up in time, or died again and again.
             DistributedError: the scheduler refused it: NameTakenError, AuthenticationError.
@@ -107,9 +106,7 @@ class Room:
         try:
             async with asyncio.timeout(timeout_s):
                 await nanny.start()
-                if on_listening is not None:
-                    on_listening(nanny.address)
-                await nanny.wait_registered()
+                await (_listening(nanny) if scheduler.startswith("dialled://") else nanny.wait_registered())
         except TimeoutError:
             await opened.kill()
             raise WorkerStartError(
@@ -159,3 +156,13 @@ class Room:
 
     def __repr__(self) -> str:
         return f"<Room {self.worker_address or 'without a process'}, {self.workspace[:12] or 'no workspace'}>"
+
+
+async def _listening(nanny: Nanny) -> None:
+    """Until somebody can dial the worker. Raises what the nanny ended with, or WorkerStartError."""
+    waiting = asyncio.ensure_future(nanny.is_listening.wait())
+    waited: list[asyncio.Future[Any]] = [waiting, nanny.finished]
+    await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+    if not waiting.done():
+        waiting.cancel()
+        raise WorkerStartError(f"the nanny ended first: {nanny.finished.result()}")
