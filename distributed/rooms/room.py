@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from distributed.errors import WorkerStartError
 from distributed.nanny import Nanny
@@ -160,7 +161,8 @@ class Room:
 async def _listening(nanny: Nanny) -> None:
     """Until somebody can dial the worker. Raises what the nanny ended with, or WorkerStartError."""
     waiting = asyncio.ensure_future(nanny.is_listening.wait())
-    await asyncio.wait([waiting, nanny.finished], return_when=asyncio.FIRST_COMPLETED)
+    waited: list[asyncio.Future[Any]] = [waiting, nanny.finished]
+    await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
     if not waiting.done():
         waiting.cancel()
         raise WorkerStartError(f"the nanny ended first: {nanny.finished.result()}")
