@@ -133,6 +133,11 @@ class Crew:
             records = list(session.table.records.values())
         return not any(record.status is Status.FINISHED and record.payload is None for record in records)
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether it could not be opened, or has ended."""
+        return self._error is not None
+
     def is_usable(self) -> bool:
         """Whether it can take calls, now or later."""
         return self.phase in (Phase.OPENING, Phase.OPEN, Phase.RETIRING)
@@ -260,7 +265,7 @@ class Crew:
         if options not in self._was_warned:
             self._was_warned.add(options)
             text = f"{packed.function} asks for {asked(options)}, which no worker can ever give, so it runs with "
-            warnings.warn(LoosenedCallWarning(f"{text}{asked(left)}; there is {offered(lent)}"), stacklevel=6)
+            warnings.warn(LoosenedCallWarning(f"{text}{asked(left)}; there is {offered(lent)}"), stacklevel=10)
         return left
 
     def _same_python(self, packed: Packed) -> tuple[str, ...] | None:

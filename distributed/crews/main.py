@@ -86,7 +86,7 @@ class Main:
 
     def _crew(self) -> Crew:
         crew = self._current
-        if crew is None or self._changed():
+        if crew is None or crew.has_failed or self._changed():
             return self._renewed()
         return crew
 
@@ -98,6 +98,10 @@ class Main:
             base, project = self._begun()
             manifest = project.scan()
             current = self._current
+            if current is not None and current.has_failed:  # no worker was there in time, perhaps: one may be now
+                self._crews.remove(current)
+                current.end()
+                current = None
             if current is not None and current.id == manifest.id:
                 return current
             crew = next((each for each in self._crews if each.id == manifest.id and each.is_usable()), None)

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from distributed.client.coordination.signals import Variable
 from distributed.client.session import Session
+from distributed.comm.addresses import is_loopback, parse_address
 from distributed.crews.base import Base
 from distributed.crews.client import CrewClient
 from distributed.crews.links import OfferLink
@@ -44,6 +45,7 @@ from distributed.errors import (
     OfferFullError,
     OfferWithdrawnError,
     UnknownWorkspaceError,
+    WorkersLateError,
 )
 from distributed.offers.wire import OpenRoom, RoomWish
 
@@ -104,16 +106,19 @@ class Staffing:
             {
                 AskRoom: lambda effect: self._spawn(self._open_room(base.links[effect.offer])),
                 PlaceCalls: lambda effect: self._place(),
-                FailCalls: lambda effect: crew.on_failed(effect.reason),
+                FailCalls: lambda effect: crew.on_failed(self._explained(effect.reason)),
                 SayWaiting: lambda effect: self._say_waiting(),
                 EndCrew: lambda effect: base.spawn_ending(self._end()),
             },
             Tick,
         )
+
+    def begin(self) -> None:
+        """Open; the crew hears of it from here on, so it must know us."""
         self._spawn(self._open())
         self.look_for_offers()
-        if base.trouble is not None:
-            self.on_trouble(base.trouble)
+        if self._base.trouble is not None:
+            self.on_trouble(self._base.trouble)
 
     # ------------------------------------------------------------ events
 
@@ -182,6 +187,12 @@ class Staffing:
         )  # fmt: skip
 
     # ------------------------------------------------------------ performers
+
+    def _explained(self, reason: BaseException) -> BaseException:
+        timeout_s = self._base.settings.timeout_s
+        if type(reason) is not TimeoutError or timeout_s is None:
+            return reason
+        return WorkersLateError(timeout_s, self.why_waiting())
 
     def _spawn(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         self._base.spawn(coroutine)
@@ -256,6 +267,7 @@ class Staffing:
             entry=self._project.entry,
             entry_file=self._project.entry_file,
             roots=self._project.roots,
+            source=str(self._project.workspace.root) if _is_beside(link) else None,
             environment=self._project.environment,
             resources={MEMORY: float(link.info.memory_nbytes or MEMORY_NBYTES_MAX)},
         )
@@ -293,3 +305,9 @@ class Staffing:
         if self._scheduler is not None:
             await self._base.close_scheduler(self._scheduler)
         self._driver.stop()
+
+
+def _is_beside(link: OfferLink) -> bool:
+    """Whether the offer is on this machine."""
+    place = parse_address(link.address)
+    return place.scheme not in ("tcp", "tls") or is_loopback(place.host)

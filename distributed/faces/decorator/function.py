@@ -16,7 +16,6 @@ from collections.abc import Callable, Coroutine, Iterable
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
-from distributed.crews import inside
 from distributed.crews.options import CallOptions
 from distributed.errors import CalledByImportError, ConfigError, NestedCallError, UndistributableError
 from distributed.faces.decorator.arguments import packed, plain
@@ -149,8 +148,11 @@ class Distributed(Remote, Generic[P, R]):
 
     def _give(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Source:
         if is_inside():
+            from distributed.crews import inside  # lazy: see `starting.main`
+
             return inside.submit(function, args, kwargs, self.options)
-        return main().submit(function, args, kwargs, self.options)
+        source: Source = main().submit(function, args, kwargs, self.options)
+        return source
 
     def _start_nested(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Source:
         if is_importing():
