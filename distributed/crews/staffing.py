@@ -272,7 +272,7 @@ class Staffing:
     async def _ship_and_open(self, link: OfferLink, number: int) -> OpenRoom:
         assert self._scheduler is not None and link.info is not None
         wish = RoomWish(
-            scheduler=self._scheduler,
+            scheduler=await self._base.scheduler_for(self._scheduler, link),
             workspace=self._manifest.id,
             entry=self._project.entry,
             entry_file=self._project.entry_file,

@@ -130,6 +130,9 @@ class Sharing:
         except ConnectionError as error:  # the end of its process, with a line of ours not read
             logger.debug("room %s is gone: %s", room, error)
         except (OSError, ValueError) as error:  # ValueError: no JSON, too long, or not what was agreed
+        except OSError as error:  # its process has ended
+            logger.debug("room %s is gone: %s", room, error)
+        except ValueError as error:  # no JSON, too long, or not what was agreed
             logger.warning("room %s says what is not understood: %s", room, error)
         finally:
             writer.close()
