@@ -92,25 +92,23 @@ class Nanny(Server):
         self.running_path = ""  # where that life notes what runs, see `distributed.worker.running`
         self.process: Child | None = None
         self.finished: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._zygote = zygote
+        self._zygote, self._incarnation = zygote, ""
         self._kind, self._child_options = kind, dict(child_options or {})
         self._worker_options = dict(worker_options or {})
         tls = tls or self.scheduler_address.startswith("tls://")
         self._listen = {"port": worker_port, "address": host, "insecure": insecure, "tls": tls}
-        self._local_directory = local_directory
-        self._log_level = log_level
+        self._local_directory, self._log_level = local_directory, log_level
         self._preload = [os.path.abspath(name) if name.endswith(".py") else name for name in preload]
         self._policy = policy or RestartPolicy()
         self._scheduler = rpc(self.scheduler_address, role=WORKER, may_unpickle=False, patient=False, keys=keys)
+        self.is_listening = asyncio.Event()  # once a worker does; its scheduler may not know it yet
         self._registered = asyncio.Event()
-        self._incarnation = ""
         self._stderr: deque[str] = deque(maxlen=STDERR_LINES)
         self._guard: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
         self._dialling: asyncio.Task[None] | None = None  # kept until it is done
         self._refusal: BaseException | None = None  # why another life would not help
-        self._wanted = False  # whether a dead worker is to be replaced
-        self._is_spawning = False
+        self._wanted = self._is_spawning = False  # whether a dead worker is to be replaced; one is being started
         self._verdict: str | None = None  # why we end the worker's process ourselves
         self._replacing = asyncio.Lock()
         self._replaced: Replacement | None = None  # the life that ends, or ended last, for a task that did not stop
@@ -480,6 +478,8 @@ class Nanny(Server):
             self._refusal = exception_from_failure(content["refused"], "the worker", may_unpickle=False)
             return
         if "listening" in content:
+            self.worker_address = content["listening"]
+            self.is_listening.set()
             if self.scheduler_address.startswith("dialled://"):
                 self._dialling = asyncio.ensure_future(self._have_it_dialled(content["listening"]))
             return

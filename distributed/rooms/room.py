@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from distributed.errors import WorkerStartError
 from distributed.nanny import Nanny
@@ -71,7 +72,7 @@ class Room:
         log_level: str = "WARNING",
         timeout_s: float = OPEN_S,
     ) -> Room:
-        """A room whose worker has registered.
+        """A room whose worker has registered; or listens, if its scheduler dials (``dialled://``) nanny and worker.
 
         Args:
             zygote: knows the kind `ROOM_KIND`, in the interpreter that the room is to have; attached to this loop.
@@ -105,7 +106,7 @@ class Room:
         try:
             async with asyncio.timeout(timeout_s):
                 await nanny.start()
-                await nanny.wait_registered()
+                await (_listening(nanny) if scheduler.startswith("dialled://") else nanny.wait_registered())
         except TimeoutError:
             await opened.kill()
             raise WorkerStartError(
@@ -155,3 +156,13 @@ class Room:
 
     def __repr__(self) -> str:
         return f"<Room {self.worker_address or 'without a process'}, {self.workspace[:12] or 'no workspace'}>"
+
+
+async def _listening(nanny: Nanny) -> None:
+    """Until somebody can dial the worker. Raises what the nanny ended with, or WorkerStartError."""
+    waiting = asyncio.ensure_future(nanny.is_listening.wait())
+    waited: list[asyncio.Future[Any]] = [waiting, nanny.finished]
+    await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+    if not waiting.done():
+        waiting.cancel()
+        raise WorkerStartError(f"the nanny ended first: {nanny.finished.result()}")

@@ -40,7 +40,7 @@ class House:
 
     Attributes:
         folder: in which the rooms' processes have their folders.
-        address: of the scheduler.
+        address: of the scheduler; dialled_address: for rooms that it dials.
         printed: ``[(key, stream, text)]``, what tasks of `client` have printed.
     """
 
@@ -53,6 +53,7 @@ class House:
         self._rooms: list[Room] = []
         self._scheduler: Scheduler = self._thread.run(self._start())
         self.address = self._scheduler.address
+        self.dialled_address = self._scheduler.dialled_address
         self.client = Client(self.address, keys=self.keys, output=lambda *printed: self.printed.append(printed))
 
     async def _start(self) -> Scheduler:
@@ -81,6 +82,16 @@ class House:
         await nanny.start()
         await nanny.wait_registered()
         return nanny
+
+    def dial(self, room: Room) -> None:
+        """Have the scheduler dial a room and its nanny."""
+
+        async def dial() -> None:
+            assert room.worker_address is not None
+            for address in (room.nanny.address, room.worker_address):
+                self._scheduler.dial(address)
+
+        self._thread.run(dial(), 60.0)
 
     def run(self, coroutine: Any) -> Any:
         """The result of a coroutine on the rooms' loop."""

@@ -13,7 +13,7 @@ from distributed.testing.rooms import House, write_files
 # What a user writes: a script with classes of its own, and modules beside it.
 PROJECT = {
     "main.py": """
-        import dataclasses, enum, os, sys, tempfile, threading
+        import dataclasses, enum, os, sys, tempfile, threading, time
         from pathlib import Path
 
         import helpers
@@ -68,7 +68,7 @@ PROJECT = {
             os.makedirs("deep/deeper")
             (workspace_root().parent / f"{gate}-{number}").touch()
             while len(list(workspace_root().parent.glob(f"{gate}-*"))) < count:
-                pass
+                time.sleep(0.002)
             return before, Path("out").read_text(), os.getcwd(), threading.get_ident()
 
         def generate(number):
@@ -110,6 +110,12 @@ PROJECT = {
 
         def import_late():
             import no_such_module_anywhere
+
+        def spin(started):
+            Path("half").touch()
+            (workspace_root().parent / started).touch()
+            while True:
+                pass
 
         def version():
             return helpers.VERSION

@@ -103,6 +103,19 @@ def test_a_call_on_top_of_one_that_waits_has_its_own_folder(house: House, projec
     house.run(room.kill())
 
 
+def test_a_call_that_is_cancelled_leaves_nothing(house: House, project: Path, tmp_path: Path) -> None:
+    """D10: whatever it was doing; and the room lives on."""
+    room = house.open("cancelled", str(shutil.copytree(project, tmp_path / "w")), entry="main")
+    pid = room.pid
+    for number in range(3):
+        spinning = house.client.submit(Reference("main", "spin"), f"started-{number}", workers=["cancelled"])
+        wait_until((tmp_path / f"started-{number}").exists, "the call to begin")
+        house.client.cancel([spinning])
+        assert in_room(house, "cancelled", "main", "place")[1] == []
+    assert room.pid == pid
+    house.run(room.kill())
+
+
 def test_what_a_generator_yields_is_made_in_its_folder(call: Call) -> None:
     text, folder = call("generate", 5).result(timeout=20)
     assert text == "5"
@@ -271,6 +284,18 @@ def test_a_room_that_cannot_meet_its_scheduler_says_so_in_time(house: House, tmp
         house.open("lost", str(tmp_path), scheduler="tcp://127.0.0.1:1", timeout_s=0.3)
     with pytest.raises(AuthenticationError):
         house.open("stranger", str(tmp_path), keys=keyring_from_master(os.urandom(32)))
+
+
+def test_a_room_waits_for_a_scheduler_that_dials_it(house: House, tmp_path: Path) -> None:
+    """And again after it has died, at another port."""
+    files = {"main.py": "import os\ndef f(): return os.getpid()"}
+    room = house.open("far", write_files(tmp_path, files), entry="main", scheduler=house.dialled_address)
+    house.dial(room)
+    first = in_room(house, "far", "main", "f")
+    assert first == room.pid
+    os.kill(first, signal.SIGKILL)
+    assert in_room(house, "far", "main", "f") != first
+    house.run(room.kill())
 
 
 def test_this_process_is_no_room() -> None:
