@@ -51,7 +51,7 @@ from distributed.offers.records import (
     Wish,
     WithdrawOffer,
 )
-from distributed.offers.retirement import nbytes_taken
+from distributed.offers.status import status_of
 from distributed.offers.tenants import Tenants
 from distributed.offers.wire import (
     LEASE_S,
@@ -144,7 +144,7 @@ class Offer(Server):
         self._looking: asyncio.Task[None] | None = None
         self._empty = asyncio.Event()
         self._closing: asyncio.Task[None] | None = None
-        housing.attach(self._on_gone, self._on_progress)
+        housing.attach(self._on_gone, self._on_progress, self._on_listening)
         self.add_handlers(workspace_ops or {})
         self.add_handlers({
             "offer_info": self.offer_info,
@@ -293,43 +293,7 @@ class Offer(Server):
     def offer_status(self, stream: Any = None) -> dict[str, Any]:
         """What is lent, to whom, and what waits; for people and programs."""
         now = asyncio.get_running_loop().time()
-        machine = self._machine
-        shares = self.housing.shares()
-        tenants = [
-            {
-                "name": tenant.name,
-                "grant": tenant.owner,
-                "is_connected": tenant.connection is not None,
-                "lease_s": tenant.lease_s,
-                "left_s": round(max(0.0, tenant.ends - now), 3),
-                "joined_s": round(now - tenant.joined, 3),
-                "rooms": sum(room.state is not State.ASKED for room in tenant.rooms.values()),
-                "wishes": sum(room.state is State.ASKED for room in tenant.rooms.values()),
-                "opened": tenant.opened,
-                "memory_nbytes": nbytes_taken(tenant.rooms.values()),
-                **shares.get(tenant.id, {}),
-            }
-            for tenant in machine.tenants.values()
-        ]
-        rooms = [
-            {
-                "room": room.id,
-                "tenant": machine.tenants[room.tenant].name if room.tenant in machine.tenants else None,
-                "workspace": room.wish.workspace,
-                "state": room.state.value,
-                "pid": None if room.place is None else room.place["pid"],
-                "running": room.running,
-                "is_idle": room.is_idle,
-                "memory_nbytes": room.memory_nbytes,
-                "cause": room.cause or None,
-            }
-            for room in machine.rooms.values()
-        ]
-        memory_nbytes = nbytes_taken(machine.rooms.values())
-        lent = {"cores": machine.limits.cores, "memory_nbytes": machine.limits.memory_nbytes}
-        return {
-            "offer": self.offer_info(), "lent": lent, "taken_nbytes": memory_nbytes, "tenants": tenants, "rooms": rooms,
-        }  # fmt: skip
+        return {"offer": self.offer_info(), **status_of(self._machine, self.housing.shares(), now)}
 
     def withdraw_offer(
         self, stream: Any, cores: int | None = None, memory_nbytes: int | None = None, grace_s: float = GRACE_S
@@ -482,6 +446,10 @@ class Offer(Server):
 
     def _on_progress(self, tenant: str, room: str, line: str) -> None:
         self._say(tenant, {"notice": "progress", "room": room, "line": line})
+
+    def _on_listening(self, order: Order, nanny: str) -> None:
+        notice = {"notice": "listening", "room": order.room, "nanny": nanny, "scheduler": order.wish.scheduler}
+        self._say(order.tenant, notice)
 
     async def _look_after(self) -> None:
         while True:

@@ -14,7 +14,7 @@ from distributed.calls import rpc
 from distributed.errors import AuthenticationError
 from distributed.security.credentials import Credential
 from distributed.testing.mains import PlainMain
-from distributed.testing.processes import Cluster, Processes, Started
+from distributed.testing.processes import Cluster, Processes
 
 
 def run(processes: Processes, command: str) -> str:
@@ -86,16 +86,3 @@ def test_a_worker_of_a_scheduler_lends_too_and_announces_it(cluster: Cluster) ->
             assert (await main.open_room())["worker"] not in workers
 
     asyncio.run(use())
-
-
-def ended(started: Started) -> str:
-    started.wait()
-    return started.said()
-
-
-def test_what_cannot_be_is_refused(processes: Processes) -> None:
-    said = ended(processes.dworker(""))
-    assert "name the scheduler" in said and "--offer" in said
-    assert "--offer needs" in ended(processes.dworker("127.0.0.1:1 --offer --no-nanny"))
-    assert "--admit" in ended(processes.dworker("--offer --admit nobody,alice"))
-    assert "No such file" in ended(processes.dworker("--offer --offer-port 0 --python /nowhere/python"))

@@ -92,25 +92,29 @@ async def shipped_to(main: PlainMain, workspace: Workspace) -> str:
     return str(manifest.id)
 
 
-def ask_helper() -> Any:
-    """In a room."""
-    import helper  # type: ignore[import-not-found]
+def tasks() -> Any:
+    """What runs in rooms; made here, so that it travels by value and no room has to import this file (0.7 s)."""
 
-    return helper.answer()
+    def ask_helper() -> Any:
+        import helper  # type: ignore[import-not-found]
+
+        return helper.answer()
+
+    def wait_in_room(seconds: float) -> int:
+        time.sleep(seconds)
+        return os.getpid()
+
+    def sleep_the_first_time(path: str) -> str:
+        """For ever, unless it was tried before."""
+        if not os.path.exists(path):
+            Path(path).touch()
+            time.sleep(1000)
+        return "done"
+
+    return ask_helper, wait_in_room, sleep_the_first_time
 
 
-def wait_in_room(seconds: float) -> int:
-    """In a room."""
-    time.sleep(seconds)
-    return os.getpid()
-
-
-def sleep_the_first_time(path: str) -> str:
-    """In a room: for ever, unless it was tried before."""
-    if not os.path.exists(path):
-        Path(path).touch()
-        time.sleep(1000)
-    return "done"
+ask_helper, wait_in_room, sleep_the_first_time = tasks()
 
 
 def is_gone(pid: int) -> bool:
@@ -234,7 +238,7 @@ async def test_the_owner_takes_an_offer_back_in_the_middle_and_nothing_is_lost(l
 @on_a_loop
 async def test_sixteen_workspaces_in_turn_stay_within_the_memory_of_an_offer(tmp_path: Path) -> None:
     """D14: idle rooms are retired for new ones, least recently used first, so that memory suffices."""
-    limit = 160 * MiB  # four or five rooms; sixteen take some 350 MiB
+    limit = 240 * MiB  # eight rooms or so; sixteen take some 350 MiB
     lent = Lent(tmp_path / "offer", memory_nbytes=limit, cores=1)
     peak, seen = 0, set()
     try:
@@ -248,11 +252,24 @@ async def test_sixteen_workspaces_in_turn_stay_within_the_memory_of_an_offer(tmp
                 peak = max(peak, status["taken_nbytes"])
                 seen.add(room["pid"])
             retired = [notice for notice in main.notices if notice["notice"] == "room-ended"]
-            assert len(seen) == 16 and len(retired) >= 8
+            assert len(seen) == 16 and len(retired) >= 4
             assert all(notice["is_expected"] for notice in retired)
             assert peak <= limit
     finally:
         lent.offer.close()
+
+
+@on_a_loop
+async def test_a_room_works_for_a_scheduler_that_it_cannot_reach(lent: Lent) -> None:
+    """D15: the offer listens and Mains connect: a Main that nobody can reach dials the rooms that are made for it."""
+    async with lent.main() as main:
+        opening = asyncio.ensure_future(main.open_room(scheduler=main.scheduler.dialled_address))
+        listening = await main.wait_notice("listening")
+        assert listening["scheduler"] == main.scheduler.dialled_address
+        main.scheduler.dial(listening["nanny"])
+        room = await opening
+        async with main.client() as client:
+            assert await client.submit(wait_in_room, 0) == room["pid"]
 
 
 @on_a_loop
