@@ -88,6 +88,17 @@ CELLS = (
     Cell("pool_map_10k", "Pool.map of 10,000, beside Client.map", "calls/s", 1, beside="Client.map"),
     Cell("pool_imap", "Pool.imap, one by one, beside multiprocessing's", "calls/s", beside="multiprocessing"),
     Cell("pool_apply", "Pool.apply_async x 10,000, beside multiprocessing's", "calls/s", beside="multiprocessing"),
+    Cell(
+        "decorated_calls", "10,000 @distributed calls, beside Client.submit", "calls/s", 1 / 1.5, beside="Client.submit"
+    ),
+    Cell(
+        "decorated_first",
+        "first @distributed result, from nothing, beside Client()",
+        "s",
+        1 / 1.5,
+        5,
+        beside="Client()",
+    ),
     Cell("manager_slices", "loop() of an idle manager's worker, beside 10,000/s", "slices/s", 1, beside="10,000/s"),
     Cell("manager_messages", "manager: echoes at once, beside a multiprocessing pipe", "messages/s", beside="stdlib"),
     Cell("manager_round_trip", "manager: echoes one by one, likewise", "messages/s", beside="stdlib"),

@@ -28,6 +28,7 @@ from actor_cells import actor, actor_calls
 from center_cells import center_pool
 from data_cells import held_task, many_args, peer_transfer, result_bandwidth, scatter_1x256MB, scatter_100x1MB
 from deaths import worker_death
+from decorator_cells import decorated_calls, decorated_first
 from locality_cells import second_map
 from manager_cells import manager_messages, manager_round_trip, manager_slices
 from multiprocessing_cells import pool_apply, pool_imap, pool_map_10k, pool_map_million
@@ -364,6 +365,8 @@ MEASURES: dict[str, Callable[[Side, Plan], Sample]] = {
         tls_echo_64M,
         tls_noop_map,
         start,
+        decorated_calls,
+        decorated_first,
         start_from_nothing,
         import_client,
         latency,

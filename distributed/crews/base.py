@@ -9,7 +9,7 @@ import os
 import secrets
 import socket
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from distributed.crews.schedulers import SchedulerProcess
 from distributed.deploy.machine import cores_available
 from distributed.errors import DistributedError, NoOfferError
 from distributed.offers.local import LocalOffer
-from distributed.offers.wire import OFFER_PORT
+from distributed.offers.wire import LEASE_S, OFFER_PORT
 from distributed.process.running import Background
 from distributed.security.credentials import Credential
 from distributed.security.keys import KEY_NBYTES, Keyring, keyring_from_master
@@ -47,17 +47,26 @@ class Base:
     Args:
         settings: of the Main.
         crews: told what happens at offers, see `LinkEvents`, and by ``on_trouble`` why there are none.
+        passes: what lets us in at each offer, by address, instead of what the settings name.
+        lease_s: see `Tenant`.
 
     Attributes:
         loop: on which everything but users' calls happens.
         keys: of this Main alone, for its schedulers, its rooms, and its offer.
+        tenant: who we are for offers.
         links: to offers, by address, in the order in which they were named.
         finding: offers may be named that are not in `links` yet.
         trouble: why there is no offer at all.
         backlog: of the calls of all crews.
     """
 
-    def __init__(self, settings: MainSettings, crews: Any) -> None:
+    def __init__(
+        self,
+        settings: MainSettings,
+        crews: Any,
+        passes: Mapping[str, Keyring] | None = None,
+        lease_s: float = LEASE_S,
+    ) -> None:
         self.settings = settings
         self.keys = keyring_from_master(os.urandom(KEY_NBYTES))
         self.name = settings.ident or _program_name()
@@ -66,9 +75,10 @@ class Base:
         self.finding = True
         self.trouble: BaseException | None = None
         self._crews = crews
-        self._tenant = Tenant(secrets.token_hex(16), self.name, self.keys)
+        self.tenant = Tenant(secrets.token_hex(16), self.name, self.keys, os.urandom(KEY_NBYTES), lease_s)
         self._credential = None if settings.credential is None else Credential.load(settings.credential).keyring()
-        self._named = [str(parse_address(address, OFFER_PORT)) for address in settings.workers]
+        named = [str(parse_address(address, OFFER_PORT)) for address in settings.workers]
+        self._named: dict[str, Keyring | None] = dict(passes) if passes else dict.fromkeys(named, self._credential)
         self._process = SchedulerProcess(self.keys)
         self._local: LocalOffer | None = None
         self._thread: LoopThread | None = None
@@ -103,8 +113,8 @@ class Base:
         self._hello = asyncio.ensure_future(asyncio.to_thread(self._process.hello))
         self._hello.add_done_callback(lambda done: done.exception())  # for who opens a scheduler
         self._host: rpc | None = None
-        for address in self._named:
-            self._add(address, self._credential)
+        for address, credential in self._named.items():
+            self._add(address, credential)
         if self._local is not None:
             self.spawn(self._meet_local(self._local))
         elif self.settings.scheduler is not None:
@@ -150,7 +160,7 @@ class Base:
 
     def _add(self, address: str, credential: Keyring | None) -> None:
         if address not in self.links:
-            link = self.links[address] = OfferLink(address, self._tenant, credential, self._crews)
+            link = self.links[address] = OfferLink(address, self.tenant, credential, self._crews)
             self.spawn(link.run())
 
     async def _meet_local(self, local: LocalOffer) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from distributed.calls import rpc
@@ -24,11 +25,13 @@ from distributed.errors import (
     PermissionDeniedError,
     ProtocolError,
 )
-from distributed.offers.wire import LEASE_S, OfferInfo, OpenRoom, RoomWish, from_wire, to_wire
+from distributed.offers.wire import LEASE_S, OfferInfo, OpenRoom, RoomWish, from_wire, tenant_root, to_wire
 from distributed.protocol.codec import ErrorReply
 from distributed.protocol.failure import exception_from_reply
+from distributed.security.credentials import Credential
 from distributed.security.keys import Keyring
-from distributed.workspace.shipping import Progress, Shipped, ship
+from distributed.workspace.manifest import Manifest
+from distributed.workspace.shipping import Contents, Progress, Shipped, ship
 
 __all__ = ["LinkEvents", "OfferLink", "Tenant"]
 
@@ -64,13 +67,20 @@ class Tenant:
         id: 32 hex digits that only this Main knows.
         name: for people.
         keys: its own; its rooms get them.
+        ticket_key: of the credential of which tickets are made, see `tickets`.
         lease_s: how long an offer keeps what we have there when it hears nothing of us.
     """
 
     id: str
     name: str
     keys: Keyring
+    ticket_key: bytes
     lease_s: float = LEASE_S
+
+    @property
+    def credential(self) -> Credential:
+        """What lets others in at our offers in our name; make tickets of it before it leaves us."""
+        return Credential(tenant_root(self.id), self.ticket_key)
 
 
 class OfferLink:
@@ -87,6 +97,7 @@ class OfferLink:
         is_here: we are its tenant, and it lends something.
         is_hopeless: it does not let us in, and we do not try again.
         trouble: why it is not here, for people.
+        shipped: the workspace that it got last; None: it has none of ours.
     """
 
     def __init__(self, address: str, tenant: Tenant, credential: Keyring | None, events: LinkEvents) -> None:
@@ -100,7 +111,7 @@ class OfferLink:
         self._events = events
         self._calls = rpc(address, keys=credential, patient=False)
         self._rooms: dict[str, OpenRoom] = {}
-        self._shipped: Any = None  # the manifest that it has had last
+        self.shipped: Manifest | None = None
         self._shipping = asyncio.Lock()  # one after the other, so that each is the base of the next
         self._stream: Stream | None = None
         self._is_closed = False
@@ -152,7 +163,7 @@ class OfferLink:
         try:
             stream.write_message_nowait({
                 "op": "join_offer", "tenant": tenant.id, "name": tenant.name, "lease_s": tenant.lease_s,
-                "keys": dict(tenant.keys.key_by_role),
+                "keys": dict(tenant.keys.key_by_role), "ticket_key": tenant.ticket_key,
             })  # fmt: skip
             async with asyncio.timeout(CONNECT_S):
                 return stream, self._notice(await stream.read_message(), "joined")
@@ -206,7 +217,7 @@ class OfferLink:
         for room in [room for room in self._rooms if room not in there]:
             self._end_room(room)
         if not there:
-            self._shipped = None  # it may be another one, that knows nothing
+            self.shipped = None  # it may be another one, that knows nothing
         if self.info.is_withdrawn:
             self._lose(OfferWithdrawnError(self.address))
         else:
@@ -252,15 +263,21 @@ class OfferLink:
 
     # ------------------------------------------------------------ workspaces and rooms
 
-    async def ship(self, workspace: Any, manifest: Any, progress: Progress | None = None) -> Shipped:
-        """Have it hold the whole workspace. Raises as `workspace.shipping.ship`."""
+    async def ship(
+        self,
+        workspace: Contents,
+        manifest: Manifest,
+        sources: Sequence[tuple[str, str]] = (),
+        progress: Progress | None = None,
+    ) -> Shipped:
+        """Have it hold the whole workspace. Arguments and errors as `workspace.shipping.ship`."""
 
         async def call(op: str, /, **content: Any) -> Any:
             return await self._calls.call(op, tenant=self._tenant.id, **content)
 
         async with self._shipping:
-            shipped = await ship(call, workspace, manifest, self._shipped, progress=progress)
-            self._shipped = manifest
+            shipped = await ship(call, workspace, manifest, self.shipped, sources=sources, progress=progress)
+            self.shipped = manifest
             return shipped
 
     async def open_room(self, wish: RoomWish) -> OpenRoom:

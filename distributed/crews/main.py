@@ -95,7 +95,7 @@ class Main:
             if self._is_closed:
                 raise CommClosedError("this Main", "it was closed; call setup() to begin anew")
             base, project = self._begun()
-            manifest = project.workspace.scan()
+            manifest = project.scan()
             current = self._current
             if current is not None and current.id == manifest.id:
                 return current
@@ -115,17 +115,24 @@ class Main:
 
     def _begun(self) -> tuple[Base, Project]:
         if self._base is None:
-            self._base = Base(self.settings, self)  # first: its processes start while the workspace is looked at
+            self._base = self.make_base()  # first: its processes start while the workspace is looked at
         if self._project is None:
             try:
-                self._project = Project(self.settings)
+                self._project = self.make_project()
             except BaseException:
                 base, self._base = self._base, None
                 base.close()
                 raise
-            if self.settings.follow:
-                self._changed = self._project.workspace.changed
+            self._changed = self._project.changed
         return self._base, self._project
+
+    def make_base(self) -> Base:
+        """What its crews stand on; once."""
+        return Base(self.settings, self)
+
+    def make_project(self) -> Project:
+        """What it sends to workers; once."""
+        return Project(self.settings)
 
     def _end_idle(self) -> None:
         """Older crews of which nobody wants anything: the last few are kept, should an edit be taken back."""

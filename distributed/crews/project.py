@@ -10,8 +10,10 @@ from typing import Any
 from distributed.crews.options import MainSettings
 from distributed.environments.spec import EnvironmentSpec
 from distributed.rooms.entry import be_main
-from distributed.workspace.locating import entry_name, import_roots
+from distributed.workspace.locating import FALLBACK_NAME, entry_name, import_roots
+from distributed.workspace.manifest import Manifest
 from distributed.workspace.scanning import Workspace
+from distributed.workspace.shipping import Contents
 
 __all__ = ["Project"]
 
@@ -28,6 +30,7 @@ class Project:
     Attributes:
         workspace: its files; `scan` it to know what they are now.
         entry: module name of the script in there; None: what it defines travels by value.
+        entry_file: the script's path in there, where its own name is no module's; else None.
         roots: folders of modules in there, relative.
         environment: what must be installed, as a wish for a room has it.
     """
@@ -40,15 +43,32 @@ class Project:
         else:
             self.workspace = Workspace.of(script or os.getcwd(), **options)
         self.entry: str | None = None
+        self.entry_file: str | None = None
         root = self.workspace.root
         is_named = settings.entry is not None
         if script is not None and (is_named or Path(script).resolve().is_relative_to(root)):
             spec = None if is_named else getattr(sys.modules["__main__"], "__spec__", None)
             self.entry = entry_name(script, root, None if spec is None else spec.name)  # of ``python -m NAME``
+            if self.entry == FALLBACK_NAME:
+                self.entry_file = Path(script).resolve().relative_to(Path(root).resolve()).as_posix()
         self.roots = import_roots(root, sys.path)
         python = f"{sys.version_info.major}.{sys.version_info.minor}"
         self.environment = EnvironmentSpec.of(settings.requirements, python).to_wire()
+        self._follows = settings.follow
         be_main(str(root), self.entry)
+
+    def scan(self) -> Manifest:
+        """The workspace as it is now. Raises WorkspaceError."""
+        return self.workspace.scan()
+
+    def changed(self) -> bool:
+        """Whether it may be another one since the last scan. Cost: 2 us."""
+        return self._follows and self.workspace.changed()
+
+    @property
+    def contents(self) -> Contents | None:
+        """Where offers get the contents of its files."""
+        return self.workspace
 
 
 def _script() -> str | None:

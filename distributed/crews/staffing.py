@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Coroutine
 from typing import Any, Protocol
 
@@ -49,6 +50,7 @@ logger = logging.getLogger(__name__)
 # What may be otherwise in a while; anything else would come again: an environment that cannot be built, for example.
 PASSING = (CommClosedError, ConnectTimeoutError, LeaseOverError, OfferFullError, OfferWithdrawnError, TimeoutError)
 SHIP_ATTEMPTS = 3  # an offer under pressure may drop a workspace between its arrival and the room
+SOURCE_S = 120.0  # for an offer to get a workspace from another one
 MEMORY_NBYTES_MAX = 2**62  # of a room without a limit
 
 
@@ -224,18 +226,28 @@ class Staffing:
             scheduler=self._scheduler,
             workspace=self._manifest.id,
             entry=self._project.entry,
+            entry_file=self._project.entry_file,
             roots=self._project.roots,
             environment=self._project.environment,
             resources={MEMORY: float(link.info.memory_nbytes or MEMORY_NBYTES_MAX)},
         )
         for attempt in range(SHIP_ATTEMPTS):
-            await link.ship(self._project.workspace, self._manifest)
+            if self._project.contents is not None:
+                await link.ship(self._project.contents, self._manifest, self._sources(link))
             try:
                 return await link.open_room(wish)
             except UnknownWorkspaceError:
                 if attempt + 1 == SHIP_ATTEMPTS:
                     raise
         raise AssertionError("the last attempt returns or raises")
+
+    def _sources(self, link: OfferLink) -> list[tuple[str, str]]:
+        """Other offers that have this workspace, and a ticket for each."""
+        having = [each for each in self._base.links.values() if each.is_here and each.shipped == self._manifest]
+        if not having or link.shipped == self._manifest:
+            return []
+        ticket = self._base.tenant.credential.ticket(self._manifest.id, time.time() + SOURCE_S, 0)
+        return [(each.address, ticket.line()) for each in having]
 
     def _say_waiting(self) -> None:
         if self._crew.has_demand():

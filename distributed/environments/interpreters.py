@@ -42,8 +42,10 @@ while wanted:
         continue
     for file in package.files or ():
         top = file.parts[0]
-        if top not in ("..", "__pycache__") and not top.endswith(".pth") and not top.startswith("__editable__"):
-            found[top] = str(package.locate_file(top))
+        place = str(package.locate_file(top))
+        is_module = top.isidentifier() and os.path.isdir(place) or top.endswith((".so", ".py", ".dist-info"))
+        if is_module and top not in ("setup.py", "__pycache__") and not top.startswith("__editable__"):
+            found[top] = place
     for line in package.requires or ():
         if "extra ==" not in line and "extra==" not in line:
             wanted.append(re.match("[A-Za-z0-9._-]+", line)[0])

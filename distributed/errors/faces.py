@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from distributed.errors.base import DistributedError
+from distributed.errors.tasks import RemoteError
 
 __all__ = [
+    "CalledByImportError",
     "DataGoneError",
     "HomeError",
     "KeyTakenError",
     "MasterError",
     "MessageLoadError",
     "MultipartError",
+    "NestedCallError",
     "NoMoreFiles",
     "RemoteCommandError",
+    "RemoteExecutionError",
+    "SetupError",
     "StartedByImportError",
+    "UndistributableError",
     "UnknownWorkerError",
     "UnreachableError",
     "WaitForTimeoutFile",
@@ -140,3 +146,64 @@ class WaitForTimeoutFile(DistributedError):  # likewise
     def __init__(self, has_waited: bool) -> None:
         self.has_waited = has_waited
         super().__init__("others have all files that are left")
+
+
+class CalledByImportError(DistributedError, RuntimeError):
+    """The caller's fault: a module calls a `@distributed` function while a worker imports it, as every worker does.
+
+    Put the call, and what only the program is to do, below ``if __name__ == "__main__":``.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(
+            f"{name} is called as soon as its module is imported, and every worker imports it; "
+            'put the call below `if __name__ == "__main__":`'
+        )
+
+
+class NestedCallError(DistributedError, RuntimeError):
+    """The caller's fault: a task calls a function that was decorated with ``nested="error"``.
+
+    Call ``function.local(...)``, which is the function as it was written, or leave the option out.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(
+            f'{name} is called by a task, which nested="error" forbids: call {name}.local(...) there, '
+            "or leave the option out, and it runs inside that task"
+        )
+
+
+class RemoteExecutionError(RemoteError):
+    """A call raised what cannot be rebuilt here; what can is raised with its own type. The cause has the lines.
+
+    Its text is ``Remote <source> - <exception>``. If the exception should keep its type, define the type in a module
+    of the workspace, and let its constructor accept what it hands to ``super().__init__``.
+
+    Attributes:
+        source: which function it was, ``ident@module/name``.
+        exception, type, traceback: of what was raised, as text.
+    """
+
+    def __init__(self, exception: object, source: str) -> None:
+        self.exception = str(exception)
+        self.source = source
+        kind = getattr(exception, "type", type(exception).__name__)
+        super().__init__(str(kind), str(exception), str(getattr(exception, "traceback", "")))
+        self.text = f"Remote {source} - {exception}"
+        self.args = (self.text,)
+
+
+class SetupError(DistributedError, RuntimeError):
+    """The caller's fault: `setup` comes too late, or for the second time with other settings; the text says which."""
+
+
+class UndistributableError(DistributedError, TypeError):
+    """The caller's fault: something that `@distributed` cannot wrap; the text says why, and what to write instead."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        self.name = name
+        self.reason = reason
+        super().__init__(f"@distributed cannot wrap {name}: {reason}")

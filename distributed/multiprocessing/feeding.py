@@ -9,10 +9,10 @@ from functools import partial
 from itertools import islice
 from typing import Any, Protocol
 
+from distributed.client.chunks import Chunks
 from distributed.client.packing import PackedFunction
 from distributed.client.under_way import ExecutorFuture, UnderWay
 from distributed.errors import CancelledError, UnpicklableError
-from distributed.multiprocessing.chunks import Chunks
 from distributed.multiprocessing.sending import Sender
 from distributed.worker.context import wait_lent
 

@@ -12,12 +12,12 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
+from distributed.client.chunks import Chunks
 from distributed.client.client import Client
 from distributed.client.under_way import UnderWay
 from distributed.deploy.machine import cores_available
 from distributed.errors import CancelledError, ConfigError
 from distributed.ids import unique_id
-from distributed.multiprocessing.chunks import Chunks
 from distributed.multiprocessing.feeding import Feed
 from distributed.multiprocessing.results import Arrivals, AsyncResult, Callback, IMapIterator, MapResult
 from distributed.multiprocessing.sending import Sender

@@ -10,6 +10,7 @@ import pickle
 from typing import Any
 
 from distributed.errors import UnpicklableError
+from distributed.protocol.bytecode import by_value as dumps_by_value
 
 __all__ = [
     "Payload",
@@ -182,11 +183,9 @@ def buffer_collector(buffers: list[Buffer]) -> Any:
 
 
 def _cloudpickled(value: Any, what: str, buffers: list[Buffer] | None) -> bytes:
-    import cloudpickle  # lazy: DECISIONS, it costs 30 ms that most programs never need
-
     try:
         collector = None if buffers is None else buffer_collector(buffers)
-        blob: bytes = cloudpickle.dumps(value, PROTOCOL, buffer_callback=collector)
+        blob = dumps_by_value(value, PROTOCOL, collector)
     except Exception as error:
         raise UnpicklableError(what, type(value).__qualname__, f"{type(error).__name__}: {error}") from error
     return blob

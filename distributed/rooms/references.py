@@ -21,6 +21,7 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 from distributed.errors import NameMissingError, UnpicklableError
+from distributed.protocol.bytecode import value_pickler
 from distributed.protocol.serialize import (
     BUFFER_NBYTES_MIN,
     PROTOCOL,
@@ -200,9 +201,7 @@ class _NamingPickler(pickle.Pickler):
 
 @cache
 def _carrying_pickler() -> Any:
-    import cloudpickle  # lazy: 20 ms that most programs never need
-
-    class CarryingPickler(cloudpickle.Pickler):  # type: ignore[misc]
+    class CarryingPickler(value_pickler()):  # type: ignore[misc]
         entry: str | None = None
 
         def reducer_override(self, value: Any) -> Any:

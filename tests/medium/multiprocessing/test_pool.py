@@ -17,9 +17,9 @@ import numpy
 import pytest
 
 from distributed import Client
+from distributed.client.chunks import Chunks
 from distributed.errors import ConfigError, ExecutorBrokenError, UnpicklableError
 from distributed.multiprocessing import AsyncResult, IMapIterator, MapResult, Pool, TimeoutError, cpu_count
-from distributed.multiprocessing.chunks import Chunks
 
 GATES: dict[str, threading.Event] = {}
 CALLED: list[Any] = []

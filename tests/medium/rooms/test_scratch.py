@@ -94,7 +94,7 @@ def test_a_folder_that_cannot_be_emptied_is_left_for_another(tmp_path: Path, mon
     def use() -> tuple[str, str, list[str]]:
         first = scratch.dress(os.getcwd)()
         scratch.dress(Path("file").touch)()
-        monkeypatch.setattr(scratch_module.os, "unlink", refuse)
+        monkeypatch.setattr(os, "unlink", refuse)
         second, entries = scratch.dress(lambda: (os.getcwd(), os.listdir()))()
         monkeypatch.undo()
         return first, second, entries
@@ -142,6 +142,17 @@ def test_a_call_on_top_of_another_comes_back_to_where_that_one_was(tmp_path: Pat
     assert inner == ["x"]
     assert entries == []
     assert after == before
+
+
+def test_the_plain_way_of_looking_sees_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scratch_module, "_looker", lambda: scratch_module._stat)
+    scratch = Scratch(str(tmp_path))
+    ways = [Path("file").touch, lambda: os.chdir("/"), lambda: os.rmdir(os.getcwd()), lambda: os.chmod(".", 0o500)]
+
+    def use() -> list[Any]:
+        return [(scratch.dress(way)(), scratch.dress(os.listdir)())[1] for way in ways]
+
+    assert in_thread(use) == [[]] * 4
 
 
 @gen_test()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distributed.multiprocessing.chunks import CHUNK_NBYTES, CHUNK_S, GROWTH_MAX, RESULTS_NBYTES, WINDOW_MAX, Chunks
+from distributed.client.chunks import CHUNK_NBYTES, CHUNK_S, GROWTH_MAX, RESULTS_NBYTES, WINDOW_MAX, Chunks
 
 
 def play(slots: int, length: int, call_s: float, nbytes: int = 5, result_nbytes: int = 32) -> list[int]:

@@ -1,0 +1,1 @@
+"""A small project of several modules: chapters, and what is found in them."""

@@ -1,0 +1,165 @@
+"""A Main and an offer of different minor versions of Python, where there are two: what works, what is refused."""
+
+from __future__ import annotations
+
+import asyncio
+import glob
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from distributed.environments.builder import Environments
+from distributed.environments.interpreters import link_behind, look_at
+from distributed.environments.spec import EnvironmentSpec
+from distributed.process.fresh import import_paths
+from distributed.testing.processes import wait_until
+
+OWN = f"{sys.version_info.major}.{sys.version_info.minor}"
+MINORS = [minor for minor in ("3.13", "3.12", "3.11") if minor != OWN]
+
+OFFER = """
+import sys
+from distributed.log import log_to_stderr
+from distributed.offers.process import room_zygote
+
+zygote = room_zygote()
+from distributed.offers.serving import OfferOptions, serve_offer
+from distributed.process.running import run_loop
+
+log_to_stderr("INFO")
+run_loop(serve_offer(OfferOptions(cores=1, port=0, store=sys.argv[1], folder=sys.argv[2]), zygote, 1.0))
+"""
+
+HELPERS = """
+import sys
+
+class Point:
+    def __init__(self, x):
+        self.x = x
+
+class Odd(Exception):
+    pass
+
+def where(point):
+    return sys.version_info[:2], Point(point.x + 1)
+
+def fail():
+    raise Odd("here")
+
+def give_code():
+    return lambda: 5
+"""
+
+MAIN = """
+import sys
+import helpers
+from distributed.crews.main import Main
+from distributed.crews.options import MainSettings
+
+def of_main(x):
+    return sys.version_info[:2], x
+
+if __name__ == "__main__":
+    main = Main(MainSettings(workers=(sys.argv[1],), timeout_s=20))
+
+    def tell(function, *args):
+        try:
+            print(function.__name__, main.submit(function, args).future(20).result(20))
+        except Exception as error:
+            print(function.__name__, type(error).__name__, error)
+
+    try:
+        minor, point = main.submit(helpers.where, (helpers.Point(1),)).future(20).result(20)
+        print("where", minor, type(point) is helpers.Point, point.x)
+        tell(of_main, 3)
+        tell(helpers.fail)
+        tell(lambda: 5)
+        tell(helpers.give_code)
+    finally:
+        main.close()
+"""
+
+
+def find_other() -> str | None:
+    """An interpreter of another minor version: on the PATH, or of pyenv."""
+    for minor in MINORS:
+        found = [
+            shutil.which(f"python{minor}"),
+            *glob.glob(os.path.expanduser(f"~/.pyenv/versions/{minor}*/bin/python")),
+        ]
+        for python in filter(None, found):
+            done = subprocess.run([python, "-c", "import ssl, venv"], capture_output=True)
+            if done.returncode == 0:
+                return str(python)
+    return None
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Another minor version that has this package, and what that imports as far as it is not compiled for ours."""
+    base = find_other()
+    if base is None:
+        pytest.skip("this machine has one minor version of Python only")
+    folder = tmp_path_factory.mktemp("other") / "venv"
+    subprocess.run([base, "-m", "venv", "--without-pip", str(folder)], check=True)
+    own = asyncio.run(look_at(sys.executable, import_paths()))
+    link_behind(folder / "behind", own.places)
+    (packages,) = folder.glob("lib/python3.*/site-packages")
+    (packages / "behind.pth").write_text(f"{folder / 'behind'}\n")
+    return str(folder / "bin" / "python")
+
+
+@pytest.fixture
+def offer(other: str, tmp_path: Path) -> Iterator[str]:
+    """Address of an offer that the other version serves."""
+    (tmp_path / "offer.py").write_text(OFFER)
+    said = tmp_path / "said"
+    variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    with said.open("w") as output:
+        process = subprocess.Popen(
+            [other, "offer.py", str(tmp_path / "store"), str(tmp_path)], cwd=tmp_path, env=variables,
+            stdout=output, stderr=output,
+        )  # fmt: skip
+    try:
+        found = wait_until(lambda: re.search(r"lends .* at (\S+)", said.read_text()), said.read_text)
+        yield found[1]
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+async def test_an_offer_prefers_the_minor_version_of_the_main(other: str, tmp_path: Path) -> None:
+    environments = Environments(tmp_path, pythons=[other])
+    minors = await environments.minors()
+    theirs = next(minor for minor in minors if minor != OWN)
+    assert list(minors) == [OWN, theirs]
+    found = [(await environments.get(EnvironmentSpec(python=minor))).minor for minor in (OWN, theirs, "3.99", "")]
+    assert found == [OWN, theirs, OWN, OWN]
+    environments.close()
+
+
+def test_a_main_uses_an_offer_of_another_minor_version_by_name_only(offer: str, other: str, tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / ".distributedignore").touch()
+    (project / "helpers.py").write_text(HELPERS)
+    (project / "program.py").write_text(MAIN)
+    done = subprocess.run(
+        [sys.executable, "program.py", offer], cwd=project, capture_output=True, text=True, timeout=60,
+        env={**os.environ, "PYTHONPATH": import_paths()},
+    )  # fmt: skip
+    lines = done.stdout.splitlines()
+    theirs = subprocess.run([other, "-c", "import sys; print(sys.version_info[:2])"], capture_output=True, text=True)
+    there = theirs.stdout.strip()
+    assert lines[0] == f"where {there} True 2", done.stdout + done.stderr
+    assert lines[1] == f"of_main ({there}, 3)"
+    assert lines[2] == "fail Odd here"
+    assert lines[3].startswith(f"<lambda> PythonMismatchError <lambda> cannot go from Python {OWN} to Python 3.")
+    assert "PythonMismatchError" in lines[4]
+    assert f"to Python {OWN}" in lines[4]
