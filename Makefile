@@ -6,6 +6,7 @@
 # make bench    the benchmarks beside a rival
 # make simulate whole clusters under faults, one for each seed      make simulate SEEDS=10000 FIRST=0
 # make chaos    real processes under kill -9, SIGSTOP and cut connections   make chaos ARGS="--seconds 10 --tasks 5000"
+# make soak-fairness  two programs on one offer for a minute: who gets how much of its slots
 # make changelog  CHANGELOG.md, from the notes in docs/changes
 # make clean    remove everything that the commands above made: build/, and what Python and pip leave beside sources
 
@@ -22,7 +23,7 @@ PIP_FLAGS = --quiet --disable-pip-version-check
 METADATA := pyproject.toml setup.py requirements.txt
 SOURCES := distributed_worker.py $(shell find distributed -name '*.py' -o -name py.typed)
 
-.PHONY: run test test-all check format docs changelog bench chaos simulate clean
+.PHONY: run test test-all check format docs changelog bench chaos simulate soak-fairness clean
 .DELETE_ON_ERROR:
 
 # The folder that is read stays as it is, even when it is the interpreter's own library (no bytecode is written), and what
@@ -66,6 +67,9 @@ chaos: $(VENV_TEST)/.installed
 
 simulate: $(VENV_TEST)/.installed
 	$(VENV_TEST)/bin/python -m distributed.testing.simulation --seeds $(SEEDS) --first $(FIRST) --jobs $(JOBS) $(ARGS)
+
+soak-fairness: $(VENV_TEST)/.installed
+	$(VENV_TEST)/bin/python -m distributed.testing.fairness $(ARGS)
 
 clean:
 	rm -rf build distributed.egg-info

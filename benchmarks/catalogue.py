@@ -109,6 +109,8 @@ CELLS = (
     Cell("workspace_rescan", "scan of them when nothing has changed, beside 15 ms", "ms", 1, beside="15 ms"),
     Cell("workspace_changed", "asking whether they have changed, beside 2 us", "us", 1, beside="2 us"),
     Cell("pull_large", "pull of 2 GB, beside two curl | sha1sum", "GB/s", 0.8, limit_s=300.0, beside="curl"),
+    Cell("room_open", "a room, from order to registered, beside a plain worker", "ms", beside="plain worker"),
+    Cell("room_calls", "map of 10,000 no-ops in a room, likewise", "tasks/s", 1 / 1.5, beside="plain worker"),
     Cell("ship_first", "workspace of 1,000 files, first time, beside 500 ms", "ms", 1, beside="500 ms"),
     Cell("ship_unchanged", "  the same, unchanged, with the scan, beside 30 ms", "ms", 1, beside="30 ms"),
     Cell("ship_edited", "  one file edited, with the scan, beside 100 ms", "ms", 1, beside="100 ms"),

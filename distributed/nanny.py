@@ -16,6 +16,7 @@ from typing import Any
 
 from distributed.calls import rpc, write
 from distributed.comm.addresses import parse_address
+from distributed.comm.dialled import wait_here
 from distributed.config import SCHEDULER_PORT, settings
 from distributed.core import Server
 from distributed.errors import CommClosedError, DistributedError, WorkerStartError
@@ -45,6 +46,7 @@ STDERR_LINES = 20  # of a dead worker, kept for its death certificate
 REPORT_TIMEOUT_S = 5.0  # for the scheduler to take a certificate; a worker is started again without it
 STOP_TIMEOUT_S = 5.0  # for a worker that was asked to end, beyond its grace; then it is killed
 CLEAN_UP_AFTER_S = 1.0  # until then a cluster has started
+DIAL_AGAIN_S = 0.5
 LOOK_S = 2.0  # how often we look at the worker's process, and vouch for it
 LOOK_S_MIN = 0.02  # between two looks at a worker's memory when it is near its limit; they cost 20 us
 
@@ -105,6 +107,7 @@ class Nanny(Server):
         self._stderr: deque[str] = deque(maxlen=STDERR_LINES)
         self._guard: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
+        self._dialling: asyncio.Task[None] | None = None  # kept until it is done
         self._refusal: BaseException | None = None  # why another life would not help
         self._wanted = False  # whether a dead worker is to be replaced
         self._is_spawning = False
@@ -119,6 +122,7 @@ class Nanny(Server):
             "terminate": self.terminate,
             "monitor_resources": self.monitor_resources,
             "replace": self.replace,
+            "serve_scheduler": wait_here,
         })  # fmt: skip
 
     # ------------------------------------------------------------ life
@@ -405,6 +409,17 @@ class Nanny(Server):
             level = logging.DEBUG if is_gone or op == "worker_alive" else logging.WARNING
             logger.log(level, "%s: could not tell the scheduler of worker %s: %s", op, self.worker_address, error)
 
+    async def _have_it_dialled(self, address: str) -> None:
+        """Tell a scheduler that dials us where its worker listens, until it knows or there is another life."""
+        process = self.process
+        while self.process is process and self.status == "running":
+            try:
+                await self._scheduler.call("dial_worker", nanny=self.address, address=address)
+                return
+            except DistributedError as error:
+                logger.warning("%s cannot be dialled yet: %s", address, error)
+                await asyncio.sleep(DIAL_AGAIN_S)
+
     async def _give_up(self, error: BaseException) -> None:
         """End without a worker; `finished` tells why."""
         self._wanted = False
@@ -463,6 +478,10 @@ class Nanny(Server):
         content = json.loads(line)
         if "refused" in content:
             self._refusal = exception_from_failure(content["refused"], "the worker", may_unpickle=False)
+            return
+        if "listening" in content:
+            if self.scheduler_address.startswith("dialled://"):
+                self._dialling = asyncio.ensure_future(self._have_it_dialled(content["listening"]))
             return
         if "condemned" in content:
             if self.process is not None:

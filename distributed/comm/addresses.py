@@ -1,4 +1,7 @@
-"""Addresses: ``tcp://host:port``, ``tls://host:port``, ``unix:///path``, ``inproc://name``; and what people write."""
+"""Addresses: ``tcp://host:port``, ``tls://host:port``, ``unix:///path``, ``inproc://name``; and what people write.
+
+``dialled://name`` is a server that has connected to us, see `comm.dialled`.
+"""
 
 from __future__ import annotations
 
@@ -11,17 +14,18 @@ __all__ = ["Address", "is_loopback", "is_numeric", "parse_address", "place_of"]
 
 
 _LOOPBACK_6 = bytes(15) + b"\x01"
+_NAMES = ("unix", "inproc", "dialled")  # schemes without host and port
 
 
 class Address(NamedTuple):
-    """A place to connect to. ``host`` is a host, a path (unix) or a name (inproc); ``port`` is 0 for these two."""
+    """A place to connect to. ``host`` is a host, a path (unix) or a name (inproc, dialled); ``port`` is 0 for these."""
 
     scheme: str
     host: str
     port: int = 0
 
     def __str__(self) -> str:
-        if self.scheme in ("unix", "inproc"):
+        if self.scheme in _NAMES:
             return f"{self.scheme}://{self.host}"
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.scheme}://{host}:{self.port}"
@@ -48,7 +52,7 @@ def parse_address(value: Any, default_port: int | None = None) -> Address:
     text = _text(value).strip()
     scheme, separator, rest = text.rpartition("://")
     scheme = scheme.lower() if separator else "tcp"
-    if scheme in ("unix", "inproc"):
+    if scheme in _NAMES:
         if not rest:
             raise AddressError(value, f"{scheme}:// wants a name after it")
         return Address(scheme, rest)

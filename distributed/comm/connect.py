@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import Any
 
 from distributed.comm.addresses import Address, parse_address
+from distributed.comm.dialled import begin
 from distributed.comm.same_host import UNIX, agree, bind_beside, open_beside
 from distributed.comm.sockets import Wire, bind, bound_address, channel_at, open_socket, tune
 from distributed.comm.stream import Peer, Stream
@@ -79,6 +80,8 @@ async def connect_address(
     while True:
         try:
             async with asyncio.timeout_at(asyncio.get_running_loop().time() + deadline - time.monotonic()):
+                if place.scheme == "dialled":
+                    return await begin(place.host, role)
                 sock = await _open(place, beside=True)
                 reason = "it accepts connections but does not answer; is it a server of distributed?"
                 if place.scheme == "tcp" and sock.family == UNIX:

@@ -22,6 +22,7 @@ class Backlog:
 
     Attributes:
         calls, nbytes: that are not decided.
+        waiting: threads that wait to get in.
     """
 
     def __init__(self, calls_max: int, nbytes_max: int) -> None:
@@ -29,30 +30,31 @@ class Backlog:
         self.nbytes = 0
         self._calls_max = calls_max
         self._nbytes_max = nbytes_max
-        self._changed = threading.Condition()
-        self._waiting = 0
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self.waiting = 0
         self._was_said = False
 
     def enter(self, nbytes: int) -> None:
         """One call more; waits until there is room for it. Ctrl-C gets through, and then it was not let in."""
-        with self._changed:
+        with self._lock:
             if self._is_full(nbytes):
                 self._say()
-                self._waiting += 1
+                self.waiting += 1
                 try:
                     while self._is_full(nbytes):
                         self._changed.wait(LOOK_S)
                 finally:
-                    self._waiting -= 1
+                    self.waiting -= 1
             self.calls += 1
             self.nbytes += nbytes
 
     def leave(self, nbytes: int) -> None:
         """One call less."""
-        with self._changed:
+        with self._lock:
             self.calls -= 1
             self.nbytes -= nbytes
-            if self._waiting:
+            if self.waiting:
                 self._changed.notify_all()
 
     def _is_full(self, nbytes: int) -> bool:

@@ -9,6 +9,7 @@ import os
 import secrets
 import socket
 import sys
+import time
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from distributed.crews.backlog import Backlog
 from distributed.crews.links import OfferLink, Tenant
 from distributed.crews.matching import Lent
 from distributed.crews.options import MainSettings
+from distributed.crews.passes import DEPTH_MAX
 from distributed.crews.schedulers import SchedulerProcess
 from distributed.deploy.machine import cores_available
 from distributed.errors import DistributedError, NoOfferError
@@ -28,7 +30,7 @@ from distributed.offers.local import LocalOffer
 from distributed.offers.wire import LEASE_S, OFFER_PORT
 from distributed.process.running import Background
 from distributed.security.credentials import Credential
-from distributed.security.keys import KEY_NBYTES, Keyring, keyring_from_master
+from distributed.security.keys import KEY_NBYTES, Keyring, shared_keyring
 from distributed.units import parse_nbytes
 
 __all__ = ["Base"]
@@ -47,12 +49,14 @@ class Base:
     Args:
         settings: of the Main.
         crews: told what happens at offers, see `LinkEvents`, and by ``on_trouble`` why there are none.
-        passes: what lets us in at each offer, by address, instead of what the settings name.
+        passes: what lets us in at each offer, by address, if we are the Main of a room; else the settings tell.
+        depth: levels of calls from calls that may be made directly.
         lease_s: see `Tenant`.
 
     Attributes:
         loop: on which everything but users' calls happens.
         keys: of this Main alone, for its schedulers, its rooms, and its offer.
+        depth: as the argument.
         tenant: who we are for offers.
         links: to offers, by address, in the order in which they were named.
         finding: offers may be named that are not in `links` yet.
@@ -64,11 +68,12 @@ class Base:
         self,
         settings: MainSettings,
         crews: Any,
-        passes: Mapping[str, Keyring] | None = None,
+        passes: Mapping[str, Credential] | None = None,
+        depth: int = DEPTH_MAX,
         lease_s: float = LEASE_S,
     ) -> None:
         self.settings = settings
-        self.keys = keyring_from_master(os.urandom(KEY_NBYTES))
+        self.keys = shared_keyring(os.urandom(KEY_NBYTES))
         self.name = settings.ident or _program_name()
         self.backlog = Backlog(settings.queued_calls_max, settings.queued_nbytes_max)
         self.links: dict[str, OfferLink] = {}
@@ -78,7 +83,11 @@ class Base:
         self.tenant = Tenant(secrets.token_hex(16), self.name, self.keys, os.urandom(KEY_NBYTES), lease_s)
         self._credential = None if settings.credential is None else Credential.load(settings.credential).keyring()
         named = [str(parse_address(address, OFFER_PORT)) for address in settings.workers]
-        self._named: dict[str, Keyring | None] = dict(passes) if passes else dict.fromkeys(named, self._credential)
+        self._passes = passes
+        self._named: dict[str, Keyring | None] = dict.fromkeys(named, self._credential)
+        if passes is not None:
+            self._named = {address: credential.keyring() for address, credential in passes.items()}
+        self.depth = depth
         self._process = SchedulerProcess(self.keys)
         self._local: LocalOffer | None = None
         self._thread: LoopThread | None = None
@@ -111,7 +120,7 @@ class Base:
         self._background = Background(_on_failure)
         self._endings = Background(_on_failure)
         self._hello = asyncio.ensure_future(asyncio.to_thread(self._process.hello))
-        self._hello.add_done_callback(lambda done: done.exception())  # for who opens a scheduler
+        self._hello.add_done_callback(lambda done: done.cancelled() or done.exception())  # for who opens a scheduler
         self._host: rpc | None = None
         for address, credential in self._named.items():
             self._add(address, credential)
@@ -191,6 +200,16 @@ class Base:
                     self._fail(NoOfferError(address, len(info["workers"])))
                 await asyncio.sleep(LOOK_S)
 
+    def tickets(self, workspace: str, seconds: float, depth: int) -> dict[str, str]:
+        """The line of a ticket for each offer: for this workspace, so many seconds and levels; never more than ours."""
+        made: dict[str, str] = {}
+        for address, link in self.links.items():
+            if self._passes is not None:
+                made[address] = self._passes[address].ticket(depth=depth).line()
+            elif not link.is_hopeless:
+                made[address] = self.tenant.credential.ticket(workspace, time.time() + seconds, depth).line()
+        return made
+
     def _fail(self, reason: BaseException) -> None:
         self.trouble = reason
         self._crews.on_trouble(reason)
@@ -224,10 +243,12 @@ def _on_failure(error: BaseException) -> None:
 
 def _offers_in(info: dict[str, Any]) -> list[str]:
     """Addresses of the offers that a scheduler's workers told of, in order."""
-    workers = info["workers"].values() if isinstance(info["workers"], dict) else info["workers"]
-    found = [str(parse_address(worker.get("services", {})["offer"], OFFER_PORT))
-             for worker in workers if worker.get("services", {}).get("offer")]  # fmt: skip
-    return list(dict.fromkeys(found))
+    found: dict[str, None] = {}
+    for address, worker in info["workers"].items():
+        port = worker.get("services", {}).get("offer")
+        if port is not None:
+            found[str(parse_address(address)._replace(port=port))] = None
+    return list(found)
 
 
 def _local_offer(settings: MainSettings, keys: Keyring) -> LocalOffer:

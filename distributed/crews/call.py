@@ -38,10 +38,11 @@ class Call:
     # ------------------------------------------------------------ for the crew
 
     def place(self, future: Future) -> None:
-        """The scheduler has it from now on, as `future`."""
+        """The scheduler has it from now on, as `future`. Who has given away its handle holds the crew's lock."""
         self._future = future
-        for callback in self._take_callbacks():
-            future.add_done_callback(lambda done, callback=callback: callback(self))  # type: ignore[misc]
+        if self._callbacks is not None:
+            for callback in self._take_callbacks():
+                future.add_done_callback(lambda done, callback=callback: callback(self))  # type: ignore[misc]
 
     def fail(self, error: BaseException) -> None:
         """It will never be given to a scheduler."""

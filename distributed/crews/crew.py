@@ -23,7 +23,7 @@ from distributed.crews.call import Call
 from distributed.crews.functions import RoomFunctions
 from distributed.crews.matching import MEMORY, asked, fits, loosened, offered
 from distributed.crews.options import ANY_PLATFORM, CallOptions
-from distributed.crews.packing import calls_in, pack_call, refer, with_values
+from distributed.crews.packing import are_plain, calls_in, pack_call, refer, with_values
 from distributed.crews.project import Project
 from distributed.crews.staffing import Staffing
 from distributed.crews.states import CloseAsked, Needed, Phase, Resumed, Superseded
@@ -37,7 +37,7 @@ from distributed.errors import (
 )
 from distributed.ids import counter, unique_id
 from distributed.messages import Payload, TaskSpec
-from distributed.protocol.serialize import payload_nbytes
+from distributed.protocol.serialize import BUFFER_NBYTES_MIN, payload_nbytes
 from distributed.rooms.references import dumps_reference_payload
 
 __all__ = ["Crew"]
@@ -96,6 +96,7 @@ class Crew:
         self._moving: set[Any] = set()  # calls that wait for values of other crews
         self._functions = RoomFunctions(project.entry)
         self._specs: dict[tuple[Any, ...], TaskSpec] = {}
+        self._plain_specs: dict[bytes, tuple[CallOptions, TaskSpec]] = {}  # by function: of its last such call
         self._name = unique_id("crew")[-ID_LENGTH:]
         self._lacks_rooms = False
         self._was_warned: set[CallOptions] = set()
@@ -107,9 +108,10 @@ class Crew:
         self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], options: CallOptions
     ) -> Call:
         """One call, now or when the crew is open. Raises as `Main.submit`."""
-        foreign = [call for call in calls_in((args, kwargs), {}).values() if not self._is_ours(call)]
-        if foreign:
-            return self._submit_later(function, args, kwargs, options, foreign)
+        if not are_plain(args, kwargs):
+            foreign = [call for call in calls_in((args, kwargs), {}).values() if not self._is_ours(call)]
+            if foreign:
+                return self._submit_later(function, args, kwargs, options, foreign)
         packed = self._pack(function, args, kwargs, options)
         call = Call(self, packed.key, self._gate)
         self._base.backlog.enter(packed.nbytes)
@@ -130,6 +132,11 @@ class Crew:
         with session.table.lock:
             records = list(session.table.records.values())
         return not any(record.status is Status.FINISHED and record.payload is None for record in records)
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it could not be opened, or has ended."""
+        return self._error is not None
 
     def is_usable(self) -> bool:
         """Whether it can take calls, now or later."""
@@ -155,12 +162,14 @@ class Crew:
     ) -> Packed:
         packed, is_by_value = self._functions.pack(function)
         arguments, needs = pack_call(args, kwargs, self._project.entry)
-        blobs, data = {packed.digest: packed.blob}, {}
-        if type(arguments) is not bytes:
+        blobs: dict[bytes, Payload] = {packed.digest: packed.blob}
+        data: dict[str, Task] = {}
+        nbytes = payload_nbytes(arguments)
+        if nbytes >= BUFFER_NBYTES_MIN:
             mover = Mover(self._movers(), 0, self._pack_again, self._dumps, refer)
             arguments, needs = mover.pack(args, kwargs)
             blobs, data = {**blobs, **mover.blobs}, mover.tasks
-        nbytes = payload_nbytes(arguments) + sum(payload_nbytes(task[2]) for task in data.values())
+            nbytes = payload_nbytes(arguments) + sum(payload_nbytes(task[2]) for task in data.values())
         key = f"{packed.name}-{self._name}-{counter()}"
         return Packed(
             packed.name, packed.digest, is_by_value, options, key, arguments, needs, blobs, data, nbytes
@@ -222,21 +231,26 @@ class Crew:
 
     def _spec(self, packed: Packed) -> TaskSpec:
         options = packed.options
-        plain = options.platform == ANY_PLATFORM and options.threads <= 1 and options.memory_nbytes <= 0
         workers = self._same_python(packed) if packed.is_by_value else None
-        if not plain:
+        if workers is None and (known := self._plain_specs.get(packed.digest)) is not None and known[0] is options:
+            return known[1]  # most calls; to hash options costs 1 us
+        is_plain = options.platform == ANY_PLATFORM and options.threads <= 1 and options.memory_nbytes <= 0
+        if not is_plain:
             options = self._possible(packed)
-        known = (packed.digest, options, workers)
-        spec = self._specs.get(known)
+        asked_for = (options.platform, options.threads, options.memory_nbytes, options.retries)
+        name = (packed.digest, asked_for, workers)  # no options in it: they take 5 us to hash
+        spec = self._specs.get(name)
         if spec is None:
-            spec = self._specs[known] = task_spec(
+            spec = self._specs[name] = task_spec(
                 packed.digest,
                 workers=workers,
                 resources={MEMORY: options.memory_nbytes} if options.memory_nbytes > 0 else None,
                 retries=options.retries,
                 platform=None if options.platform == ANY_PLATFORM else "|".join(options.platform),
                 threads=max(1, options.threads),
-            )
+            )._replace(parent=None, depth=0, priority=0)  # of a task that is a Main, for another scheduler
+        if is_plain and workers is None:
+            self._plain_specs[packed.digest] = packed.options, spec
         return spec
 
     def _possible(self, packed: Packed) -> CallOptions:
@@ -251,7 +265,7 @@ class Crew:
         if options not in self._was_warned:
             self._was_warned.add(options)
             text = f"{packed.function} asks for {asked(options)}, which no worker can ever give, so it runs with "
-            warnings.warn(LoosenedCallWarning(f"{text}{asked(left)}; there is {offered(lent)}"), stacklevel=6)
+            warnings.warn(LoosenedCallWarning(f"{text}{asked(left)}; there is {offered(lent)}"), stacklevel=10)
         return left
 
     def _same_python(self, packed: Packed) -> tuple[str, ...] | None:
@@ -292,7 +306,8 @@ class Crew:
                 call.fail(error)
             else:
                 self._base.backlog.enter(packed.nbytes)
-                self._give(call, packed)
+                with self.lock:  # its handle is out already, and others may add callbacks
+                    self._give(call, packed)
 
         async def wait() -> None:
             try:
@@ -314,6 +329,7 @@ class Crew:
     def _begin(self) -> None:
         self._decided = asyncio.Event()
         self.staffing = Staffing(self._base, self._project, self._manifest, self)
+        self.on_rooms()
 
     def _tell(self, event: Any) -> None:
         """An event for the staffing; from any thread."""
@@ -357,8 +373,8 @@ class Crew:
 
     def on_rooms(self) -> None:
         """See `Crewed`."""
-        assert self.staffing is not None
-        self._lacks_rooms = self.staffing.lacks_rooms
+        if self.staffing is not None:  # while it is being made it tells already
+            self._lacks_rooms = self.staffing.lacks_rooms
 
     @property
     def phase(self) -> Phase:

@@ -14,6 +14,7 @@ from distributed.crews.links import OfferLink
 from distributed.crews.options import CallOptions, MainSettings
 from distributed.crews.project import Project
 from distributed.crews.states import Phase
+from distributed.crews.telling import building
 from distributed.errors import CommClosedError
 
 __all__ = ["Main"]
@@ -85,7 +86,7 @@ class Main:
 
     def _crew(self) -> Crew:
         crew = self._current
-        if crew is None or self._changed():
+        if crew is None or crew.has_failed or self._changed():
             return self._renewed()
         return crew
 
@@ -97,6 +98,10 @@ class Main:
             base, project = self._begun()
             manifest = project.scan()
             current = self._current
+            if current is not None and current.has_failed:  # no worker was there in time, perhaps: one may be now
+                self._crews.remove(current)
+                current.end()
+                current = None
             if current is not None and current.id == manifest.id:
                 return current
             crew = next((each for each in self._crews if each.id == manifest.id and each.is_usable()), None)
@@ -162,7 +167,7 @@ class Main:
 
     def on_progress(self, link: OfferLink, line: str) -> None:
         """See `LinkEvents`."""
-        logger.info("%s: %s", link.address, line)
+        building(link.address, line)
 
     def on_trouble(self, reason: BaseException) -> None:
         """There are no offers, and this is why."""

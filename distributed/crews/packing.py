@@ -13,7 +13,7 @@ from distributed.messages import Payload
 from distributed.protocol.serialize import BUFFER_NBYTES_MIN, PROTOCOL, Serialized, TaskRef
 from distributed.rooms.references import dumps_reference_payload
 
-__all__ = ["call_of", "calls_in", "pack_call", "refer", "with_values"]
+__all__ = ["are_plain", "call_of", "calls_in", "pack_call", "refer", "with_values"]
 
 
 def call_of(value: Any) -> Call | None:
@@ -24,6 +24,14 @@ def call_of(value: Any) -> Call | None:
         call: Call = value.__distributed_call__
         return call
     return None
+
+
+def are_plain(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether no call can be among them, told by a glance."""
+    for value in args:
+        if type(value) not in PLAIN:
+            return False
+    return not kwargs
 
 
 def calls_in(value: Any, found: dict[int, Call]) -> dict[int, Call]:
@@ -64,7 +72,8 @@ def pack_call(args: tuple[Any, ...], kwargs: dict[str, Any], entry: str | None) 
         UnpicklableError: an argument that cannot be pickled, or a future of another client.
     """
     kinds = {type(value) for value in args}
-    kinds.update(map(type, kwargs.values()))
+    if kwargs:
+        kinds.update(map(type, kwargs.values()))
     if kinds <= SCALARS:
         blob = pickle.dumps((args, kwargs), PROTOCOL)
         return (blob if len(blob) < BUFFER_NBYTES_MIN else Serialized([blob])), None

@@ -82,7 +82,7 @@ def main() -> None:
     log_to_stderr(options["log_level"])
     prepare()
     end_with_parent(parent)
-    keys = Keyring({role: bytes.fromhex(key) for role, key in options["keys"].items()})
+    keys = Keyring({role: bytes.fromhex(key) for role, key in options["keys"].items()}, needs_certificate=False)
     adopt_keyring(keys)  # schedulers call nannies and workers, too
     raise SystemExit(run_loop(_serve(keys, options["answer"])))
 

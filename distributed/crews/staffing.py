@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Coroutine
 from typing import Any, Protocol
 
+from distributed.client.coordination.signals import Variable
 from distributed.client.session import Session
+from distributed.comm.addresses import is_loopback, parse_address
 from distributed.crews.base import Base
 from distributed.crews.client import CrewClient
 from distributed.crews.links import OfferLink
 from distributed.crews.matching import MEMORY
+from distributed.crews.passes import PASS_NAME, PASS_S, Pass
 from distributed.crews.project import Project
 from distributed.crews.states import (
     AskRoom,
@@ -31,6 +35,7 @@ from distributed.crews.states import (
     SayWaiting,
     Tick,
 )
+from distributed.crews.telling import shipping
 from distributed.driver import Driver
 from distributed.errors import (
     CommClosedError,
@@ -40,6 +45,7 @@ from distributed.errors import (
     OfferFullError,
     OfferWithdrawnError,
     UnknownWorkspaceError,
+    WorkersLateError,
 )
 from distributed.offers.wire import OpenRoom, RoomWish
 
@@ -99,17 +105,20 @@ class Staffing:
             self._machine,
             {
                 AskRoom: lambda effect: self._spawn(self._open_room(base.links[effect.offer])),
-                PlaceCalls: lambda effect: crew.on_placed(self._connected()),
-                FailCalls: lambda effect: crew.on_failed(effect.reason),
+                PlaceCalls: lambda effect: self._place(),
+                FailCalls: lambda effect: crew.on_failed(self._explained(effect.reason)),
                 SayWaiting: lambda effect: self._say_waiting(),
                 EndCrew: lambda effect: base.spawn_ending(self._end()),
             },
             Tick,
         )
+
+    def begin(self) -> None:
+        """Open; the crew hears of it from here on, so it must know us."""
         self._spawn(self._open())
         self.look_for_offers()
-        if base.trouble is not None:
-            self.on_trouble(base.trouble)
+        if self._base.trouble is not None:
+            self.on_trouble(self._base.trouble)
 
     # ------------------------------------------------------------ events
 
@@ -132,6 +141,8 @@ class Staffing:
         """Hear of those that are here already, and whether others may come."""
         self._machine.is_hopeful = self._base.may_find
         for link in self._base.links.values():
+            if link.trouble is not None:
+                self.trouble.setdefault(link.address, link.trouble)
             if link.is_here:
                 self.handle(OfferHere(link.address, self._crew.has_demand()))
 
@@ -162,11 +173,11 @@ class Staffing:
         """For people: what has to happen before calls can run."""
         if self.phase is Phase.CLOSED:
             return "it was closed"
-        if self._session is None:
-            return "the scheduler is being started"
         troubles = [f"{address}: {reason}" for address, reason in self.trouble.items() if address not in self.rooms]
         if troubles:
             return "no room is open; " + "; ".join(troubles)
+        if self._session is None:
+            return "the scheduler is being started"
         links = self._base.links
         if not links:
             return "no offer of workers is known yet"
@@ -177,12 +188,40 @@ class Staffing:
 
     # ------------------------------------------------------------ performers
 
+    def _explained(self, reason: BaseException) -> BaseException:
+        timeout_s = self._base.settings.timeout_s
+        if type(reason) is not TimeoutError or timeout_s is None:
+            return reason
+        return WorkersLateError(timeout_s, self.why_waiting())
+
     def _spawn(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         self._base.spawn(coroutine)
 
-    def _connected(self) -> Session:
+    def _place(self) -> None:
         assert self._session is not None
-        return self._session
+        self._crew.on_placed(self._session)
+        self._spawn(self._give_passes())
+
+    async def _give_passes(self) -> None:
+        """Let rooms submit calls by themselves, as long as this crew lives."""
+        while (client := self._client) is not None:
+            base, project = self._base, self._project
+            given = Pass(
+                base.name,
+                base.tickets(self._manifest.id, PASS_S, base.depth),
+                self._manifest.id,
+                project.entry,
+                project.entry_file,
+                project.roots,
+                project.environment,
+                base.depth,
+                time.time() + PASS_S,
+            )
+            try:
+                await asyncio.to_thread(Variable(PASS_NAME, client=client).set, given)
+            except DistributedError as error:  # the session has ended, and with it the crew; or it will come again
+                logger.info("no pass for rooms of %s: %s", base.name, error)
+            await asyncio.sleep(PASS_S / 2)
 
     async def _open(self) -> None:
         try:
@@ -228,12 +267,14 @@ class Staffing:
             entry=self._project.entry,
             entry_file=self._project.entry_file,
             roots=self._project.roots,
+            source=str(self._project.workspace.root) if _is_beside(link) else None,
             environment=self._project.environment,
             resources={MEMORY: float(link.info.memory_nbytes or MEMORY_NBYTES_MAX)},
         )
         for attempt in range(SHIP_ATTEMPTS):
             if self._project.contents is not None:
-                await link.ship(self._project.contents, self._manifest, self._sources(link))
+                progress = shipping(link.address)
+                await link.ship(self._project.contents, self._manifest, self._sources(link), progress)
             try:
                 return await link.open_room(wish)
             except UnknownWorkspaceError:
@@ -264,3 +305,9 @@ class Staffing:
         if self._scheduler is not None:
             await self._base.close_scheduler(self._scheduler)
         self._driver.stop()
+
+
+def _is_beside(link: OfferLink) -> bool:
+    """Whether the offer is on this machine."""
+    place = parse_address(link.address)
+    return place.scheme not in ("tcp", "tls") or is_loopback(place.host)

@@ -20,6 +20,7 @@ from distributed.errors.crews import (
     NoMatchError,
     NoOfferError,
     RedistributionError,
+    WorkersLateError,
 )
 from distributed.errors.faces import (
     CalledByImportError,
@@ -203,6 +204,7 @@ __all__ = [
     "UserCodeRefusedError",
     "WaitForTimeoutFile",
     "WorkerStartError",
+    "WorkersLateError",
     "WorkspaceChangedError",
     "WorkspaceEntryError",
     "WorkspaceError",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from distributed.errors.base import DistributedError, DistributedWarning
 
-__all__ = ["LoosenedCallWarning", "NoMatchError", "NoOfferError", "RedistributionError"]
+__all__ = ["LoosenedCallWarning", "NoMatchError", "NoOfferError", "RedistributionError", "WorkersLateError"]
 
 
 class NoOfferError(DistributedError):
@@ -49,3 +49,18 @@ class RedistributionError(DistributedError):
     def __init__(self, function: str, reason: str) -> None:
         self.function = function
         super().__init__(f"{function} cannot be given to another worker: {reason}")
+
+
+class WorkersLateError(DistributedError, TimeoutError):
+    """No worker was there in the time that ``setup(timeout=...)`` allows; the text says what was missing.
+
+    See that ``dworker --offer`` runs where it should, or allow more time, or none: then calls wait, and say so.
+    """
+
+    def __init__(self, timeout_s: float, reason: str) -> None:
+        self.timeout_s = timeout_s
+        self.reason = reason
+        super().__init__(
+            f"no worker was there within {timeout_s:g} s, which is what setup(timeout=) allows: {reason}; "
+            "see that `dworker --offer` runs there, or allow more time"
+        )

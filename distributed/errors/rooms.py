@@ -43,7 +43,7 @@ class ModuleFailedError(FunctionLoadError):
 
 
 class NameMissingError(FunctionLoadError):
-    """A function or class is not in its module when a room imports that: define it where every import comes by."""
+    """A function or class is not in its module when a room imports that: define it where every import passes."""
 
     def __init__(self, module: str, qualname: str) -> None:
         self.name, self.worker, self.reason = f"{module}.{qualname}", "", "the module has no such name"
@@ -51,6 +51,6 @@ class NameMissingError(FunctionLoadError):
         self.qualname = qualname
         DistributedError.__init__(
             self,
-            f"{module} has no {qualname} in a room: define it at the module's top level and above the line "
-            'if __name__ == "__main__":, under the name that it has',
+            f"{module} has no {qualname} when a room imports it: define it at the top level of the module, under the "
+            "name that it has, whatever machine that is",
         )

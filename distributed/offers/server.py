@@ -79,6 +79,7 @@ MESSAGE_NBYTES_MAX = 64 * MiB  # of one message of a Main, who may be a guest: t
 
 GRACE_S = 30.0  # of a withdrawal that names none
 LOOK_S, LOOK_WANTING_S = 0.5, 0.1  # between two looks at all rooms; while a wish waits for one that is idle
+LAST_WORD_S = 1.0  # for what was said to a tenant last to leave; then its streams are closed
 END_S = 10.0  # for rooms to be gone, beyond the grace of the close
 
 
@@ -136,6 +137,7 @@ class Offer(Server):
         self._streams: dict[str, tuple[int, Any]] = {}  # of tenants that are connected: number and stream
         self._keys_of: dict[str, Keyring] = {}
         self._ticket_keys: dict[str, bytes] = {}  # of tenants, by the name of their tickets
+        self._closing_streams: set[asyncio.Future[None]] = set()
         self._requests: dict[int, asyncio.Future[Any]] = {}
         self._number = 0
         self._looking: asyncio.Task[None] | None = None
@@ -181,6 +183,8 @@ class Offer(Server):
             self._looking.cancel()
         self._driver.stop()
         await self.housing.close()
+        if self._closing_streams:
+            await asyncio.wait(self._closing_streams, timeout=LAST_WORD_S)
         self.stop()
         if not self.finished.done():
             self.finished.set_result(reason)
@@ -229,7 +233,7 @@ class Offer(Server):
     ) -> dict[str, Any]:
         """Become a tenant, or be one again, on a stream of its own; see `distributed.offers.wire`."""
         tenant, name, lease_s = check_tenant(tenant), check_name(name), check_lease(lease_s)
-        keyring, ticket_key = Keyring(check_keys(keys)), check_ticket_key(ticket_key)
+        keyring, ticket_key = Keyring(check_keys(keys), needs_certificate=False), check_ticket_key(ticket_key)
         if not hasattr(stream, "read_message"):
             raise StreamingOpError("join_offer")
         owner = self._owner_of(stream)
@@ -252,7 +256,8 @@ class Offer(Server):
             if self._streams.get(tenant, (0, None))[0] == number:
                 del self._streams[tenant]
             self._driver.handle(Disconnected(tenant, number))
-        await stream.close_after_flush()
+            self._close_stream(stream)  # it is good for nothing else
+        await stream.close_after_flush()  # so that nothing follows the last word
         raise LeaseOverError(self.address)
 
     async def open_room(self, stream: Any, tenant: str, wish: dict[str, Any]) -> dict[str, Any]:
@@ -362,9 +367,17 @@ class Offer(Server):
         return Caller(tenant, self._machine.space_of(tenant))
 
     def dismiss(self, grant: str, reason: str) -> None:
-        """End every tenant that this grant has let in."""
+        """End every tenant that this grant has let in, and its connections; `find_key` does not know it any more."""
+        self._leave_all(grant, reason)
+        asyncio.get_running_loop().call_later(LAST_WORD_S, self._show_out, grant, reason)
+
+    def _leave_all(self, grant: str, reason: str) -> None:
         for tenant in [tenant.id for tenant in self._machine.tenants.values() if tenant.owner == grant]:
             self._driver.handle(Leave(tenant, reason))
+
+    def _show_out(self, grant: str, reason: str) -> None:
+        self._leave_all(grant, reason)  # those that joined meanwhile, on a connection that they had
+        self.cut_off(grant)
 
     # ------------------------------------------------------------ performers
 
@@ -411,13 +424,19 @@ class Offer(Server):
         self._say(effect.tenant, {"notice": "ended", "reason": effect.reason})
         _, stream = self._streams.pop(effect.tenant, (0, None))
         if stream is not None:
-            closing = asyncio.ensure_future(stream.close_after_flush())
-            closing.add_done_callback(lambda done: done.cancelled() or done.exception())  # it is closed either way
+            self._close_stream(stream)
         self._keys_of.pop(effect.tenant, None)
         root = tenant_root(effect.tenant)
         if self._ticket_keys.pop(root, None) is not None:
-            self.cut_off(root)
+            asyncio.get_running_loop().call_later(LAST_WORD_S, self.cut_off, root)
         self._forget_there(effect.tenant)
+
+    def _close_stream(self, stream: Any) -> None:
+        """Let it close when it has said all."""
+        closing = asyncio.ensure_future(stream.close_after_flush())
+        self._closing_streams.add(closing)
+        closing.add_done_callback(self._closing_streams.discard)
+        closing.add_done_callback(lambda done: done.cancelled() or done.exception())  # it is closed either way
 
     # ------------------------------------------------------------ what happens
 

@@ -51,6 +51,7 @@ class OfferOptions:
         admits: names of grants that let somebody in; None: all of this user's.
         port: None: the offer's default; host, insecure, tls: where offer and rooms listen, see `Server.listen`.
         log_level: of rooms.
+        grants: where grants are found.
     """
 
     cores: int
@@ -69,6 +70,7 @@ class OfferOptions:
     tls: bool = False
     log_level: str = "WARNING"
     keys: Keyring | None = field(default=None, repr=False)
+    grants: Grants = field(default_factory=Grants, repr=False)
 
 
 async def build_offer(options: OfferOptions, zygote: Zygote) -> Offer:
@@ -100,10 +102,8 @@ async def build_offer(options: OfferOptions, zygote: Zygote) -> Offer:
         spaces.close()
         sockets.remove()
 
-    grants = Grants()
-
     def find_key(name: str) -> bytes | None:
-        return grants.find_key(name) if options.admits is None or name in options.admits else None
+        return options.grants.find_key(name) if options.admits is None or name in options.admits else None
 
     housing = Housing(opener, lay_out, remove, Sharing(sockets.path, options.cores), options.folder, clear)
     offer = Offer(
@@ -114,8 +114,13 @@ async def build_offer(options: OfferOptions, zygote: Zygote) -> Offer:
         workspace_ops=receiver.handlers,
         forget=receiver.forget,
         keys=options.keys,
+        find_key=find_key,
     )
-    offer.start(options.port, options.host, options.insecure, options.tls)
+    try:
+        offer.start(options.port, options.host, options.insecure, options.tls)
+    except BaseException:
+        await housing.close()
+        raise
     return offer
 
 
@@ -136,11 +141,7 @@ async def serve_guests(offer: Offer, options: OfferOptions) -> None:
     """Until it is finished: say where it is, clean up after killed ones, and show out those whose grant ends."""
     logger.info("lends %d core(s) at %s", options.cores, offer.address)
 
-    def dismiss(name: str) -> None:
-        offer.dismiss(name, "its grant has ended")
-        offer.cut_off(name)
-
-    watching = asyncio.ensure_future(Grants().watch(dismiss))
+    watching = asyncio.ensure_future(options.grants.watch(lambda name: offer.dismiss(name, "its grant has ended")))
     cleaning = asyncio.ensure_future(asyncio.to_thread(remove_leftovers, options.folder))
     waited: list[asyncio.Future[Any]] = [watching, offer.finished]
     await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)

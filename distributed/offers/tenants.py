@@ -189,11 +189,11 @@ class Tenants:
                 self._drop(room)
             else:
                 self._end(room, f"its tenant is gone: {reason}", 0.0)
-        self._effects.append(Forget(tenant_id, reason))
         root = tenant_root(tenant_id)
         for below in [other.id for other in self.tenants.values() if other.owner == root]:
             if below in self.tenants:
                 self._forget(below, f"its Main is gone: {reason}")
+        self._effects.append(Forget(tenant_id, reason))
 
     # ------------------------------------------------------------ wishes
 
@@ -359,7 +359,7 @@ class Tenants:
         if self.memory_nbytes is None:
             return
         high = int(self.limits.retire_fraction * self.memory_nbytes)
-        while nbytes_staying(self.rooms.values()) > high and self._count() > 1:
+        while nbytes_staying(self.rooms.values()) > high and self._count(State.STARTING) + self._count(State.OPEN) > 1:
             room = idle_room(self.rooms.values(), now)
             if room is None:
                 break

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import tempfile
 import threading
 from typing import Any
 
@@ -44,19 +45,19 @@ def run_room_child(options: dict[str, Any], status: int, life: int) -> None:
     """Child of a zygote, as `run_worker_child`, with one option more: ``room``, a dict of
 
     ``keys`` (see `keys_to_options`), ``workspace`` (its id), ``root`` (folder of its copy; None: there is none),
-    ``roots`` (of modules, relative to it), ``entry`` and ``entry_file`` (see `be_room`).
+    ``roots`` (of modules, relative to it), ``entry``, ``entry_file`` and ``source`` (see `be_room`).
     """
     room, worker = options["room"], options["worker"]
     _become_the_tenants(room["keys"], worker["local_directory"])
-    folder = os.path.join(worker["local_directory"], "scratch")
-    os.mkdir(folder, 0o700)
-    scratch = Scratch(folder)
+    scratch = Scratch(_made(worker["local_directory"], "scratch"))
     os.chdir(scratch.shared)
+    os.environ["TMPDIR"] = _made(worker["local_directory"], "tmp")  # what tasks forget there goes with the room
+    tempfile.tempdir = None
     if worker["nthreads"] != 1 and not _threads_have_folders():
         logger.warning("threads cannot have working directories of their own here, so this room has one thread")
         worker["nthreads"] = 1
     if room["root"] is not None:
-        be_room(room["workspace"], room["root"], room["roots"], room["entry"], room["entry_file"])
+        be_room(room["workspace"], room["root"], room["roots"], room["entry"], room["entry_file"], room["source"])
         sys.argv = [os.path.join(room["root"], room["entry_file"] or "")]
         if room["entry"] is not None:
             threading.Thread(target=_import_early, args=(room["entry"],), daemon=True).start()
@@ -70,11 +71,18 @@ def keys_to_options(keys: Keyring) -> dict[str, str]:
 
 def _become_the_tenants(keys: dict[str, str], folder: str) -> None:
     """Whoever connects from here is the tenant; programs that a task starts make a key of their own in `folder`."""
-    adopt_keyring(Keyring({role: bytes.fromhex(key) for role, key in keys.items()}))
+    by_role = {role: bytes.fromhex(key) for role, key in keys.items()}
+    adopt_keyring(Keyring(by_role, needs_certificate=False))  # the Main may be another user's, with another one
     settings()  # as the owner has them, for good
     for name in PRIVATE:
         os.environ.pop(f"DISTRIBUTED_{name}", None)
     os.environ["DISTRIBUTED_KEY_FILE"] = os.path.join(folder, "key")
+
+
+def _made(parent: str, name: str) -> str:
+    folder = os.path.join(parent, name)
+    os.mkdir(folder, 0o700)
+    return folder
 
 
 def _threads_have_folders() -> bool:

@@ -32,6 +32,7 @@ from distributed.protocol.serialize import (
     loads_function,
 )
 from distributed.rooms.entry import MAIN, import_module, is_inside
+from distributed.rooms.guarded import guarded_names
 
 __all__ = ["Carried", "Reference", "dumps_reference_payload", "function_named", "named", "packable", "unwrapped"]
 
@@ -63,6 +64,8 @@ class Reference:
         """
         module, qualname = _names_of(function)
         if not module or "<" in qualname or not _leads_to(module, qualname, function):
+            return None
+        if module == MAIN and _is_below_guard(qualname):
             return None
         name = entry if module == MAIN else module
         return None if name is None else cls(name, qualname)
@@ -214,6 +217,8 @@ def _carrying_pickler() -> Any:
 def _named_reduction(value: Any, entry: str | None) -> Any:
     """How a class, function or other thing with a name of its own is named in a room; NotImplemented: it is not."""
     kind = type(value)
+    if kind.__module__ == MAIN and not isinstance(value, type) and not hasattr(value, "__wrapped__"):
+        return NotImplemented  # an instance of what the script defines: most of what comes by here
     if kind is ModuleType:
         return (import_module, (entry,)) if entry is not None and value is sys.modules[MAIN] else NotImplemented
     if kind is not FunctionType and not isinstance(value, type) and not _is_of_main(value, entry):
@@ -231,10 +236,16 @@ def _named_reduction(value: Any, entry: str | None) -> Any:
 def _entry_reduction(value: Any, module: str, qualname: str, entry: str) -> Any:
     """The same for what the Main's script defines, or a second copy of it that somebody has imported by its name."""
     home = entry if is_inside() else MAIN
+    if home == MAIN and _is_below_guard(qualname):
+        return NotImplemented
     found = _lookup(home, qualname)
     if found is value or (module == entry and type(found) is type(value)):
         return named, (entry, qualname)
     return (function_named, (entry, qualname)) if _leads_to(home, qualname, value) else NotImplemented
+
+
+def _is_below_guard(qualname: str) -> bool:
+    return qualname.partition(".")[0] in guarded_names()
 
 
 def _is_of_main(value: Any, entry: str | None) -> bool:

@@ -22,6 +22,7 @@ from itertools import count
 from types import GeneratorType
 from typing import Any
 
+from distributed.rooms.entry import place
 from distributed.worker.context import TaskContext, current, sheltered
 
 __all__ = ["Scratch", "has_folder_per_thread"]
@@ -68,8 +69,14 @@ class Scratch:
             desk.is_clean = False  # until we have looked, whatever interrupts this thread
             try:
                 return _listed(function(*args, **kwargs))
+            except (FileNotFoundError, ModuleNotFoundError) as error:
+                _explain(error)
+                raise
             finally:
-                desk.is_clean = desk.look() == desk.mark
+                if desk.look() == desk.mark:
+                    desk.is_clean = True
+                else:
+                    desk.tidy()
 
         return dressed
 
@@ -121,8 +128,13 @@ class _Desk:
         self.mark: object = None
         self.is_clean = False
 
+    def tidy(self) -> None:
+        """`clean` after a call, whose outcome stands; what cannot be done now is done, or told, before the next one."""
+        with contextlib.suppress(OSError):
+            self.clean()
+
     def clean(self) -> None:
-        """Make it so: empty, and the working directory."""
+        """Make it so: empty, and the working directory. OSError: not even a new folder can be made."""
         with sheltered():
             try:
                 _empty(self._path)
@@ -173,6 +185,27 @@ def has_folder_per_thread() -> bool:
 
 def _listed(value: Any) -> Any:
     return list(value) if type(value) is GeneratorType else value
+
+
+def _explain(error: FileNotFoundError | ModuleNotFoundError) -> None:
+    """Add what is different in a room: where a file is, if it lies in the workspace; where modules come from."""
+    here = place()
+    if here is None or getattr(error, "__notes__", None):
+        return
+    if isinstance(error, ModuleNotFoundError):
+        error.add_note(
+            "A call finds the modules of the workspace and of its environment: name the package in requirements=, or, "
+            f"if {error.name or 'it'} is a file of the project, see that no ignore file leaves it out (include=)"
+        )
+        return
+    name = error.filename
+    if not isinstance(name, str) or os.path.isabs(name):
+        return
+    if os.path.exists(os.path.join(here.root, name)):
+        error.add_note(
+            f"{name} is a file of the workspace, but each call begins in an empty folder of its own: "
+            f"open distributed.workspace_root() / {name!r}"
+        )
 
 
 def _empty(path: str) -> None:

@@ -25,6 +25,7 @@ from distributed.scheduler import snapshot
 from distributed.scheduler.checking import bounded, services_of, tags_of, texts
 from distributed.scheduler.demand import desired_workers
 from distributed.scheduler.diagnosis import DiagnosisOps
+from distributed.scheduler.dialling import Dialler
 from distributed.scheduler.effects import (
     AcceptWorker,
     DropWorker,
@@ -103,6 +104,7 @@ class Scheduler(Server):
         }, tick=Tick, on_failure=self._fail)  # fmt: skip
         self._orders = OrderOps(self.driver)
         self._nannies = NannyCalls()
+        self._dialler = Dialler(self._on_stream, keys)
         self._plugins = Plugins(self.machine.state, asyncio.get_running_loop().call_soon)
         self._proxy = DataProxy(self.machine.state)
         self._diagnosis = DiagnosisOps(self.machine.state, self._proxy.worker)
@@ -120,6 +122,7 @@ class Scheduler(Server):
             "register_client": self.register_client,
             "register_worker": self.register_worker,
             "worker_died": self.worker_died,
+            "dial_worker": self._dialler.dial_worker,
             "scheduler_info": self.scheduler_info,
             "ncores": self.ncores,
             "nthreads": self.ncores,
@@ -178,11 +181,28 @@ class Scheduler(Server):
         await asyncio.wait([asyncio.ensure_future(flushed(stream)) for stream in streams] or [_nothing()])
         self._clients.close()
         self._nannies.close()
+        self._dialler.close()
         await self.services.stop()
         await self._proxy.close()
         self.stop()
         if not self.finished.done():
             self.finished.set_result(reason)
+
+    @property
+    def dialled_address(self) -> str:
+        """Where workers find this scheduler that cannot reach it, once it has dialled them."""
+        return self._dialler.address
+
+    def dial(self, address: str, keys: Keyring | None = None, roles: tuple[str, ...] = (CLIENT, WORKER)) -> None:
+        """Let whoever listens at `address` use this scheduler by its `dialled_address`, see `Dialler.dial`.
+
+        Enough is the process of a nanny: it says where its workers listen.
+        """
+        self._dialler.dial(address, keys, roles)
+
+    def hang_up(self, address: str) -> None:
+        """Dial `address` no more, see `Dialler.hang_up`."""
+        self._dialler.hang_up(address)
 
     def close_soon(self, reason: str) -> None:
         """`close` for callers that cannot wait, such as signal handlers."""

@@ -13,7 +13,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +69,7 @@ class Grants:
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = grants_folder() if folder is None else folder
+        self._used: dict[str, set[bytes]] = {}  # keys that were found, by name
 
     def make(self, name: str, expires_s: float | None = None, replace: bool = False) -> Credential:
         """Let somebody in as `name`; the credential to hand over.
@@ -125,20 +126,29 @@ class Grants:
     def find_key(self, name: str) -> bytes | None:
         """For ``Server(find_key=...)``: the key of the grant, None if there is none that counts."""
         grant = self._read(name, time.time()) if is_grant_name(name) else None
-        return None if grant is None else grant.key
+        if grant is None:
+            return None
+        self._used.setdefault(name, set()).add(grant.key)
+        return grant.key
 
     async def watch(self, on_ended: Callable[[str], object], look_s: float = LOOK_S) -> None:
-        """Call `on_ended` with the name of each grant that ends from now on, within `look_s`; runs until cancelled.
+        """Call `on_ended` with the name of each grant that ends, within `look_s`; runs until cancelled.
 
-        One whose key was replaced has ended, too. Pass the name on to `Server.cut_off`.
+        It looks after those that this instance's `find_key` has found: whoever is connected is among them. One whose
+        key was replaced has ended, too. Pass the name on to `Server.cut_off`.
         """
-        before = self._keys()
         while True:
             await asyncio.sleep(look_s)
-            after = await asyncio.to_thread(self._keys)
-            for name in ended(before, after):
-                on_ended(name)
-            before = after
+            keys = await asyncio.to_thread(self._keys) if self._used else {}
+            for name, used in list(self._used.items()):
+                if used != {keys.get(name)} and not self._is_as_found(name, used):
+                    del self._used[name]
+                    on_ended(name)
+
+    def _is_as_found(self, name: str, used: set[bytes]) -> bool:
+        """A second look, since it may have been made, or made anew, while the first one was taken."""
+        grant = self._read(name, time.time())
+        return grant is not None and used == {grant.key}
 
     def _keys(self) -> dict[str, bytes]:
         try:
@@ -172,8 +182,3 @@ class Grants:
     def _check(self, name: str) -> None:
         if not is_grant_name(name):
             raise GrantError(name, "a name has at most 64 small letters, digits and . _ @ + -, and no sign first")
-
-
-def ended(before: Mapping[str, bytes], after: Mapping[str, bytes]) -> list[str]:
-    """The names in `before` that are not in `after`, or with another key."""
-    return [name for name, key in before.items() if after.get(name) != key]

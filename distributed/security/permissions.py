@@ -42,6 +42,7 @@ _ROLES_BY_OP: dict[str, frozenset[str]] = {
     "register_client": _CLIENTS,
     "register_worker": _WORKERS,
     "worker_died": _WORKERS,
+    "dial_worker": _WORKERS,
     "worker_alive": _WORKERS,
     "worker_replacing": _WORKERS,
     "replicate": _CLIENTS,
@@ -72,6 +73,7 @@ _ROLES_BY_OP: dict[str, frozenset[str]] = {
     "actors": _TRUSTED,  # tasks and actors call actors too
     "health": _ANYONE,
     "explain": _ANYONE,
+    "serve_scheduler": _TRUSTED,  # and nanny: streams wait there for who connects to a scheduler that has dialled
     "run": _TRUSTED,  # no new power for workers: they have each other unpickle data
     # nanny
     "instantiate": _CLIENTS,

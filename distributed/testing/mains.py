@@ -53,6 +53,7 @@ class PlainMain:
         first = await read(stream)
         if isinstance(first, ErrorReply):
             raise exception_from_reply(first, "the offer", True)
+        self._silence()
         self.stream = stream
         self.notices.append(first)
         self._tasks = [asyncio.ensure_future(self._hear()), asyncio.ensure_future(self._beat())]
@@ -60,8 +61,7 @@ class PlainMain:
 
     def drop(self) -> None:
         """Break the connection, as a network does; no beats any more."""
-        for task in self._tasks:
-            task.cancel()
+        self._silence()
         self.stream.close()
 
     async def leave(self) -> None:
@@ -78,8 +78,10 @@ class PlainMain:
         return await self.offer.call(op, tenant=self.tenant, **content)
 
     async def wait_notice(self, kind: str, count: int = 1) -> dict[str, Any]:
-        """The `count`-th notice of a kind, when it has come."""
+        """The `count`-th notice of a kind, when it has come; CommClosedError: it will not."""
         while len(found := [notice for notice in self.notices if notice["notice"] == kind]) < count:
+            if self._tasks[0].done():
+                raise CommClosedError(self.offer.address, f"no notice {kind!r} among {self.notices}")
             self._changed.clear()
             await self._changed.wait()
         return found[count - 1]
@@ -99,8 +101,7 @@ class PlainMain:
         return self
 
     async def __aexit__(self, *exception: object) -> None:
-        for task in self._tasks:
-            task.cancel()
+        self._silence()
         if self.stream is not None and not self.stream.closed():
             with contextlib.suppress(CommClosedError):
                 await self.leave()
@@ -108,11 +109,16 @@ class PlainMain:
         await self.offer.close()
         await self.scheduler.close()
 
+    def _silence(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+
     async def _hear(self) -> None:
         with contextlib.suppress(CommClosedError):
             while True:
                 self.notices.append(await read(self.stream))
                 self._changed.set()
+        asyncio.get_running_loop().call_soon(self._changed.set)  # this task is done by then
 
     async def _beat(self) -> None:
         number = 0

@@ -95,6 +95,7 @@ LAZY_PACKAGES = {
     "ctypes": "3 ms of import; only who shares memory with a process of this machine needs it",
     "numpy": "optional; tests and converters of arrays only",
     "IPython": "absent outside of notebooks",
+    "difflib": "3 ms of import; only a mistake in a configuration needs it",
     "tqdm": "only a terminal that shows a bar needs it",
     "tornado": "50 ms of import; only with a loop or stream of Tornado's at hand",
     "platform": "2 ms of import; only systems without uname need it",
@@ -110,6 +111,7 @@ LAZY_MODULES: dict[tuple[str, str], str] = {
     ("offers.process", "offers.serving"): "imported while the zygote imports what rooms need",
     ("scheduler.server", "scheduler.http"): "imports tornado, see LAZY_PACKAGES",
     ("worker.server", "worker.http"): "likewise",
+    ("faces.decorator", "crews"): "70 modules that only a Main needs; every room imports the decorator",
     ("client", "client.executor"): "only a program that asks for an executor needs it",
     ("client", "client.html"): "3 ms of import; only notebooks show it",
     ("deploy", "client.html"): "likewise",
@@ -123,10 +125,11 @@ PURE = re.compile(
         (
             r"dataclass|ledger|allowance|fields|wire",
             r"messages\..*|protocol\..*",
-            r"scheduler\.(?!(server|http|process|proxy|sessions|ops|nannies|diagnosis|equipment_ops)$).*",
+            r"scheduler\.(?!(server|http|process|proxy|sessions|ops|nannies|diagnosis|equipment_ops|dialling)$).*",
             r"worker\.(machine|events|effects|records|copies|equipping|printing|invariants|memory)",
             r"faces\.manager\.(pace|roster|wire)",
             r"offers\.(wire|tenants)",
+            r"offers\.shares",
             r"recipes\.(dispatch|leases|multipart|rates)|push\.(roster|statuses)",
             r"workspace\.(limits|manifest)",
         )

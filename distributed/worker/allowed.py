@@ -18,6 +18,7 @@ __all__ = ["AllowedLink"]
 logger = logging.getLogger(__name__)
 
 REPORT_S = 0.005  # between two reports; what was said in between is out of date anyway
+LOOK_S = 0.05  # while there are tasks: threads that take up work, or wait, do not tell us
 CONNECT_AGAIN_S = 0.2
 LINE_NBYTES_MAX = 1000
 
@@ -40,7 +41,7 @@ class AllowedLink:
         self._told: tuple[int, int, int, int] | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._is_due = False
+        self._is_resting = False
 
     async def run(self) -> None:
         """Keep the link until cancelled."""
@@ -66,10 +67,8 @@ class AllowedLink:
             self._timer.cancel()
 
     def poke(self) -> None:
-        """What the tasks could use may have changed: say so now, or soon if it was said just now. Cost: 1 us."""
-        if self._timer is not None:
-            self._is_due = True
-        elif self._writer is not None:
+        """What the tasks could use may have changed: say so now, or soon if something was said just now."""
+        if not self._is_resting:
             self._report()
 
     def _take(self, line: Any) -> None:
@@ -81,22 +80,25 @@ class AllowedLink:
 
     def _report(self, is_answer: bool = False) -> None:
         """Say how things are, if that is news; then nothing for `REPORT_S`, but for answers."""
-        writer = self._writer
         said = (*self._demand(), self._serial)
-        if writer is None or said == self._told:
+        is_news = self._writer is not None and said != self._told
+        if self._writer is not None and is_news:
+            self._told = said
+            running, waiting, least, serial = said
+            text = json.dumps({"running": running, "waiting": waiting, "least": least, "serial": serial})
+            self._writer.write(text.encode() + b"\n")  # one short line per REPORT_S: it needs no drain
+        if is_answer and self._timer is not None:
             return
-        self._told = said
-        running, waiting, least, serial = said
-        text = json.dumps({"running": running, "waiting": waiting, "least": least, "serial": serial})
-        writer.write(text.encode() + b"\n")  # one short line per REPORT_S: it needs no drain
-        if not is_answer and self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(REPORT_S, self._look)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._is_resting = is_news
+        if is_news or said[0] or said[1]:
+            self._timer = asyncio.get_running_loop().call_later(REPORT_S if is_news else LOOK_S, self._look)
 
     def _look(self) -> None:
         self._timer = None
-        if self._is_due:
-            self._is_due = False
-            self._report()
+        self._report()
 
 
 def _count(value: Any) -> int:

@@ -89,6 +89,7 @@ class Executor:
         self._order: tuple[deque[ReadyTask], ...] = ()  # the same for threads that do not lock; replaced as a whole
         self._outcomes: deque[Outcome] = deque()
         self._permits = Permits(nthreads, self._has_work, self._start_thread)
+        self._permits.on_wanted = self._wake_if_quiet  # an offer may have to allow it
         self._condition = self._permits.condition  # held to add to the queues, not to take from them
         self.interrupts = Interrupts(self.running)
         self.lending = Lending(
@@ -172,6 +173,23 @@ class Executor:
     def queue_length(self) -> int:
         """How many tasks have not begun."""
         return sum(map(len, self._order))
+
+    def allow(self, allowed: int, most: int) -> None:
+        """Let tasks have so many slots at present, see `Permits.allow`; those that run go on. Any thread."""
+        self._permits.allow(allowed, most)
+
+    def demand(self) -> tuple[int, int, int]:
+        """Slots that tasks have, slots that others wait for, and how many must be had in all before the next begins.
+
+        Tasks that wait while their slot is lent are in none of them; of those that have not begun each counts as one,
+        but for the first. Any thread. Cost: O(ranks).
+        """
+        running, waiting, needs = self._permits.demand()
+        first = 0
+        with contextlib.suppress(IndexError):  # another thread was quicker
+            first = next((queue[0].options.threads for queue in self._order if queue), 0)
+        queued = self.queue_length() + max(first - 1, 0)
+        return running, min(waiting + queued, self.nthreads), running + (needs or self._permits.needs(first))
 
     def forget_functions(self, digests: list[bytes]) -> None:
         """Drop loaded functions; they are loaded again should a task need them."""

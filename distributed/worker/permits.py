@@ -33,12 +33,14 @@ class Permits:
         threads: how many there are.
         is_wanted: whether whoever ends a task has to hand its permit over; looked at without the lock.
         allowed: how many permits there are at present; those that are out beyond that come back in time.
+        on_wanted: called, with the lock held, when somebody begins to wait for one; must not wait.
     """
 
     def __init__(self, nthreads: int, has_work: Callable[[], bool], start_thread: Callable[[int], object]) -> None:
         self.condition = threading.Condition()
         self.threads = nthreads
         self.is_wanted = False
+        self.on_wanted: Callable[[], object] = _nothing
         self._has_work = has_work
         self._start_thread = start_thread
         self.nthreads = self.allowed = self._most = nthreads
@@ -89,6 +91,7 @@ class Permits:
                 return True
             self._requests.append((context, granted))
             self._note_wanted()
+            self.on_wanted()
             return False
 
     def wait(self, context: TaskContext, look: Callable[[], object] = lambda: None) -> None:
@@ -152,23 +155,19 @@ class Permits:
             self._serve()
             self.condition.notify_all()
 
-    def demand(self) -> tuple[int, int]:
-        """How many permits are out, and how many would have to be for the first that waits for some; 0: none does."""
+    def demand(self) -> tuple[int, int, int]:
+        """Permits that are out, those that are waited for, and how many of these the first needs who waits."""
         with self.condition:
-            out = self.allowed - self._free
-            return out, out + self._needs(self._requests[0][0]) if self._requests else 0
+            needs = [self.needs(context.threads) for context, _ in self._requests]
+            return self.allowed - self._free, sum(needs), needs[0] if needs else 0
 
-    def wanted(self) -> int:
-        """How many permits are waited for, but for those of tasks that no thread has taken."""
-        with self.condition:
-            return sum(self._needs(context) for context, _ in self._requests)
-
-    def _needs(self, context: TaskContext) -> int:
-        return min(context.threads, self._most)
+    def needs(self, threads: int) -> int:
+        """How many permits a task of so many threads takes."""
+        return min(threads, self._most)
 
     def _give(self, context: TaskContext) -> bool:
         """Give `context` what it needs, if that is there."""
-        needs = self._needs(context)
+        needs = self.needs(context.threads)
         if self._free < needs:
             return False
         self._free -= needs
@@ -203,3 +202,7 @@ class Permits:
         self._note_wanted()
         if self._idle and self._free > 0 and not self._requests and self._has_work():
             self.condition.notify()
+
+
+def _nothing() -> None:
+    """Nobody has to know."""

@@ -60,9 +60,9 @@ def run_worker_child(
     """Child of a zygote. Options: ``worker`` (keywords of `Worker`), ``listen`` (of its ``start``), ``log_level``,
     and ``preload``.
 
-    Reports ``address`` and ``incarnation`` at every registration, ``refused`` (a failure, see messages) when starting
-    again would not help, and ``condemned`` (a text) when a task cannot be stopped otherwise. Exit code 0: it was asked
-    to end.
+    Reports ``listening`` (where) before it registers, ``address`` and ``incarnation`` at every registration,
+    ``refused`` (a failure, see messages) when starting again would not help, and ``condemned`` (a text) when a task
+    cannot be stopped otherwise. Exit code 0: it was asked to end.
 
     Args:
         make_worker: what the ``worker`` options are given to.
@@ -71,6 +71,7 @@ def run_worker_child(
     async def main() -> int:
         worker = make_worker(**options["worker"])
         worker.on_registered = lambda: report(status, {"address": worker.address, "incarnation": worker.incarnation})
+        worker.on_listening = lambda: report(status, {"listening": worker.address})
         worker.memory.on_stubborn = lambda text: report(status, {"condemned": text})
         live_with(life, lambda: os._exit(1))
         try:

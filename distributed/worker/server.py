@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from distributed.comm.addresses import parse_address
+from distributed.comm.dialled import wait_here
 from distributed.comm.stream import Stream
 from distributed.config import SCHEDULER_PORT, settings
 from distributed.core import Server
@@ -30,6 +31,7 @@ from distributed.web.services import Services
 from distributed.wire import from_wire
 from distributed.worker.actor_calls import WorkerCarrier
 from distributed.worker.actors import Actors
+from distributed.worker.allowed import AllowedLink
 from distributed.worker.data_ops import DataOps
 from distributed.worker.direct import CenterLink, DirectOps
 from distributed.worker.effects import (
@@ -135,22 +137,22 @@ class Worker(Server):
         self.nthreads = nthreads or os.cpu_count() or 1
         self.name, self.memory_limit_nbytes = name, memory_limit_nbytes
         self.resources, self.tags = dict(resources or {}), [*platform_tags(), *tags]
-        self.nanny, self.shares_path = nanny, shares_path
-        self._leaving = Leaving(grace_s, self._send, self.close_soon)
-        self.status, self.incarnation, self._started = "starting", "", time.time()
+        self.nanny, self._shares_path = nanny, shares_path
+        self._leaving, self.status, self.incarnation = Leaving(grace_s, self._send, self.close_soon), "starting", ""
         self.memory = MemoryKeeper(SpillDisk(local_directory), memory_levels(memory_limit_nbytes), owns_process)
-        self.store = self.memory.store
+        self.store, self._started = self.memory.store, time.time()
         self.memory.rescue = RescueLog(running_path if nanny is not None else None)
         self.data = DataOps(self)
-        self.on_registered: Callable[[], object] = lambda: None  # called at each registration
+        self.on_listening: Callable[[], object] = lambda: None  # called once; the next, at each registration
+        self.on_registered: Callable[[], object] = lambda: None
         self.finished: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.metrics: dict[str, float] = {}  # of the last heartbeat
         self.companion: Any = None  # the client of its tasks, once one has asked; see `distributed.client.inside`
         self._running_path, self._rescued_path = running_path, rescued_path
-        self.output = TaskOutput(self._send)
-        visits = Visits(self)
+        self.output, visits = TaskOutput(self._send), Visits(self)
         self.equipment = Equipment(self, visits, local_directory, owns_process, self._forget_loaded)
         self._scheduler: Stream | None = None
+        self._allowed: AllowedLink | None = None
         self._background = Background(self._fail)
         self._spawn = self._background.spawn
         self._looking: asyncio.TimerHandle | None = None
@@ -177,6 +179,7 @@ class Worker(Server):
         """
         tls = tls or self.scheduler_address.startswith("tls://")
         self.listen(port, address, insecure, tls)
+        self.on_listening()
         loop = asyncio.get_running_loop()
         self.machine = WorkerMachine(self.address, self.nthreads)
         self.executor = Executor(
@@ -185,6 +188,10 @@ class Worker(Server):
             self.dress,
         )  # fmt: skip
         self.executor.interrupts.attach(loop)
+        if self._shares_path is not None:
+            self.allow(0)  # until the offer says more
+            self._allowed = AllowedLink(self._shares_path, self.executor.demand, self.allow)
+            self._spawn(self._allowed.run())
         self.memory.start(
             self.executor.gate.set_paused, lambda paused: self._send(WorkerPaused(paused)),
             self.machine.incoming_nbytes, self._fail,
@@ -194,6 +201,7 @@ class Worker(Server):
         self.actors, self._carrier = Actors(self.address, self, loop=loop), WorkerCarrier()
         self.add_handlers({
             "actors": self.actors.serve,
+            "serve_scheduler": wait_here,
             "compute": self._direct.compute,
             "gather": self._direct.gather,
             "update_data": self._direct.update_data,
@@ -264,6 +272,8 @@ class Worker(Server):
         if self._looking is not None:
             self._looking.cancel()
         self._leaving.cancel()
+        if self._allowed is not None:
+            self._allowed.close()
         await self.data.close()
         await self.services.stop()
         self.stop()
@@ -289,6 +299,13 @@ class Worker(Server):
             return
         self.status = "retiring"
         self._leaving.begin(reason)
+
+    def allow(self, allowed: int, most: int | None = None) -> None:
+        """Let tasks have so many of its slots at present, 0 to ``nthreads``: what runs goes on, and less begins.
+
+        The scheduler is not told, and queues as before. A task of more than `most` threads is content with so many.
+        """
+        self.executor.allow(allowed, self.nthreads if most is None else most)
 
     def _fail(self, error: BaseException) -> None:
         """Our own fault: nothing can be relied on, so the process must end and say so."""
@@ -411,11 +428,15 @@ class Worker(Server):
         news = self.executor.lending.take_news()
         if news:  # after the outcomes: of tasks that have ended nobody has to know any more
             self.driver.handle(TasksLending(news))
+        if self._allowed is not None:
+            self._allowed.poke()
 
     def _execute(self, effect: Execute) -> None:
         if self.equipment.is_watched:
             self.equipment.tell([(task.key, "waiting", "ready") for task in effect.tasks])
         self.executor.submit(effect.tasks)
+        if self._allowed is not None:
+            self._allowed.poke()
 
     def _forget_loaded(self) -> None:
         """Functions were loaded from a module that has been replaced; any thread."""

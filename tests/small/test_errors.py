@@ -86,6 +86,7 @@ EXAMPLES: dict[str, Exception] = {
         errors.UnpicklableError("a result", "lock", "no"),
         errors.UnrunnableTaskWarning(["b", "c"], 2, "a", "may only run on w7"),
         errors.WorkerStartError("stderr"),
+        errors.WorkersLateError(3, "h:1 cannot be reached yet"),
         errors.BlobMismatchError("ab" * 32, "3 bytes came instead of 4"),
         errors.BlobMissingError("ab" * 32, "/store", "src/a.py"),
         errors.LayOutError("src/a.py", "its name is too long"),

@@ -56,9 +56,7 @@ def packed(args: tuple[Any, ...], kwargs: dict[str, Any], submit: Callable[..., 
     Args:
         submit: begins a call, of a function with arguments, for handles that need one.
     """
-    kinds = {type(value) for value in args}
-    kinds.update(map(type, kwargs.values()))
-    if kinds.isdisjoint(_HOLDERS):
+    if not _may_hold(args, kwargs):
         return None
     try:
         return Arguments(args, kwargs, submit)
@@ -68,14 +66,19 @@ def packed(args: tuple[Any, ...], kwargs: dict[str, Any], submit: Callable[..., 
 
 def plain(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """The arguments with the value of each handle, waiting for it; what a handle raises is raised."""
-    kinds = {type(value) for value in args}
-    kinds.update(map(type, kwargs.values()))
-    if kinds.isdisjoint(_HOLDERS):
+    if not _may_hold(args, kwargs):
         return args, kwargs
     try:
         return _replaced(args, Task.unwrap), _replaced(kwargs, Task.unwrap)
     except RecursionError:
         return args, kwargs
+
+
+def _may_hold(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    for value in args:
+        if type(value) in _HOLDERS:
+            return True
+    return bool(kwargs) and not _HOLDERS.isdisjoint(map(type, kwargs.values()))
 
 
 def _replaced(value: Any, stand_in: Callable[[Task[Any]], Any]) -> Any:

@@ -26,7 +26,7 @@ from distributed.faces.decorator.sources import Made, Outcome, Running, Source, 
 from distributed.faces.decorator.starting import main
 from distributed.faces.decorator.task import Remote, Task, TaskSequence
 from distributed.ids import counter
-from distributed.rooms.entry import is_importing
+from distributed.rooms.entry import is_importing, is_inside
 from distributed.units import parse_nbytes
 
 __all__ = ["Bound", "Distributed", "distributed"]
@@ -68,7 +68,7 @@ class Distributed(Remote, Generic[P, R]):
         """The handle of a call that has begun, or will."""
         if side() is Sides.WORKER:
             return Task(self._start_nested(args, kwargs), self._name)
-        return Task(self._start(args, kwargs), self._name)
+        return Task(self._submit(self.__wrapped__, args, kwargs), self._name)
 
     def local(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """The function as it was written, called here and now."""
@@ -134,11 +134,11 @@ class Distributed(Remote, Generic[P, R]):
         """What stands for a call of the Main with these arguments, whatever handles are in them."""
         arguments = packed(args, kwargs, self._submit)
         if arguments is None:
-            return main().submit(function, args, kwargs, self.options)
+            return self._give(function, args, kwargs)
         if arguments.error is not None:
             return Outcome(self._new_key(), error=arguments.error)
         if arguments.late is None:
-            return main().submit(function, arguments.args, arguments.kwargs, self.options)
+            return self._give(function, arguments.args, arguments.kwargs)
 
         def make(done: Source) -> Source:
             error = error_of(done, 0)
@@ -146,11 +146,21 @@ class Distributed(Remote, Generic[P, R]):
 
         return Made(self._new_key(), arguments.late, make)
 
+    def _give(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Source:
+        if is_inside():
+            from distributed.crews import inside  # lazy: see `starting.main`
+
+            return inside.submit(function, args, kwargs, self.options)
+        source: Source = main().submit(function, args, kwargs, self.options)
+        return source
+
     def _start_nested(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Source:
         if is_importing():
             raise CalledByImportError(self._name)
         if self.nested == "error":
             raise NestedCallError(self._name)
+        if self.options.redistribute is not None and is_inside():
+            return self._submit(self.__wrapped__, args, kwargs)
         if inspect.iscoroutinefunction(self.__wrapped__) and _has_loop():
             return Running(self._new_key(), self.__wrapped__(*args, **kwargs))
 

@@ -5,7 +5,6 @@ Pure: the file was read by `starting`.
 
 from __future__ import annotations
 
-import difflib
 import posixpath
 import warnings
 from collections.abc import Mapping
@@ -117,6 +116,8 @@ def _settings(given: dict[str, Any]) -> MainSettings:
 
 def _check_key(key: object, keys: tuple[str, ...], where: str) -> None:
     if key not in keys:
+        import difflib  # lazy: 3 ms of import that only a mistake needs
+
         near = difflib.get_close_matches(str(key), keys, 1)
         hint = f"did you mean {near[0]!r}?" if near else f"it knows {', '.join(keys)}"
         raise ConfigError(where, key, f"there is no such key; {hint}")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any, Protocol
 
-from distributed.client.session import call_on
 from distributed.errors import CancelledError
 from distributed.ids import counter
 from distributed.worker.context import await_lent, wait_lent
@@ -193,7 +193,7 @@ class Late:
     async def _result_async(self) -> Any:
         loop = asyncio.get_running_loop()
         decided = loop.create_future()
-        self.add_done_callback(lambda done: call_on(loop, _open, decided))
+        self.add_done_callback(lambda done: _open_soon(loop, decided))
         await await_lent(decided)
         return await self._found(time.monotonic())
 
@@ -291,6 +291,11 @@ class Made(Late):
 
 def _left(end: float | None) -> float | None:
     return None if end is None else max(0.0, end - time.monotonic())
+
+
+def _open_soon(loop: asyncio.AbstractEventLoop, future: asyncio.Future[None]) -> None:
+    with contextlib.suppress(RuntimeError):  # the loop has ended, and nobody waits there any more
+        loop.call_soon_threadsafe(_open, future)
 
 
 def _open(future: asyncio.Future[None]) -> None:

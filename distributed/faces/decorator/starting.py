@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from distributed.crews.main import Main
 from distributed.crews.options import MainSettings
 from distributed.errors import ConfigError, SetupError
 from distributed.faces.decorator.settings import main_settings
@@ -22,7 +21,7 @@ __all__ = ["main", "setup", "teardown"]
 logger = logging.getLogger(__name__)
 
 _lock = threading.RLock()
-_main: Main | None = None
+_main: Any = None  # the `distributed.crews.main.Main`, see `main`
 _settings: MainSettings | None = None  # what `_main` was told, or the next one will be
 
 
@@ -77,13 +76,18 @@ def teardown() -> None:
         ended.close()
 
 
-def main() -> Main:
-    """The Main of this process, started if there is none."""
+def main() -> Any:
+    """The `distributed.crews.main.Main` of this process, started if there is none.
+
+    It is imported here, with seventy modules that only a Main needs: every room imports this one.
+    """
     global _main
     current = _main
     if current is None:
         with _lock:
             if _main is None:
+                from distributed.crews.main import Main  # lazy: only a Main needs it, and what it imports
+
                 settings = _settings or _read(None, {})
                 _main = Main(settings)
                 _tell(settings)

@@ -139,7 +139,10 @@ class Task(Generic[R]):
         self._source.cancel()
 
     def retry(self) -> Task[R]:
-        """Run the call once more if it failed or was cancelled, with the same arguments; this handle, pending again."""
+        """Run the call once more if it failed on a worker, with the same arguments; this handle, pending again.
+
+        A call that never got to a worker stays as it is: call the function again.
+        """
         self._source.retry()
         return self
 

@@ -6,7 +6,6 @@ import asyncio
 import os
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from distributed.environments.installing import find_uv
 from distributed.environments.spec import INHERIT, EnvironmentSpec
 from distributed.environments.zygotes import Zygotes
 from distributed.errors import ConfigError, EnvironmentBuildError
+from distributed.testing.environments import write_wheel
 
 MINOR = ".".join(map(str, sys.version_info[:2]))
 
@@ -28,29 +28,15 @@ def main(options, status, life):
 """
 
 
-def wheel(folder: Path, name: str, version: str, modules: dict[str, str], requires: str = "") -> None:
-    """A package that needs no building."""
-    info = f"{name}-{version}.dist-info"
-    files = {
-        **modules,
-        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{requires}",
-        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-    }
-    record = "".join(f"{path},,\n" for path in [*files, f"{info}/RECORD"])
-    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as archive:
-        for path, text in {**files, f"{info}/RECORD": record}.items():
-            archive.writestr(path, text)
-
-
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What stands for an index."""
     folder = tmp_path_factory.mktemp("wheels")
     for size in (1, 2):
-        wheel(folder, "pebble", f"{size}.0", {"pebble.py": f"SIZE = {size}\n{MAIN}"})
-    wheel(folder, "msgpack", "9.0", {"msgpack/__init__.py": "raise ImportError('of another time')\n"})
-    wheel(folder, "distributed", "1.0", {"distributed/__init__.py": "", "distributed/versions.py": ""})
-    wheel(folder, "dasklike", "1.0", {"dasklike.py": ""}, "Requires-Dist: distributed\n")
+        write_wheel(folder, "pebble", f"{size}.0", {"pebble.py": f"SIZE = {size}\n{MAIN}"})
+    write_wheel(folder, "msgpack", "9.0", {"msgpack/__init__.py": "raise ImportError('of another time')\n"})
+    write_wheel(folder, "distributed", "1.0", {"distributed/__init__.py": "", "distributed/versions.py": ""})
+    write_wheel(folder, "dasklike", "1.0", {"dasklike.py": ""}, "Requires-Dist: distributed\n")
     return folder
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import glob
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -18,23 +17,10 @@ from distributed.environments.builder import Environments
 from distributed.environments.interpreters import link_behind, look_at
 from distributed.environments.spec import EnvironmentSpec
 from distributed.process.fresh import import_paths
-from distributed.testing.processes import wait_until
+from distributed.testing.environments import offer_of
 
 OWN = f"{sys.version_info.major}.{sys.version_info.minor}"
 MINORS = [minor for minor in ("3.13", "3.12", "3.11") if minor != OWN]
-
-OFFER = """
-import sys
-from distributed.log import log_to_stderr
-from distributed.offers.process import room_zygote
-
-zygote = room_zygote()
-from distributed.offers.serving import OfferOptions, serve_offer
-from distributed.process.running import run_loop
-
-log_to_stderr("INFO")
-run_loop(serve_offer(OfferOptions(cores=1, port=0, store=sys.argv[1], folder=sys.argv[2]), zygote, 1.0))
-"""
 
 HELPERS = """
 import sys
@@ -118,20 +104,8 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture
 def offer(other: str, tmp_path: Path) -> Iterator[str]:
     """Address of an offer that the other version serves."""
-    (tmp_path / "offer.py").write_text(OFFER)
-    said = tmp_path / "said"
-    variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    with said.open("w") as output:
-        process = subprocess.Popen(
-            [other, "offer.py", str(tmp_path / "store"), str(tmp_path)], cwd=tmp_path, env=variables,
-            stdout=output, stderr=output,
-        )  # fmt: skip
-    try:
-        found = wait_until(lambda: re.search(r"lends .* at (\S+)", said.read_text()), said.read_text)
-        yield found[1]
-    finally:
-        process.terminate()
-        process.wait(20)
+    with offer_of(other, tmp_path) as address:
+        yield address
 
 
 async def test_an_offer_prefers_the_minor_version_of_the_main(other: str, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from distributed.testing.rooms import House, write_files
 # What a user writes: a script with classes of its own, and modules beside it.
 PROJECT = {
     "main.py": """
-        import dataclasses, enum, os, subprocess, sys, threading
+        import dataclasses, enum, os, sys, tempfile, threading
         from pathlib import Path
 
         import helpers
@@ -100,6 +100,16 @@ PROJECT = {
             variables = {name for name in os.environ if name.startswith("DISTRIBUTED_")}
             main_file = getattr(sys.modules["__main__"], "__file__", None)
             return variables, os.environ["DISTRIBUTED_KEY_FILE"], keyring().fingerprint(), main_file
+
+        def temporary():
+            with tempfile.NamedTemporaryFile(delete=False) as file:
+                return file.name
+
+        def read_config():
+            return Path("config.txt").read_text()
+
+        def import_late():
+            import no_such_module_anywhere
 
         def version():
             return helpers.VERSION

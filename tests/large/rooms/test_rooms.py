@@ -139,6 +139,24 @@ def test_a_room_has_its_tenants_key_and_nothing_of_the_owners(house: House, room
             house.run(as_somebody_else(address))
 
 
+def test_a_call_that_looks_for_a_file_of_the_project_is_told_where_it_is(house: House, call: Call) -> None:
+    with pytest.raises(FileNotFoundError, match="No such file") as caught:
+        call("read_config").result(timeout=20)
+    assert "open distributed.workspace_root() / 'config.txt'" in caught.value.__notes__[0]
+    assert "workspace_root" in str(caught.value.__cause__)
+
+
+def test_a_call_that_imports_what_is_not_there_is_told_the_cure(house: House, call: Call) -> None:
+    """D12: in the note of a ModuleNotFoundError, which stays what it is."""
+    with pytest.raises(ModuleNotFoundError) as caught:
+        call("import_late").result(timeout=20)
+    assert "requirements=" in caught.value.__notes__[0]
+
+
+def test_temporary_files_go_with_the_room(house: House, call: Call) -> None:
+    assert call("temporary").result(timeout=20).startswith(str(house.folder))
+
+
 # ---------------------------------------------------------------- names both ways
 
 

@@ -77,6 +77,35 @@ def test_what_one_call_leaves_no_other_finds(tmp_path: Path) -> None:
     assert os.path.isdir("/"), "links are removed, not what they lead to"
 
 
+def test_what_a_call_leaves_is_gone_when_it_has_ended(tmp_path: Path) -> None:
+    """D10: not only when the next one begins."""
+    scratch = Scratch(str(tmp_path))
+    folder = in_thread(scratch.dress(lambda: (Path("big").write_bytes(bytes(1000)), os.getcwd())[1]))
+    assert os.listdir(folder) == []
+
+
+def test_a_call_that_filled_the_disk_keeps_its_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scratch = Scratch(str(tmp_path))
+
+    def spoil() -> str:
+        Path("file").touch()
+        monkeypatch.setattr(scratch_module, "_empty", full)
+        monkeypatch.setattr(os, "mkdir", full)
+        return "done"
+
+    def full(*args: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    def use() -> Any:
+        answer = scratch.dress(spoil)()
+        with pytest.raises(OSError, match="No space left"):
+            scratch.dress(os.getcwd)()
+        monkeypatch.undo()
+        return answer, scratch.dress(os.listdir)()
+
+    assert in_thread(use) == ("done", [])
+
+
 def test_threads_go_their_own_ways_and_the_process_stays(tmp_path: Path) -> None:
     here = os.getcwd()
     scratch = Scratch(str(tmp_path))
@@ -93,8 +122,8 @@ def test_a_folder_that_cannot_be_emptied_is_left_for_another(tmp_path: Path, mon
 
     def use() -> tuple[str, str, list[str]]:
         first = scratch.dress(os.getcwd)()
-        scratch.dress(Path("file").touch)()
         monkeypatch.setattr(os, "unlink", refuse)
+        scratch.dress(Path("file").touch)()
         second, entries = scratch.dress(lambda: (os.getcwd(), os.listdir()))()
         monkeypatch.undo()
         return first, second, entries

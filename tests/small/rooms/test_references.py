@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import pickle
 import sys
 from collections.abc import Iterator
@@ -160,7 +161,7 @@ def test_values_of_the_scripts_classes_are_of_the_rooms_classes_there(sides: Sid
     """D11: dataclasses, enums, nested classes, named tuples, exceptions, functions, classes themselves."""
     main, room = sides.main, sides.room
     value = [main.Point(1), main.Color.RED, main.Point.Inner(), main.Pair(1, 2), main.Wrong(7), main.Point, main.plain]
-    value += [main.Point.__init__, main.T, unwrapped(main.decorated), main]
+    value += [main.Point.__init__, main.T, unwrapped(main.decorated), main, main.decorated]
     there = sides.across(value)
     assert there[:4] == [room.Point(1), room.Color.RED, room.Point.Inner(), room.Pair(1, 2)]
     assert (type(there[4]), there[4].code) == (room.Wrong, 7)
@@ -170,6 +171,7 @@ def test_values_of_the_scripts_classes_are_of_the_rooms_classes_there(sides: Sid
     assert there[8] is room.T
     assert there[9] is unwrapped(room.decorated)
     assert there[10] is room
+    assert there[11] is room.decorated
 
 
 def test_results_come_back_as_the_scripts_own_classes(sides: Sides) -> None:
@@ -220,7 +222,7 @@ def test_what_stands_below_the_guard_is_missed_by_name(sides: Sides) -> None:
     reference = Reference.of(sides.main.guarded, ENTRY)
     assert reference is not None
     sides.go("room")
-    with pytest.raises(errors.NameMissingError, match="above the line"):
+    with pytest.raises(errors.NameMissingError, match="at the top level"):
         reference.resolve()
 
 
@@ -252,9 +254,18 @@ def test_modules_of_the_workspace_come_before_those_that_are_loaded(
     (tmp_path / "src" / "sndhdr_of_test.py").write_text("here = True")
     monkeypatch.setitem(sys.modules, "sndhdr_of_test", ModuleType("sndhdr_of_test"))
     sys.modules["sndhdr_of_test"].__file__ = "/elsewhere/sndhdr_of_test.py"
-    be_room("ab" * 32, str(tmp_path), [".", "src"], None)
-    assert sys.path[:2] == [str(tmp_path), str(tmp_path / "src")]
+    (tmp_path / "json").mkdir()
+    (tmp_path / "json" / "data.json").touch()
+    source = tmp_path / "source"
+    installed = source / ".venv" / "lib" / "site-packages"
+    installed.mkdir(parents=True)
+    (source / "src").mkdir()
+    sys.path[:0] = [str(source), str(source / "src"), str(installed)]
+    be_room("ab" * 32, str(tmp_path), [".", "src"], source=str(source))
+    assert sys.path[:3] == [str(tmp_path), str(tmp_path / "src"), str(installed)]
+    assert str(source) not in sys.path
     assert entry_module.import_module("sndhdr_of_test").here
+    assert sys.modules["json"] is json, "a folder of data hides no module"
     assert entry_module.is_inside()
     assert entry_module.workspace_root() == tmp_path
 
@@ -270,5 +281,10 @@ def test_the_main_knows_its_script_by_two_names(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setitem(sys.modules, ENTRY, sys)
     be_main(str(tmp_path), ENTRY)
     assert sys.modules[ENTRY] is sys.modules["__main__"]
+    package = ModuleType("package_of_test")
+    monkeypatch.setitem(sys.modules, "package_of_test", package)
+    monkeypatch.setitem(sys.modules, "package_of_test.tool", sys)
+    be_main(str(tmp_path), "package_of_test.tool")
+    assert package.tool is sys.modules["package_of_test.tool"] is main
     assert not entry_module.is_inside()
     assert entry_module.workspace_root() == tmp_path

@@ -187,6 +187,20 @@ if __name__ == "__main__":
     quick(slow())
 """
 
+LATE = """\
+from distributed import distributed, setup
+from distributed.errors import WorkersLateError
+
+@distributed
+def f(x): return x
+
+if __name__ == "__main__":
+    setup(workers=["127.0.0.1:1"], timeout=0.2)
+    first, late = f(1), f(f(2))
+    print(isinstance(first.err(), WorkersLateError), first.err())
+    print(isinstance(late.err(), WorkersLateError), f(3).err() is not first.err())
+"""
+
 
 class Programs:
     """Runs programs in a folder of their own, and knows every process that came of them."""
@@ -304,3 +318,13 @@ def test_ctrl_c_returns_control_and_the_end_leaves_nothing(programs: Programs) -
     output, errors = process.communicate(timeout=PATIENCE_S)
     assert (output, errors, process.returncode) == ("1\ninterrupted False 2\n", "", 0)
     assert until(lambda: programs.left() == [])
+
+
+def test_workers_that_do_not_come_in_time_fail_the_calls_and_the_next_call_looks_again(programs: Programs) -> None:
+    """D05: setup(workers=, timeout=)."""
+    programs.write("main.py", LATE)
+    done = programs.run("main.py")
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("True no worker was there within 0.2 s"), done.stderr
+    assert "tcp://127.0.0.1:1 cannot be reached yet" in lines[0]
+    assert lines[1:] == ["True True"]

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from distributed import distributed, setup, teardown
+from distributed.crews import main as crews_main
 from distributed.crews.options import MainSettings
 from distributed.errors import ConfigError, SetupError
 from distributed.faces.decorator import starting
@@ -25,7 +26,7 @@ def made(near_main: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[MainS
         told.append(settings)
         return near_main
 
-    monkeypatch.setattr(starting, "Main", make)
+    monkeypatch.setattr(crews_main, "Main", make)
     for variable in ("DISTRIBUTED_CONFIG", "DISTRIBUTED_WORKERS", "DISTRIBUTED_SCHEDULER_ADDRESS"):
         monkeypatch.delenv(variable, raising=False)
     yield told

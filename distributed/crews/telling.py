@@ -1,0 +1,71 @@
+"""Lines on stderr about what keeps the first calls waiting: contents on their way, environments being made.
+
+Nothing is said of what takes less than a second, and of what takes longer a line now and then. Not here: warnings about
+calls that nobody can run (`staffing`), and progress of the calls themselves: users have `tqdm` for their handles.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+
+from distributed.units import format_nbytes
+
+__all__ = ["Pace", "building", "shipping"]
+
+QUIET_S = 1.0  # what ends sooner is not worth a line
+PAUSE_S = 3.0  # between two lines about one thing
+NEW_S = 30.0  # of silence, after which a line is about another thing
+LINE_LENGTH_MAX = 120
+
+
+class Pace:
+    """When something that goes on is told of: pure, the time is an argument."""
+
+    def __init__(self) -> None:
+        self._began_s: float | None = None
+        self._seen_s = 0.0
+        self._told_s: float | None = None
+
+    @property
+    def has_told(self) -> bool:
+        """Whether a line was due since it began."""
+        return self._told_s is not None
+
+    def is_due(self, now: float) -> bool:
+        """Whether to write a line now, at a sign that it goes on."""
+        if self._began_s is None or now - self._seen_s > NEW_S:
+            self._began_s, self._told_s = now, None
+        self._seen_s = now
+        last_s = self._began_s + QUIET_S - PAUSE_S if self._told_s is None else self._told_s
+        if now < last_s + PAUSE_S:
+            return False
+        self._told_s = now
+        return True
+
+
+def shipping(address: str) -> Callable[[int, int], None]:
+    """What to call with bytes that have arrived at an offer, and bytes in all."""
+    pace = Pace()
+
+    def tell(done: int, total: int) -> None:
+        if pace.is_due(time.monotonic()) or (done >= total and pace.has_told):
+            _write(f"the workspace goes to {address}: {format_nbytes(done)} of {format_nbytes(total)}")
+
+    return tell
+
+
+_pace_by_address: dict[str, Pace] = {}
+
+
+def building(address: str, line: str) -> None:
+    """The installer at an offer has said something."""
+    if _pace_by_address.setdefault(address, Pace()).is_due(time.monotonic()):
+        _write(f"{address} makes the environment: {line.strip()}"[:LINE_LENGTH_MAX])
+
+
+def _write(line: str) -> None:
+    if sys.stderr is not None:  # of a program without a console
+        sys.stderr.write(f"distributed: {line}\n")
+        sys.stderr.flush()
