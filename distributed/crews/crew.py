@@ -329,6 +329,7 @@ class Crew:
     def _begin(self) -> None:
         self._decided = asyncio.Event()
         self.staffing = Staffing(self._base, self._project, self._manifest, self)
+        self.staffing.begin()
         self.on_rooms()
 
     def _tell(self, event: Any) -> None:
