@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 
 from distributed.errors import PortTakenError
@@ -13,6 +14,8 @@ from distributed.process.running import run_loop
 from distributed.process.zygote import Zygote
 
 __all__ = ["Lending", "lend_alone"]
+
+logger = logging.getLogger(__name__)
 
 
 def lend_alone(settings: dict[str, Any], grace_s: float) -> int:
@@ -50,6 +53,7 @@ class Lending:
             self._options.port = 0
             self._offer = await build_offer(self._options, self._zygote)
         self._serving = asyncio.ensure_future(serve_guests(self._offer, self._options))
+        self._serving.add_done_callback(_log_failure)
         return {"offer": self._offer.port}
 
     def stop(self, reason: str) -> None:
@@ -64,3 +68,9 @@ class Lending:
         if not self._offer.is_closing:
             await self._offer.close("its workers have ended")
         await self._serving
+
+
+def _log_failure(done: asyncio.Task[None]) -> None:
+    """Workers go on without it; `close` raises it, too."""
+    if not done.cancelled() and (error := done.exception()) is not None:
+        logger.error("the offer has failed: %s", error, exc_info=error)

@@ -79,8 +79,8 @@ class RoomOpener:
             zygote = self._zygote_of(environment)
             room = await Room.open(
                 zygote, scheduler=wish.scheduler, keys=order.keys, workspace=wish.workspace or "", folder=workspace,
-                roots=wish.roots or ["."], entry=wish.entry, entry_file=wish.entry_file, nthreads=order.threads,
-                memory_limit_nbytes=order.memory_limit_nbytes, name=wish.name, tags=self._tags,
+                roots=wish.roots or ["."], entry=wish.entry, entry_file=wish.entry_file, source=wish.source,
+                nthreads=order.threads, memory_limit_nbytes=order.memory_limit_nbytes, name=wish.name, tags=self._tags,
                 resources=wish.resources, shares_path=shares_path, local_directory=scratch, grace_s=RETIRE_S,
                 **self._listen,
             )  # fmt: skip

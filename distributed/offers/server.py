@@ -367,9 +367,17 @@ class Offer(Server):
         return Caller(tenant, self._machine.space_of(tenant))
 
     def dismiss(self, grant: str, reason: str) -> None:
-        """End every tenant that this grant has let in."""
+        """End every tenant that this grant has let in, and its connections; `find_key` does not know it any more."""
+        self._leave_all(grant, reason)
+        asyncio.get_running_loop().call_later(LAST_WORD_S, self._show_out, grant, reason)
+
+    def _leave_all(self, grant: str, reason: str) -> None:
         for tenant in [tenant.id for tenant in self._machine.tenants.values() if tenant.owner == grant]:
             self._driver.handle(Leave(tenant, reason))
+
+    def _show_out(self, grant: str, reason: str) -> None:
+        self._leave_all(grant, reason)  # those that joined meanwhile, on a connection that they had
+        self.cut_off(grant)
 
     # ------------------------------------------------------------ performers
 

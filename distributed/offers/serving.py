@@ -116,7 +116,11 @@ async def build_offer(options: OfferOptions, zygote: Zygote) -> Offer:
         keys=options.keys,
         find_key=find_key,
     )
-    offer.start(options.port, options.host, options.insecure, options.tls)
+    try:
+        offer.start(options.port, options.host, options.insecure, options.tls)
+    except BaseException:
+        await housing.close()
+        raise
     return offer
 
 
@@ -137,11 +141,7 @@ async def serve_guests(offer: Offer, options: OfferOptions) -> None:
     """Until it is finished: say where it is, clean up after killed ones, and show out those whose grant ends."""
     logger.info("lends %d core(s) at %s", options.cores, offer.address)
 
-    def dismiss(name: str) -> None:
-        offer.dismiss(name, "its grant has ended")
-        offer.cut_off(name)
-
-    watching = asyncio.ensure_future(options.grants.watch(dismiss))
+    watching = asyncio.ensure_future(options.grants.watch(lambda name: offer.dismiss(name, "its grant has ended")))
     cleaning = asyncio.ensure_future(asyncio.to_thread(remove_leftovers, options.folder))
     waited: list[asyncio.Future[Any]] = [watching, offer.finished]
     await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)

@@ -103,6 +103,7 @@ class Shares:
         self._numbers = 0
         self._charged_at: float | None = None
         self._news: dict[_Room, None] = {}
+        self._is_due = False  # something has happened since slots were shared out
 
     # ------------------------------------------------------------ events
 
@@ -119,7 +120,7 @@ class Shares:
             owner = self._tenants[tenant] = _Tenant(tenant, weight, self._numbers, time_s=self._floor_s)
         owner.weight = weight
         self._rooms[room] = owner.rooms[room] = _Room(room, owner, nthreads, self._numbers, time_s=owner.floor_s)
-        self._share(now)
+        self._is_due = True
 
     def close_room(self, room: str, now: float) -> None:
         """It has ended, and nothing of it runs. Unknown ones are no error."""
@@ -128,14 +129,14 @@ class Shares:
         if ended is not None:
             del ended.tenant.rooms[room]
             self._news.pop(ended, None)
-            self._share(now)
+            self._is_due = True
 
     def set_cores(self, cores: int, now: float) -> None:
         """There are so many slots from now on; what runs beyond them ends by itself."""
         self._charge(now)
         self.cores = cores
         self._news.update(dict.fromkeys(self._rooms.values()))  # `most` has changed
-        self._share(now)
+        self._is_due = True
 
     def report(self, room: str, running: int, waiting: int, least: int, serial: int, now: float) -> None:
         """What a room says of itself, having taken in all up to the news `serial`. Unknown rooms are no error."""
@@ -152,7 +153,7 @@ class Shares:
         here.linked_at = None
         while here.told and here.told[0][0] <= serial:
             here.confirmed = here.told.popleft()[1]
-        self._share(now)
+        self._is_due = True
 
     def link(self, room: str, is_linked: bool) -> None:
         """The room can be told from now on, or no more; then it has what it had. Unknown rooms are no error."""
@@ -165,10 +166,16 @@ class Shares:
     def tick(self, now: float) -> None:
         """Look whether somebody has had enough."""
         self._charge(now)
-        self._share(now)
+        self._is_due = True
 
     def take_news(self) -> list[News]:
-        """What has changed since the last call for rooms that can be told."""
+        """What has changed since the last call for rooms that can be told.
+
+        Slots are shared out now, however much has happened. Cost: O(slots * rooms) if more are wanted than there are.
+        """
+        if self._is_due:
+            self._is_due = False
+            self._share(self._charged_at or 0.0)
         news = []
         for room in [room for room in self._news if room.is_linked]:
             del self._news[room]
@@ -240,6 +247,10 @@ class Shares:
 
     def _find_targets(self, rooms: list[_Room]) -> None:
         """How many slots each room should have, were all of them free now: the least time first, one by one."""
+        if sum(room.wanted for room in rooms) <= self.cores:
+            for each in rooms:
+                each.target, each.rank = each.wanted, 0
+            return
         left = self.cores
         for each in rooms:
             each.given = each.rank = 0

@@ -127,9 +127,9 @@ class Sharing:
                 running, waiting, least, serial = _numbers(json.loads(line))
                 self._shares.report(room, running, waiting, least, serial, time.monotonic())
                 self._tell_soon()
-        except ConnectionError as error:  # the end of its process, with a line of ours not read
+        except OSError as error:  # its process has ended
             logger.debug("room %s is gone: %s", room, error)
-        except (OSError, ValueError) as error:  # ValueError: no JSON, too long, or not what was agreed
+        except ValueError as error:  # no JSON, too long, or not what was agreed
             logger.warning("room %s says what is not understood: %s", room, error)
         finally:
             writer.close()

@@ -359,7 +359,7 @@ class Tenants:
         if self.memory_nbytes is None:
             return
         high = int(self.limits.retire_fraction * self.memory_nbytes)
-        while nbytes_staying(self.rooms.values()) > high and self._count() > 1:
+        while nbytes_staying(self.rooms.values()) > high and self._count(State.STARTING) + self._count(State.OPEN) > 1:
             room = idle_room(self.rooms.values(), now)
             if room is None:
                 break

@@ -127,6 +127,7 @@ class RoomWish:
         entry: module to import as Main's ``__main__``, such as ``pkg.tool``; None: none.
         entry_file: the script, relative, where `entry` is not what its file would be imported as; None: it is.
         roots: folders of the workspace, relative, that come first in `sys.path`.
+        source: the workspace's own folder, for an offer on the same machine: rooms find modules in the copy only.
         environment: an `EnvironmentSpec` as ``to_wire`` makes it; None: the offer's own interpreter and packages.
         scheduler: address of the Main's scheduler; ``dialled://`` for one that comes by itself.
         threads: slots, None: as many as the offer has cores.
@@ -141,6 +142,7 @@ class RoomWish:
     entry: str | None = None
     entry_file: str | None = None
     roots: list[str] = field(default_factory=list)
+    source: str | None = None
     environment: Any = None
     threads: int | None = None
     memory_nbytes: int | None = None
@@ -182,6 +184,7 @@ _CHECKS: dict[str, Any] = {
     "entry": lambda v: v is None or (_is_text(v, NAME_LENGTH_MAX) and all(map(str.isidentifier, v.split(".")))),
     "entry_file": lambda v: v is None or (_is_inside(v) and v != ""),
     "roots": lambda v: type(v) is list and len(v) <= ROOTS_MAX and all(_is_inside(root) for root in v),
+    "source": lambda v: v is None or _is_text(v, TEXT_LENGTH_MAX),
     "environment": lambda v: True,  # checked by who builds it
     "threads": lambda v: v is None or (type(v) is int and 1 <= v <= 65_536),
     "memory_nbytes": lambda v: v is None or (type(v) is int and v > 0),

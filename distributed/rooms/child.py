@@ -45,7 +45,7 @@ def run_room_child(options: dict[str, Any], status: int, life: int) -> None:
     """Child of a zygote, as `run_worker_child`, with one option more: ``room``, a dict of
 
     ``keys`` (see `keys_to_options`), ``workspace`` (its id), ``root`` (folder of its copy; None: there is none),
-    ``roots`` (of modules, relative to it), ``entry`` and ``entry_file`` (see `be_room`).
+    ``roots`` (of modules, relative to it), ``entry``, ``entry_file`` and ``source`` (see `be_room`).
     """
     room, worker = options["room"], options["worker"]
     _become_the_tenants(room["keys"], worker["local_directory"])
@@ -57,7 +57,7 @@ def run_room_child(options: dict[str, Any], status: int, life: int) -> None:
         logger.warning("threads cannot have working directories of their own here, so this room has one thread")
         worker["nthreads"] = 1
     if room["root"] is not None:
-        be_room(room["workspace"], room["root"], room["roots"], room["entry"], room["entry_file"])
+        be_room(room["workspace"], room["root"], room["roots"], room["entry"], room["entry_file"], room["source"])
         sys.argv = [os.path.join(room["root"], room["entry_file"] or "")]
         if room["entry"] is not None:
             threading.Thread(target=_import_early, args=(room["entry"],), daemon=True).start()

@@ -31,6 +31,7 @@ __all__ = ["Place", "be_main", "be_room", "import_module", "is_importing", "is_i
 
 MAIN = "__main__"
 RETRY_S = 10.0  # a module that could not be imported is not tried again by each of ten thousand calls
+INSTALLED = frozenset({"site-packages", "dist-packages"})
 KEPT = frozenset({"distributed", MAIN, *sys.builtin_module_names})  # never given up for a module of the workspace
 
 
@@ -87,7 +88,12 @@ def be_main(root: str, entry: str | None) -> None:
 
 
 def be_room(
-    workspace: str, root: str, roots: list[str], entry: str | None = None, entry_file: str | None = None
+    workspace: str,
+    root: str,
+    roots: list[str],
+    entry: str | None = None,
+    entry_file: str | None = None,
+    source: str | None = None,
 ) -> None:
     """This process is a room: its modules are those of the workspace first, then those of its environment.
 
@@ -97,11 +103,13 @@ def be_room(
         roots: folders below `root` in which modules are looked for, relative, in order.
         entry: see `Place`.
         entry_file: the script, relative to `root`, where `entry` is not what its file would be imported as.
+        source: the Main's own folder, if it may be on this machine: what was left out of the copy is not found there.
     """
     global _place
     _place = Place(os.path.abspath(root), entry, workspace)
     folders = [os.path.normpath(os.path.join(_place.root, folder)) for folder in roots]
-    sys.path[:] = list(dict.fromkeys([*folders, *(path for path in sys.path if path)]))
+    others = [path for path in sys.path if path and (source is None or not _is_of_project(path, source))]
+    sys.path[:] = list(dict.fromkeys([*folders, *others]))
     for folder in reversed(folders):
         _uncover(folder)
     if entry is not None and entry_file is not None:
@@ -118,6 +126,13 @@ class _EntryFinder:
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         """As importlib asks."""
         return importlib.util.spec_from_file_location(name, self._path) if name == self._name else None
+
+
+def _is_of_project(path: str, source: str) -> bool:
+    """Whether modules of the project itself lie there: a virtual environment in its folder has others'."""
+    found, base = Path(path).resolve(), Path(source).resolve()
+    is_installed = found.is_relative_to(Path(sys.prefix).resolve()) or not INSTALLED.isdisjoint(found.parts)
+    return found.is_relative_to(base) and not is_installed
 
 
 def _uncover(folder: str) -> None:

@@ -56,6 +56,7 @@ class Room:
         roots: Sequence[str] = (".",),
         entry: str | None = None,
         entry_file: str | None = None,
+        source: str | None = None,
         nthreads: int = 1,
         memory_limit_nbytes: int | None = None,
         name: str | None = None,
@@ -78,7 +79,7 @@ class Room:
             keys: the tenant's.
             workspace, folder: its id, and where it is laid out, for this room alone; None: functions travel by value.
             roots: folders of modules in there, relative.
-            entry, entry_file: the Main's script, see `entry.be_room`.
+            entry, entry_file, source: the Main's script, and its own folder, see `entry.be_room`.
             nthreads, memory_limit_nbytes, name, tags, resources, shares_path, grace_s: of the `Worker`.
             host, insecure, tls: where and how worker and nanny listen.
             local_directory: where the folder for each life of the process is made; None: the system's.
@@ -89,7 +90,7 @@ class Room:
         """
         room = {
             "keys": keys_to_options(keys), "workspace": workspace, "root": folder, "roots": list(roots),
-            "entry": entry, "entry_file": entry_file,
+            "entry": entry, "entry_file": entry_file, "source": source,
         }  # fmt: skip
         worker = {
             "nthreads": nthreads, "memory_limit_nbytes": memory_limit_nbytes, "name": name, "tags": list(tags),

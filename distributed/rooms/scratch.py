@@ -69,7 +69,7 @@ class Scratch:
             desk.is_clean = False  # until we have looked, whatever interrupts this thread
             try:
                 return _listed(function(*args, **kwargs))
-            except FileNotFoundError as error:
+            except (FileNotFoundError, ModuleNotFoundError) as error:
                 _explain(error)
                 raise
             finally:
@@ -187,10 +187,19 @@ def _listed(value: Any) -> Any:
     return list(value) if type(value) is GeneratorType else value
 
 
-def _explain(error: FileNotFoundError) -> None:
-    """Add where the file is, if it was looked for in the call's folder and lies in the workspace."""
-    here, name = place(), error.filename
-    if here is None or not isinstance(name, str) or os.path.isabs(name) or getattr(error, "__notes__", None):
+def _explain(error: FileNotFoundError | ModuleNotFoundError) -> None:
+    """Add what is different in a room: where a file is, if it lies in the workspace; where modules come from."""
+    here = place()
+    if here is None or getattr(error, "__notes__", None):
+        return
+    if isinstance(error, ModuleNotFoundError):
+        error.add_note(
+            "A call finds the modules of the workspace and of its environment: name the package in requirements=, or, "
+            f"if {error.name or 'it'} is a file of the project, see that no ignore file leaves it out (include=)"
+        )
+        return
+    name = error.filename
+    if not isinstance(name, str) or os.path.isabs(name):
         return
     if os.path.exists(os.path.join(here.root, name)):
         error.add_note(

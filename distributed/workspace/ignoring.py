@@ -15,6 +15,7 @@ As with git nothing below a folder that is out can be in again, except by ``incl
 from __future__ import annotations
 
 import fnmatch
+import re
 from collections.abc import Iterable
 
 from distributed.errors import ConfigError
@@ -44,7 +45,12 @@ BUILT_IN = frozenset(
         *(".tox", ".nox", ".direnv", ".gradle", ".terraform", ".idea", ".vscode", ".ipynb_checkpoints"),
     }
 )
-_FILE_ENDINGS = (".pyc", ".pyo", ".swp", ".swo", "~")
+_FILE_ENDINGS = (
+    *(".pyc", ".pyo"),
+    *("~", ".swp", ".swo", ".swn", ".swx", ".kate-swp", "___jb_tmp___", "___jb_old___"),  # of editors, for seconds
+    ".ipynb",  # saved again every two minutes; what is defined in one travels with the calls
+)
+_FILE_BEGINNINGS = (".#", ".~lock.")  # of editors too; Emacs makes links to nowhere, with the name of who edits
 _FOLDER_ENDINGS = (".egg-info",)
 
 # A folder with one of these in it is an environment, whatever it is called.
@@ -53,7 +59,11 @@ ENVIRONMENT_MARKERS = frozenset({"pyvenv.cfg", "conda-meta"})
 
 def is_built_in(name: str, is_folder: bool) -> bool:
     """Whether a file or folder of that name is left out unless somebody asks for it."""
-    return name in BUILT_IN or name in VERSION_CONTROL or name.endswith(_FOLDER_ENDINGS if is_folder else _FILE_ENDINGS)
+    if name in BUILT_IN or name in VERSION_CONTROL:
+        return True
+    if is_folder:
+        return name.endswith(_FOLDER_ENDINGS)
+    return name.endswith(_FILE_ENDINGS) or name.startswith(_FILE_BEGINNINGS)
 
 
 _Layer = tuple[int, str, str]  # of a path: how much is cut off, what is put before; the text of the ignore file
@@ -121,21 +131,28 @@ class Rules:
         return None
 
 
+_GLOB = re.compile(r"[*?[]")
+
 States = tuple[tuple[int, int], ...]  # (number of a pattern, parts of it that have been matched)
 
 
 class Includes:
     """Paths and globs that belong to a workspace in spite of everything, matched part by part on the way down."""
 
-    def __init__(self, patterns: Iterable[str]) -> None:
+    def __init__(self, patterns: Iterable[str], path: str | None = None) -> None:
         """Read patterns: relative, parts joined by ``/``; ``*``, ``?``, ``[...]`` within a part, ``**`` for any
         folders.
 
+        Args:
+            patterns: what somebody asked for.
+            path: one more file, as it is written; it may be missing.
         Raises:
             ConfigError: one is absolute, empty, or leaves the root.
         """
         self.patterns = tuple(patterns)
         self._parts = [_parts(pattern) for pattern in self.patterns]
+        if path is not None:
+            self._parts.append([_GLOB.sub(r"[\g<0>]", part) for part in path.split("/")])
 
     @property
     def start(self) -> States:
@@ -186,4 +203,4 @@ def _parts(pattern: str) -> list[str]:
 
 
 def _is_glob(part: str) -> bool:
-    return any(character in part for character in "*?[")
+    return _GLOB.search(part) is not None

@@ -15,14 +15,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from distributed.errors import WorkspaceChangedError, WorkspaceFileError, WorkspaceWarning
+from distributed.errors import WorkspaceChangedError, WorkspaceError, WorkspaceFileError, WorkspaceWarning
 from distributed.units import format_nbytes, parse_nbytes
 from distributed.workspace.ignoring import IGNORE_FILES
 from distributed.workspace.limits import FILES_MAX, NBYTES_MAX, NBYTES_SOFT, PATH_NBYTES_MAX, WorkspaceLimits
 from distributed.workspace.locating import imported_beside, project_of
 from distributed.workspace.manifest import SYMLINK, Entry, Manifest, find_bad_links
 from distributed.workspace.remembering import DigestMemory, mode_of, signature_of
-from distributed.workspace.surveying import EXCLUDE_CURE, Found, Survey, Surveyor, listing_of
+from distributed.workspace.surveying import EXCLUDE_CURE, Found, Survey, Surveyor, Touched, listing_of
 from distributed.workspace.watching import Watcher, is_watchable
 from distributed.workspace.writing import files_being_written
 
@@ -56,6 +56,7 @@ class Workspace:
         nbytes_max: int | str = NBYTES_MAX,
         files_max: int = FILES_MAX,
         nbytes_soft: int | str = NBYTES_SOFT,
+        entry: str | os.PathLike[str] | None = None,
         shared_with: str | os.PathLike[str] | None = None,
     ) -> None:
         """Name a folder; it is not looked into before `scan`.
@@ -66,6 +67,7 @@ class Workspace:
             exclude: patterns as in `.gitignore` of what does not belong to it; they beat all others.
             nbytes_max, files_max: above them `scan` refuses.
             nbytes_soft: above it `scan` warns, once.
+            entry: the program's file; it belongs to the workspace whatever ignores it, if it lies inside.
             shared_with: the program's file where the folder is not the project's alone; only that file, and what is
                 imported from beside it, belong to the workspace. See `locating.project_of`.
         Raises:
@@ -76,7 +78,9 @@ class Workspace:
         self._nbytes_soft = parse_nbytes(nbytes_soft, "nbytes_soft")
         self._shared_with = shared_with
         beside = None if shared_with is None else lambda: imported_beside(shared_with, sys.modules)
-        self._surveyor = Surveyor(str(self.root), include, exclude, self.limits, beside)
+        self._surveyor = Surveyor(
+            str(self.root), include, exclude, self.limits, beside, _relative(entry, self.root) if entry else None
+        )
         self._memory: DigestMemory | None = None
         self._manifest: Manifest | None = None
         self._path_by_digest: dict[bytes, str] = {}
@@ -87,6 +91,7 @@ class Workspace:
         self._watcher: Watcher | None = None
         self._may_watch = True
         self._survey: Survey | None = None
+        self._touched = Touched()
         self._outputs: set[str] = set()  # paths of what this process writes to
         self._drifts = 0
         self._module_count = 0
@@ -97,7 +102,7 @@ class Workspace:
     def of(cls, entry: str | os.PathLike[str], **options: Any) -> Workspace:
         """The workspace of the project that the file `entry` belongs to; options as above."""
         project = project_of(entry)
-        return cls(project.root, shared_with=entry if project.is_shared else None, **options)
+        return cls(project.root, entry=entry, shared_with=entry if project.is_shared else None, **options)
 
     def scan(self) -> Manifest:
         """What the folder holds now; only files that are new or have changed are read.
@@ -125,9 +130,7 @@ class Workspace:
             if self._shared_with is not None and len(sys.modules) != self._module_count:
                 self._is_dirty = True
             elif self._watcher is not None:
-                events = self._watcher.take()
-                if events is None or (events and any(self._matters(*event) for event in events)):
-                    self._is_dirty = True
+                self._is_dirty = self._note(self._watcher.take())
             elif time.monotonic() >= self._next_look_s:
                 self._is_dirty = self._look()
             return self._is_dirty
@@ -193,12 +196,14 @@ class Workspace:
             self._module_count = len(sys.modules)
             self._start_watching()
             if self._watcher is not None:
-                self._watcher.take()  # the scan sees all that has happened until now
-        survey = self._surveyor.survey(self._watch if self._watcher is not None else None)
+                self._note(self._watcher.take())  # the scan sees all that has happened until now
+            touched = None if self._watcher is None else self._touched
+        survey = self._surveyor.survey(self._watch if self._watcher is not None else None, touched)
         with self._asking:
             self._survey = survey
             if self._watcher is not None:
                 self._watcher.keep(survey.folders)
+                self._touched = Touched(is_all=False)
         manifest = self._manifest_of(survey, memory)
         memory.save()
         with self._asking:
@@ -338,6 +343,7 @@ class Workspace:
         try:
             if is_watchable(str(self.root)):
                 self._watcher = Watcher()
+                self._touched = Touched()
                 return
         except OSError as error:
             logger.info("files of %s are looked at instead of watched: %s", self.root, error)
@@ -360,6 +366,18 @@ class Workspace:
                 self._watcher.close()
                 self._watcher, self._may_watch = None, False
 
+    def _note(self, events: list[tuple[str, str, bool]] | None) -> bool:
+        """Keep in mind where something has happened that matters, and tell whether it has."""
+        if events is None:
+            self._touched.is_all = True
+            return True
+        does_any = False
+        for folder, name, is_folder in events:
+            if self._matters(folder, name, is_folder):
+                self._touched.add(folder, name, is_folder)
+                does_any = True
+        return does_any
+
     def _matters(self, folder: str, name: str, is_folder: bool) -> bool:
         """Whether what happened to `name` in `folder` may change the manifest."""
         known = self._survey.folders.get(folder) if self._survey is not None else None
@@ -379,7 +397,7 @@ class Workspace:
         began_s = time.monotonic()
         try:
             files = self._surveyor.survey().files
-        except WorkspaceFileError:
+        except WorkspaceError:
             return True  # the scan tells what is wrong
         memory = self._memory
         known = self._survey
@@ -404,6 +422,11 @@ class Workspace:
         if self._watcher is not None:
             self._watcher.close()
         self._watcher, self._is_dirty = None, True
+
+
+def _relative(entry: str | os.PathLike[str], root: Path) -> str | None:
+    path = Path(entry).resolve()
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) and path.is_file() else None
 
 
 def _open_plainly(path: str, flags: int) -> int:

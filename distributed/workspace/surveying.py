@@ -25,7 +25,7 @@ from distributed.workspace.ignoring import (
 from distributed.workspace.limits import WorkspaceLimits, biggest_items
 from distributed.workspace.patterns import Pattern, compile_lines, decide
 
-__all__ = ["Folder", "Found", "Survey", "Surveyor"]
+__all__ = ["EXCLUDE_CURE", "Folder", "Found", "Survey", "Surveyor", "Touched", "listing_of"]
 
 IGNORE_FILE_NBYTES_MAX = MiB
 COUNTED_MAX = 2  # times the limit on files; then counting is given up
@@ -34,24 +34,34 @@ EXCLUDE_CURE = "exclude it (a line in .distributedignore, or exclude=)"
 _NORMAL, _INCLUDED, _SEARCHED = range(3)  # rules apply; everything is in; only what `include` matches is in
 
 
+Found = tuple[str, os.stat_result]  # relative path, and what lstat says
+
+
 @dataclass(slots=True)
 class Folder:
     """One folder that was looked into.
 
     Attributes:
         path: relative to the root: empty, or with a ``/`` at the end.
+        given: rules of the folder around it, mode and states that it was looked at with.
+        texts: of its own ignore files.
         rules: what the ignore files say of what is in it.
         mode: whether they count here.
         states: what is left of `include` to be matched in it.
+        files: what of it belongs to the workspace.
+        children: folders in it that were looked into too: path, mode, states.
+        matched: numbers of patterns of `include` that found something in it.
     """
 
     path: str
+    given: tuple[Rules | None, int, States]
+    texts: tuple[str, str]
     rules: Rules
-    mode: int = _NORMAL
-    states: States = ()
-
-
-Found = tuple[str, os.stat_result]  # relative path, and what lstat says
+    mode: int
+    states: States
+    files: list[Found] = field(default_factory=list)
+    children: list[tuple[str, int, States]] = field(default_factory=list)
+    matched: set[int] = field(default_factory=set)
 
 
 @dataclass(slots=True)
@@ -60,7 +70,27 @@ class Survey:
 
     files: list[Found] = field(default_factory=list)
     folders: dict[str, Folder] = field(default_factory=dict)
-    matched: set[int] = field(default_factory=set)  # numbers of patterns of `include` that found something
+
+
+@dataclass(slots=True)
+class Touched:
+    """Where something has happened since the last walk; nothing else has to be looked at again.
+
+    Attributes:
+        folders: in which something has changed.
+        trees: folders that are others now, with all that is below them.
+        is_all: it is not known.
+    """
+
+    folders: set[str] = field(default_factory=set)
+    trees: set[str] = field(default_factory=set)
+    is_all: bool = True
+
+    def add(self, folder: str, name: str, is_folder: bool) -> None:
+        """Something happened to `name` in `folder`; to the folder itself if the name is empty."""
+        self.folders.add(folder)
+        if is_folder or not name:
+            self.trees.add(f"{folder}{name}/" if name else folder)
 
 
 class Surveyor:
@@ -72,9 +102,15 @@ class Surveyor:
         include: Iterable[str],
         exclude: Iterable[str],
         limits: WorkspaceLimits,
-        beside: Callable[[], Iterable[str]] | None,
+        beside: Callable[[], Iterable[str]] | None = None,
+        entry: str | None = None,
     ) -> None:
-        """See `scanning.Workspace`; `beside` gives the names in the root that alone belong to it.
+        """See `scanning.Workspace`.
+
+        Args:
+            root, include, exclude, limits: as there.
+            beside: gives the names in the root that alone belong to it.
+            entry: relative path of a file that belongs to it whatever ignores it.
 
         Raises:
             ConfigError: a pattern that is none.
@@ -82,47 +118,51 @@ class Surveyor:
         self._root = root
         self._limits = limits
         self._beside = beside
-        self._includes = Includes(include)
+        self._includes = Includes(include, entry)
         self._exclude: tuple[Pattern, ...] = compile_lines(tuple(exclude), "exclude")
-        self._rules: dict[str, tuple[Rules, Rules, tuple[str, str]]] = {}  # by folder: parent's, own, texts
+        self._last = Survey()
+        self._outer: tuple[tuple[str, str], ...] = ()
         self._top: tuple[object, Rules] | None = None  # those of the root, and what they were made of
         self._beside_names: frozenset[str] = frozenset()
 
-    def survey(self, before_folder: Callable[[str], None] | None = None) -> Survey:
+    def survey(self, before_folder: Callable[[str], None] | None = None, touched: Touched | None = None) -> Survey:
         """Walk through everything.
 
         Args:
             before_folder: is told of each folder before it is listed, so that it can be watched from then on.
+            touched: only that is looked at again, the rest is as the last walk found it; None: everything is.
         Raises:
             WorkspaceFileError: the root or a folder in it cannot be listed, or `include` names what cannot travel.
             WorkspaceTooLargeError: more files or bytes than the limits allow.
         """
         made = Survey()
-        outer = _outer_texts(self._root)
-        if self._beside is not None:
-            self._beside_names = frozenset(self._beside())
-        waiting: list[tuple[str, Folder | None, int, States]] = [("", None, _NORMAL, self._includes.start)]
+        matched: set[int] = set()
+        if touched is None or self._has_moved():
+            touched = Touched()
+        is_stale = touched.is_all or "" in touched.trees
+        waiting: list[tuple[str, Rules | None, int, States, bool]] = [
+            ("", None, _NORMAL, self._includes.start, is_stale)
+        ]
         while waiting:
-            path, parent, mode, states = waiting.pop()
-            if before_folder is not None:
-                before_folder(path)
-            items = self._list(path)
-            if path and mode == _NORMAL and not ENVIRONMENT_MARKERS.isdisjoint(item.name for item in items):
-                mode = _SEARCHED  # a virtual environment
-                if not states:
+            path, parent, mode, states, is_stale = waiting.pop()
+            folder = None if is_stale or path in touched.folders else self._last.folders.get(path)
+            if folder is None or folder.given[0] is not parent or folder.given[1:] != (mode, states):
+                if before_folder is not None:
+                    before_folder(path)
+                folder = self._look_into(path, parent, mode, states)
+                if folder is None:
                     continue
-            texts = self._ignore_texts(path, items)
-            rules = self._rules_of(path, parent.rules, texts) if parent else self._top_rules(texts, outer)
-            folder = made.folders[path] = Folder(path, rules, mode, states)
-            for item in items:
-                child = self._take(made, folder, item)
-                if child is not None:
-                    waiting.append(child)
+            made.folders[path] = folder
+            made.files += folder.files
+            matched |= folder.matched
+            for child, child_mode, child_states in folder.children:
+                waiting.append((child, folder.rules, child_mode, child_states, is_stale or child in touched.trees))
             if len(made.files) > COUNTED_MAX * self._limits.files_max:
                 break
         self._check_size(made)
-        for pattern in self._includes.missing(made.matched):
+        for pattern in self._includes.missing(matched):
             raise WorkspaceFileError(pattern, self._root, "include= names it, and it is not there", "correct include=")
+        self._last = made
         return made
 
     def judge(self, folder: Folder, name: str, is_folder: bool) -> tuple[int | None, States, list[int]]:
@@ -149,6 +189,35 @@ class Surveyor:
 
     # ---------------------------------------------------------------- private
 
+    def _has_moved(self) -> bool:
+        """Whether something beyond the root has changed that the last walk depended on."""
+        outer, names = _outer_texts(self._root), frozenset(self._beside() if self._beside is not None else ())
+        if (outer, names) == (self._outer, self._beside_names):
+            return False
+        self._outer, self._beside_names = outer, names
+        return True
+
+    def _look_into(self, path: str, parent: Rules | None, mode: int, states: States) -> Folder | None:
+        """What is in a folder; None: it is a virtual environment, of which nothing is wanted."""
+        given = (parent, mode, states)
+        items = self._list(path)
+        if path and mode == _NORMAL and not ENVIRONMENT_MARKERS.isdisjoint(item.name for item in items):
+            mode = _SEARCHED
+            if not states:
+                return None
+        texts = self._ignore_texts(path, items)
+        known = self._last.folders.get(path)
+        if parent is None:
+            rules = self._top_rules(texts)
+        elif known is not None and known.given[0] is parent and known.texts == texts:
+            rules = known.rules
+        else:
+            rules = parent.below(path[:-1].rpartition("/")[2], texts)
+        folder = Folder(path, given, texts, rules, mode, states)
+        for item in items:
+            self._take(folder, item)
+        return folder
+
     def _list(self, path: str) -> list[os.DirEntry[str]]:
         try:
             with os.scandir(f"{self._root}/{path}") as items:
@@ -165,48 +234,40 @@ class Surveyor:
             cure = f"make it readable, or {EXCLUDE_CURE}"
             raise WorkspaceFileError(path or ".", self._root, f"it cannot be listed: {error.strerror}", cure) from error
 
-    def _take(
-        self, made: Survey, folder: Folder, item: os.DirEntry[str]
-    ) -> tuple[str, Folder | None, int, States] | None:
-        """Note a file that belongs to the workspace, or return a folder that is to be walked through."""
+    def _take(self, folder: Folder, item: os.DirEntry[str]) -> None:
+        """Note a file that belongs to the workspace, or a folder that is to be looked into."""
         name = item.name
         is_folder = item.is_dir(follow_symlinks=False)
+        whole: list[int] = []
         if folder.mode == _NORMAL and not folder.states and not self._exclude and (folder.path or not self._beside):
             if folder.rules.leaves_out(name, is_folder):  # what `judge` says in nearly all cases
-                return None
-            mode, states, whole = _NORMAL, folder.states, None
+                return
+            mode, states = _NORMAL, folder.states
         else:
             judged, states, whole = self.judge(folder, name, is_folder)
-            made.matched.update(whole)
+            folder.matched.update(whole)
             if judged is None:
-                return None
+                return
             mode = judged
         if is_folder:
-            return f"{folder.path}{name}/", folder, mode, states
+            folder.children.append((f"{folder.path}{name}/", mode, states))
+            return
         if mode == _SEARCHED:
-            return None
+            return
         try:
             status = item.stat(follow_symlinks=False)
         except FileNotFoundError:
-            return None
+            return
         if stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode):
-            made.files.append((folder.path + name, status))
+            folder.files.append((folder.path + name, status))
         elif whole:
             reason = f"include= names it, and it is {_kind(status.st_mode)}"
             raise WorkspaceFileError(folder.path + name, self._root, reason, "take it out of include=")
-        return None
 
-    def _top_rules(self, texts: tuple[str, str], outer: tuple[tuple[str, str], ...]) -> Rules:
-        if self._top is None or self._top[0] != (texts, outer):
-            self._top = ((texts, outer), Rules.top(texts, outer))
+    def _top_rules(self, texts: tuple[str, str]) -> Rules:
+        if self._top is None or self._top[0] != (texts, self._outer):
+            self._top = ((texts, self._outer), Rules.top(texts, self._outer))
         return self._top[1]
-
-    def _rules_of(self, path: str, parent: Rules, texts: tuple[str, str]) -> Rules:
-        known = self._rules.get(path)
-        if known is None or known[0] is not parent or known[2] != texts:
-            name = path[:-1].rpartition("/")[2]
-            self._rules[path] = known = (parent, parent.below(name, texts), texts)
-        return known[1]
 
     def _ignore_texts(self, path: str, items: list[os.DirEntry[str]]) -> tuple[str, str]:
         texts = {item.name: self._text(path + item.name, item) for item in items if item.name in IGNORE_FILES}

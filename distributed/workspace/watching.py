@@ -123,8 +123,11 @@ def is_watchable(path: str) -> bool:
     """Whether the kernel sees all that may change at `path`: here is Linux, and the file system is local."""
     if sys.platform != "linux":
         return False
+    try:
+        libc = _libc()
+    except OSError:
+        return False
     buffer = bytearray(256)  # struct statfs has 120 bytes; it begins with the number of the file system, a long
-    libc = _libc()
     if libc.statfs(os.fsencode(path), (libc.char * len(buffer)).from_buffer(buffer)) != 0:
         return False
     number = int.from_bytes(buffer[: struct.calcsize("l")], sys.byteorder)
@@ -156,7 +159,7 @@ class _Libc:
 def _libc() -> _Libc:
     try:
         return _Libc()
-    except AttributeError as error:  # another system's C library
+    except (AttributeError, ImportError) as error:  # another C library, or a Python that was built without ctypes
         raise OSError(errno.ENOSYS, "there is no inotify here") from error
 
 

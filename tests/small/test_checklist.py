@@ -1,7 +1,7 @@
 """The checklist of the faces: each row names a feature, and has a test of its own that begins with it.
 
-H: hashing over HTTP · M: manager and workers · P: Center, Pool and Cluster · F25, F26: scripts and JSON of the engine ·
-X: across all of them.
+H: hashing over HTTP · M: manager and workers · P: Center, Pool and Cluster · D: the decorator ·
+F25, F26: scripts and JSON of the engine · X: across all of them.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ ROWS = [
     *(f"H{number:02}" for number in range(1, 26)),
     *(f"M{number:02}" for number in range(1, 19)),
     *(f"P{number:02}" for number in range(1, 18)),
+    *(f"D{number:02}" for number in range(1, 23)),
     *("F25", "F26", "X01", "X05", "X06"),
 ]
-ROW = re.compile(r"\b([HMPFX]\d\d)\b")
+ROW = re.compile(r"\b([HMPDFX]\d\d)\b")
 
 
 def rows_with_tests() -> set[str]:

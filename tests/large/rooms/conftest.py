@@ -108,6 +108,9 @@ PROJECT = {
         def read_config():
             return Path("config.txt").read_text()
 
+        def import_late():
+            import no_such_module_anywhere
+
         def version():
             return helpers.VERSION
 

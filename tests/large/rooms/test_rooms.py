@@ -146,6 +146,13 @@ def test_a_call_that_looks_for_a_file_of_the_project_is_told_where_it_is(house: 
     assert "workspace_root" in str(caught.value.__cause__)
 
 
+def test_a_call_that_imports_what_is_not_there_is_told_the_cure(house: House, call: Call) -> None:
+    """D12: in the note of a ModuleNotFoundError, which stays what it is."""
+    with pytest.raises(ModuleNotFoundError) as caught:
+        call("import_late").result(timeout=20)
+    assert "requirements=" in caught.value.__notes__[0]
+
+
 def test_temporary_files_go_with_the_room(house: House, call: Call) -> None:
     assert call("temporary").result(timeout=20).startswith(str(house.folder))
 

@@ -224,16 +224,17 @@ async def test_a_ticket_opens_rooms_for_its_workspace_only_and_ends_with_its_mai
 
 async def test_joining_needs_a_stream_of_its_own_and_well_formed_content(tmp_path: Any) -> None:
     async with offering(tmp_path) as (offer, _), rpc(offer.address, keys=KEYS) as calls:
-        good = {"tenant": "ab" * 16, "name": "main", "keys": {"client": bytes(32), "worker": bytes(32)}}
+        good: dict[str, Any] = {"tenant": "ab" * 16, "name": "main", "keys": {"client": bytes(32), "worker": bytes(32)}}
         with pytest.raises(StreamingOpError):
             await calls.call("join_offer", **good)
-        for bad in (
+        faults: list[dict[str, Any]] = [
             {"tenant": "short"}, {"tenant": 5}, {"name": ""}, {"name": "a\nb"}, {"keys": {}}, {"lease_s": "long"},
             {"keys": {"client": b"short", "worker": bytes(32)}}, {"keys": {"king": bytes(32)}}, {"ticket_key": b"x"},
             {"lease_s": float("nan")}, {"name": "n" * 201},
-        ):  # fmt: skip
+        ]  # fmt: skip
+        for bad in faults:
             with pytest.raises(BadRequestError):
-                await calls.call("join_offer", **{**good, **bad})
+                await calls.call("join_offer", **(good | bad))
 
 
 @pytest.mark.parametrize(
@@ -290,7 +291,8 @@ async def test_a_withdrawal_tells_tenants_and_kills_after_the_grace(tmp_path: An
         assert not (await main.offer.call("return_offer"))["is_withdrawn"]
         assert (await main.wait_notice("returned"))["cores"] == 2
         assert (await main.open_room())["room"] == "room-2"
-        for bad in ({"cores": -1}, {"memory_nbytes": "all"}, {"grace_s": -1}, {"grace_s": float("nan")}):
+        faults: list[dict[str, Any]] = [{"cores": -1}, {"memory_nbytes": "all"}, {"grace_s": -1}]
+        for bad in [*faults, {"grace_s": float("nan")}]:
             with pytest.raises(BadRequestError):
                 await main.offer.call("withdraw_offer", **bad)
 

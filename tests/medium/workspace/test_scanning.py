@@ -90,6 +90,22 @@ def test_include_beats_what_is_ignored(project: Path) -> None:
         assert paths(Workspace(project, include).scan()) == sorted([*ALWAYS, *more])
 
 
+def test_the_program_itself_travels_whatever_ignores_it(project: Path) -> None:
+    script = project / "data" / "a[b]*.py"
+    script.touch()
+    (project / "data" / "ab.py").touch()
+    (project / "setup.py").touch()
+    workspace = Workspace.of(script)
+    assert paths(workspace.scan()) == sorted([*ALWAYS, "data/a[b]*.py", "setup.py"])
+    assert not workspace.changed()
+    (project / "data" / "table.csv").write_text("other")
+    assert not workspace.changed()
+    script.write_text("x = 7")
+    assert workspace.changed()
+    script.unlink()
+    assert paths(workspace.scan()) == [*ALWAYS, "setup.py"]
+
+
 def test_exclude_beats_include(project: Path) -> None:
     (project / "data" / "other.csv").touch()
     workspace = Workspace(project, ["data"], ["other.*", "/pkg/deep/"])
@@ -193,6 +209,13 @@ def test_a_link_that_leads_nowhere_is_refused_with_its_target_and_a_cure(
     assert repr(target) in str(caught.value)
     assert "exclude it" in str(caught.value)
     assert paths(Workspace(project, exclude=["link"]).scan()) == ALWAYS
+
+
+def test_the_lock_of_an_editor_is_no_broken_link(project: Path) -> None:
+    (project / ".#main.py").symlink_to("alice@host.4711:1700000000")
+    (project / "notes.ipynb").touch()
+    assert paths(Workspace(project).scan()) == ALWAYS
+    assert "notes.ipynb" in paths(Workspace(project, ["*.ipynb"]).scan())
 
 
 def test_sockets_and_pipes_are_no_part_of_a_workspace_unless_named(project: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import threading
 import warnings
 from collections.abc import Callable
@@ -152,6 +153,32 @@ def test_ten_thousand_questions_look_at_nothing(workspace: Workspace, monkeypatc
     assert looks == []
 
 
+def test_only_folders_in_which_something_happened_are_looked_into_again(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """D08: an edit of one file costs a look at its folder."""
+    looked: list[str] = []
+    real = surveying.Surveyor._list
+
+    def look(surveyor: surveying.Surveyor, path: str) -> object:
+        looked.append(path)
+        return real(surveyor, path)
+
+    monkeypatch.setattr(surveying.Surveyor, "_list", look)
+    workspace.scan()
+    assert looked == []
+    (workspace.root / "pkg" / "deep" / "mod.py").write_text("y = 9\n")
+    (workspace.root / "run.log").touch()
+    workspace.scan()
+    assert looked == ["pkg/deep/"]
+    (workspace.root / "pkg" / ".gitignore").write_text("nothing\n")  # may count for all that is below
+    workspace.scan()
+    assert looked == ["pkg/deep/", "pkg/", "pkg/deep/"]
+    (workspace.root / "pkg" / "deep").rename(workspace.root / "deep")
+    workspace.scan()
+    assert looked[3:] in (["", "deep/", "pkg/"], ["", "pkg/", "deep/"])
+
+
 def test_more_events_than_the_kernel_keeps_count_as_a_change(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -264,6 +291,15 @@ def test_without_notices_files_are_looked_at_now_and_then(
     assert workspace.changed()
     shutil.rmtree(project)
     assert workspace.changed()
+
+
+def test_a_python_without_ctypes_looks_at_files(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ctypes", None)
+    watching._libc.cache_clear()
+    assert not is_watchable(str(project))
+    assert [entry.path for entry in Workspace(project).scan()][-1] == "pkg/deep/mod.py"
+    with pytest.raises(OSError, match="no inotify"):
+        Watcher()
 
 
 def test_folders_that_others_may_change_cannot_be_watched() -> None:

@@ -134,7 +134,7 @@ def test_functions_that_call_each_other_and_cells_without_a_value() -> None:
         def inner() -> Any:
             return later
 
-        packed = packing._look(inner)
+        packed = packing.look_at(inner)
         was_current = packed[0].is_current()
         later = 1
         return was_current, packed[0].is_current(), later

@@ -281,6 +281,14 @@ def test_without_anything_idle_the_biggest_room_of_who_takes_most_is_killed() ->
     assert (end.room, end.grace_s) == (rooms[0], 0.0) and "over its memory" in end.cause
 
 
+def test_the_last_room_is_not_retired_for_what_it_holds_itself() -> None:
+    play = Play(memory_nbytes=100 * MiB, room_nbytes=10 * MiB)
+    play.join()
+    small, big = play.open(workspace="1"), play.open(workspace="2")
+    play.later(2)
+    assert [end.room for end in play.see(big, 95 * MiB, holds=10)] == [small]
+
+
 def test_a_single_room_is_left_to_its_nanny() -> None:
     play = Play(memory_nbytes=100 * MiB)
     play.join()

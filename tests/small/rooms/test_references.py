@@ -256,8 +256,14 @@ def test_modules_of_the_workspace_come_before_those_that_are_loaded(
     sys.modules["sndhdr_of_test"].__file__ = "/elsewhere/sndhdr_of_test.py"
     (tmp_path / "json").mkdir()
     (tmp_path / "json" / "data.json").touch()
-    be_room("ab" * 32, str(tmp_path), [".", "src"], None)
-    assert sys.path[:2] == [str(tmp_path), str(tmp_path / "src")]
+    source = tmp_path / "source"
+    installed = source / ".venv" / "lib" / "site-packages"
+    installed.mkdir(parents=True)
+    (source / "src").mkdir()
+    sys.path[:0] = [str(source), str(source / "src"), str(installed)]
+    be_room("ab" * 32, str(tmp_path), [".", "src"], source=str(source))
+    assert sys.path[:3] == [str(tmp_path), str(tmp_path / "src"), str(installed)]
+    assert str(source) not in sys.path
     assert entry_module.import_module("sndhdr_of_test").here
     assert sys.modules["json"] is json, "a folder of data hides no module"
     assert entry_module.is_inside()

@@ -16,6 +16,12 @@ def test_folders_of_tools_are_left_out(name: str) -> None:
     assert Rules.top(("", "")).leaves_out(name, True)
 
 
+@pytest.mark.parametrize("name", ["x.pyc", "a.py~", ".a.py.swp", ".#a.py", ".~lock.a.ods#", "a.ipynb", ".DS_Store"])
+def test_files_of_tools_are_left_out(name: str) -> None:
+    assert is_built_in(name, False)
+    assert not Rules.top((f"!{name}", "")).leaves_out(name, False)
+
+
 @pytest.mark.parametrize(
     ("name", "is_folder"), [("x.pyc", True), ("x.egg-info", False), ("env", True), ("build", True)]
 )
