@@ -309,6 +309,13 @@ def test_a_workspace_above_the_cap_is_refused_with_what_makes_it_big(project: Pa
     assert paths(Workspace(project, exclude=["model"], **limits).scan()) == ALWAYS
 
 
+def test_a_tree_of_empty_folders_is_refused_too(project: Path) -> None:
+    for number in range(30):
+        (project / "model" / str(number)).mkdir(parents=True)
+    with pytest.raises(WorkspaceTooLargeError, match=r"at least \d+ folders, more than 7 folders; .*model/"):
+        Workspace(project, files_max=7).scan()
+
+
 # ---------------------------------------------------------------- nothing is read twice
 
 
