@@ -10,10 +10,9 @@ from typing import Any, Protocol
 
 from distributed.client.coordination.signals import Variable
 from distributed.client.session import Session
-from distributed.comm.addresses import is_loopback, parse_address
 from distributed.crews.base import Base
 from distributed.crews.client import CrewClient
-from distributed.crews.links import OfferLink
+from distributed.crews.links import OfferLink, must_dial
 from distributed.crews.matching import MEMORY
 from distributed.crews.passes import PASS_NAME, PASS_S, Pass
 from distributed.crews.project import Project
@@ -112,13 +111,10 @@ class Staffing:
             },
             Tick,
         )
-
-    def begin(self) -> None:
-        """Open; the crew hears of it from here on, so it must know us."""
         self._spawn(self._open())
         self.look_for_offers()
-        if self._base.trouble is not None:
-            self.on_trouble(self._base.trouble)
+        if base.trouble is not None:
+            self.on_trouble(base.trouble)
 
     # ------------------------------------------------------------ events
 
@@ -267,7 +263,7 @@ class Staffing:
             entry=self._project.entry,
             entry_file=self._project.entry_file,
             roots=self._project.roots,
-            source=str(self._project.workspace.root) if _is_beside(link) else None,
+            source=str(self._project.workspace.root) if not must_dial(link.address) else None,
             environment=self._project.environment,
             resources={MEMORY: float(link.info.memory_nbytes or MEMORY_NBYTES_MAX)},
         )
@@ -305,9 +301,3 @@ class Staffing:
         if self._scheduler is not None:
             await self._base.close_scheduler(self._scheduler)
         self._driver.stop()
-
-
-def _is_beside(link: OfferLink) -> bool:
-    """Whether the offer is on this machine."""
-    place = parse_address(link.address)
-    return place.scheme not in ("tcp", "tls") or is_loopback(place.host)
