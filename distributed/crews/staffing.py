@@ -113,6 +113,9 @@ class Staffing:
             },
             Tick,
         )
+
+    def begin(self) -> None:
+        """Open it: once the crew, which is told of all that happens, knows this."""
         self._spawn(self._open())
         self.look_for_offers()
         if base.trouble is not None:
