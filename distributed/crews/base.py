@@ -19,7 +19,7 @@ from distributed.client.loop_thread import LoopThread
 from distributed.comm.addresses import parse_address
 from distributed.config import SCHEDULER_PORT
 from distributed.crews.backlog import Backlog
-from distributed.crews.links import OfferLink, Tenant
+from distributed.crews.links import OfferLink, Tenant, must_dial
 from distributed.crews.matching import Lent
 from distributed.crews.options import MainSettings
 from distributed.crews.passes import DEPTH_MAX
@@ -30,7 +30,7 @@ from distributed.offers.local import LocalOffer
 from distributed.offers.wire import LEASE_S, OFFER_PORT
 from distributed.process.running import Background
 from distributed.security.credentials import Credential
-from distributed.security.keys import KEY_NBYTES, Keyring, shared_keyring
+from distributed.security.keys import KEY_NBYTES, Keyring, keyring, shared_keyring
 from distributed.units import parse_nbytes
 
 __all__ = ["Base"]
@@ -145,6 +145,15 @@ class Base:
             return first
         opened: str = await self._host.call("open_scheduler")
         return opened
+
+    async def scheduler_for(self, scheduler: str, link: OfferLink) -> str:
+        """Under which address rooms of this offer find a scheduler of ours: it dials those on other machines."""
+        if not must_dial(link.address) or self._host is None:
+            return scheduler
+        keys = link.credential or keyring()
+        credential = [dict(keys.key_by_role), keys.name, keys.pinned, keys.needs_certificate]
+        address: str = await self._host.call("dial_offer", address=scheduler, offer=link.address, credential=credential)
+        return address
 
     async def close_scheduler(self, address: str) -> None:
         """It is not needed any more; no error if it is gone."""

@@ -124,7 +124,7 @@ class _Copy:
     def __init__(self, given: Pass) -> None:
         self.id = given.workspace
         self.entry, self.entry_file = given.entry, given.entry_file
-        self.roots, self.environment = given.roots, given.environment
+        self.roots, self.source, self.environment = given.roots, given.source, given.environment
 
     def scan(self) -> Any:
         """Itself, as a manifest."""

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from distributed.calls import rpc
+from distributed.comm.addresses import is_loopback, parse_address
 from distributed.comm.connect import connect_address
 from distributed.comm.stream import Stream
 from distributed.dataclass import dataclass
@@ -33,7 +34,7 @@ from distributed.security.keys import Keyring
 from distributed.workspace.manifest import Manifest
 from distributed.workspace.shipping import Contents, Progress, Shipped, ship
 
-__all__ = ["LinkEvents", "OfferLink", "Tenant"]
+__all__ = ["LinkEvents", "OfferLink", "Tenant", "must_dial"]
 
 logger = logging.getLogger(__name__)
 
@@ -94,6 +95,7 @@ class OfferLink:
 
     Attributes:
         info: what it lends, as it said last; None: we have not been there yet.
+        credential: as the argument.
         is_here: we are its tenant, and it lends something.
         is_hopeless: it does not let us in, and we do not try again.
         trouble: why it is not here, for people.
@@ -107,7 +109,7 @@ class OfferLink:
         self.is_hopeless = False
         self.trouble: BaseException | None = None
         self._tenant = tenant
-        self._credential = credential
+        self.credential = credential
         self._events = events
         self._calls = rpc(address, keys=credential, patient=False)
         self._rooms: dict[str, OpenRoom] = {}
@@ -158,7 +160,7 @@ class OfferLink:
         await self._calls.close()
 
     async def _join(self) -> tuple[Stream, dict[str, Any]]:
-        stream = await connect_address(self.address, CONNECT_S, None, self._credential)
+        stream = await connect_address(self.address, CONNECT_S, None, self.credential)
         tenant = self._tenant
         try:
             stream.write_message_nowait({
@@ -292,3 +294,9 @@ class OfferLink:
         self._rooms.pop(room, None)
         with contextlib.suppress(DistributedError):
             await self._calls.call("close_room", tenant=self._tenant.id, room=room, is_graceful=False)
+
+
+def must_dial(offer: str) -> bool:
+    """Whether rooms of the offer at this address cannot reach our schedulers, which listen on this machine only."""
+    place = parse_address(offer)
+    return place.scheme in ("tcp", "tls") and not is_loopback(place.host)

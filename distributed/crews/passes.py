@@ -26,7 +26,7 @@ class Pass:
     Attributes:
         name: of the Main, for the owners of offers.
         tickets: the line of a credential for each offer, by address.
-        workspace, entry, entry_file, roots, environment: of a wish for a room.
+        workspace, entry, entry_file, roots, source, environment: of a wish for a room.
         depth: levels that are left, this one counted.
         expires_unix_s: when the tickets end.
     """
@@ -37,6 +37,7 @@ class Pass:
     entry: str | None
     entry_file: str | None
     roots: list[str]
+    source: str
     environment: Any
     depth: int
     expires_unix_s: float

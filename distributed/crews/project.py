@@ -66,6 +66,11 @@ class Project:
         return self._follows and self.workspace.changed()
 
     @property
+    def source(self) -> str:
+        """The project's own folder, which rooms on this machine must not look into."""
+        return str(self.workspace.root)
+
+    @property
     def contents(self) -> Contents | None:
         """Where offers get the contents of its files."""
         return self.workspace

@@ -1,8 +1,8 @@
 """One process of a Main in which its schedulers run, one per crew: the Main's own interpreter belongs to its user.
 
-It is a server itself, which only the Main can call: ``open_scheduler`` and ``close_scheduler``. It begins with one
-scheduler that is there before anybody has asked, since the first call of a program waits for it. It ends when its stdin
-is closed or its parent is gone.
+It is a server itself, which only the Main can call: ``open_scheduler``, ``close_scheduler``, ``dial_offer``. It begins
+with one scheduler that is there before anybody has asked, since the first call of a program waits for it. It ends when
+its stdin is closed or its parent is gone.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from typing import Any
 
 from distributed.comm.same_host import prepare
 from distributed.core import Server
-from distributed.errors import DistributedError
+from distributed.errors import CommClosedError, DistributedError
 from distributed.log import log_to_stderr
 from distributed.process.fresh import set_own_path
 from distributed.process.parents import end_with_parent
 from distributed.process.running import read_lines, report, run_loop
 from distributed.scheduler.server import Scheduler
 from distributed.security.keys import Keyring, adopt_keyring
+from distributed.security.permissions import WORKER
 
 __all__ = ["SchedulerHost", "main"]
 
@@ -41,7 +42,11 @@ class SchedulerHost(Server):
         super().__init__(keys=keys)
         self._scheduler_keys = keys
         self._schedulers: dict[str, Scheduler] = {}
-        self.add_handlers({"open_scheduler": self.open_scheduler, "close_scheduler": self.close_scheduler})
+        self.add_handlers({
+            "open_scheduler": self.open_scheduler,
+            "close_scheduler": self.close_scheduler,
+            "dial_offer": self.dial_offer,
+        })  # fmt: skip
 
     def open_scheduler(self, stream: Any = None) -> str:
         """A new scheduler; its address."""
@@ -58,6 +63,14 @@ class SchedulerHost(Server):
             return False
         await scheduler.close("its crew is not needed any more")
         return True
+
+    def dial_offer(self, stream: Any, address: str, offer: str, credential: list[Any]) -> str:
+        """Have a scheduler dial an offer that cannot reach it, with the fields of a keyring; its address there."""
+        scheduler = self._schedulers.get(address)
+        if scheduler is None:
+            raise CommClosedError(address, "this scheduler has ended")
+        scheduler.dial(offer, Keyring(*credential), roles=(WORKER,))
+        return scheduler.dialled_address
 
     async def close(self) -> None:
         """End all of them."""

@@ -10,10 +10,9 @@ from typing import Any, Protocol
 
 from distributed.client.coordination.signals import Variable
 from distributed.client.session import Session
-from distributed.comm.addresses import is_loopback, parse_address
 from distributed.crews.base import Base
 from distributed.crews.client import CrewClient
-from distributed.crews.links import OfferLink
+from distributed.crews.links import OfferLink, must_dial
 from distributed.crews.matching import MEMORY
 from distributed.crews.passes import PASS_NAME, PASS_S, Pass
 from distributed.crews.project import Project
@@ -36,6 +35,7 @@ from distributed.crews.states import (
     Tick,
 )
 from distributed.crews.telling import shipping
+from distributed.deploy.machine import split_cores
 from distributed.driver import Driver
 from distributed.errors import (
     CommClosedError,
@@ -56,6 +56,7 @@ logger = logging.getLogger(__name__)
 # What may be otherwise in a while; anything else would come again: an environment that cannot be built, for example.
 PASSING = (CommClosedError, ConnectTimeoutError, LeaseOverError, OfferFullError, OfferWithdrawnError, TimeoutError)
 SHIP_ATTEMPTS = 3  # an offer under pressure may drop a workspace between its arrival and the room
+SEAT = "#"  # between an offer's address and the number of a room there
 SOURCE_S = 120.0  # for an offer to get a workspace from another one
 MEMORY_NBYTES_MAX = 2**62  # of a room without a limit
 
@@ -85,7 +86,7 @@ class Staffing:
         crew: whose calls run in them.
 
     Attributes:
-        rooms: that are open, by the address of their offer.
+        rooms: that are open, by their *seat*: the address of the offer, and a number where it has several for us.
         trouble: the last refusal of a room, by the address of the offer.
     """
 
@@ -104,7 +105,7 @@ class Staffing:
         self._driver = Driver(
             self._machine,
             {
-                AskRoom: lambda effect: self._spawn(self._open_room(base.links[effect.offer])),
+                AskRoom: lambda effect: self._spawn(self._open_room(effect.offer)),
                 PlaceCalls: lambda effect: self._place(),
                 FailCalls: lambda effect: crew.on_failed(self._explained(effect.reason)),
                 SayWaiting: lambda effect: self._say_waiting(),
@@ -112,10 +113,13 @@ class Staffing:
             },
             Tick,
         )
+
+    def begin(self) -> None:
+        """Open; the crew hears of it from here on, so it must know us."""
         self._spawn(self._open())
         self.look_for_offers()
-        if base.trouble is not None:
-            self.on_trouble(base.trouble)
+        if self._base.trouble is not None:
+            self.on_trouble(self._base.trouble)
 
     # ------------------------------------------------------------ events
 
@@ -141,7 +145,12 @@ class Staffing:
             if link.trouble is not None:
                 self.trouble.setdefault(link.address, link.trouble)
             if link.is_here:
-                self.handle(OfferHere(link.address, self._crew.has_demand()))
+                seats = _seats(link)
+                for seat in [seat for seat in self._machine.offers if _address(seat) == link.address]:
+                    if seat not in seats:  # its owner lends less by now
+                        self.handle(OfferGone(seat))
+                for seat in seats:
+                    self.handle(OfferHere(seat, self._crew.has_demand()))
 
     def on_here(self, link: OfferLink) -> None:
         """See `LinkEvents`."""
@@ -149,16 +158,19 @@ class Staffing:
 
     def on_gone(self, link: OfferLink, for_ever: bool, reason: BaseException) -> None:
         """See `LinkEvents`."""
-        self.rooms.pop(link.address, None)
         self.trouble[link.address] = reason
         self.look_for_offers()
-        self.handle(OfferGone(link.address, for_ever, reason))
+        known = [seat for seat in self._machine.offers if _address(seat) == link.address]
+        for seat in known or [link.address]:
+            self.rooms.pop(seat, None)
+            self.handle(OfferGone(seat, for_ever, reason))
 
     def on_room_ended(self, link: OfferLink, room: str) -> None:
         """See `LinkEvents`."""
-        if link.address in self.rooms and self.rooms[link.address].room == room:
-            del self.rooms[link.address]
-            self.handle(RoomEnded(link.address, self._crew.has_demand()))
+        for seat in [seat for seat, open_room in self.rooms.items() if open_room.room == room]:
+            if _address(seat) == link.address:
+                del self.rooms[seat]
+                self.handle(RoomEnded(seat, self._crew.has_demand()))
 
     def on_trouble(self, reason: BaseException) -> None:
         """There is no offer at all, and this is why."""
@@ -170,7 +182,8 @@ class Staffing:
         """For people: what has to happen before calls can run."""
         if self.phase is Phase.CLOSED:
             return "it was closed"
-        troubles = [f"{address}: {reason}" for address, reason in self.trouble.items() if address not in self.rooms]
+        served = set(map(_address, self.rooms))
+        troubles = [f"{address}: {reason}" for address, reason in self.trouble.items() if address not in served]
         if troubles:
             return "no room is open; " + "; ".join(troubles)
         if self._session is None:
@@ -210,6 +223,7 @@ class Staffing:
                 project.entry,
                 project.entry_file,
                 project.roots,
+                project.source,
                 project.environment,
                 base.depth,
                 time.time() + PASS_S,
@@ -235,36 +249,38 @@ class Staffing:
         else:
             self.handle(Connected())
 
-    async def _open_room(self, link: OfferLink) -> None:
+    async def _open_room(self, seat: str) -> None:
+        link = self._base.links[_address(seat)]
         try:
-            room = await self._ship_and_open(link)
+            room = await self._ship_and_open(link, int(seat.partition(SEAT)[2] or 0))
         except PASSING as error:
-            self._refuse(link, error, False)
+            self._refuse(seat, error, False)
         except Exception as error:  # whatever the offer raised there: it is told to whoever waits
-            self._refuse(link, error, True)
+            self._refuse(seat, error, True)
         else:
             if self.phase in (Phase.CLOSED, Phase.FAILED):
                 await link.close_room(room.room)
                 return
-            self.rooms[link.address] = room
+            self.rooms[seat] = room
             self.trouble.pop(link.address, None)
-            self.handle(RoomOpened(link.address))
+            self.handle(RoomOpened(seat))
 
-    def _refuse(self, link: OfferLink, error: BaseException, for_ever: bool) -> None:
-        self.trouble[link.address] = error
+    def _refuse(self, seat: str, error: BaseException, for_ever: bool) -> None:
+        self.trouble[_address(seat)] = error
         if for_ever:
-            logger.warning("the offer at %s opens no room: %s", link.address, error)
-        self.handle(RoomRefused(link.address, error, for_ever))
+            logger.warning("the offer at %s opens no room: %s", _address(seat), error)
+        self.handle(RoomRefused(seat, error, for_ever))
 
-    async def _ship_and_open(self, link: OfferLink) -> OpenRoom:
+    async def _ship_and_open(self, link: OfferLink, number: int) -> OpenRoom:
         assert self._scheduler is not None and link.info is not None
         wish = RoomWish(
-            scheduler=self._scheduler,
+            scheduler=await self._base.scheduler_for(self._scheduler, link),
             workspace=self._manifest.id,
             entry=self._project.entry,
             entry_file=self._project.entry_file,
             roots=self._project.roots,
-            source=str(self._project.workspace.root) if _is_beside(link) else None,
+            source=self._project.source if not must_dial(link.address) else None,
+            number=number,
             environment=self._project.environment,
             resources={MEMORY: float(link.info.memory_nbytes or MEMORY_NBYTES_MAX)},
         )
@@ -297,14 +313,22 @@ class Staffing:
         if client is not None:
             await client.end()
             client.close()
-        for address, room in rooms.items():
-            await self._base.links[address].close_room(room.room)
+        for seat, room in rooms.items():
+            await self._base.links[_address(seat)].close_room(room.room)
         if self._scheduler is not None:
             await self._base.close_scheduler(self._scheduler)
         self._driver.stop()
 
 
-def _is_beside(link: OfferLink) -> bool:
-    """Whether the offer is on this machine."""
-    place = parse_address(link.address)
-    return place.scheme not in ("tcp", "tls") or is_loopback(place.host)
+def _seats(link: OfferLink) -> list[str]:
+    """What a crew asks an offer for: rooms in which together Python code can use all of its cores.
+
+    Each may use any of these cores, and the offer sees to it that they do not use more than there are.
+    """
+    assert link.info is not None
+    count, _ = split_cores(max(1, link.info.cores))
+    return [link.address, *(f"{link.address}{SEAT}{number}" for number in range(1, count))]
+
+
+def _address(seat: str) -> str:
+    return seat.partition(SEAT)[0]

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from distributed.comm.dialled import wait_here
 from distributed.core import Handler, Server
 from distributed.driver import Driver
 from distributed.errors import (
@@ -150,6 +151,7 @@ class Offer(Server):
             "join_offer": self.join_offer,
             "open_room": self.open_room,
             "close_room": self.close_room,
+            "serve_scheduler": wait_here,
             "offer_status": self.offer_status,
             "withdraw_offer": self.withdraw_offer,
             "return_offer": self.return_offer,

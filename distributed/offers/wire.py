@@ -136,6 +136,7 @@ class RoomWish:
         name: of the worker, unique among the scheduler's; None: the offer makes one.
         resources: amounts that tasks may ask for.
         wait_s: how long the wish may wait in its queue.
+        number: tells rooms apart that are alike otherwise: Python code of one room uses one core at a time.
     """
 
     scheduler: str
@@ -150,11 +151,12 @@ class RoomWish:
     name: str | None = None
     resources: dict[str, float] = field(default_factory=dict)
     wait_s: float = WAIT_S
+    number: int = 0
 
     @property
-    def identity(self) -> tuple[str | None, str, str]:
-        """What makes two wishes of a tenant the same room: workspace, environment and scheduler."""
-        return self.workspace, repr(self.environment), self.scheduler
+    def identity(self) -> tuple[str | None, str, str, int]:
+        """What makes two wishes of a tenant the same room: workspace, environment, scheduler and number."""
+        return self.workspace, repr(self.environment), self.scheduler, self.number
 
 
 @dataclass(slots=True, frozen=True)
@@ -195,6 +197,7 @@ _CHECKS: dict[str, Any] = {
         and len(v) <= 1000
         and all(_is_text(name, NAME_LENGTH_MAX) and _is_number(amount, 0, 1e300) for name, amount in v.items())
     ),
+    "number": lambda v: type(v) is int and 0 <= v < 65_536,
     "wait_s": lambda v: _is_number(v, 0, WAIT_S_MAX),
 }
 

@@ -73,7 +73,7 @@ _ROLES_BY_OP: dict[str, frozenset[str]] = {
     "actors": _TRUSTED,  # tasks and actors call actors too
     "health": _ANYONE,
     "explain": _ANYONE,
-    "serve_scheduler": _TRUSTED,  # and nanny: streams wait there for who connects to a scheduler that has dialled
+    "serve_scheduler": frozenset({*_TRUSTED, GUEST}),  # of nanny and offer, too: see `comm.dialled`
     "run": _TRUSTED,  # no new power for workers: they have each other unpickle data
     # nanny
     "instantiate": _CLIENTS,

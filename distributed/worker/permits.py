@@ -73,7 +73,7 @@ class Permits:
         with self.condition:
             if self._is_closed or not context.permits:
                 return False
-            if not self._requests and self._idle <= self._free:
+            if not self._requests and self._idle <= max(self._free, 0):  # below 0: withheld, for now
                 if self.threads >= threads_max:
                     return False
                 self._start_thread(self.threads)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from distributed.errors import WorkspaceChangedError, WorkspaceError, WorkspaceFileError, WorkspaceWarning
-from distributed.units import format_nbytes, parse_nbytes
+from distributed.units import MiB, format_nbytes, parse_nbytes
 from distributed.workspace.ignoring import IGNORE_FILES
 from distributed.workspace.limits import FILES_MAX, NBYTES_MAX, NBYTES_SOFT, PATH_NBYTES_MAX, WorkspaceLimits
 from distributed.workspace.locating import imported_beside, project_of
@@ -31,6 +31,7 @@ __all__ = ["Workspace"]
 logger = logging.getLogger(__name__)
 
 READ_NBYTES = 2**20
+KEPT_NBYTES_MAX = 16 * MiB  # of contents that were read, in case they are asked for after the next edit
 DRIFTS_MAX = 5  # changes in a row in which no module changed
 READS_MAX = 3  # of a file that changes meanwhile
 LOOK_INTERVAL_S = 0.05  # without inotify, between two looks at all files
@@ -84,6 +85,8 @@ class Workspace:
         self._memory: DigestMemory | None = None
         self._manifest: Manifest | None = None
         self._path_by_digest: dict[bytes, str] = {}
+        self._kept: dict[bytes, bytes] = {}  # the oldest first
+        self._kept_nbytes = 0
         self._warned: set[str] = set()
         self._scanning = threading.Lock()  # one scan at a time
         self._asking = threading.Lock()  # taken for moments; guards what follows
@@ -138,9 +141,14 @@ class Workspace:
     def read(self, digest: bytes) -> bytes:
         """The content that has this digest.
 
+        What was read lately is kept, 16 MiB of it, so that an edit does not take a workspace from who is being sent it.
+
         Raises:
             WorkspaceChangedError: no file has it any more; scan again.
         """
+        kept = self._kept.get(digest)
+        if kept is not None:
+            return kept
         with self.open(digest) as file:
             content = file.read()
         if hashlib.sha256(content).digest() != digest:
@@ -153,6 +161,9 @@ class Workspace:
         Raises:
             WorkspaceChangedError: no file has it any more; scan again.
         """
+        kept = self._kept.get(digest)
+        if kept is not None:
+            return io.BytesIO(kept)
         path = self._path_by_digest.get(digest)
         if path is None:
             raise WorkspaceChangedError(f"content {digest.hex()[:12]}", str(self.root))
@@ -242,15 +253,16 @@ class Workspace:
         """Read a file; None if it is gone meanwhile."""
         place = f"{self.root}/{path}"
         self._check_name(path)
+        content: bytes | None
         for _ in range(READS_MAX):
             began_ns = time.time_ns()
             try:
                 before = os.lstat(place)
                 if stat.S_ISLNK(before.st_mode):
-                    digest, nbytes = _digest_of_link(place)
+                    digest, nbytes, content = _digest_of_link(place)
                     after = os.lstat(place)
                 elif stat.S_ISREG(before.st_mode):
-                    digest, nbytes, before, after = _digest_of_file(place)
+                    digest, nbytes, before, after, content = _digest_of_file(place)
                 else:
                     return None  # another thing has taken its place; the folder's next scan sees it
             except FileNotFoundError:
@@ -261,9 +273,18 @@ class Workspace:
                     path, str(self.root), reason, f"make it readable, or {EXCLUDE_CURE}"
                 ) from error
             if signature_of(before) == signature_of(after) and nbytes == after.st_size:
+                self._keep(digest, content)
                 return memory.note(Entry(path, mode_of(after), nbytes, digest), after, began_ns)
         reason = f"it changed while it was read, {READS_MAX} times in a row"
         raise WorkspaceFileError(path, str(self.root), reason, f"let its writer finish, or {EXCLUDE_CURE}")
+
+    def _keep(self, digest: bytes, content: bytes | None) -> None:
+        if content is None or digest in self._kept:
+            return
+        self._kept[digest] = content
+        self._kept_nbytes += len(content)
+        while self._kept_nbytes > KEPT_NBYTES_MAX:
+            self._kept_nbytes -= len(self._kept.pop(next(iter(self._kept))))
 
     def _check_name(self, path: str) -> None:
         if path.isascii() and len(path) < PATH_NBYTES_MAX // 2:
@@ -434,22 +455,25 @@ def _open_plainly(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
-def _digest_of_link(path: str) -> tuple[bytes, int]:
+def _digest_of_link(path: str) -> tuple[bytes, int, bytes]:
     content = os.fsencode(os.readlink(path))
-    return hashlib.sha256(content).digest(), len(content)
+    return hashlib.sha256(content).digest(), len(content), content
 
 
-def _digest_of_file(path: str) -> tuple[bytes, int, os.stat_result, os.stat_result]:
-    """Digest and size of what was read, and what the system said of the file before and after it."""
+def _digest_of_file(path: str) -> tuple[bytes, int, os.stat_result, os.stat_result, bytes | None]:
+    """Digest and size of what was read, what the system said of the file before and after it, and the content if it is
+    small."""
     number = _open_plainly(path, os.O_RDONLY)
     try:
         before = os.fstat(number)
         content = os.read(number, min(before.st_size + 1, READ_NBYTES))
         made, nbytes = hashlib.sha256(content), len(content)
-        while content and nbytes <= before.st_size:
-            content = os.read(number, READ_NBYTES)
-            made.update(content)
-            nbytes += len(content)
-        return made.digest(), nbytes, before, os.fstat(number)
+        more = content
+        while more and nbytes <= before.st_size:
+            more = os.read(number, READ_NBYTES)
+            made.update(more)
+            nbytes += len(more)
+        is_whole = nbytes == len(content)
+        return made.digest(), nbytes, before, os.fstat(number), content if is_whole else None
     finally:
         os.close(number)

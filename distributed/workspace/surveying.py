@@ -157,7 +157,7 @@ class Surveyor:
             matched |= folder.matched
             for child, child_mode, child_states in folder.children:
                 waiting.append((child, folder.rules, child_mode, child_states, is_stale or child in touched.trees))
-            if len(made.files) > COUNTED_MAX * self._limits.files_max:
+            if max(len(made.files), len(made.folders)) > COUNTED_MAX * self._limits.files_max:
                 break
         self._check_size(made)
         for pattern in self._includes.missing(matched):
@@ -287,14 +287,16 @@ class Surveyor:
             raise WorkspaceFileError(path, self._root, reason, "make it readable") from error
 
     def _check_size(self, made: Survey) -> None:
-        count = len(made.files)
         nbytes = sum(status.st_size for _, status in made.files)
         limits = self._limits
-        if count > limits.files_max:
-            more = "at least " if count > COUNTED_MAX * limits.files_max else ""
-            biggest = biggest_items((path, 1) for path, _ in made.files)
-            listing = [(item, f"{number:,} files") for item, number in biggest]
-            raise WorkspaceTooLargeError(self._root, f"{more}{count:,} files", f"{limits.files_max:,} files", listing)
+        for kind, paths in (("files", (path for path, _ in made.files)), ("folders", iter(made.folders))):
+            count = len(made.files) if kind == "files" else len(made.folders)
+            if count > limits.files_max:
+                more = "at least " if count > COUNTED_MAX * limits.files_max else ""
+                biggest = biggest_items((path.rstrip("/") or ".", 1) for path in paths)
+                listing = [(item, f"{number:,} {kind}") for item, number in biggest]
+                limit = f"{limits.files_max:,} {kind}"
+                raise WorkspaceTooLargeError(self._root, f"{more}{count:,} {kind}", limit, listing)
         if nbytes > limits.nbytes_max:
             raise WorkspaceTooLargeError(
                 self._root, format_nbytes(nbytes), format_nbytes(limits.nbytes_max), listing_of(made.files)

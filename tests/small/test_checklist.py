@@ -52,6 +52,7 @@ PAGES = {
     "manager and workers": ("manager.md", "What this corrects"),
     "center, pool and cluster": ("center-and-pool.md", "Where this differs from the first Pool"),
     "foundations": ("foundations.md", "What this corrects"),
+    "the decorator": ("decorator.md", "What this corrects"),
 }
 
 
@@ -69,6 +70,7 @@ def test_a_page_tells_a_document_again_with_its_corrections(document: str) -> No
 CELLS = {
     "hashing over HTTP": ("pull_small", "pull_large"),
     "manager and workers": ("manager_slices", "manager_messages"),
+    "the decorator": ("decorated_calls", "decorated_first"),
     "center and pool": ("center_pool", "pool_map_million", "pool_map_10k"),
     "foundations": ("rpc_latency", "rpc_in_flight"),
     "engine": ("map_100k", "latency"),

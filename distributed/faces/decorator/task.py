@@ -7,13 +7,16 @@ an outcome that is there already. Not here: these sources (`sources`, `chunks`),
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Any, Generic, TypeVar, overload
 
 from distributed.errors import RemoteError, RemoteExecutionError, UnpicklableError
 from distributed.faces.decorator.sources import Made, Outcome, Source, error_of
 from distributed.ids import counter
+from distributed.worker.context import wait_lent
 
 __all__ = ["Remote", "RemoteExectionError", "Task", "TaskSequence"]
 
@@ -145,6 +148,32 @@ class Task(Generic[R]):
         """
         self._source.retry()
         return self
+
+    @staticmethod
+    def as_completed(tasks: Iterable[Task[S]], timeout: float | None = None) -> Iterator[Task[S]]:
+        """The handles in the order in which they are decided, each one once.
+
+        Args:
+            timeout: seconds for all together; then TimeoutError.
+        """
+        waiting = list(tasks)
+        end = None if timeout is None else time.monotonic() + timeout
+        decided: deque[Task[S]] = deque()
+        count = threading.Semaphore(0)
+
+        def note(task: Task[S]) -> None:
+            decided.append(task)
+            count.release()
+
+        for task in waiting:
+            task._source.add_done_callback(lambda done, task=task: note(task))  # type: ignore[misc]
+        for number in range(len(waiting)):
+            left_s = None if end is None else max(0.0, end - time.monotonic())
+            if not wait_lent(lambda timeout_s: count.acquire(timeout=timeout_s), left_s):
+                raise TimeoutError(
+                    f"{len(waiting) - number:,} of {len(waiting):,} calls not decided within {timeout:g} s"
+                )
+            yield decided.popleft()
 
     def __await__(self) -> Generator[Any, None, R]:
         try:

@@ -12,17 +12,22 @@ from distributed.crews.main import Main
 from distributed.crews.options import CallOptions
 from distributed.errors import CancelledError, NoMatchError
 
-TIMEOUT_S = 20
+TIMEOUT_S = 25
 
 
-def test_calls_made_before_the_crew_is_open_run_in_order(main: Main, project, tmp_path: Path) -> None:
+def test_calls_made_before_the_crew_is_open_run_when_it_is(main: Main, project, tmp_path: Path) -> None:
     helpers, log = project.module, tmp_path / "log"
-    calls = [
-        main.submit(helpers.append, (str(log), f"{number} "), options=CallOptions(threads=2)) for number in range(5)
-    ]
+    calls = [main.submit(helpers.append, (str(log), f"{number} ")) for number in range(5)]
     for call in calls:
         call.result(TIMEOUT_S)
-    assert log.read_text() == "0 1 2 3 4 "
+    assert sorted(log.read_text().split()) == ["0", "1", "2", "3", "4"]
+
+
+def test_an_offer_has_rooms_for_python_code_on_all_of_its_cores(main: Main, project, tmp_path: Path) -> None:
+    helpers, files = project.module, [str(tmp_path / "one"), str(tmp_path / "two")]
+    calls = [main.submit(helpers.touch_and_wait, pair) for pair in (files, files[::-1])]
+    assert [call.result(TIMEOUT_S) for call in calls] == [None, None]
+    assert len(calls[0].crew.staffing.rooms) == 2
 
 
 def test_an_argument_may_be_another_call_at_any_depth(main: Main, project) -> None:

@@ -19,7 +19,7 @@ from distributed.scheduler.server import Scheduler
 from distributed.security.keys import keyring, keyring_from_master
 from distributed.testing.processes import Processes
 
-TIMEOUT_S = 20
+TIMEOUT_S = 25
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,23 +10,29 @@ import pytest
 from distributed.calls import connect
 from distributed.comm.stream import Stream
 from distributed.core import Server
+from distributed.crews.scheduling import SchedulerHost
 from distributed.errors import PermissionDeniedError
 from distributed.faces.center.server import Center
 from distributed.faces.manager.wire import JOIN_OP
 from distributed.manager.server import HomeServer
 from distributed.nanny import Nanny
+from distributed.offers.records import Limits
+from distributed.offers.server import Offer
 from distributed.protocol.codec import ErrorReply
 from distributed.protocol.failure import exception_from_reply
 from distributed.scheduler.server import Scheduler
+from distributed.security.keys import Keyring
 from distributed.security.permissions import _ROLES_BY_OP, GUEST, READONLY, ROLES, may_call
 from distributed.testing.clusters import gen_cluster
 from distributed.worker.server import Worker
+from distributed.workspace.receiving import Receiver
 
 BUILT_IN = {"close"}  # served by the connection itself, no handler
 LOOKS = {
     "identity", "ping", "ops", "close", "scheduler_info", "ncores", "who_has", "has_what", "versions", "health",
     "monitor_resources", "desired_workers", "why", "story", "task_stream", "overview", "explain",
     "processing", "nbytes", "nthreads", "worker_services", "home_status",
+    "offer_status",
 }  # fmt: skip
 NEEDS: dict[str, Any] = {"why": {"key": "x"}, "story": {"keys": ["x"]}, "explain": {"key": "x"}}
 
@@ -48,7 +55,10 @@ async def ask(stream: Stream, **request: Any) -> Any:
 @gen_cluster([("127.0.0.1", 1)])
 async def test_every_op_has_a_row_and_every_row_an_op(scheduler: Scheduler, a: Worker) -> None:
     nobody: Any = None  # neither is asked anything here
-    servers = (scheduler, a, nanny(scheduler), Center(), HomeServer(nobody, nobody))
+    housing: Any = SimpleNamespace(attach=lambda *_: None)
+    offer = Offer(Limits(1, 2**30), housing, workspace_ops=Receiver(nobody, nobody).handlers)
+    host = SchedulerHost(Keyring({}))
+    servers = (scheduler, a, nanny(scheduler), Center(), HomeServer(nobody, nobody), offer, host)
     served = {op for server in servers for op in server.handlers} | {JOIN_OP}
     assert served | BUILT_IN == set(_ROLES_BY_OP)
 

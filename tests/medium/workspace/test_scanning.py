@@ -309,6 +309,13 @@ def test_a_workspace_above_the_cap_is_refused_with_what_makes_it_big(project: Pa
     assert paths(Workspace(project, exclude=["model"], **limits).scan()) == ALWAYS
 
 
+def test_a_tree_of_empty_folders_is_refused_too(project: Path) -> None:
+    for number in range(30):
+        (project / "model" / str(number)).mkdir(parents=True)
+    with pytest.raises(WorkspaceTooLargeError, match=r"at least \d+ folders, more than 7 folders; .*model/"):
+        Workspace(project, files_max=7).scan()
+
+
 # ---------------------------------------------------------------- nothing is read twice
 
 
@@ -402,7 +409,9 @@ def test_a_file_that_changes_while_it_is_read_is_read_again_and_then_refused(
 # ---------------------------------------------------------------- contents
 
 
-def test_contents_are_read_by_their_digest(project: Path) -> None:
+@pytest.mark.parametrize("kept_nbytes", [0, scanning.KEPT_NBYTES_MAX])
+def test_contents_are_read_by_their_digest(project: Path, kept_nbytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scanning, "KEPT_NBYTES_MAX", kept_nbytes)
     workspace = Workspace(project)
     for digest, nbytes in workspace.scan().digests().items():
         content = workspace.read(digest)
@@ -412,7 +421,27 @@ def test_contents_are_read_by_their_digest(project: Path) -> None:
             assert file.read(3) == content[:3]
 
 
-def test_a_content_that_is_gone_is_refused_by_the_name_of_its_file(project: Path) -> None:
+def test_what_was_read_lately_can_be_sent_after_an_edit(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """D08: results that a program writes again and again do not take the workspace from calls that were made before."""
+    monkeypatch.setattr(scanning, "KEPT_NBYTES_MAX", 40)
+    workspace = Workspace(project)
+    first = {entry.path: entry.digest for entry in workspace.scan()}
+    (project / "helpers.py").write_text("x = 2\n")
+    workspace.scan()
+    assert workspace.read(first["helpers.py"]) == b"x = 1\n"
+    with workspace.open(first["helpers.py"]) as file:
+        assert file.read() == b"x = 1\n"
+    for number in range(9):  # but only so much of it
+        (project / "helpers.py").write_text(f"x = {number}\n")
+        workspace.scan()
+    with pytest.raises(WorkspaceChangedError):
+        workspace.read(first["helpers.py"])
+
+
+def test_a_content_that_is_gone_is_refused_by_the_name_of_its_file(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scanning, "KEPT_NBYTES_MAX", 0)
     workspace = Workspace(project)
     digests = {entry.path: entry.digest for entry in workspace.scan()}
     (project / "helpers.py").write_text("other\n")

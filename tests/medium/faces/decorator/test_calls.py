@@ -274,6 +274,18 @@ def test_a_handle_cannot_be_hidden_or_pickled() -> None:
         pickle.dumps(add.map([1]))
 
 
+def test_handles_come_in_the_order_in_which_they_are_decided(gate: threading.Event) -> None:
+    tasks = [waiting(1), add(1), refuse(1), add(2).then(lambda value: value)]
+    decided = Task.as_completed(tasks, PATIENCE_S)
+    early = [next(decided) for _ in range(3)]
+    assert {id(task) for task in early} == {id(task) for task in tasks[1:]}
+    with pytest.raises(TimeoutError, match="1 of 1 calls"):
+        next(Task.as_completed(tasks[:1], 0.01))
+    gate.set()
+    assert next(decided) is tasks[0]
+    assert list(decided) == []
+
+
 async def test_a_handle_is_awaited() -> None:
     assert await add(1) == 2
     assert await add(1).then(lambda value: value + 1) == 3
