@@ -114,10 +114,13 @@ class Staffing:
             },
             Tick,
         )
+
+    def begin(self) -> None:
+        """Open; the crew hears of it from here on, so it must know us."""
         self._spawn(self._open())
         self.look_for_offers()
-        if base.trouble is not None:
-            self.on_trouble(base.trouble)
+        if self._base.trouble is not None:
+            self.on_trouble(self._base.trouble)
 
     # ------------------------------------------------------------ events
 

@@ -108,10 +108,9 @@ class Room:
         try:
             async with asyncio.timeout(timeout_s):
                 await nanny.start()
-                await (_listening(nanny) if scheduler.startswith("dialled://") else nanny.wait_registered())
                 if on_listening is not None:
                     on_listening(nanny.address)
-                await nanny.wait_registered()
+                await (_listening(nanny) if scheduler.startswith("dialled://") else nanny.wait_registered())
         except TimeoutError:
             await opened.kill()
             raise WorkerStartError(
