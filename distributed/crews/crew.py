@@ -69,7 +69,7 @@ class Packed:
 
 
 class Crew:
-    """See the module. Its staffing is begun on the loop as soon as it is made.
+    """See the module. `begin` opens it.
 
     Args:
         base, project: of the Main.
@@ -100,7 +100,10 @@ class Crew:
         self._name = unique_id("crew")[-ID_LENGTH:]
         self._lacks_rooms = False
         self._was_warned: set[CallOptions] = set()
-        base.call_soon(self._begin)
+
+    def begin(self) -> None:
+        """Have it opened, when its Main knows it; once."""
+        self._base.call_soon(self._begin)
 
     # ------------------------------------------------------------ for users' threads
 

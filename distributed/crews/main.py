@@ -105,12 +105,14 @@ class Main:
             if current is not None and current.id == manifest.id:
                 return current
             crew = next((each for each in self._crews if each.id == manifest.id and each.is_usable()), None)
-            if crew is None:
-                crew = Crew(base, project, manifest)
+            is_new = crew is None
+            crew = crew or Crew(base, project, manifest)
+            # At once, and before it is begun: what the loop tells all crews meanwhile is for this one, too.
+            self._crews = [*(each for each in self._crews if each is not crew), crew]
+            if is_new:
+                crew.begin()
             else:
-                self._crews.remove(crew)
                 crew.resume()
-            self._crews.append(crew)
             self._current = crew
             if current is not None:
                 logger.info("the workspace has changed: %s instead of %s", crew.id[:12], current.id[:12])
