@@ -37,7 +37,7 @@ class WorkspaceLimits:
 
     Attributes:
         nbytes_max: of all its files together.
-        files_max: files and links; on the Main's side no more folders either.
+        files_max: files and links, and as many folders.
     """
 
     nbytes_max: int = NBYTES_MAX
