@@ -84,7 +84,6 @@ class Opener(Protocol):
         scratch: str,
         shares_path: str | None,
         progress: Callable[[str], None],
-        on_listening: Callable[[str], None],
     ) -> Opened:
         """A room that has met its scheduler; cancelled or failed, nothing stays.
 
@@ -93,7 +92,6 @@ class Opener(Protocol):
             scratch: folder of its own for all else.
             shares_path: see `Worker`.
             progress: told lines for people.
-            on_listening: told where its nanny listens, before it has met its scheduler.
         """
 
     async def close(self) -> None:
@@ -173,16 +171,10 @@ class Housing:
         self._stays: dict[str, _Stay] = {}
         self._on_gone: Callable[[str, str], object] = lambda room, cause: None
         self._on_progress: Callable[[str, str, str], object] = lambda tenant, room, line: None
-        self._on_listening: Callable[[Order, str], object] = lambda order, nanny: None
 
-    def attach(
-        self,
-        on_gone: Callable[[str, str], object],
-        on_progress: Callable[[str, str, str], object],
-        on_listening: Callable[[Order, str], object],
-    ) -> None:
-        """Tell ``on_gone(room, cause)``, ``on_progress(tenant, room, line)``, ``on_listening(order, address)``."""
-        self._on_gone, self._on_progress, self._on_listening = on_gone, on_progress, on_listening
+    def attach(self, on_gone: Callable[[str, str], object], on_progress: Callable[[str, str, str], object]) -> None:
+        """Tell ``on_gone(room, cause)`` and ``on_progress(tenant, room, line)`` from now on."""
+        self._on_gone, self._on_progress = on_gone, on_progress
 
     def begin(
         self,
@@ -282,10 +274,7 @@ class Housing:
         def progress(line: str) -> None:
             self._on_progress(order.tenant, order.room, line)
 
-        def on_listening(nanny: str) -> None:
-            self._on_listening(order, nanny)
-
-        return await self._opener.open(order, workspace, stay.folder.path, shares_path, progress, on_listening)
+        return await self._opener.open(order, workspace, stay.folder.path, shares_path, progress)
 
     async def _close(self, stay: _Stay, opened: Opened, grace_s: float) -> None:
         if grace_s <= 0:

@@ -64,7 +64,6 @@ class RoomOpener:
         scratch: str,
         shares_path: str | None,
         progress: Callable[[str], None],
-        on_listening: Callable[[str], None],
     ) -> OpenedRoom:
         """See `Opener`.
 
@@ -83,7 +82,7 @@ class RoomOpener:
                 roots=wish.roots or ["."], entry=wish.entry, entry_file=wish.entry_file, source=wish.source,
                 nthreads=order.threads, memory_limit_nbytes=order.memory_limit_nbytes, name=wish.name, tags=self._tags,
                 resources=wish.resources, shares_path=shares_path, local_directory=scratch, grace_s=RETIRE_S,
-                on_listening=on_listening, **self._listen,
+                **self._listen,
             )  # fmt: skip
         except BaseException:
             self._release(environment, zygote)

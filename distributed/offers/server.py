@@ -144,7 +144,7 @@ class Offer(Server):
         self._looking: asyncio.Task[None] | None = None
         self._empty = asyncio.Event()
         self._closing: asyncio.Task[None] | None = None
-        housing.attach(self._on_gone, self._on_progress, self._on_listening)
+        housing.attach(self._on_gone, self._on_progress)
         self.add_handlers(workspace_ops or {})
         self.add_handlers({
             "offer_info": self.offer_info,
@@ -446,10 +446,6 @@ class Offer(Server):
 
     def _on_progress(self, tenant: str, room: str, line: str) -> None:
         self._say(tenant, {"notice": "progress", "room": room, "line": line})
-
-    def _on_listening(self, order: Order, nanny: str) -> None:
-        notice = {"notice": "listening", "room": order.room, "nanny": nanny, "scheduler": order.wish.scheduler}
-        self._say(order.tenant, notice)
 
     async def _look_after(self) -> None:
         while True:

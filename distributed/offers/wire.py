@@ -11,9 +11,10 @@ Ops of who uses an offer (roles client and guest)::
                                             then credentials named `tenant_root` with this key, and tickets of
                                             them, are let in too, see below.
     open_room(tenant, wish)                 see `RoomWish`; answered by an `OpenRoom` as a dict, when the room has met
-                                            the scheduler. The same wish (see
-                                            `RoomWish.identity`) while it is open: the same room. Without memory or
-                                            cores for it the wish waits in the tenant's queue, at most `wait_s`.
+                                            the scheduler, or listens for one that dials: that one dials this offer, or
+                                            the nanny that is answered. The same wish (see `RoomWish.identity`) while it
+                                            is open: the same room. Without memory or cores for it the wish waits in the
+                                            tenant's queue, at most `wait_s`.
     close_room(tenant, room, is_graceful)   {"closed": whether there was one}; graceful: what it holds is handed on
     workspace_*                             see `distributed.workspace.receiving`
 
@@ -27,8 +28,6 @@ Notices, dicts with the key ``notice``::
     beat         number: the answer to a beat, so that the Main knows that the offer lives
     room-ended   room, cause, is_expected: closed by the Main's wish, or retired because it was idle
     progress     room, line: what is being done for a room that was asked for, such as a line of pip's
-    listening    room, nanny, scheduler: where the nanny of a room listens that is being opened for that scheduler; a
-                 ``dialled://`` one dials it now, with the Main's keys, and hears there where the worker is
     withdrawn    cores, memory_nbytes: what is left for tenants; grace_s: what is too much ends after so long
     returned     cores, memory_nbytes: what is there again
     ended        reason: no tenant any more (lease over, grant withdrawn, offer ends); the stream closes
@@ -131,7 +130,7 @@ class RoomWish:
         roots: folders of the workspace, relative, that come first in `sys.path`.
         source: the workspace's own folder, for an offer on the same machine: rooms find modules in the copy only.
         environment: an `EnvironmentSpec` as ``to_wire`` makes it; None: the offer's own interpreter and packages.
-        scheduler: address of the Main's scheduler; ``dialled://...`` for one that dials, see the notice ``listening``.
+        scheduler: address of the Main's scheduler; ``dialled://...`` for one that dials, see `open_room`.
         threads: slots, None: as many as the offer has cores.
         memory_nbytes: bound of this room; None: the offer's.
         name: of the worker, unique among the scheduler's; None: the offer makes one.

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from distributed.errors import WorkerStartError
@@ -71,7 +71,6 @@ class Room:
         local_directory: str | None = None,
         log_level: str = "WARNING",
         timeout_s: float = OPEN_S,
-        on_listening: Callable[[str], object] | None = None,
     ) -> Room:
         """A room whose worker has registered; or listens, if its scheduler dials (``dialled://``) nanny and worker.
 
@@ -86,7 +85,6 @@ class Room:
             host, insecure, tls: where and how worker and nanny listen.
             local_directory: where the folder for each life of the process is made; None: the system's.
             timeout_s: seconds for all of it.
-            on_listening: told where the nanny listens, before the worker has met anybody; for schedulers that dial.
         Raises:
             WorkerStartError: it did not come up in time, or died again and again.
             DistributedError: the scheduler refused it: NameTakenError, AuthenticationError.

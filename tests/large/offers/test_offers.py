@@ -263,11 +263,8 @@ async def test_sixteen_workspaces_in_turn_stay_within_the_memory_of_an_offer(tmp
 async def test_a_room_works_for_a_scheduler_that_it_cannot_reach(lent: Lent) -> None:
     """D15: the offer listens and Mains connect: a Main that nobody can reach dials the rooms that are made for it."""
     async with lent.main() as main:
-        opening = asyncio.ensure_future(main.open_room(scheduler=main.scheduler.dialled_address))
-        listening = await main.wait_notice("listening")
-        assert listening["scheduler"] == main.scheduler.dialled_address
-        main.scheduler.dial(listening["nanny"])
-        room = await opening
+        room = await main.open_room(scheduler=main.scheduler.dialled_address)
+        main.scheduler.dial(room["nanny"])
         async with main.client() as client:
             assert await client.submit(wait_in_room, 0) == room["pid"]
 
