@@ -120,7 +120,6 @@ class Staffing:
 
     def begin(self) -> None:
         """Open; the crew hears of it from here on, so it must know us."""
-        """Open it: once the crew, which is told of all that happens, knows this."""
         self._spawn(self._open())
         self.look_for_offers()
         if self._base.trouble is not None:

@@ -106,8 +106,6 @@ class Room:
         try:
             async with asyncio.timeout(timeout_s):
                 await nanny.start()
-                if on_listening is not None:
-                    on_listening(nanny.address)
                 await (_listening(nanny) if scheduler.startswith("dialled://") else nanny.wait_registered())
         except TimeoutError:
             await opened.kill()
