@@ -56,7 +56,7 @@ class Base:
     Attributes:
         loop: on which everything but users' calls happens.
         keys: of this Main alone, for its schedulers, its rooms, and its offer.
-        depth: as the argument.
+        crews, depth: as the arguments.
         tenant: who we are for offers.
         links: to offers, by address, in the order in which they were named.
         finding: offers may be named that are not in `links` yet.
@@ -79,7 +79,7 @@ class Base:
         self.links: dict[str, OfferLink] = {}
         self.finding = True
         self.trouble: BaseException | None = None
-        self._crews = crews
+        self.crews = crews
         self.tenant = Tenant(secrets.token_hex(16), self.name, self.keys, os.urandom(KEY_NBYTES), lease_s)
         self._credential = None if settings.credential is None else Credential.load(settings.credential).keyring()
         named = [str(parse_address(address, OFFER_PORT)) for address in settings.workers]
@@ -178,7 +178,7 @@ class Base:
 
     def _add(self, address: str, credential: Keyring | None) -> None:
         if address not in self.links:
-            link = self.links[address] = OfferLink(address, self.tenant, credential, self._crews)
+            link = self.links[address] = OfferLink(address, self.tenant, credential, self.crews)
             self.spawn(link.run())
 
     async def _meet_local(self, local: LocalOffer) -> None:
@@ -221,7 +221,7 @@ class Base:
 
     def _fail(self, reason: BaseException) -> None:
         self.trouble = reason
-        self._crews.on_trouble(reason)
+        self.crews.on_trouble(reason)
 
     # ------------------------------------------------------------ the end
 

@@ -51,6 +51,11 @@ class Call:
             for callback in self._take_callbacks():
                 callback(self)
 
+    def move(self, crew: Any, gate: threading.Event) -> None:
+        """Another crew has it from now on; who holds the lock of the one before calls this."""
+        before, self.crew, self._gate = self._gate, crew, gate
+        before.set()
+
     def open_gate(self) -> None:
         """Let those go on who wait for it, if the gate is its own: it is placed, or has failed."""
         self._gate.set()
@@ -84,7 +89,11 @@ class Call:
         future = self._future
         if future is not None:
             return future
-        if self._error is None and not self._gate.wait(timeout):
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not self.is_placed:  # a crew may hand it on to a newer one, which has another gate
+            if not self._gate.wait(None if deadline is None else max(0.0, deadline - time.monotonic())):
+                break
+        if not self.is_placed:
             raise TimeoutError(f"{self.key} is not given to a worker within {timeout:g} s: {self.crew.why_waiting()}")
         if self._error is not None:
             raise self._error
@@ -155,7 +164,7 @@ class Call:
     # ------------------------------------------------------------ private
 
     async def _result_async(self) -> Any:
-        if not self.is_placed:
+        while not self.is_placed:
             await asyncio.get_running_loop().run_in_executor(None, self._gate.wait)
         return await self.future(0)
 

@@ -153,6 +153,19 @@ class Crew:
         """Calls come here again."""
         self._tell(Resumed())
 
+    def hand_over(self, newer: Crew) -> None:
+        """Give what waits to a newer crew, whose workspace can be sent."""
+        with self.lock:
+            waiting, self._waiting = self._waiting, []
+            for call, _ in waiting:
+                call.move(newer, newer._gate)
+        for call, packed in waiting:
+            if call.is_placed:  # cancelled
+                self._base.backlog.leave(packed.nbytes)
+            else:
+                with newer.lock:
+                    newer._give(call, packed)
+
     def end(self) -> None:
         """Close rooms, client and scheduler; what waits fails."""
         self.on_failed(CommClosedError("this Main", "it was closed"))
@@ -355,6 +368,10 @@ class Crew:
                 else:
                     self._place(call, packed)
         self._open_gate()
+
+    def on_outdated(self) -> None:
+        """See `Crewed`."""
+        self._base.crews.on_outdated(self)
 
     def on_failed(self, reason: BaseException) -> None:
         """See `Crewed`."""

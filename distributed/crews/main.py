@@ -171,6 +171,23 @@ class Main:
         """See `LinkEvents`."""
         building(link.address, line)
 
+    def on_outdated(self, crew: Crew) -> None:
+        """A workspace has changed before it could be sent: what waits for it is for the one that there is now."""
+        threading.Thread(target=self._hand_over, args=(crew,), name="distributed-hand-over", daemon=True).start()
+
+    def _hand_over(self, crew: Crew) -> None:
+        try:
+            newer = self._renewed()
+        except Exception as error:  # of the workspace as it is now, or this Main is closed: for whoever waits
+            crew.on_failed(error)
+            return
+        if newer is not crew:  # else it is as it was
+            crew.hand_over(newer)
+            with self._lock:
+                if crew in self._crews and crew.is_idle():
+                    self._crews.remove(crew)
+                    crew.end()
+
     def on_trouble(self, reason: BaseException) -> None:
         """There are no offers, and this is why."""
         for crew in self._staffed():

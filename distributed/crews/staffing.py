@@ -46,6 +46,7 @@ from distributed.errors import (
     OfferWithdrawnError,
     UnknownWorkspaceError,
     WorkersLateError,
+    WorkspaceChangedError,
 )
 from distributed.offers.wire import OpenRoom, RoomWish
 
@@ -69,6 +70,9 @@ class Crewed(Protocol):
 
     def on_failed(self, reason: BaseException) -> None:
         """They never will."""
+
+    def on_outdated(self) -> None:
+        """Files have changed before they could be sent: calls that wait belong to a newer crew."""
 
     def has_demand(self) -> bool:
         """Whether some are not decided."""
@@ -255,6 +259,9 @@ class Staffing:
             room = await self._ship_and_open(link, int(seat.partition(SEAT)[2] or 0))
         except PASSING as error:
             self._refuse(seat, error, False)
+        except WorkspaceChangedError as error:
+            self._refuse(seat, error, False)
+            self._crew.on_outdated()
         except Exception as error:  # whatever the offer raised there: it is told to whoever waits
             self._refuse(seat, error, True)
         else:

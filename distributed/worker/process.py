@@ -60,9 +60,6 @@ def run_worker_child(
     """Child of a zygote. Options: ``worker`` (keywords of `Worker`), ``listen`` (of its ``start``), ``log_level``,
     and ``preload``.
 
-    Reports ``listening`` (where) before it registers; at every registration ``address`` and ``incarnation``;
-    ``refused`` (a failure, see messages) when starting again would not help; ``condemned`` (a text) when a task cannot
-    be stopped otherwise. Exit code 0: it was asked to end.
     Reports ``listening`` (where) before it registers, ``address`` and ``incarnation`` at every registration,
     ``refused`` (a failure, see messages) when starting again would not help, and ``condemned`` (a text) when a task
     cannot be stopped otherwise. Exit code 0: it was asked to end.

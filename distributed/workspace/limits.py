@@ -38,7 +38,6 @@ class WorkspaceLimits:
     Attributes:
         nbytes_max: of all its files together.
         files_max: files and links, and as many folders.
-        files_max: files and links; on the Main's side no more folders either.
     """
 
     nbytes_max: int = NBYTES_MAX

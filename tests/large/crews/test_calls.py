@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from distributed.crews.links import OfferLink
 from distributed.crews.main import Main
-from distributed.crews.options import CallOptions
-from distributed.errors import CancelledError, NoMatchError
+from distributed.crews.options import CallOptions, MainSettings
+from distributed.errors import CancelledError, NoMatchError, WorkspaceChangedError
 
 TIMEOUT_S = 25
 
@@ -104,3 +105,24 @@ def test_a_call_that_no_worker_can_run_fails_if_it_is_strict(main: Main, project
             main.submit(helpers.add, (1,), options=options).result(TIMEOUT_S)
     possible = CallOptions(platform=("amiga", "linux*"), threads=2, memory_nbytes=1000, strict=True)
     assert main.submit(helpers.add, (1,), options=possible).result(TIMEOUT_S) == 1
+
+
+def test_a_call_whose_files_change_before_they_are_sent_runs_with_the_newer_ones(
+    make_project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = make_project("helpers_that_change")
+    shipping = OfferLink.ship
+
+    async def ship(link, contents, manifest, *args):
+        if "VERSION = 1" in project.path.read_text():
+            project.edit("VERSION = 1", "VERSION = 2")
+            raise WorkspaceChangedError(project.path.name, str(project.root))  # as of a big file, which is not kept
+        return await shipping(link, contents, manifest, *args)
+
+    monkeypatch.setattr(OfferLink, "ship", ship)
+    main = Main(MainSettings(root=str(project.root), threads=1))
+    try:
+        first, second = main.submit(project.module.version), main.submit(project.module.version)
+        assert [first.result(TIMEOUT_S), second.result(TIMEOUT_S)] == [2, 2]
+    finally:
+        main.close()

@@ -23,7 +23,7 @@ TIMEOUT_S = 20
 def main(project: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Main]:
     """A Main with an offer that it takes for one of another machine."""
     monkeypatch.setattr("distributed.crews.base.must_dial", lambda offer: True)
-    offer = LocalOffer(keyring(), cores=2)
+    offer = LocalOffer(keyring(), cores=1)
     main = Main(MainSettings(root=str(project.root), workers=(offer.address(),)))
     yield main
     main.close()
