@@ -115,11 +115,11 @@ class Staffing:
         )
 
     def begin(self) -> None:
-        """Open it: once the crew, which is told of all that happens, knows this."""
+        """Open; the crew hears of it from here on, so it must know us."""
         self._spawn(self._open())
         self.look_for_offers()
-        if base.trouble is not None:
-            self.on_trouble(base.trouble)
+        if self._base.trouble is not None:
+            self.on_trouble(self._base.trouble)
 
     # ------------------------------------------------------------ events
 
