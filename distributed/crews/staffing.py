@@ -10,10 +10,9 @@ from typing import Any, Protocol
 
 from distributed.client.coordination.signals import Variable
 from distributed.client.session import Session
-from distributed.comm.addresses import is_loopback, parse_address
 from distributed.crews.base import Base
 from distributed.crews.client import CrewClient
-from distributed.crews.links import OfferLink
+from distributed.crews.links import OfferLink, must_dial
 from distributed.crews.matching import MEMORY
 from distributed.crews.passes import PASS_NAME, PASS_S, Pass
 from distributed.crews.project import Project
@@ -114,10 +113,13 @@ class Staffing:
             },
             Tick,
         )
+
+    def begin(self) -> None:
+        """Open; the crew hears of it from here on, so it must know us."""
         self._spawn(self._open())
         self.look_for_offers()
-        if base.trouble is not None:
-            self.on_trouble(base.trouble)
+        if self._base.trouble is not None:
+            self.on_trouble(self._base.trouble)
 
     # ------------------------------------------------------------ events
 
@@ -277,7 +279,7 @@ class Staffing:
             entry=self._project.entry,
             entry_file=self._project.entry_file,
             roots=self._project.roots,
-            source=self._project.source if _is_beside(link) else None,
+            source=self._project.source if not must_dial(link.address) else None,
             number=number,
             environment=self._project.environment,
             resources={MEMORY: float(link.info.memory_nbytes or MEMORY_NBYTES_MAX)},
@@ -330,9 +332,3 @@ def _seats(link: OfferLink) -> list[str]:
 
 def _address(seat: str) -> str:
     return seat.partition(SEAT)[0]
-
-
-def _is_beside(link: OfferLink) -> bool:
-    """Whether the offer is on this machine."""
-    place = parse_address(link.address)
-    return place.scheme not in ("tcp", "tls") or is_loopback(place.host)

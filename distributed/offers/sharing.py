@@ -129,9 +129,6 @@ class Sharing:
                 self._tell_soon()
         except OSError as error:  # its process has ended
             logger.debug("room %s is gone: %s", room, error)
-        except (OSError, ValueError) as error:  # ValueError: no JSON, too long, or not what was agreed
-        except OSError as error:  # its process has ended
-            logger.debug("room %s is gone: %s", room, error)
         except ValueError as error:  # no JSON, too long, or not what was agreed
             logger.warning("room %s says what is not understood: %s", room, error)
         finally:
