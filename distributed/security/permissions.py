@@ -96,6 +96,7 @@ _ROLES_BY_OP: dict[str, frozenset[str]] = {
     # a Main's schedulers
     "open_scheduler": _CLIENTS,
     "close_scheduler": _CLIENTS,
+    "dial_offer": _CLIENTS,
     # manager
     "join_manager": _WORKERS,
     "get_file": _TRUSTED,

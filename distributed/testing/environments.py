@@ -64,9 +64,13 @@ def offer_of(python: str, folder: Path, wheels: Path | None = None) -> Iterator[
         process = subprocess.Popen(
             [python, "offer.py", str(folder)], cwd=folder, env=variables, stdout=output, stderr=output
         )  # fmt: skip
+
+    def look() -> re.Match[str] | None:
+        assert process.poll() is None, said.read_text()
+        return re.search(r"lends .* at (\S+)", said.read_text())
+
     try:
-        found = wait_until(lambda: re.search(r"lends .* at (\S+)", said.read_text()), said.read_text)
-        yield found[1]
+        yield wait_until(look, said.read_text)[1]
     finally:
         process.terminate()
         process.wait(20)
