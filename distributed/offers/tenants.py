@@ -1,9 +1,10 @@
 """`Tenants`: who uses an offer, which rooms they have, what waits, and what ends when. A pure machine.
 
 A wish is taken up when there are cores, a place and memory for its room; the Main with the fewest rooms comes first,
-those of its tickets counted. Until then it waits in its tenant's queue. When memory or places are short, idle rooms are retired, whosever they are;
-when memory is short and none is idle, the biggest room of the Main that takes most is killed (its Main puts the tasks
-back and asks again, and waits until there is memory). With a tenant's lease everything of it ends.
+those of its tickets counted. Until then it waits in its tenant's queue. When memory or places are short, idle rooms are
+retired, whosever they are; when memory is short and none is idle, the biggest room of the Main that takes most is
+killed (it puts the tasks back and asks again, and waits until there is memory). With a tenant's lease everything of it
+ends.
 
 What is not here: who may call what (the server), who gets which slot at which moment (`shares`).
 """
