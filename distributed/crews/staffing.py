@@ -13,7 +13,7 @@ from distributed.client.session import Session
 from distributed.crews.base import Base
 from distributed.crews.client import CrewClient
 from distributed.crews.links import OfferLink, must_dial
-from distributed.crews.matching import MEMORY
+from distributed.crews.matching import promised
 from distributed.crews.passes import PASS_NAME, PASS_S, Pass
 from distributed.crews.project import Project
 from distributed.crews.states import (
@@ -59,7 +59,6 @@ PASSING = (CommClosedError, ConnectTimeoutError, LeaseOverError, OfferFullError,
 SHIP_ATTEMPTS = 3  # an offer under pressure may drop a workspace between its arrival and the room
 SEAT = "#"  # between an offer's address and the number of a room there
 SOURCE_S = 120.0  # for an offer to get a workspace from another one
-MEMORY_NBYTES_MAX = 2**62  # of a room without a limit
 
 
 class Crewed(Protocol):
@@ -306,7 +305,7 @@ class Staffing:
             source=self._project.source if not must_dial(link.address) else None,
             number=number,
             environment=self._project.environment,
-            resources={MEMORY: float(link.info.memory_nbytes or MEMORY_NBYTES_MAX)},
+            resources=promised(link.info.memory_nbytes, number),
         )
 
     def _sources(self, link: OfferLink) -> list[tuple[str, str]]:
