@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -91,7 +90,6 @@ __all__ = [
 sentinel = SENTINEL  # what ends every message header on the wire
 
 CALLS_MAX = 10_000  # in flight on one stream; then no more is read from it
-GUEST_STREAMS_MAX = 256  # of one guest at one server: a Main has a few, and each of its rooms that submit, too
 
 Handler = Callable[..., Any]
 
@@ -132,7 +130,6 @@ class Server:
         self._limits = None if max_buffer_size is None else _limits_of(max_buffer_size)
         self._listeners: list[Listener] = []
         self._connections: set[_Connection] = set()
-        self._guests: Counter[str] = Counter()  # their connections, by name
         self._unanswered: set[asyncio.Future[Any]] = set()  # calls whose caller wants no answer
 
     def add_handlers(self, handlers: Mapping[str, Handler]) -> None:
@@ -230,26 +227,10 @@ class Server:
                 for op, handler in sorted(self.handlers.items())}  # fmt: skip
 
     def _on_stream(self, stream: Stream) -> None:
-        name = stream.peer.name
-        if name and self._guests[name] >= GUEST_STREAMS_MAX:
-            error = CommClosedError(self.address, f"this guest has {GUEST_STREAMS_MAX} connections already")
-            stream.write_message_nowait(error_reply(error))
-            asyncio.ensure_future(stream.close_after_flush())  # noqa: RUF006  (ends with the stream)
-            return
         connection = _Connection(self, stream)
         self._connections.add(connection)
-        stream.add_close_callback(lambda: self._on_stream_closed(connection))
-        if name:
-            self._guests[name] += 1
+        stream.add_close_callback(lambda: self._connections.discard(connection))
         connection.start()
-
-    def _on_stream_closed(self, connection: _Connection) -> None:
-        self._connections.discard(connection)
-        name = connection.stream.peer.name
-        if name:
-            self._guests[name] -= 1
-            if not self._guests[name]:
-                del self._guests[name]
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.address if self._listeners else 'not listening'}>"

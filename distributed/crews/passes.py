@@ -1,8 +1,8 @@
 """What lets a room submit calls by itself: tickets for its Main's offers, for one workspace, some time and some depth.
 
 The Main puts a `Pass` for each of its crews where only the crew's rooms can read it: a variable of the crew's
-scheduler. It is made anew long before its tickets expire, and when other offers are there. Who uses one is a Main of its own, see `inside`, and gives
-its own rooms a pass that is one level less deep.
+scheduler. It is made anew long before its tickets expire, and when other offers are there. Who uses one is a Main of
+its own, see `inside`, and gives its own rooms a pass that is one level less deep.
 """
 
 from __future__ import annotations

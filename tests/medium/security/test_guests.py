@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from distributed import core
 from distributed.comm import connect as connecting
 from distributed.core import Server, connect, rpc, to_serialize
 from distributed.errors import AuthenticationError, CommClosedError, PermissionDeniedError, RemoteError
@@ -57,20 +56,6 @@ async def test_a_guest_is_known_by_its_name_and_owners_have_none(lent: None) -> 
         assert await guest.who() == {"role": "guest", "name": "alice", "depth": None, "nbytes": 0}
         assert await guest.ping() == b"pong"
         assert await owner.who() == {"role": "client", "name": "", "depth": None, "nbytes": 0}
-
-
-async def test_a_guest_has_a_bounded_number_of_connections(lent: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(core, "GUEST_STREAMS_MAX", 1)
-    async with lender() as server, rpc(server.address, keys=ALICE.keyring()) as guest:
-        await guest.ping()
-        async with rpc(server.address, keys=ALICE.keyring()) as second, rpc(server.address) as owner:
-            with pytest.raises(CommClosedError):
-                await second.ping()
-            assert await owner.ping() == b"pong"
-            guest.close_streams()
-            while server._guests:
-                await asyncio.sleep(0.001)
-            assert await second.ping() == b"pong"
 
 
 async def test_a_guest_sends_frames_but_no_pickles(lent: None) -> None:
