@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from distributed.crews.options import MainSettings
-from distributed.environments.spec import EnvironmentSpec
+from distributed.environments.requirements import required
 from distributed.rooms.entry import be_main
 from distributed.workspace.locating import FALLBACK_NAME, entry_name, import_roots
 from distributed.workspace.manifest import Manifest
@@ -25,7 +25,7 @@ class Project:
 
     Raises:
         WorkspaceEntryError: the entry that was named lies outside of the workspace.
-        RequirementsError: as `EnvironmentSpec.of`.
+        RequirementsError: as `required`.
 
     Attributes:
         workspace: its files; `scan` it to know what they are now.
@@ -53,7 +53,7 @@ class Project:
                 self.entry_file = Path(script).resolve().relative_to(Path(root).resolve()).as_posix()
         self.roots = import_roots(root, sys.path)
         python = f"{sys.version_info.major}.{sys.version_info.minor}"
-        self.environment = EnvironmentSpec.of(settings.requirements, python).to_wire()
+        self.environment = required(settings.requirements, python).to_wire()
         self._follows = settings.follow
         be_main(str(root), self.entry)
 
