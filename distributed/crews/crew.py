@@ -6,7 +6,6 @@ Users' threads pack calls and give them to the session at once; what the crew ha
 from __future__ import annotations
 
 import asyncio
-import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -37,11 +36,11 @@ from distributed.ids import counter, unique_id
 from distributed.messages import Payload, TaskSpec
 from distributed.protocol.serialize import BUFFER_NBYTES_MIN, payload_nbytes
 from distributed.rooms.references import dumps_reference_payload
+from distributed.versions import PYTHON_MINOR
 
 __all__ = ["Crew"]
 
 ID_LENGTH = 12  # of a crew's own part in keys
-PYTHON_MINOR = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
 @dataclass(slots=True)

@@ -72,6 +72,7 @@ from distributed.protocol.failure import error_reply
 from distributed.security.credentials import FindKey
 from distributed.security.keys import Keyring
 from distributed.units import MiB
+from distributed.versions import PYTHON_MINOR
 from distributed.workspace.receiving import Caller
 
 __all__ = ["GRACE_S", "Offer"]
@@ -219,7 +220,7 @@ class Offer(Server):
             memory_nbytes=machine.memory_nbytes,
             tags=self.tags,
             platform=sys.platform,
-            python=f"{sys.version_info.major}.{sys.version_info.minor}",
+            python=PYTHON_MINOR,
             pythons=self.pythons,
             rooms=sum(room.state is State.OPEN for room in machine.rooms.values()),
             rooms_max=machine.limits.rooms_max,

@@ -24,6 +24,7 @@ from typing import Any
 
 from distributed.errors import WorkerStartError
 from distributed.process.fresh import own_path
+from distributed.workspace.locating import INSTALLED
 
 __all__ = ["Companion", "companion_paths"]
 
@@ -34,7 +35,6 @@ PROGRAM = (
     "import gc, sys; gc.disable(); sys.path[:] = sys.argv[1:]; del sys.argv[1:]; from {module} import main; main()"
 )
 PACKAGE = str(Path(__file__).resolve().parents[2])  # where `distributed` lies
-INSTALLED = frozenset({"site-packages", "dist-packages"})
 
 
 class Companion:
