@@ -150,12 +150,17 @@ class Staffing:
             if link.trouble is not None:
                 self.trouble.setdefault(link.address, link.trouble)
             if link.is_here:
-                seats = _seats(link)
-                for seat in [seat for seat in self._machine.offers if _address(seat) == link.address]:
-                    if seat not in seats:  # its owner lends less by now
-                        self.handle(OfferGone(seat))
-                for seat in seats:
-                    self.handle(OfferHere(seat, self._crew.has_demand()))
+                self._look_at(link)
+
+    def _look_at(self, link: OfferLink) -> None:
+        """Hear of its seats; of further ones when the first is taken, which would be there later beside them."""
+        seats = _seats(link)
+        for seat in [seat for seat in self._machine.offers if _address(seat) == link.address]:
+            if seat not in seats:  # its owner lends less by now
+                self.handle(OfferGone(seat))
+        for seat in seats:
+            if seat == link.address or seat in self._machine.offers or link.address in self.rooms:
+                self.handle(OfferHere(seat, self._crew.has_demand()))
 
     def on_here(self, link: OfferLink) -> None:
         """See `LinkEvents`."""
@@ -274,6 +279,8 @@ class Staffing:
             self.rooms[seat] = room
             self.trouble.pop(link.address, None)
             self.handle(RoomOpened(seat))
+            if seat == link.address and link.is_here:
+                self._look_at(link)
 
     def _refuse(self, seat: str, error: BaseException, for_ever: bool) -> None:
         self.trouble[_address(seat)] = error

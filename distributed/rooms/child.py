@@ -44,7 +44,7 @@ class RoomWorker(Worker):
 def run_room_child(options: dict[str, Any], status: int, life: int) -> None:
     """Child of a zygote, as `run_worker_child`, with one option more: ``room``, a dict of
 
-    ``keys`` (see `rooms.room.keys_to_options`), ``workspace`` (its id), ``root`` (folder of its copy; None: there is none),
+    ``keys`` (see `room.keys_to_options`), ``workspace`` (its id), ``root`` (folder of its copy; None: there is none),
     ``roots`` (of modules, relative to it), ``entry``, ``entry_file`` and ``source`` (see `be_room`).
     """
     room, worker = options["room"], options["worker"]
