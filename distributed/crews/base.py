@@ -23,15 +23,13 @@ from distributed.crews.links import OfferLink, Tenant, must_dial
 from distributed.crews.matching import Lent
 from distributed.crews.options import MainSettings
 from distributed.crews.passes import DEPTH_MAX
-from distributed.crews.schedulers import SchedulerProcess
-from distributed.deploy.machine import cores_available
+from distributed.crews.processes import Processes
 from distributed.errors import DistributedError, NoOfferError
 from distributed.offers.local import LocalOffer
 from distributed.offers.wire import LEASE_S, OFFER_PORT
 from distributed.process.running import Background
 from distributed.security.credentials import Credential
-from distributed.security.keys import KEY_NBYTES, Keyring, keyring, shared_keyring
-from distributed.units import parse_nbytes
+from distributed.security.keys import KEY_NBYTES, Keyring, keyring
 
 __all__ = ["Base"]
 
@@ -52,6 +50,7 @@ class Base:
         passes: what lets us in at each offer, by address, if we are the Main of a room; else the settings tell.
         depth: levels of calls from calls that may be made directly.
         lease_s: see `Tenant`.
+        processes: of this Main, if they were started already; ours from now on.
 
     Attributes:
         loop: on which everything but users' calls happens.
@@ -71,15 +70,29 @@ class Base:
         passes: Mapping[str, Credential] | None = None,
         depth: int = DEPTH_MAX,
         lease_s: float = LEASE_S,
+        processes: Processes | None = None,
     ) -> None:
         self.settings = settings
-        self.keys = shared_keyring(os.urandom(KEY_NBYTES))
+        self._processes = processes or Processes(settings, has_offers=bool(passes))
+        self._thread: LoopThread | None = None
+        try:
+            self._prepare(settings, passes, lease_s)
+            self._thread = LoopThread("distributed-main")
+        except BaseException:
+            self.close()
+            raise
+        self.crews = crews
+        self.depth = depth
+        self.loop = self._thread.loop
+        self.call_soon(self._begin)
+
+    def _prepare(self, settings: MainSettings, passes: Mapping[str, Credential] | None, lease_s: float) -> None:
+        self.keys = self._processes.keys
         self.name = settings.ident or _program_name()
         self.backlog = Backlog(settings.queued_calls_max, settings.queued_nbytes_max)
         self.links: dict[str, OfferLink] = {}
         self.finding = True
         self.trouble: BaseException | None = None
-        self.crews = crews
         self.tenant = Tenant(secrets.token_hex(16), self.name, self.keys, os.urandom(KEY_NBYTES), lease_s)
         self._credential = None if settings.credential is None else Credential.load(settings.credential).keyring()
         named = [str(parse_address(address, OFFER_PORT)) for address in settings.workers]
@@ -87,19 +100,6 @@ class Base:
         self._named: dict[str, Keyring | None] = dict.fromkeys(named, self._credential)
         if passes is not None:
             self._named = {address: credential.keyring() for address, credential in passes.items()}
-        self.depth = depth
-        self._process = SchedulerProcess(self.keys)
-        self._local: LocalOffer | None = None
-        self._thread: LoopThread | None = None
-        try:
-            if not self._named and settings.scheduler is None:
-                self._local = _local_offer(settings, self.keys)
-            self._thread = LoopThread("distributed-main")
-        except BaseException:
-            self.close()
-            raise
-        self.loop = self._thread.loop
-        self.call_soon(self._begin)
 
     # ------------------------------------------------------------ the loop
 
@@ -119,13 +119,13 @@ class Base:
     def _begin(self) -> None:
         self._background = Background(_on_failure)
         self._endings = Background(_on_failure)
-        self._hello = asyncio.ensure_future(asyncio.to_thread(self._process.hello))
+        self._hello = asyncio.ensure_future(asyncio.to_thread(self._processes.schedulers.hello))
         self._hello.add_done_callback(lambda done: done.cancelled() or done.exception())  # for who opens a scheduler
         self._host: rpc | None = None
         for address, credential in self._named.items():
             self._add(address, credential)
-        if self._local is not None:
-            self.spawn(self._meet_local(self._local))
+        if self._processes.offer is not None:
+            self.spawn(self._meet_local(self._processes.offer))
         elif self.settings.scheduler is not None:
             self.spawn(self._find(self.settings.scheduler))
         else:
@@ -232,9 +232,7 @@ class Base:
             with contextlib.suppress(TimeoutError):  # what hangs there ends with its lease
                 thread.run(self._leave(), CLOSE_S)
             thread.stop()
-        for process in (self._local, self._process):
-            if process is not None:
-                process.close()
+        self._processes.close()
 
     async def _leave(self) -> None:
         with contextlib.suppress(TimeoutError):
@@ -258,14 +256,6 @@ def _offers_in(info: dict[str, Any]) -> list[str]:
         if port is not None:
             found[str(parse_address(address)._replace(port=port))] = None
     return list(found)
-
-
-def _local_offer(settings: MainSettings, keys: Keyring) -> LocalOffer:
-    limit = settings.memory_limit
-    cores = (
-        (settings.n_workers or 1) * settings.threads if settings.threads else settings.n_workers or cores_available()
-    )
-    return LocalOffer(keys, cores=cores, memory_nbytes=None if limit is None else parse_nbytes(limit, "memory_limit"))
 
 
 def _program_name() -> str:
