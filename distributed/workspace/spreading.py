@@ -9,13 +9,16 @@ which follows from its name.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
 import struct
 import sys
 
-__all__ = ["spread"]
+from distributed.ids import unique_id
+
+__all__ = ["make_apart", "spread"]
 
 LONG_NBYTES = struct.calcsize("l")  # the kernel takes an int, but its calls are numbered as if for a long
 GET_FLAGS = 0x8000_6601 | LONG_NBYTES << 16
@@ -44,3 +47,18 @@ def spread(folder: str) -> bool:
     finally:
         os.close(descriptor)
     return True
+
+
+def make_apart(folder: str) -> None:
+    """Make a folder in a place of its own, in a parent that is spread; no error if it is there, or comes meanwhile."""
+    if os.path.isdir(folder):
+        return
+    made = os.path.join(os.path.dirname(folder), unique_id("apart"))
+    os.mkdir(made, 0o700)
+    try:
+        os.rename(made, folder)  # in place of an empty one, too, where another process was as quick
+    except OSError as error:
+        with contextlib.suppress(FileNotFoundError):
+            os.rmdir(made)
+        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+            raise

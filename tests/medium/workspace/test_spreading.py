@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from distributed.workspace.spreading import GET_FLAGS, LONG_NBYTES, TOP_OF_TREES, spread
+from distributed.workspace.spreading import GET_FLAGS, LONG_NBYTES, TOP_OF_TREES, make_apart, spread
 
 
 def flags_of(folder: Path) -> int:
@@ -38,3 +38,22 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path)
     with pytest.raises(OSError, match="link"):
         spread(f"{tmp_path}/link")
+
+
+def test_a_folder_is_made_apart_once_and_keeps_what_is_in_it(tmp_path: Path) -> None:
+    folder = tmp_path / "store"
+    for _ in range(2):
+        make_apart(folder.as_posix())
+        (folder / "file").write_bytes(b"")
+    assert [path.name for path in tmp_path.iterdir()] == ["store"]
+
+
+def test_two_processes_that_make_the_same_folder_both_find_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "store"
+    monkeypatch.setattr(os.path, "isdir", lambda path: False)  # as the second one sees it, before the first is done
+    make_apart(folder.as_posix())
+    make_apart(folder.as_posix())  # it was empty
+    (folder / "file").write_bytes(b"")
+    make_apart(folder.as_posix())
+    assert (folder / "file").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["store"]
