@@ -10,7 +10,7 @@ import secrets
 import socket
 import sys
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ logger = logging.getLogger(__name__)
 
 CLOSE_S = 15.0
 END_S = 3.0  # of it, for crews to end in order
+QUIET_S = 2.0  # at most that crews which nobody needs wait for rooms that are being opened
 LOOK_S = 5.0  # between two questions to a running scheduler for the offers of its workers
 NAME_LENGTH = 60
 
@@ -88,6 +89,8 @@ class Base:
 
     def _prepare(self, settings: MainSettings, passes: Mapping[str, Credential] | None, lease_s: float) -> None:
         self.keys = self._processes.keys
+        self._opening = 0  # rooms
+        self._is_leaving = False
         self.name = settings.ident or _program_name()
         self.backlog = Backlog(settings.queued_calls_max, settings.queued_nbytes_max)
         self.links: dict[str, OfferLink] = {}
@@ -116,9 +119,31 @@ class Base:
         """As `spawn`, for what is waited for before the Main leaves its offers."""
         self._endings.spawn(coroutine)
 
+    @contextlib.contextmanager
+    def opening_room(self) -> Iterator[None]:
+        """Around what somebody waits for. On the loop."""
+        self._opening += 1
+        self._quiet.clear()
+        try:
+            yield
+        finally:
+            self._opening -= 1
+            if not self._opening:
+                self._quiet.set()
+
+    async def until_quiet(self) -> None:
+        """Until no room is being opened: ending others keeps the same disks and cores busy. Not for long, nor when we
+        leave."""
+        if not self._is_leaving:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(QUIET_S):
+                    await self._quiet.wait()
+
     def _begin(self) -> None:
         self._background = Background(_on_failure)
         self._endings = Background(_on_failure)
+        self._quiet = asyncio.Event()
+        self._quiet.set()
         self._hello = asyncio.ensure_future(asyncio.to_thread(self._processes.schedulers.hello))
         self._hello.add_done_callback(lambda done: done.cancelled() or done.exception())  # for who opens a scheduler
         self._host: rpc | None = None
@@ -235,6 +260,8 @@ class Base:
         self._processes.close()
 
     async def _leave(self) -> None:
+        self._is_leaving = True
+        self._quiet.set()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(END_S):
                 await self._endings.wait_ended()

@@ -264,7 +264,8 @@ class Staffing:
     async def _open_room(self, seat: str) -> None:
         link = self._base.links[_address(seat)]
         try:
-            room = await self._ship_and_open(link, int(seat.partition(SEAT)[2] or 0))
+            with self._base.opening_room():
+                room = await self._ship_and_open(link, int(seat.partition(SEAT)[2] or 0))
         except PASSING as error:
             self._refuse(seat, error, False)
         except WorkspaceChangedError as error:
@@ -329,6 +330,7 @@ class Staffing:
             logger.warning("calls of %s wait: %s", self._base.name, self.why_waiting())
 
     async def _end(self) -> None:
+        await self._base.until_quiet()
         rooms, self.rooms = self.rooms, {}
         client, self._client = self._client, None
         if client is not None:

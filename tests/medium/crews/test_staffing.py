@@ -1,10 +1,12 @@
-"""Which seats of an offer a crew asks for, and when."""
+"""Which seats of an offer a crew asks for and when, and when it gives them up."""
 
 from __future__ import annotations
 
+import asyncio
 from types import SimpleNamespace
 from typing import Any
 
+from distributed.crews.base import Base
 from distributed.crews.staffing import Staffing
 from distributed.crews.states import RoomState
 
@@ -47,3 +49,18 @@ async def test_seats_that_an_offer_does_not_lend_any_more_are_gone() -> None:
     staffing._base.links[ADDRESS].info.cores = 1
     staffing.look_for_offers()
     assert not staffing._machine.offers[f"{ADDRESS}#1"].is_here
+
+
+async def test_what_ends_waits_for_rooms_that_are_being_opened_unless_all_ends() -> None:
+    base: Any = Base.__new__(Base)
+    base._opening, base._is_leaving, base._quiet = 0, False, asyncio.Event()
+    with base.opening_room():
+        waiting = asyncio.ensure_future(base.until_quiet())
+        with base.opening_room():
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert not waiting.done()
+    await waiting
+    with base.opening_room():
+        base._is_leaving = True
+        await base.until_quiet()
