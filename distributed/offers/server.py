@@ -67,7 +67,7 @@ from distributed.offers.wire import (
     to_wire,
     wish_from_wire,
 )
-from distributed.security.credentials import FindKey
+from distributed.security.credentials import NO_CLAIMS, FindKey
 from distributed.security.keys import Keyring
 from distributed.units import MiB
 from distributed.workspace.receiving import Caller
@@ -249,7 +249,9 @@ class Offer(Server):
             former.close()
         self._streams[tenant] = (number, stream)
         self._keys_of[tenant] = keyring
-        if ticket_key is not None:
+        if (
+            ticket_key is not None and stream.peer.claims == NO_CLAIMS
+        ):  # else tickets of the ticket will do: no wider ones
             self._ticket_keys[tenant_root(tenant)] = ticket_key
         self._driver.handle(Join(tenant, owner, name, lease_s, number))
         try:

@@ -35,7 +35,8 @@ Notices, dicts with the key ``notice``::
 Tickets: a room that submits work by itself is a Main of its own there, with a tenant's name, a scheduler and keys of
 its own. It connects with a ticket (`security.credentials`) of its Main's credential: limited to a workspace, a time and
 a depth (0: it may open no rooms). What it sends lies with its Main's contents, its slots are its Main's share, and when
-its Main is no tenant any more, it is none either.
+its Main is no tenant any more, it is none either. Its own `ticket_key` lets nobody in, which would be worth more than
+its ticket: those below it come with tickets of that.
 
 Errors by type: LeaseOverError (unknown tenant: join again), OfferWithdrawnError (nothing is lent now: wait for
 ``returned``, or go elsewhere), OfferFullError (too many tenants, rooms or wishes, or `wait_s` is over),

@@ -222,6 +222,15 @@ async def test_a_ticket_opens_rooms_for_its_workspace_only_and_ends_with_its_mai
             await connect(offer.address, keys=ticket.keyring())
 
 
+async def test_who_came_with_a_ticket_can_make_no_credential_that_is_worth_more(tmp_path: Any) -> None:
+    workspace = "aa" * 32
+    async with offering(tmp_path) as (offer, _), PlainMain(offer.address, KEYS) as main:
+        ticket = Credential(tenant_root(main.tenant), main.ticket_key).ticket(workspace=workspace, depth=0)
+        async with PlainMain(offer.address, ticket.keyring()) as below:
+            with pytest.raises(AuthenticationError):
+                await connect(offer.address, keys=Credential(tenant_root(below.tenant), below.ticket_key).keyring())
+
+
 async def test_joining_needs_a_stream_of_its_own_and_well_formed_content(tmp_path: Any) -> None:
     async with offering(tmp_path) as (offer, _), rpc(offer.address, keys=KEYS) as calls:
         good: dict[str, Any] = {"tenant": "ab" * 16, "name": "main", "keys": {"client": bytes(32), "worker": bytes(32)}}
