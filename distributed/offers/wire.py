@@ -58,6 +58,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from distributed.dataclass import dataclass, field, fields
+from distributed.environments.spec import EnvironmentSpec
 from distributed.errors import BadRequestError
 from distributed.security.permissions import ROLES
 
@@ -87,7 +88,7 @@ LEASE_S_MIN, LEASE_S_MAX = 0.5, 600.0
 WAIT_S, WAIT_S_MAX = 60.0, 3600.0  # of a wish, in its queue
 NAME_LENGTH_MAX = 200
 TEXT_LENGTH_MAX = 4096
-ROOTS_MAX = 256
+ROOTS_MAX, ROOTS_LENGTH_MAX = 256, 65_536
 KEY_NBYTES = 32
 TICKETS = "tenant:"  # how names of tenants' credentials begin; no grant is called so
 
@@ -183,16 +184,21 @@ class OpenRoom:
 
 
 _CHECKS: dict[str, Any] = {
-    "scheduler": lambda v: _is_text(v, TEXT_LENGTH_MAX),
+    "scheduler": lambda v: _is_text(v, TEXT_LENGTH_MAX) and v.isprintable(),
     "workspace": lambda v: v is None or (type(v) is str and _WORKSPACE.fullmatch(v) is not None),
     "entry": lambda v: v is None or (_is_text(v, NAME_LENGTH_MAX) and all(map(str.isidentifier, v.split(".")))),
     "entry_file": lambda v: v is None or (_is_inside(v) and v != ""),
-    "roots": lambda v: type(v) is list and len(v) <= ROOTS_MAX and all(_is_inside(root) for root in v),
+    "roots": lambda v: (
+        type(v) is list
+        and len(v) <= ROOTS_MAX
+        and all(_is_inside(root) for root in v)
+        and sum(map(len, v)) <= ROOTS_LENGTH_MAX
+    ),
     "source": lambda v: v is None or _is_text(v, TEXT_LENGTH_MAX),
-    "environment": lambda v: True,  # checked by who builds it
+    "environment": lambda v: v is None or EnvironmentSpec.from_wire(v) is not None,
     "threads": lambda v: v is None or (type(v) is int and 1 <= v <= 65_536),
     "memory_nbytes": lambda v: v is None or (type(v) is int and v > 0),
-    "name": lambda v: v is None or _is_text(v, NAME_LENGTH_MAX),
+    "name": lambda v: v is None or (_is_text(v, NAME_LENGTH_MAX) and v.isprintable()),  # the owner may see it
     "resources": lambda v: (
         type(v) is dict
         and len(v) <= 1000
@@ -204,7 +210,7 @@ _CHECKS: dict[str, Any] = {
 
 
 def wish_from_wire(value: Any) -> RoomWish:
-    """The wish that a dict describes. Raises BadRequestError, which names the field."""
+    """The wish that a dict describes. Raises BadRequestError, which names the field, or as `EnvironmentSpec`."""
     if type(value) is not dict or not set(value) <= set(_CHECKS) or "scheduler" not in value:
         raise BadRequestError(f"a wish for a room is a dict with 'scheduler' and any of {', '.join(_CHECKS)}")
     for name, content in value.items():
@@ -248,7 +254,7 @@ def check_ticket_key(value: Any) -> bytes | None:
 
 def check_name(value: Any) -> str:
     """What people call a tenant. Raises BadRequestError."""
-    if not _is_text(value, NAME_LENGTH_MAX) or not value.isprintable():
+    if not _is_text(value, NAME_LENGTH_MAX) or not value.isprintable():  # people see it, on terminals too
         raise BadRequestError(f"a tenant's name is a printable text of 1 to {NAME_LENGTH_MAX} characters")
     assert isinstance(value, str)
     return value
