@@ -9,6 +9,7 @@ import os
 import secrets
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
@@ -25,9 +26,10 @@ from distributed.crews.options import MainSettings
 from distributed.crews.passes import DEPTH_MAX
 from distributed.crews.schedulers import SchedulerProcess
 from distributed.deploy.machine import cores_available
-from distributed.errors import DistributedError, NoOfferError
+from distributed.errors import CommClosedError, DistributedError, NoOfferError, WorkerStartError
 from distributed.offers.local import LocalOffer
 from distributed.offers.wire import LEASE_S, OFFER_PORT
+from distributed.process.restart_policy import RestartPolicy
 from distributed.process.running import Background
 from distributed.security.credentials import Credential
 from distributed.security.keys import KEY_NBYTES, Keyring, keyring, shared_keyring
@@ -39,6 +41,8 @@ logger = logging.getLogger(__name__)
 
 CLOSE_S = 15.0
 END_S = 3.0  # of it, for crews to end in order
+WATCH_S = 0.5  # between two looks whether our processes live
+DEATHS_MAX = 3  # of one of them, in a row and within ten seconds each
 LOOK_S = 5.0  # between two questions to a running scheduler for the offers of its workers
 NAME_LENGTH = 60
 
@@ -90,6 +94,7 @@ class Base:
         self.depth = depth
         self._process = SchedulerProcess(self.keys)
         self._local: LocalOffer | None = None
+        self._local_link: OfferLink | None = None
         self._thread: LoopThread | None = None
         try:
             if not self._named and settings.scheduler is None:
@@ -119,19 +124,39 @@ class Base:
     def _begin(self) -> None:
         self._background = Background(_on_failure)
         self._endings = Background(_on_failure)
-        self._hello = asyncio.ensure_future(asyncio.to_thread(self._process.hello))
-        self._hello.add_done_callback(lambda done: done.cancelled() or done.exception())  # for who opens a scheduler
-        self._host: rpc | None = None
+        self._greet()
+        self.spawn(self._watch_schedulers())
         for address, credential in self._named.items():
             self._add(address, credential)
         if self._local is not None:
             self.spawn(self._meet_local(self._local))
+            self.spawn(self._watch_local())
         elif self.settings.scheduler is not None:
             self.spawn(self._find(self.settings.scheduler))
         else:
             self.finding = False
 
     # ------------------------------------------------------------ schedulers
+
+    def _greet(self) -> None:
+        self._hello = asyncio.ensure_future(asyncio.to_thread(self._process.hello))
+        self._hello.add_done_callback(lambda done: done.cancelled() or done.exception())  # for who opens a scheduler
+        self._host: rpc | None = None
+
+    async def _watch_schedulers(self) -> None:
+        """One that is killed takes its calls with it; another one is there for the next calls."""
+        policy = RestartPolicy(DEATHS_MAX)
+        while True:
+            if not await _has_ended(self._process.is_running, policy) or _is_ending():
+                return  # who opens a scheduler hears of it
+            host = self._host
+            self._process.close()
+            self._process = SchedulerProcess(self.keys)
+            self._greet()
+            why = "its process has ended (was it killed?); make the calls again that were not decided"
+            self.crews.on_lost(CommClosedError("the scheduler of this program", why))
+            if host is not None:
+                await host.close()
 
     async def open_scheduler(self) -> str:
         """Address of a new scheduler.
@@ -176,10 +201,11 @@ class Base:
         """Whether there may be offers that we have not been at yet."""
         return self.finding or any(link.info is None and not link.is_hopeless for link in list(self.links.values()))
 
-    def _add(self, address: str, credential: Keyring | None) -> None:
+    def _add(self, address: str, credential: Keyring | None) -> OfferLink:
         if address not in self.links:
             link = self.links[address] = OfferLink(address, self.tenant, credential, self.crews)
             self.spawn(link.run())
+        return self.links[address]
 
     async def _meet_local(self, local: LocalOffer) -> None:
         try:
@@ -187,8 +213,30 @@ class Base:
         except DistributedError as error:
             self._fail(error)
             return
-        self._add(address, self.keys)
+        self._local_link = self._add(address, self.keys)
         self.finding = False
+
+    async def _watch_local(self) -> None:
+        """One that is killed is replaced: it was ours, so nobody else starts it again."""
+        policy = RestartPolicy(DEATHS_MAX)
+        while self._local is not None:
+            is_started_again = await _has_ended(self._local.is_running, policy)
+            if _is_ending():
+                return
+            error = WorkerStartError(
+                "the offer of this machine has ended: was it killed, or is there too little memory? setup() begins anew"
+            )
+            self.finding = is_started_again
+            if self._local_link is not None:
+                self._local_link.give_up(error)
+            if not is_started_again:
+                self._fail(error)
+                self.crews.on_lost(error)
+                return
+            self._local.close()
+            self.trouble, self._local_link = None, None
+            self._local = _local_offer(self.settings, self.keys)
+            await self._meet_local(self._local)
 
     async def _find(self, scheduler: str) -> None:
         """The offers of a running scheduler's workers, again and again: workers come and go."""
@@ -244,6 +292,22 @@ class Base:
         self._background.cancel()
         if self._host is not None:
             await self._host.close()
+
+
+def _is_ending() -> bool:
+    """Whether the program ends: then no thread can be begun any more."""
+    return not threading.main_thread().is_alive()
+
+
+async def _has_ended(is_running: Callable[[], bool], policy: RestartPolicy) -> bool:
+    """Wait until a process of ours has ended; whether another one is to be started."""
+    began = time.monotonic()
+    while is_running():
+        await asyncio.sleep(WATCH_S)
+    pause_s = policy.pause_s(time.monotonic() - began)
+    if pause_s is not None:
+        await asyncio.sleep(pause_s)
+    return pause_s is not None
 
 
 def _on_failure(error: BaseException) -> None:

@@ -125,7 +125,7 @@ class OfferLink:
         pause_s = PAUSE_S_FIRST
         patience: asyncio.TimerHandle | None = None
         loop = asyncio.get_running_loop()
-        while not self._is_closed:
+        while not self._is_closed and not self.is_hopeless:
             try:
                 stream, joined = await self._join()
                 if patience is not None:
@@ -138,6 +138,8 @@ class OfferLink:
                 self._lose(error, for_ever=True)
                 return
             except DistributedError as error:
+                if self.is_hopeless:
+                    return
                 self.trouble = error
                 if isinstance(error, LeaseOverError) or not self.is_here:
                     self._lose(error)
@@ -145,6 +147,10 @@ class OfferLink:
                     patience = loop.call_later(self._tenant.lease_s, self._lose, error)
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, PAUSE_S_MAX)
+
+    def give_up(self, reason: BaseException) -> None:
+        """It will never be there again, such as one of ours whose process has ended."""
+        self._lose(reason, for_ever=True)
 
     async def close(self) -> None:
         """Leave: everything of ours there ends."""
@@ -251,6 +257,8 @@ class OfferLink:
             self._events.on_here(self)
 
     def _lose(self, reason: BaseException, for_ever: bool = False) -> None:
+        if self.is_hopeless:  # it was said already
+            return
         self.is_here = False
         self.is_hopeless = for_ever
         self.trouble = reason

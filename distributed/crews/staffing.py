@@ -183,6 +183,12 @@ class Staffing:
         self._machine.is_hopeful = False
         self.handle(OfferGone("offers", True, reason))
 
+    def lose(self, reason: DistributedError) -> None:
+        """What it needs has ended."""
+        if self._session is not None:
+            self._session.link.finish(reason)
+        self.handle(CloseAsked())
+
     def why_waiting(self) -> str:
         """For people: what has to happen before calls can run."""
         if self.phase is Phase.CLOSED:

@@ -174,12 +174,14 @@ async def serve_beside(given: dict[str, Any], keys: Keyring, zygote: Zygote) -> 
     listening.add_done_callback(lambda done: parent_gone.set())
     watching = asyncio.ensure_future(_watch_parent(os.getppid(), parent_gone))
     report(given["answer"], {"address": offer.address, "pid": os.getpid()})
+    cleaning = asyncio.ensure_future(asyncio.to_thread(remove_leftovers, given["offer"]["folder"]))
     gone = asyncio.ensure_future(parent_gone.wait())
     waited: list[asyncio.Future[Any]] = [gone, offer.finished]
     await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
     for task in (listening, watching, gone):
         task.cancel()
     await offer.close("its Main has ended")
+    await cleaning
     await offer.finished
     return 0
 
