@@ -54,7 +54,6 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Mapping
 from typing import Any
 
 from distributed.dataclass import dataclass, field, fields
@@ -76,7 +75,6 @@ __all__ = [
     "check_name",
     "check_tenant",
     "check_ticket_key",
-    "from_wire",
     "tenant_root",
     "to_wire",
     "wish_from_wire",
@@ -222,15 +220,6 @@ def wish_from_wire(value: Any) -> RoomWish:
 def to_wire(value: Any) -> dict[str, Any]:
     """One of the dataclasses here as a dict."""
     return {each.name: getattr(value, each.name) for each in fields(type(value))}
-
-
-def from_wire(kind: Any, value: Mapping[str, Any]) -> Any:
-    """What `to_wire` made of a `kind`; keys that we do not know are left out (a newer offer's)."""
-    known = {each.name for each in fields(kind)}
-    try:
-        return kind(**{name: content for name, content in value.items() if name in known})
-    except TypeError as error:
-        raise BadRequestError(f"this is no {kind.__name__}: {error}") from None
 
 
 def check_tenant(value: Any) -> str:

@@ -128,7 +128,7 @@ PURE = re.compile(
             r"scheduler\.(?!(server|http|process|proxy|sessions|ops|nannies|diagnosis|equipment_ops|dialling)$).*",
             r"worker\.(machine|events|effects|records|copies|equipping|printing|invariants|memory)",
             r"faces\.manager\.(pace|roster|wire)",
-            r"offers\.(crowding|wire|tenants|records|retirement|status)",
+            r"offers\.(answers|crowding|wire|tenants|records|retirement|status)",
             r"offers\.shares",
             r"recipes\.(dispatch|leases|multipart|rates)|push\.(roster|statuses)",
             r"workspace\.(limits|manifest)",
