@@ -115,10 +115,13 @@ class BlobStore:
         self._blobs, self._manifests, self._arriving, pins = (
             os.path.join(self.folder, name) for name in ("blobs", "manifests", "incoming", "pins")
         )
-        for name in (self._blobs, self._manifests, self._arriving, pins):
-            os.makedirs(name, mode=0o700, exist_ok=True)
         self._usage = os.path.join(self.folder, "usage")
-        self._lock = os.open(os.path.join(self.folder, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            for name in (self._blobs, self._manifests, self._arriving, pins):
+                os.makedirs(name, mode=0o700, exist_ok=True)
+            self._lock = os.open(os.path.join(self.folder, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise self._explain(error, BLOCK_NBYTES) from error
         self._turn = threading.Lock()  # between threads of this process, which share `_lock`
         self._pins = Pins(pins)
         self._under_way = 0  # bytes that threads of ours have reserved and not written yet: an eviction cannot see them
@@ -450,6 +453,10 @@ class BlobStore:
                     time.sleep(0.002)
             try:
                 yield
+            except DistributedError:
+                raise
+            except OSError as error:  # pins and the count of bytes need room, too
+                raise self._explain(error, BLOCK_NBYTES) from error
             finally:
                 fcntl.flock(self._lock, fcntl.LOCK_UN)
 
