@@ -124,7 +124,19 @@ class BlobStore:
             raise self._explain(error, BLOCK_NBYTES) from error
         self._turn = threading.Lock()  # between threads of this process, which share `_lock`
         self._pins = Pins(pins)
+        self._sweep()
         self._under_way = 0  # bytes that threads of ours have reserved and not written yet: an eviction cannot see them
+
+    def _sweep(self) -> None:
+        """Remove the pins of killed processes, unless the store is in use just now: whoever needs room does it, too."""
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        try:
+            self._pins.sweep()
+        finally:
+            fcntl.flock(self._lock, fcntl.LOCK_UN)
 
     def close(self) -> None:
         """Let go of all pins. May be called again."""
