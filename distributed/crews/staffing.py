@@ -59,6 +59,7 @@ logger = logging.getLogger(__name__)
 PASSING = (CommClosedError, ConnectTimeoutError, LeaseOverError, OfferFullError, OfferWithdrawnError, TimeoutError)
 SHIP_ATTEMPTS = 3  # an offer under pressure may drop a workspace between its arrival and the room
 SEAT = "#"  # between an offer's address and the number of a room there
+SEATS_MAX = 32  # at one offer: as many rooms as a tenant may have there, whatever it says of its cores
 SOURCE_S = 120.0  # for an offer to get a workspace from another one
 
 
@@ -191,6 +192,12 @@ class Staffing:
         self.trouble["offers"] = reason
         self._machine.is_hopeful = False
         self.handle(OfferGone("offers", True, reason))
+
+    def lose(self, reason: DistributedError) -> None:
+        """What it needs has ended."""
+        if self._session is not None:
+            self._session.link.finish(reason)
+        self.handle(CloseAsked())
 
     def why_waiting(self) -> str:
         """For people: what has to happen before calls can run."""
@@ -363,7 +370,7 @@ def _seats(link: OfferLink) -> list[str]:
     """
     assert link.info is not None
     count, _ = split_cores(max(1, link.info.cores))
-    return [link.address, *(f"{link.address}{SEAT}{number}" for number in range(1, count))]
+    return [link.address, *(f"{link.address}{SEAT}{number}" for number in range(1, min(count, SEATS_MAX)))]
 
 
 def _address(seat: str) -> str:
