@@ -12,10 +12,11 @@ from distributed.crews.call import Call
 from distributed.crews.crew import Crew
 from distributed.crews.links import OfferLink
 from distributed.crews.options import CallOptions, MainSettings
+from distributed.crews.processes import Processes
 from distributed.crews.project import Project
 from distributed.crews.states import Phase
 from distributed.crews.telling import building
-from distributed.errors import CommClosedError
+from distributed.errors import CommClosedError, DistributedError
 
 __all__ = ["Main"]
 
@@ -30,10 +31,12 @@ class Main:
 
     Args:
         settings: what `setup` was told.
+        processes: of this Main, if they were started already; ours from now on.
     """
 
-    def __init__(self, settings: MainSettings | None = None) -> None:
+    def __init__(self, settings: MainSettings | None = None, processes: Processes | None = None) -> None:
         self.settings = settings or MainSettings()
+        self._processes = processes
         self._lock = threading.RLock()
         self._base: Base | None = None
         self._project: Project | None = None
@@ -77,10 +80,13 @@ class Main:
         with self._lock:
             crews, self._crews, self._current, self._is_closed = self._crews, [], None, True
             base, self._base = self._base, None
+            processes, self._processes = self._processes, None
         for crew in crews:
             crew.end()
         if base is not None:
             base.close()
+        if processes is not None:
+            processes.close()
 
     # ------------------------------------------------------------ which crew
 
@@ -135,7 +141,8 @@ class Main:
 
     def make_base(self) -> Base:
         """What its crews stand on; once."""
-        return Base(self.settings, self)
+        processes, self._processes = self._processes, None
+        return Base(self.settings, self, processes=processes)
 
     def make_project(self) -> Project:
         """What it sends to workers; once."""
@@ -192,6 +199,11 @@ class Main:
         """There are no offers, and this is why."""
         for crew in self._staffed():
             crew.on_trouble(reason)
+
+    def on_lost(self, reason: DistributedError) -> None:
+        """Our schedulers, or all of our workers, are gone for good; the next call makes a new crew."""
+        for crew in list(self._crews):
+            crew.lose(reason)
 
     def _staffed(self) -> list[Any]:
         """The staffings of all crews that have begun."""

@@ -59,6 +59,7 @@ logger = logging.getLogger(__name__)
 PASSING = (CommClosedError, ConnectTimeoutError, LeaseOverError, OfferFullError, OfferWithdrawnError, TimeoutError)
 SHIP_ATTEMPTS = 3  # an offer under pressure may drop a workspace between its arrival and the room
 SEAT = "#"  # between an offer's address and the number of a room there
+SEATS_MAX = 32  # at one offer: as many rooms as a tenant may have there, whatever it says of its cores
 SOURCE_S = 120.0  # for an offer to get a workspace from another one
 
 
@@ -154,12 +155,17 @@ class Staffing:
             if link.trouble is not None:
                 self.trouble.setdefault(link.address, link.trouble)
             if link.is_here:
-                seats = _seats(link)
-                for seat in [seat for seat in self._machine.offers if _address(seat) == link.address]:
-                    if seat not in seats:  # its owner lends less by now
-                        self.handle(OfferGone(seat))
-                for seat in seats:
-                    self.handle(OfferHere(seat, self._crew.has_demand()))
+                self._look_at(link)
+
+    def _look_at(self, link: OfferLink) -> None:
+        """Hear of its seats; of further ones when the first is taken, which would be there later beside them."""
+        seats = _seats(link)
+        for seat in [seat for seat in self._machine.offers if _address(seat) == link.address]:
+            if seat not in seats:  # its owner lends less by now
+                self.handle(OfferGone(seat))
+        for seat in seats:
+            if seat == link.address or seat in self._machine.offers or link.address in self.rooms:
+                self.handle(OfferHere(seat, self._crew.has_demand()))
 
     def on_here(self, link: OfferLink) -> None:
         """See `LinkEvents`."""
@@ -186,6 +192,12 @@ class Staffing:
         self.trouble["offers"] = reason
         self._machine.is_hopeful = False
         self.handle(OfferGone("offers", True, reason))
+
+    def lose(self, reason: DistributedError) -> None:
+        """What it needs has ended."""
+        if self._session is not None:
+            self._session.link.finish(reason)
+        self.handle(CloseAsked())
 
     def why_waiting(self) -> str:
         """For people: what has to happen before calls can run."""
@@ -275,7 +287,8 @@ class Staffing:
     async def _open_room(self, seat: str) -> None:
         link = self._base.links[_address(seat)]
         try:
-            room = await self._ship_and_open(link, int(seat.partition(SEAT)[2] or 0))
+            with self._base.opening_room():
+                room = await self._ship_and_open(link, int(seat.partition(SEAT)[2] or 0))
         except PASSING as error:
             self._refuse(seat, error, False)
         except WorkspaceChangedError as error:
@@ -290,6 +303,8 @@ class Staffing:
             self.rooms[seat] = room
             self.trouble.pop(link.address, None)
             self.handle(RoomOpened(seat))
+            if seat == link.address and link.is_here:
+                self._look_at(link)
 
     def _refuse(self, seat: str, error: BaseException, for_ever: bool) -> None:
         self.trouble[_address(seat)] = error
@@ -338,6 +353,7 @@ class Staffing:
             logger.warning("calls of %s wait: %s", self._base.name, self.why_waiting())
 
     async def _end(self) -> None:
+        await self._base.until_quiet()
         rooms, self.rooms = self.rooms, {}
         client, self._client = self._client, None
         if client is not None:
@@ -357,7 +373,7 @@ def _seats(link: OfferLink) -> list[str]:
     """
     assert link.info is not None
     count, _ = split_cores(max(1, link.info.cores))
-    return [link.address, *(f"{link.address}{SEAT}{number}" for number in range(1, count))]
+    return [link.address, *(f"{link.address}{SEAT}{number}" for number in range(1, min(count, SEATS_MAX)))]
 
 
 def _address(seat: str) -> str:

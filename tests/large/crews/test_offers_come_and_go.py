@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -146,3 +148,25 @@ def test_a_call_that_is_not_strict_runs_with_what_there_is(
     with pytest.warns(LoosenedCallWarning, match="amiga"):
         call = main.submit(project.module.add, (1, 2), options=CallOptions(platform=("amiga",), threads=64))
     assert call.result(TIMEOUT_S) == 3
+
+
+def test_a_killed_process_of_ours_is_replaced_and_what_it_took_with_it_is_told(
+    open_main: Callable[..., Main], project: Any, tmp_path: Path
+) -> None:
+    """Of the offer of this machine: calls run again. Of the schedulers: they fail at once. What comes then runs."""
+    main = open_main(n_workers=1)
+    helpers, started, gate = project.module, tmp_path / "started", tmp_path / "gate"
+    call = main.submit(helpers.touch_and_wait, (str(started), str(gate)))
+    while not started.exists():
+        assert not call.done()
+    base = main._base
+    assert base is not None and base._local is not None
+    os.kill(base._local.pid, signal.SIGKILL)
+    gate.touch()
+    assert call.result(TIMEOUT_S) is None
+    gate.unlink()
+    lost = main.submit(helpers.wait_for, (str(gate),))
+    os.kill(base._process.pid, signal.SIGKILL)
+    with pytest.raises(CommClosedError, match="make the calls again"):
+        lost.result(TIMEOUT_S)
+    assert main.submit(helpers.add, (1, 1)).result(TIMEOUT_S) == 2
