@@ -256,6 +256,9 @@ class Staffing:
                 await asyncio.to_thread(Variable(PASS_NAME, client=client).set, given)
             except DistributedError as error:  # the session has ended, and with it the crew; or it will come again
                 logger.info("no pass for rooms of %s: %s", base.name, error)
+            except RuntimeError:  # the program ends just now, and no thread can be asked any more
+                logger.info("no pass for rooms of %s: the program ends", base.name)
+                return
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(PASS_S / 2):
                     await self._is_pass_old.wait()
