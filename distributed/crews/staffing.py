@@ -75,6 +75,9 @@ class Crewed(Protocol):
     def on_outdated(self) -> None:
         """Files have changed before they could be sent: calls that wait belong to a newer crew."""
 
+    def lose(self, reason: DistributedError) -> None:
+        """What they need has ended, and does not come back."""
+
     def has_demand(self) -> bool:
         """Whether some are not decided."""
 
@@ -105,6 +108,7 @@ class Staffing:
         self._scheduler: str | None = None
         self._client: CrewClient | None = None
         self._session: Session | None = None
+        self._has_placed = False
         self._ready = asyncio.Event()  # there is a scheduler, or never will be
         self._lent: list[Lent] = []  # as rooms know it, by their pass
         self._is_pass_old = asyncio.Event()
@@ -115,7 +119,7 @@ class Staffing:
             {
                 AskRoom: lambda effect: self._spawn(self._open_room(effect.offer)),
                 PlaceCalls: lambda effect: self._place(),
-                FailCalls: lambda effect: crew.on_failed(self._explained(effect.reason)),
+                FailCalls: lambda effect: self._fail(self._explained(effect.reason)),
                 SayWaiting: lambda effect: self._say_waiting(),
                 EndCrew: lambda effect: base.spawn_ending(self._end()),
             },
@@ -156,6 +160,8 @@ class Staffing:
                 self.trouble.setdefault(link.address, link.trouble)
             if link.is_here:
                 self._look_at(link)
+            elif link.is_hopeless and link.address not in self._machine.offers:  # before this crew was
+                self.handle(OfferGone(link.address, True, link.trouble))
 
     def _look_at(self, link: OfferLink) -> None:
         """Hear of its seats; of further ones when the first is taken, which would be there later beside them."""
@@ -196,7 +202,8 @@ class Staffing:
     def lose(self, reason: DistributedError) -> None:
         """What it needs has ended."""
         if self._session is not None:
-            self._session.link.finish(reason)
+            why = reason.reason if isinstance(reason, CommClosedError) else str(reason)
+            self._session.link.finish(CommClosedError(self._session.scheduler_address, why))
         self.handle(CloseAsked())
 
     def why_waiting(self) -> str:
@@ -225,11 +232,18 @@ class Staffing:
             return reason
         return WorkersLateError(timeout_s, self.why_waiting())
 
+    def _fail(self, reason: BaseException) -> None:
+        if self._has_placed and isinstance(reason, DistributedError):  # calls are with the scheduler, and wait there
+            self._base.call_soon(self._crew.lose, reason)
+        else:
+            self._crew.on_failed(reason)
+
     def _spawn(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         self._base.spawn(coroutine)
 
     def _place(self) -> None:
         assert self._session is not None
+        self._has_placed = True
         self._crew.on_placed(self._session)
         self._spawn(self._give_passes())
 
