@@ -39,7 +39,7 @@ class Project:
         script = settings.entry or _script()
         options: dict[str, Any] = {"include": settings.include, "exclude": settings.exclude}
         if settings.root is not None:
-            self.workspace = Workspace(settings.root, **options)
+            self.workspace = Workspace(settings.root, entry=script, **options)
         else:
             self.workspace = Workspace.of(script or os.getcwd(), **options)
         self.entry: str | None = None

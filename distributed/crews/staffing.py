@@ -104,6 +104,7 @@ class Staffing:
         self._scheduler: str | None = None
         self._client: CrewClient | None = None
         self._session: Session | None = None
+        self._ready = asyncio.Event()  # there is a scheduler, or never will be
         timeout_s = base.settings.timeout_s
         self._machine = CrewMachine(fail_at=None if timeout_s is None else base.loop.time() + timeout_s)
         self._driver = Driver(
@@ -248,6 +249,8 @@ class Staffing:
             self._crew.on_failed(error)
             self.handle(CloseAsked())
             return
+        finally:
+            self._ready.set()
         if self.phase is Phase.CLOSED:
             await self._end()
         else:
@@ -279,8 +282,22 @@ class Staffing:
         self.handle(RoomRefused(seat, error, for_ever))
 
     async def _ship_and_open(self, link: OfferLink, number: int) -> OpenRoom:
-        assert self._scheduler is not None and link.info is not None
-        wish = RoomWish(
+        for attempt in range(SHIP_ATTEMPTS):
+            if self._project.contents is not None:  # while the scheduler starts
+                progress = shipping(link.address)
+                await link.ship(self._project.contents, self._manifest, self._sources(link), progress)
+            try:
+                return await link.open_room(await self._wish(link, number))
+            except UnknownWorkspaceError:
+                if attempt + 1 == SHIP_ATTEMPTS:
+                    raise
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _wish(self, link: OfferLink, number: int) -> RoomWish:
+        await self._ready.wait()
+        if self._scheduler is None or link.info is None:
+            raise CommClosedError(self._base.name, "its scheduler did not start")
+        return RoomWish(
             scheduler=await self._base.scheduler_for(self._scheduler, link),
             workspace=self._manifest.id,
             entry=self._project.entry,
@@ -291,16 +308,6 @@ class Staffing:
             environment=self._project.environment,
             resources={MEMORY: float(link.info.memory_nbytes or MEMORY_NBYTES_MAX)},
         )
-        for attempt in range(SHIP_ATTEMPTS):
-            if self._project.contents is not None:
-                progress = shipping(link.address)
-                await link.ship(self._project.contents, self._manifest, self._sources(link), progress)
-            try:
-                return await link.open_room(wish)
-            except UnknownWorkspaceError:
-                if attempt + 1 == SHIP_ATTEMPTS:
-                    raise
-        raise AssertionError("the last attempt returns or raises")
 
     def _sources(self, link: OfferLink) -> list[tuple[str, str]]:
         """Other offers that have this workspace, and a ticket for each."""

@@ -149,7 +149,7 @@ class Tick:
 
 @dataclass(slots=True)
 class AskRoom:
-    """Have the offer get the workspace and open a room."""
+    """Have the offer get the workspace and, as soon as there is a scheduler, open a room."""
 
     offer: str
 
@@ -343,7 +343,7 @@ class CrewMachine:
         record.again_at = now + record.again_s
 
     def _ask_rooms(self, now: float) -> None:
-        if self.phase not in (Phase.OPENING, Phase.OPEN, Phase.RETIRING) or not self.is_connected:
+        if self.phase not in (Phase.OPENING, Phase.OPEN, Phase.RETIRING):
             return
         for offer, record in self.offers.items():
             if record.is_here and record.room is RoomState.NONE and (record.again_at is None or record.again_at <= now):

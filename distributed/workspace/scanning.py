@@ -15,10 +15,24 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from distributed.errors import WorkspaceChangedError, WorkspaceError, WorkspaceFileError, WorkspaceWarning
+from distributed.errors import (
+    WorkspaceChangedError,
+    WorkspaceError,
+    WorkspaceFileError,
+    WorkspaceTooLargeError,
+    WorkspaceWarning,
+)
 from distributed.units import MiB, format_nbytes, parse_nbytes
 from distributed.workspace.ignoring import IGNORE_FILES
-from distributed.workspace.limits import FILES_MAX, NBYTES_MAX, NBYTES_SOFT, PATH_NBYTES_MAX, WorkspaceLimits
+from distributed.workspace.limits import (
+    FILES_MAX,
+    LINKS_MAX,
+    NBYTES_MAX,
+    NBYTES_SOFT,
+    PATH_NBYTES_MAX,
+    WorkspaceLimits,
+    biggest_items,
+)
 from distributed.workspace.locating import imported_beside, project_of
 from distributed.workspace.manifest import SYMLINK, Entry, Manifest, find_bad_links
 from distributed.workspace.remembering import DigestMemory, mode_of, signature_of
@@ -306,6 +320,12 @@ class Workspace:
         for entry in manifest:
             if entry.mode == SYMLINK:
                 target_by_link[entry.path] = self._target(entry.path)
+        if len(target_by_link) > LINKS_MAX:
+            biggest = [
+                (item, f"{number:,} links") for item, number in biggest_items((link, 1) for link in target_by_link)
+            ]
+            found, limit = f"{len(target_by_link):,} links", f"{LINKS_MAX:,} links"
+            raise WorkspaceTooLargeError(str(self.root), found, limit, biggest)
         paths = [entry.path for entry in manifest]
         for link, target, fault in find_bad_links(paths, target_by_link) if target_by_link else ():
             cure = f"replace it by what it leads to, or {EXCLUDE_CURE}"

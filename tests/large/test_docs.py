@@ -35,7 +35,7 @@ class Workshop:
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "DISTRIBUTED_KEY_FILE": str(folder / "key"),
             "PYTHONUNBUFFERED": "1",
-            "XDG_CACHE_HOME": str(folder / "cache"),
+            "XDG_CACHE_HOME": str(folder.with_name(f"{folder.name}-cache")),
             "PYTHONPATH": str(ROOT),
         }
         self._port_by_text = {text: str(free_port()) for text in PORTS}

@@ -37,7 +37,7 @@ AGAIN_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.retrying",
         "cancel_queued",
         (("task.state is TaskState.READY)", "task.state is not TaskState.RELEASED)"),),
-        seeds=(0,),
+        seeds=(6,),
     ),
     Fault(
         "late-cancel-of-others",

@@ -101,7 +101,7 @@ LIFE_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.withdrawal",
         "call_off",
         (("max(state.attempts_withdrawn, attempt)", "attempt"),),
-        seeds=(1,),
+        seeds=(11,),
     ),
     Fault(
         "withdrawn-not-touched",

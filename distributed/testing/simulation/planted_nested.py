@@ -66,6 +66,6 @@ NESTED_FAULTS: tuple[Fault, ...] = (
                 "            turn.lent.append(record)\n",
             ),
         ),
-        seeds=(0,),
+        seeds=(2,),
     ),
 )

@@ -118,7 +118,7 @@ REDUNDANT_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.lifecycle",
         "rest",
         (("redundant.end(state, task, is_cancelled=is_cancelled, is_forced=is_forced)", "str(task)"),),
-        seeds=(24,),
+        seeds=(74,),
     ),
     Fault(
         "second-outlives-a-failure",
@@ -150,7 +150,7 @@ REDUNDANT_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.failures",
         "_remove",
         (("    redundant.leave(state, worker)\n", ""),),
-        seeds=(24,),
+        seeds=(124,),
     ),
     Fault(
         "second-keeps-its-worker",

@@ -13,7 +13,7 @@ STUCK_FAULTS: tuple[Fault, ...] = (
         "distributed.scheduler.stuck",
         "worker_gone",
         (("        state.doubtful[queue] = None\n", "        state.doubtful.pop(queue, None)\n"),),
-        seeds=(37,),
+        seeds=(61,),
     ),
     Fault(
         "stuck-for-ever",

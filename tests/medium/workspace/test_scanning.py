@@ -316,6 +316,14 @@ def test_a_tree_of_empty_folders_is_refused_too(project: Path) -> None:
         Workspace(project, files_max=7).scan()
 
 
+def test_more_links_than_a_worker_takes_are_refused(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scanning, "LINKS_MAX", 3)
+    for number in range(4):
+        (project / f"link{number}").symlink_to("helpers.py")
+    with pytest.raises(WorkspaceTooLargeError, match=r"4 links, more than 3 links"):
+        Workspace(project).scan()
+
+
 # ---------------------------------------------------------------- nothing is read twice
 
 

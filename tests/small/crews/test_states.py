@@ -55,10 +55,11 @@ def opened(machine: CrewMachine) -> CrewMachine:
     return machine
 
 
-def test_no_offer_is_asked_before_the_scheduler_is_connected(machine: CrewMachine) -> None:
-    assert play(machine, OfferHere("o", True), OfferHere("p", True)) == []
-    assert play(machine, Connected()) == [AskRoom("o"), AskRoom("p")]
+def test_offers_are_asked_at_once_and_calls_are_placed_when_the_scheduler_is_there(machine: CrewMachine) -> None:
+    assert play(machine, OfferHere("o", True), OfferHere("p", True)) == [AskRoom("o"), AskRoom("p")]
+    assert play(machine, RoomOpened("o")) == []
     assert machine.phase is Phase.OPENING
+    assert play(machine, Connected()) == [PlaceCalls()]
 
 
 def test_calls_are_placed_once_when_the_first_room_is_open(machine: CrewMachine) -> None:
