@@ -357,7 +357,7 @@ class CrewMachine:
         if self.phase is Phase.OPENING and self.is_connected and self.has_room:
             self.phase = Phase.RETIRING if self.is_superseded else Phase.OPEN
             self._effects.append(PlaceCalls())
-        elif self.phase is Phase.OPENING and (reason := self._why_hopeless()) is not None:
+        elif self.phase in (Phase.OPENING, Phase.OPEN, Phase.RETIRING) and (reason := self._why_hopeless()) is not None:
             self._fail(reason)
         waits = self.phase in (Phase.OPENING, Phase.OPEN, Phase.RETIRING) and not self.has_room
         if not waits:
