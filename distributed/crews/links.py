@@ -139,7 +139,7 @@ class OfferLink:
                 self._on_joined(joined)
                 await self._listen(stream)
             except AuthenticationError as error:
-                is_stranger = self.credential is None
+                is_stranger = self.credential is None and AuthenticationError.SAME_KEY in str(error)
                 self._lose(AuthenticationError(self.address, error.reason, ASK) if is_stranger else error, True)
                 return
             except (PermissionDeniedError, CredentialError) as error:
