@@ -166,12 +166,7 @@ class Base:
     def lent(self) -> list[Lent]:
         """What all offers that we have been at lend, wherever they are now."""
         return [
-            Lent(
-                link.address,
-                tuple(dict.fromkeys((link.info.platform, *link.info.tags))),
-                link.info.cores,
-                link.info.memory_nbytes,
-            )
+            Lent(link.address, tuple(link.info.tags), link.info.cores, link.info.memory_nbytes)
             for link in list(self.links.values())
             if link.info is not None
         ]

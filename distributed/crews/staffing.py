@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Coroutine
@@ -13,7 +14,7 @@ from distributed.client.session import Session
 from distributed.crews.base import Base
 from distributed.crews.client import CrewClient
 from distributed.crews.links import OfferLink, must_dial
-from distributed.crews.matching import MEMORY
+from distributed.crews.matching import Lent, promised
 from distributed.crews.passes import PASS_NAME, PASS_S, Pass
 from distributed.crews.project import Project
 from distributed.crews.states import (
@@ -59,7 +60,6 @@ PASSING = (CommClosedError, ConnectTimeoutError, LeaseOverError, OfferFullError,
 SHIP_ATTEMPTS = 3  # an offer under pressure may drop a workspace between its arrival and the room
 SEAT = "#"  # between an offer's address and the number of a room there
 SOURCE_S = 120.0  # for an offer to get a workspace from another one
-MEMORY_NBYTES_MAX = 2**62  # of a room without a limit
 
 
 class Crewed(Protocol):
@@ -105,6 +105,8 @@ class Staffing:
         self._client: CrewClient | None = None
         self._session: Session | None = None
         self._ready = asyncio.Event()  # there is a scheduler, or never will be
+        self._lent: list[Lent] = []  # as rooms know it, by their pass
+        self._is_pass_old = asyncio.Event()
         timeout_s = base.settings.timeout_s
         self._machine = CrewMachine(fail_at=None if timeout_s is None else base.loop.time() + timeout_s)
         self._driver = Driver(
@@ -149,6 +151,8 @@ class Staffing:
     def look_for_offers(self) -> None:
         """Hear of those that are here already, and whether others may come."""
         self._machine.is_hopeful = self._base.may_find
+        if self._lent_for_good() != self._lent:
+            self._is_pass_old.set()
         for link in self._base.links.values():
             if link.trouble is not None:
                 self.trouble.setdefault(link.address, link.trouble)
@@ -225,6 +229,8 @@ class Staffing:
         """Let rooms submit calls by themselves, as long as this crew lives."""
         while (client := self._client) is not None:
             base, project = self._base, self._project
+            self._is_pass_old.clear()
+            self._lent = self._lent_for_good()
             given = Pass(
                 base.name,
                 base.tickets(self._manifest.id, PASS_S, base.depth),
@@ -234,6 +240,7 @@ class Staffing:
                 project.roots,
                 project.source,
                 project.environment,
+                self._lent,
                 base.depth,
                 time.time() + PASS_S,
             )
@@ -241,7 +248,13 @@ class Staffing:
                 await asyncio.to_thread(Variable(PASS_NAME, client=client).set, given)
             except DistributedError as error:  # the session has ended, and with it the crew; or it will come again
                 logger.info("no pass for rooms of %s: %s", base.name, error)
-            await asyncio.sleep(PASS_S / 2)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(PASS_S / 2):
+                    await self._is_pass_old.wait()
+
+    def _lent_for_good(self) -> list[Lent]:
+        """What calls can be matched with; nothing while more may be found."""
+        return [] if self._base.may_find else self._base.lent()
 
     async def _open(self) -> None:
         try:
@@ -310,7 +323,7 @@ class Staffing:
             source=self._project.source if not must_dial(link.address) else None,
             number=number,
             environment=self._project.environment,
-            resources={MEMORY: float(link.info.memory_nbytes or MEMORY_NBYTES_MAX)},
+            resources=promised(link.info.memory_nbytes, number),
         )
 
     def _sources(self, link: OfferLink) -> list[tuple[str, str]]:

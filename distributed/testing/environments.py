@@ -25,7 +25,7 @@ MINORS = ("3.13", "3.12", "3.11")
 OFFER = """
 import sys
 from distributed.log import log_to_stderr
-from distributed.offers.process import room_zygote
+from distributed.offers.forking import room_zygote
 
 zygote = room_zygote()
 from distributed.offers.serving import OfferOptions, serve_offer

@@ -24,6 +24,7 @@ from distributed.errors import (
     StreamingOpError,
     WorkerStartError,
 )
+from distributed.offers import server as serving
 from distributed.offers.housing import Housing, Look, Order
 from distributed.offers.records import Limits
 from distributed.offers.server import Offer
@@ -124,6 +125,20 @@ async def test_a_room_is_opened_found_again_and_closed(tmp_path: Any) -> None:
         assert await main.call("close_room", room="room-1") == {"closed": True}
         assert (await main.wait_notice("room-ended"))["is_expected"]
         assert opener.rooms["room-1"].ends == ["gracefully"]
+
+
+async def test_a_guest_has_a_bounded_number_of_connections(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving, "GUEST_STREAMS_MAX", 1)
+    async with offering(tmp_path) as (offer, _), rpc(offer.address, keys=ALICE.keyring()) as first:
+        await first.ping()
+        async with rpc(offer.address, keys=ALICE.keyring()) as second, rpc(offer.address, keys=KEYS) as owner:
+            with pytest.raises(CommClosedError):
+                await second.ping()
+            assert await owner.ping() == b"pong"
+            first.close_streams()
+            while any(each.stream.peer.name for each in offer._connections):
+                await asyncio.sleep(0)
+            assert await second.ping() == b"pong"
 
 
 async def test_a_room_that_cannot_be_opened_says_why_and_leaves_nothing(tmp_path: Any) -> None:
