@@ -10,7 +10,7 @@ import secrets
 import socket
 import sys
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +23,13 @@ from distributed.crews.links import OfferLink, Tenant, must_dial
 from distributed.crews.matching import Lent
 from distributed.crews.options import MainSettings
 from distributed.crews.passes import DEPTH_MAX
-from distributed.crews.schedulers import SchedulerProcess
-from distributed.deploy.machine import cores_available
+from distributed.crews.processes import Processes
 from distributed.errors import DistributedError, NoOfferError
 from distributed.offers.local import LocalOffer
 from distributed.offers.wire import LEASE_S, OFFER_PORT
 from distributed.process.running import Background
 from distributed.security.credentials import Credential
-from distributed.security.keys import KEY_NBYTES, Keyring, keyring, shared_keyring
-from distributed.units import parse_nbytes
+from distributed.security.keys import KEY_NBYTES, Keyring, keyring
 
 __all__ = ["Base"]
 
@@ -39,6 +37,7 @@ logger = logging.getLogger(__name__)
 
 CLOSE_S = 15.0
 END_S = 3.0  # of it, for crews to end in order
+QUIET_S = 2.0  # at most that crews which nobody needs wait for rooms that are being opened
 LOOK_S = 5.0  # between two questions to a running scheduler for the offers of its workers
 NAME_LENGTH = 60
 
@@ -52,6 +51,7 @@ class Base:
         passes: what lets us in at each offer, by address, if we are the Main of a room; else the settings tell.
         depth: levels of calls from calls that may be made directly.
         lease_s: see `Tenant`.
+        processes: of this Main, if they were started already; ours from now on.
 
     Attributes:
         loop: on which everything but users' calls happens.
@@ -71,15 +71,31 @@ class Base:
         passes: Mapping[str, Credential] | None = None,
         depth: int = DEPTH_MAX,
         lease_s: float = LEASE_S,
+        processes: Processes | None = None,
     ) -> None:
         self.settings = settings
-        self.keys = shared_keyring(os.urandom(KEY_NBYTES))
+        self._processes = processes or Processes(settings, has_offers=bool(passes))
+        self._thread: LoopThread | None = None
+        try:
+            self._prepare(settings, passes, lease_s)
+            self._thread = LoopThread("distributed-main")
+        except BaseException:
+            self.close()
+            raise
+        self.crews = crews
+        self.depth = depth
+        self.loop = self._thread.loop
+        self.call_soon(self._begin)
+
+    def _prepare(self, settings: MainSettings, passes: Mapping[str, Credential] | None, lease_s: float) -> None:
+        self.keys = self._processes.keys
+        self._opening = 0  # rooms
+        self._is_leaving = False
         self.name = settings.ident or _program_name()
         self.backlog = Backlog(settings.queued_calls_max, settings.queued_nbytes_max)
         self.links: dict[str, OfferLink] = {}
         self.finding = True
         self.trouble: BaseException | None = None
-        self.crews = crews
         self.tenant = Tenant(secrets.token_hex(16), self.name, self.keys, os.urandom(KEY_NBYTES), lease_s)
         self._credential = None if settings.credential is None else Credential.load(settings.credential).keyring()
         named = [str(parse_address(address, OFFER_PORT)) for address in settings.workers]
@@ -87,19 +103,6 @@ class Base:
         self._named: dict[str, Keyring | None] = dict.fromkeys(named, self._credential)
         if passes is not None:
             self._named = {address: credential.keyring() for address, credential in passes.items()}
-        self.depth = depth
-        self._process = SchedulerProcess(self.keys)
-        self._local: LocalOffer | None = None
-        self._thread: LoopThread | None = None
-        try:
-            if not self._named and settings.scheduler is None:
-                self._local = _local_offer(settings, self.keys)
-            self._thread = LoopThread("distributed-main")
-        except BaseException:
-            self.close()
-            raise
-        self.loop = self._thread.loop
-        self.call_soon(self._begin)
 
     # ------------------------------------------------------------ the loop
 
@@ -116,16 +119,38 @@ class Base:
         """As `spawn`, for what is waited for before the Main leaves its offers."""
         self._endings.spawn(coroutine)
 
+    @contextlib.contextmanager
+    def opening_room(self) -> Iterator[None]:
+        """Around what somebody waits for. On the loop."""
+        self._opening += 1
+        self._quiet.clear()
+        try:
+            yield
+        finally:
+            self._opening -= 1
+            if not self._opening:
+                self._quiet.set()
+
+    async def until_quiet(self) -> None:
+        """Until no room is being opened: ending others keeps the same disks and cores busy. Not for long, nor when we
+        leave."""
+        if not self._is_leaving:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(QUIET_S):
+                    await self._quiet.wait()
+
     def _begin(self) -> None:
         self._background = Background(_on_failure)
         self._endings = Background(_on_failure)
-        self._hello = asyncio.ensure_future(asyncio.to_thread(self._process.hello))
+        self._quiet = asyncio.Event()
+        self._quiet.set()
+        self._hello = asyncio.ensure_future(asyncio.to_thread(self._processes.schedulers.hello))
         self._hello.add_done_callback(lambda done: done.cancelled() or done.exception())  # for who opens a scheduler
         self._host: rpc | None = None
         for address, credential in self._named.items():
             self._add(address, credential)
-        if self._local is not None:
-            self.spawn(self._meet_local(self._local))
+        if self._processes.offer is not None:
+            self.spawn(self._meet_local(self._processes.offer))
         elif self.settings.scheduler is not None:
             self.spawn(self._find(self.settings.scheduler))
         else:
@@ -232,11 +257,11 @@ class Base:
             with contextlib.suppress(TimeoutError):  # what hangs there ends with its lease
                 thread.run(self._leave(), CLOSE_S)
             thread.stop()
-        for process in (self._local, self._process):
-            if process is not None:
-                process.close()
+        self._processes.close()
 
     async def _leave(self) -> None:
+        self._is_leaving = True
+        self._quiet.set()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(END_S):
                 await self._endings.wait_ended()
@@ -258,14 +283,6 @@ def _offers_in(info: dict[str, Any]) -> list[str]:
         if port is not None:
             found[str(parse_address(address)._replace(port=port))] = None
     return list(found)
-
-
-def _local_offer(settings: MainSettings, keys: Keyring) -> LocalOffer:
-    limit = settings.memory_limit
-    cores = (
-        (settings.n_workers or 1) * settings.threads if settings.threads else settings.n_workers or cores_available()
-    )
-    return LocalOffer(keys, cores=cores, memory_nbytes=None if limit is None else parse_nbytes(limit, "memory_limit"))
 
 
 def _program_name() -> str:

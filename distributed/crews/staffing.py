@@ -157,12 +157,17 @@ class Staffing:
             if link.trouble is not None:
                 self.trouble.setdefault(link.address, link.trouble)
             if link.is_here:
-                seats = _seats(link)
-                for seat in [seat for seat in self._machine.offers if _address(seat) == link.address]:
-                    if seat not in seats:  # its owner lends less by now
-                        self.handle(OfferGone(seat))
-                for seat in seats:
-                    self.handle(OfferHere(seat, self._crew.has_demand()))
+                self._look_at(link)
+
+    def _look_at(self, link: OfferLink) -> None:
+        """Hear of its seats; of further ones when the first is taken, which would be there later beside them."""
+        seats = _seats(link)
+        for seat in [seat for seat in self._machine.offers if _address(seat) == link.address]:
+            if seat not in seats:  # its owner lends less by now
+                self.handle(OfferGone(seat))
+        for seat in seats:
+            if seat == link.address or seat in self._machine.offers or link.address in self.rooms:
+                self.handle(OfferHere(seat, self._crew.has_demand()))
 
     def on_here(self, link: OfferLink) -> None:
         """See `LinkEvents`."""
@@ -276,7 +281,8 @@ class Staffing:
     async def _open_room(self, seat: str) -> None:
         link = self._base.links[_address(seat)]
         try:
-            room = await self._ship_and_open(link, int(seat.partition(SEAT)[2] or 0))
+            with self._base.opening_room():
+                room = await self._ship_and_open(link, int(seat.partition(SEAT)[2] or 0))
         except PASSING as error:
             self._refuse(seat, error, False)
         except WorkspaceChangedError as error:
@@ -291,6 +297,8 @@ class Staffing:
             self.rooms[seat] = room
             self.trouble.pop(link.address, None)
             self.handle(RoomOpened(seat))
+            if seat == link.address and link.is_here:
+                self._look_at(link)
 
     def _refuse(self, seat: str, error: BaseException, for_ever: bool) -> None:
         self.trouble[_address(seat)] = error
@@ -339,6 +347,7 @@ class Staffing:
             logger.warning("calls of %s wait: %s", self._base.name, self.why_waiting())
 
     async def _end(self) -> None:
+        await self._base.until_quiet()
         rooms, self.rooms = self.rooms, {}
         client, self._client = self._client, None
         if client is not None:

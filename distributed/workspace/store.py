@@ -43,6 +43,7 @@ from distributed.workspace.incoming import Incoming
 from distributed.workspace.limits import DEFAULT_LIMITS, WorkspaceLimits
 from distributed.workspace.manifest import Manifest
 from distributed.workspace.pins import Pins
+from distributed.workspace.spreading import make_apart, spread
 
 __all__ = ["BlobStore", "default_folder", "on_disk"]
 
@@ -115,8 +116,9 @@ class BlobStore:
         self._blobs, self._manifests, self._arriving, pins = (
             os.path.join(self.folder, name) for name in ("blobs", "manifests", "incoming", "pins")
         )
+        spread(self.folder)
         for name in (self._blobs, self._manifests, self._arriving, pins):
-            os.makedirs(name, mode=0o700, exist_ok=True)
+            make_apart(name)
         self._usage = os.path.join(self.folder, "usage")
         self._lock = os.open(os.path.join(self.folder, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._turn = threading.Lock()  # between threads of this process, which share `_lock`

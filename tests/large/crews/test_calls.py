@@ -12,6 +12,7 @@ from distributed.crews.links import OfferLink
 from distributed.crews.main import Main
 from distributed.crews.options import CallOptions, MainSettings
 from distributed.errors import CancelledError, NoMatchError, WorkspaceChangedError
+from distributed.testing.processes import wait_until
 
 TIMEOUT_S = 25
 
@@ -28,7 +29,8 @@ def test_an_offer_has_rooms_for_python_code_on_all_of_its_cores(main: Main, proj
     helpers, files = project.module, [str(tmp_path / "one"), str(tmp_path / "two")]
     calls = [main.submit(helpers.touch_and_wait, pair) for pair in (files, files[::-1])]
     assert [call.result(TIMEOUT_S) for call in calls] == [None, None]
-    assert len(calls[0].crew.staffing.rooms) == 2
+    rooms = calls[0].crew.staffing.rooms
+    wait_until(lambda: len(rooms) == 2, "a second room, which is asked for when the first is open")
 
 
 def test_an_argument_may_be_another_call_at_any_depth(main: Main, project) -> None:
