@@ -35,6 +35,7 @@ from distributed.errors import (
 )
 from distributed.ids import counter, unique_id
 from distributed.messages import Payload, TaskSpec
+from distributed.protocol.failure import failure_from_exception
 from distributed.protocol.serialize import BUFFER_NBYTES_MIN, payload_nbytes
 from distributed.rooms.references import dumps_reference_payload
 from distributed.versions import PYTHON_MINOR
@@ -220,7 +221,7 @@ class Crew:
 
     def _place(self, call: Call, packed: Packed) -> None:
         session = self._session
-        if session is None:
+        if session is None or self._error is not None:
             assert self._error is not None
             self._base.backlog.leave(packed.nbytes)
             call.fail(self._error)
@@ -359,12 +360,15 @@ class Crew:
     def on_failed(self, reason: BaseException) -> None:
         """See `Crewed`."""
         with self.lock:
-            if self._session is None and self._error is None:
+            session = self._session if self.phase is Phase.FAILED else None  # it was open, but no offer lets us in now
+            if self._error is None and (self._session is None or session is not None):
                 self._error = reason
             waiting, self._waiting = self._waiting, []
             for call, packed in waiting:
                 self._base.backlog.leave(packed.nbytes)
                 call.fail(reason)
+        if session is not None:
+            session.table.fail_unsent(list(self._pending), failure_from_exception(reason))
         self._open_gate()
 
     def lose(self, reason: DistributedError) -> None:

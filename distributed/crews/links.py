@@ -42,6 +42,10 @@ logger = logging.getLogger(__name__)
 PAUSE_S_FIRST, PAUSE_S_MAX = 0.1, 5.0  # between two tries to reach an offer; doubled each time
 CONNECT_S = 3.0
 BEATS = 4  # per lease
+ASK = (
+    "if it is another user's, ask for a grant (`distributed grant NAME` there) and name its file in "
+    "setup(credential=); if it is yours, use the same key file (DISTRIBUTED_KEY_FILE)"
+)
 SHIP_AGAIN_MAX = 3  # an offer under pressure may drop a workspace between its arrival and the room
 
 
@@ -135,8 +139,12 @@ class OfferLink:
                 pause_s = PAUSE_S_FIRST
                 self._on_joined(joined)
                 await self._listen(stream)
-            except (AuthenticationError, PermissionDeniedError, CredentialError) as error:
-                self._lose(error, for_ever=True)
+            except AuthenticationError as error:
+                is_stranger = self.credential is None and AuthenticationError.SAME_KEY in str(error)
+                self._lose(AuthenticationError(self.address, error.reason, ASK) if is_stranger else error, True)
+                return
+            except (PermissionDeniedError, CredentialError) as error:
+                self._lose(error, True)
                 return
             except DistributedError as error:
                 if self.is_hopeless:

@@ -36,7 +36,8 @@ class Project:
 
     def __init__(self, settings: MainSettings) -> None:
         script = settings.entry or _script()
-        options: dict[str, Any] = {"include": settings.include, "exclude": settings.exclude}
+        names = ("include", "exclude", "nbytes_max", "files_max")
+        options: dict[str, Any] = {name: getattr(settings, name) for name in names}
         if settings.root is not None:
             self.workspace = Workspace(settings.root, entry=script, **options)
         else:

@@ -130,6 +130,9 @@ class Staffing:
         """Open; the crew hears of it from here on, so it must know us."""
         self._spawn(self._open())
         self.look_for_offers()
+        for link in self._base.links.values():
+            if link.is_hopeless and link.trouble is not None:  # which was told before there was this crew
+                self.handle(OfferGone(link.address, True, link.trouble))
         if self._base.trouble is not None:
             self.on_trouble(self._base.trouble)
 
@@ -211,7 +214,8 @@ class Staffing:
         if self.phase is Phase.CLOSED:
             return "it was closed"
         served = set(map(_address, self.rooms))
-        troubles = [f"{address}: {reason}" for address, reason in self.trouble.items() if address not in served]
+        told = {address: str(reason).removeprefix(f"{address}: ") for address, reason in self.trouble.items()}
+        troubles = [f"{address}: {text}" for address, text in told.items() if address not in served]
         if troubles:
             return "no room is open; " + "; ".join(troubles)
         if self._session is None:

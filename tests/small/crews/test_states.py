@@ -84,6 +84,11 @@ def test_calls_fail_when_every_offer_has_refused_for_ever(machine: CrewMachine) 
     assert machine.phase is Phase.FAILED
 
 
+def test_calls_of_an_open_crew_fail_when_no_offer_lets_us_in_any_more(opened: CrewMachine) -> None:
+    assert play(opened, OfferGone("o", True, ERROR)) == [FailCalls(ERROR)]
+    assert opened.phase is Phase.FAILED
+
+
 def test_as_long_as_others_may_be_found_there_is_hope() -> None:
     machine = CrewMachine(is_hopeful=True)
     assert play(machine, Connected(), OfferGone("o", True, ERROR)) == []
