@@ -11,7 +11,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +24,14 @@ from distributed.crews.links import OfferLink, Tenant, must_dial
 from distributed.crews.matching import Lent
 from distributed.crews.options import MainSettings
 from distributed.crews.passes import DEPTH_MAX
-from distributed.crews.schedulers import SchedulerProcess
-from distributed.deploy.machine import cores_available
+from distributed.crews.processes import Processes
 from distributed.errors import CommClosedError, DistributedError, NoOfferError, WorkerStartError
 from distributed.offers.local import LocalOffer
 from distributed.offers.wire import LEASE_S, OFFER_PORT
 from distributed.process.restart_policy import RestartPolicy
 from distributed.process.running import Background
 from distributed.security.credentials import Credential
-from distributed.security.keys import KEY_NBYTES, Keyring, keyring, shared_keyring
-from distributed.units import parse_nbytes
+from distributed.security.keys import KEY_NBYTES, Keyring, keyring
 
 __all__ = ["Base"]
 
@@ -43,6 +41,7 @@ CLOSE_S = 15.0
 END_S = 3.0  # of it, for crews to end in order
 WATCH_S = 0.5  # between two looks whether our processes live
 DEATHS_MAX = 3  # of one of them, in a row and within ten seconds each
+QUIET_S = 2.0  # at most that crews which nobody needs wait for rooms that are being opened
 LOOK_S = 5.0  # between two questions to a running scheduler for the offers of its workers
 NAME_LENGTH = 60
 
@@ -56,6 +55,7 @@ class Base:
         passes: what lets us in at each offer, by address, if we are the Main of a room; else the settings tell.
         depth: levels of calls from calls that may be made directly.
         lease_s: see `Tenant`.
+        processes: of this Main, if they were started already; ours from now on.
 
     Attributes:
         loop: on which everything but users' calls happens.
@@ -75,15 +75,31 @@ class Base:
         passes: Mapping[str, Credential] | None = None,
         depth: int = DEPTH_MAX,
         lease_s: float = LEASE_S,
+        processes: Processes | None = None,
     ) -> None:
         self.settings = settings
-        self.keys = shared_keyring(os.urandom(KEY_NBYTES))
+        self._processes = processes or Processes(settings, has_offers=bool(passes))
+        self._thread: LoopThread | None = None
+        try:
+            self._prepare(settings, passes, lease_s)
+            self._thread = LoopThread("distributed-main")
+        except BaseException:
+            self.close()
+            raise
+        self.crews = crews
+        self.depth = depth
+        self.loop = self._thread.loop
+        self.call_soon(self._begin)
+
+    def _prepare(self, settings: MainSettings, passes: Mapping[str, Credential] | None, lease_s: float) -> None:
+        self.keys = self._processes.keys
+        self._opening = 0  # rooms
+        self._is_leaving = False
         self.name = settings.ident or _program_name()
         self.backlog = Backlog(settings.queued_calls_max, settings.queued_nbytes_max)
         self.links: dict[str, OfferLink] = {}
         self.finding = True
         self.trouble: BaseException | None = None
-        self.crews = crews
         self.tenant = Tenant(secrets.token_hex(16), self.name, self.keys, os.urandom(KEY_NBYTES), lease_s)
         self._credential = None if settings.credential is None else Credential.load(settings.credential).keyring()
         named = [str(parse_address(address, OFFER_PORT)) for address in settings.workers]
@@ -91,20 +107,7 @@ class Base:
         self._named: dict[str, Keyring | None] = dict.fromkeys(named, self._credential)
         if passes is not None:
             self._named = {address: credential.keyring() for address, credential in passes.items()}
-        self.depth = depth
-        self._process = SchedulerProcess(self.keys)
-        self._local: LocalOffer | None = None
         self._local_link: OfferLink | None = None
-        self._thread: LoopThread | None = None
-        try:
-            if not self._named and settings.scheduler is None:
-                self._local = _local_offer(settings, self.keys)
-            self._thread = LoopThread("distributed-main")
-        except BaseException:
-            self.close()
-            raise
-        self.loop = self._thread.loop
-        self.call_soon(self._begin)
 
     # ------------------------------------------------------------ the loop
 
@@ -121,15 +124,37 @@ class Base:
         """As `spawn`, for what is waited for before the Main leaves its offers."""
         self._endings.spawn(coroutine)
 
+    @contextlib.contextmanager
+    def opening_room(self) -> Iterator[None]:
+        """Around what somebody waits for. On the loop."""
+        self._opening += 1
+        self._quiet.clear()
+        try:
+            yield
+        finally:
+            self._opening -= 1
+            if not self._opening:
+                self._quiet.set()
+
+    async def until_quiet(self) -> None:
+        """Until no room is being opened: ending others keeps the same disks and cores busy. Not for long, nor when we
+        leave."""
+        if not self._is_leaving:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(QUIET_S):
+                    await self._quiet.wait()
+
     def _begin(self) -> None:
         self._background = Background(_on_failure)
         self._endings = Background(_on_failure)
+        self._quiet = asyncio.Event()
+        self._quiet.set()
         self._greet()
         self.spawn(self._watch_schedulers())
         for address, credential in self._named.items():
             self._add(address, credential)
-        if self._local is not None:
-            self.spawn(self._meet_local(self._local))
+        if self._processes.offer is not None:
+            self.spawn(self._meet_local(self._processes.offer))
             self.spawn(self._watch_local())
         elif self.settings.scheduler is not None:
             self.spawn(self._find(self.settings.scheduler))
@@ -139,7 +164,7 @@ class Base:
     # ------------------------------------------------------------ schedulers
 
     def _greet(self) -> None:
-        self._hello = asyncio.ensure_future(asyncio.to_thread(self._process.hello))
+        self._hello = asyncio.ensure_future(asyncio.to_thread(self._processes.schedulers.hello))
         self._hello.add_done_callback(lambda done: done.cancelled() or done.exception())  # for who opens a scheduler
         self._host: rpc | None = None
 
@@ -147,11 +172,10 @@ class Base:
         """One that is killed takes its calls with it; another one is there for the next calls."""
         policy = RestartPolicy(DEATHS_MAX)
         while True:
-            if not await _has_ended(self._process.is_running, policy) or _is_ending():
+            if not await _has_ended(self._processes.schedulers.is_running, policy) or _is_ending():
                 return  # who opens a scheduler hears of it
             host = self._host
-            self._process.close()
-            self._process = SchedulerProcess(self.keys)
+            self._processes.renew_schedulers()
             self._greet()
             why = "its process has ended (was it killed?); make the calls again that were not decided"
             self.crews.on_lost(CommClosedError("the scheduler of this program", why))
@@ -219,8 +243,8 @@ class Base:
     async def _watch_local(self) -> None:
         """One that is killed is replaced: it was ours, so nobody else starts it again."""
         policy = RestartPolicy(DEATHS_MAX)
-        while self._local is not None:
-            is_started_again = await _has_ended(self._local.is_running, policy)
+        while self._processes.offer is not None:
+            is_started_again = await _has_ended(self._processes.offer.is_running, policy)
             if _is_ending():
                 return
             error = WorkerStartError(
@@ -233,10 +257,8 @@ class Base:
                 self._fail(error)
                 self.crews.on_lost(error)
                 return
-            self._local.close()
             self.trouble, self._local_link = None, None
-            self._local = _local_offer(self.settings, self.keys)
-            await self._meet_local(self._local)
+            await self._meet_local(self._processes.renew_offer(self.settings))
 
     async def _find(self, scheduler: str) -> None:
         """The offers of a running scheduler's workers, again and again: workers come and go."""
@@ -280,11 +302,11 @@ class Base:
             with contextlib.suppress(TimeoutError):  # what hangs there ends with its lease
                 thread.run(self._leave(), CLOSE_S)
             thread.stop()
-        for process in (self._local, self._process):
-            if process is not None:
-                process.close()
+        self._processes.close()
 
     async def _leave(self) -> None:
+        self._is_leaving = True
+        self._quiet.set()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(END_S):
                 await self._endings.wait_ended()
@@ -322,14 +344,6 @@ def _offers_in(info: dict[str, Any]) -> list[str]:
         if port is not None:
             found[str(parse_address(address)._replace(port=port))] = None
     return list(found)
-
-
-def _local_offer(settings: MainSettings, keys: Keyring) -> LocalOffer:
-    limit = settings.memory_limit
-    cores = (
-        (settings.n_workers or 1) * settings.threads if settings.threads else settings.n_workers or cores_available()
-    )
-    return LocalOffer(keys, cores=cores, memory_nbytes=None if limit is None else parse_nbytes(limit, "memory_limit"))
 
 
 def _program_name() -> str:

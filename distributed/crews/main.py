@@ -12,6 +12,7 @@ from distributed.crews.call import Call
 from distributed.crews.crew import Crew
 from distributed.crews.links import OfferLink
 from distributed.crews.options import CallOptions, MainSettings
+from distributed.crews.processes import Processes
 from distributed.crews.project import Project
 from distributed.crews.states import Phase
 from distributed.crews.telling import building
@@ -30,10 +31,12 @@ class Main:
 
     Args:
         settings: what `setup` was told.
+        processes: of this Main, if they were started already; ours from now on.
     """
 
-    def __init__(self, settings: MainSettings | None = None) -> None:
+    def __init__(self, settings: MainSettings | None = None, processes: Processes | None = None) -> None:
         self.settings = settings or MainSettings()
+        self._processes = processes
         self._lock = threading.RLock()
         self._base: Base | None = None
         self._project: Project | None = None
@@ -77,10 +80,13 @@ class Main:
         with self._lock:
             crews, self._crews, self._current, self._is_closed = self._crews, [], None, True
             base, self._base = self._base, None
+            processes, self._processes = self._processes, None
         for crew in crews:
             crew.end()
         if base is not None:
             base.close()
+        if processes is not None:
+            processes.close()
 
     # ------------------------------------------------------------ which crew
 
@@ -135,7 +141,8 @@ class Main:
 
     def make_base(self) -> Base:
         """What its crews stand on; once."""
-        return Base(self.settings, self)
+        processes, self._processes = self._processes, None
+        return Base(self.settings, self, processes=processes)
 
     def make_project(self) -> Project:
         """What it sends to workers; once."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Coroutine
@@ -13,7 +14,7 @@ from distributed.client.session import Session
 from distributed.crews.base import Base
 from distributed.crews.client import CrewClient
 from distributed.crews.links import OfferLink, must_dial
-from distributed.crews.matching import MEMORY
+from distributed.crews.matching import Lent, promised
 from distributed.crews.passes import PASS_NAME, PASS_S, Pass
 from distributed.crews.project import Project
 from distributed.crews.states import (
@@ -60,7 +61,6 @@ SHIP_ATTEMPTS = 3  # an offer under pressure may drop a workspace between its ar
 SEAT = "#"  # between an offer's address and the number of a room there
 SEATS_MAX = 32  # at one offer: as many rooms as a tenant may have there, whatever it says of its cores
 SOURCE_S = 120.0  # for an offer to get a workspace from another one
-MEMORY_NBYTES_MAX = 2**62  # of a room without a limit
 
 
 class Crewed(Protocol):
@@ -110,6 +110,8 @@ class Staffing:
         self._session: Session | None = None
         self._has_placed = False
         self._ready = asyncio.Event()  # there is a scheduler, or never will be
+        self._lent: list[Lent] = []  # as rooms know it, by their pass
+        self._is_pass_old = asyncio.Event()
         timeout_s = base.settings.timeout_s
         self._machine = CrewMachine(fail_at=None if timeout_s is None else base.loop.time() + timeout_s)
         self._driver = Driver(
@@ -151,18 +153,25 @@ class Staffing:
     def look_for_offers(self) -> None:
         """Hear of those that are here already, and whether others may come."""
         self._machine.is_hopeful = self._base.may_find
+        if self._lent_for_good() != self._lent:
+            self._is_pass_old.set()
         for link in self._base.links.values():
             if link.trouble is not None:
                 self.trouble.setdefault(link.address, link.trouble)
             if link.is_here:
-                seats = _seats(link)
-                for seat in [seat for seat in self._machine.offers if _address(seat) == link.address]:
-                    if seat not in seats:  # its owner lends less by now
-                        self.handle(OfferGone(seat))
-                for seat in seats:
-                    self.handle(OfferHere(seat, self._crew.has_demand()))
+                self._look_at(link)
             elif link.is_hopeless and link.address not in self._machine.offers:  # before this crew was
                 self.handle(OfferGone(link.address, True, link.trouble))
+
+    def _look_at(self, link: OfferLink) -> None:
+        """Hear of its seats; of further ones when the first is taken, which would be there later beside them."""
+        seats = _seats(link)
+        for seat in [seat for seat in self._machine.offers if _address(seat) == link.address]:
+            if seat not in seats:  # its owner lends less by now
+                self.handle(OfferGone(seat))
+        for seat in seats:
+            if seat == link.address or seat in self._machine.offers or link.address in self.rooms:
+                self.handle(OfferHere(seat, self._crew.has_demand()))
 
     def on_here(self, link: OfferLink) -> None:
         """See `LinkEvents`."""
@@ -242,6 +251,8 @@ class Staffing:
         """Let rooms submit calls by themselves, as long as this crew lives."""
         while (client := self._client) is not None:
             base, project = self._base, self._project
+            self._is_pass_old.clear()
+            self._lent = self._lent_for_good()
             given = Pass(
                 base.name,
                 base.tickets(self._manifest.id, PASS_S, base.depth),
@@ -251,6 +262,7 @@ class Staffing:
                 project.roots,
                 project.source,
                 project.environment,
+                self._lent,
                 base.depth,
                 time.time() + PASS_S,
             )
@@ -258,7 +270,13 @@ class Staffing:
                 await asyncio.to_thread(Variable(PASS_NAME, client=client).set, given)
             except DistributedError as error:  # the session has ended, and with it the crew; or it will come again
                 logger.info("no pass for rooms of %s: %s", base.name, error)
-            await asyncio.sleep(PASS_S / 2)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(PASS_S / 2):
+                    await self._is_pass_old.wait()
+
+    def _lent_for_good(self) -> list[Lent]:
+        """What calls can be matched with; nothing while more may be found."""
+        return [] if self._base.may_find else self._base.lent()
 
     async def _open(self) -> None:
         try:
@@ -280,7 +298,8 @@ class Staffing:
     async def _open_room(self, seat: str) -> None:
         link = self._base.links[_address(seat)]
         try:
-            room = await self._ship_and_open(link, int(seat.partition(SEAT)[2] or 0))
+            with self._base.opening_room():
+                room = await self._ship_and_open(link, int(seat.partition(SEAT)[2] or 0))
         except PASSING as error:
             self._refuse(seat, error, False)
         except WorkspaceChangedError as error:
@@ -295,6 +314,8 @@ class Staffing:
             self.rooms[seat] = room
             self.trouble.pop(link.address, None)
             self.handle(RoomOpened(seat))
+            if seat == link.address and link.is_here:
+                self._look_at(link)
 
     def _refuse(self, seat: str, error: BaseException, for_ever: bool) -> None:
         self.trouble[_address(seat)] = error
@@ -327,7 +348,7 @@ class Staffing:
             source=self._project.source if not must_dial(link.address) else None,
             number=number,
             environment=self._project.environment,
-            resources={MEMORY: float(link.info.memory_nbytes or MEMORY_NBYTES_MAX)},
+            resources=promised(link.info.memory_nbytes, number),
         )
 
     def _sources(self, link: OfferLink) -> list[tuple[str, str]]:
@@ -343,6 +364,7 @@ class Staffing:
             logger.warning("calls of %s wait: %s", self._base.name, self.why_waiting())
 
     async def _end(self) -> None:
+        await self._base.until_quiet()
         rooms, self.rooms = self.rooms, {}
         client, self._client = self._client, None
         if client is not None:

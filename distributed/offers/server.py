@@ -24,7 +24,6 @@ from distributed.errors import (
     ProtocolError,
     StreamingOpError,
 )
-from distributed.offers.crowding import why_too_many
 from distributed.offers.housing import Housing, Order
 from distributed.offers.records import (
     Allow,
@@ -73,6 +72,7 @@ from distributed.protocol.failure import error_reply
 from distributed.security.credentials import NO_CLAIMS, FindKey
 from distributed.security.keys import Keyring
 from distributed.units import MiB
+from distributed.versions import PYTHON_MINOR
 from distributed.workspace.receiving import Caller
 
 __all__ = ["GRACE_S", "Offer"]
@@ -81,6 +81,7 @@ logger = logging.getLogger(__name__)
 
 MESSAGE_NBYTES_MAX = 64 * MiB  # of one message of a Main, who may be a guest: the longest are manifests, 16 MiB
 
+GUEST_STREAMS_MAX = 256  # of one guest: a Main has a few, and so has each of its rooms that submit
 GRACE_S = 30.0  # of a withdrawal that names none
 LOOK_S, LOOK_WANTING_S = 0.5, 0.1  # between two looks at all rooms; while a wish waits for one that is idle
 LAST_WORD_S = 1.0  # for what was said to a tenant last to leave; then its streams are closed
@@ -219,7 +220,7 @@ class Offer(Server):
             memory_nbytes=machine.memory_nbytes,
             tags=self.tags,
             platform=sys.platform,
-            python=f"{sys.version_info.major}.{sys.version_info.minor}",
+            python=PYTHON_MINOR,
             pythons=self.pythons,
             rooms=sum(room.state is State.OPEN for room in machine.rooms.values()),
             rooms_max=machine.limits.rooms_max,
@@ -316,6 +317,15 @@ class Offer(Server):
         """Lend everything again; what is lent."""
         self._driver.handle(ReturnOffer())
         return self.offer_info()
+
+    def _on_stream(self, stream: Stream) -> None:
+        name = stream.peer.name
+        if name and sum(each.stream.peer.name == name for each in self._connections) >= GUEST_STREAMS_MAX:
+            error = CommClosedError(self.address, f"this guest has {GUEST_STREAMS_MAX} connections already")
+            stream.write_message_nowait(error_reply(error))
+            self._close_stream(stream)
+            return
+        super()._on_stream(stream)
 
     def caller_of(self, stream: Any, tenant: str) -> Caller:
         """Whose call it is, for the ops of a `Receiver`; that renews its lease.
@@ -423,15 +433,6 @@ class Offer(Server):
             self._driver.handle(Heard(tenant))
             if type(said.get("beat")) is int:
                 self._say(tenant, {"notice": "beat", "number": said["beat"]})
-
-    def _on_stream(self, stream: Stream) -> None:
-        others = [connection.stream.peer.name for connection in self._connections]
-        error = why_too_many(stream.peer.name, others, self._machine.grant_of)
-        if error is None:
-            super()._on_stream(stream)
-            return
-        stream.write_message_nowait(error_reply(error))
-        self._close_stream(stream)
 
     def _find_key(self, name: str) -> bytes | None:
         """Of a credential: a tenant's, for its tickets, or a grant."""

@@ -15,13 +15,13 @@ from distributed.environments.zygotes import Zygotes
 from distributed.errors import DistributedError
 from distributed.offers.housing import Housing, Order
 from distributed.offers.opening import RoomOpener
-from distributed.offers.process import ROOM_MAINS
 from distributed.offers.records import Limits
 from distributed.offers.server import Offer
 from distributed.offers.sharing import Sharing
 from distributed.process.folders import make_folder, remove_leftovers
 from distributed.process.running import on_signals, read_lines, report
 from distributed.process.zygote import Zygote
+from distributed.rooms.kind import ROOM_MAINS
 from distributed.security.grants import Grants
 from distributed.security.keys import Keyring
 from distributed.units import GiB

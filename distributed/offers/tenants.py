@@ -1,15 +1,17 @@
 """`Tenants`: who uses an offer, which rooms they have, what waits, and what ends when. A pure machine.
 
-A wish is taken up when there are cores, a place and memory for its room; the tenant with the fewest rooms comes first.
-Until then it waits in its tenant's queue. When memory or places are short, idle rooms are retired, whosever they are;
-when memory is short and none is idle, the biggest room of the tenant that takes most is killed (its Main puts the tasks
-back and asks again, and waits until there is memory). With a tenant's lease everything of it ends.
+A wish is taken up when there are cores, a place and memory for its room; the Main with the fewest rooms comes first,
+those of its tickets counted. Until then it waits in its tenant's queue. When memory or places are short, idle rooms are
+retired, whosever they are; when memory is short and none is idle, the biggest room of the Main that takes most is
+killed (it puts the tasks back and asks again, and waits until there is memory). With a tenant's lease everything of it
+ends.
 
 What is not here: who may call what (the server), who gets which slot at which moment (`shares`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from distributed.errors import LeaseOverError, OfferFullError, OfferWithdrawnError, WorkerStartError
@@ -129,11 +131,7 @@ class Tenants:
 
     def payer_of(self, tenant: str) -> str:
         """The tenant whose share and contents are used: itself, or the Main above it that made its ticket."""
-        found: Tenant | None = self.tenants[tenant]
-        while found is not None and (found.owner or "").startswith(TICKETS):
-            tenant, owner = found.id, found.owner
-            found = next((above for above in self.tenants.values() if tenant_root(above.id) == owner), None)
-        return tenant if found is None else found.id
+        return self.tenants[tenant].payer
 
     def space_of(self, tenant: str) -> str:
         """Whose contents count as sent: the grant's that admitted the payer, or the owner's, which is empty."""
@@ -170,7 +168,8 @@ class Tenants:
         tenant = self.tenants.get(event.tenant)
         is_again = tenant is not None
         if tenant is None:
-            tenant = Tenant(event.tenant, event.owner, event.name, event.lease_s, 0.0, now, None)
+            payer = self._payer(event.tenant, event.owner)
+            tenant = Tenant(event.tenant, event.owner, payer, event.name, event.lease_s, 0.0, now, None)
             self.tenants[tenant.id] = tenant
         tenant.name, tenant.lease_s, tenant.connection = event.name, event.lease_s, event.connection
         tenant.ends = now + tenant.lease_s
@@ -178,6 +177,12 @@ class Tenants:
         self._effects.append(
             Notify(tenant.id, {"notice": "joined", "lease_s": tenant.lease_s, "is_again": is_again, "rooms": rooms})
         )
+
+    def _payer(self, tenant: str, owner: str | None) -> str:
+        """Of one that joins: a Main that a ticket was made by is here before, and does not outlive, who shows it."""
+        if owner is None or not owner.startswith(TICKETS):
+            return tenant
+        return next((above.payer for above in self.tenants.values() if tenant_root(above.id) == owner), tenant)
 
     def _on_heard(self, event: Heard, now: float) -> None:
         tenant = self.tenants.get(event.tenant)
@@ -222,7 +227,8 @@ class Tenants:
         if self.is_withdrawn:
             self._effects.append(Refuse(event.request, OfferWithdrawnError(self.offer)))
             return
-        if sum(room.state is State.ASKED for room in tenant.rooms.values()) >= self.limits.wishes_per_tenant_max:
+        asked = [room for room in self._of_main(tenant.id, self.rooms.values()) if room.state is State.ASKED]
+        if len(asked) >= self.limits.wishes_per_tenant_max:
             what = f"{self.limits.wishes_per_tenant_max} wishes for rooms of this Main wait already"
             self._effects.append(Refuse(event.request, OfferFullError(self.offer, what, "wait for some of them first")))
             return
@@ -383,27 +389,38 @@ class Tenants:
         if not may_kill or not is_over or self._count(State.OPEN) < 2:  # a single one has its nanny's limit
             return
         while nbytes_staying(self.rooms.values()) > self.memory_nbytes and self._count(State.OPEN) > 1:
-            room = fattest(self.rooms.values())
+            room = fattest(self.rooms.values(), self.payer_of)
             assert room is not None
             limit = format_nbytes(self.memory_nbytes)
             self._end(room, f"all rooms of the offer together are over its memory of {limit}", 0.0)
 
     def _next_wish(self) -> Room | None:
-        """Of the tenant with the fewest rooms, the one that was asked for first."""
-        asked, count_of = [], dict.fromkeys(self.tenants, 0)
+        """Of the Main with the fewest rooms, the one that was asked for first."""
+        asked: list[Room] = []
+        count_of: dict[str, int] = {}  # by payer
         for room in self.rooms.values():
             if room.state is State.ASKED:
                 asked.append(room)
             else:
-                count_of[room.tenant] = count_of.get(room.tenant, 0) + 1
-        return min(asked, key=lambda room: (count_of[room.tenant], room.asked), default=None)
+                payer = self._payer_of_room(room)
+                count_of[payer] = count_of.get(payer, 0) + 1
+        return min(asked, key=lambda room: (count_of.get(self._payer_of_room(room), 0), room.asked), default=None)
+
+    def _payer_of_room(self, room: Room) -> str:
+        tenant = self.tenants.get(room.tenant)
+        return room.tenant if tenant is None else tenant.payer
+
+    def _of_main(self, tenant: str, rooms: Iterable[Room]) -> list[Room]:
+        """Those of the Main of this tenant: its own, and of tenants that its tickets have let in."""
+        payer = self.tenants[tenant].payer
+        return [room for room in rooms if room.tenant in self.tenants and self.tenants[room.tenant].payer == payer]
 
     def _has_room_for(self, wish: Room, now: float) -> bool:
         """Whether `wish` can be taken up now; else makes room for it, if anything can be retired."""
         if self.is_withdrawn:
             return False
         there = [room for room in self.rooms.values() if room.state is not State.ASKED]
-        theirs = [room for room in there if room.tenant == wish.tenant]
+        theirs = self._of_main(wish.tenant, there)
         for rooms, count_max in ((there, self.limits.rooms_max), (theirs, self.limits.rooms_per_tenant_max)):
             if len(rooms) >= count_max:
                 self._make_room(

@@ -21,7 +21,7 @@ from distributed.worker.loading import in_turn
 from distributed.worker.process import run_worker_child
 from distributed.worker.server import Worker
 
-__all__ = ["RoomWorker", "keys_to_options", "run_room_child"]
+__all__ = ["RoomWorker", "run_room_child"]
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class RoomWorker(Worker):
 def run_room_child(options: dict[str, Any], status: int, life: int) -> None:
     """Child of a zygote, as `run_worker_child`, with one option more: ``room``, a dict of
 
-    ``keys`` (see `keys_to_options`), ``workspace`` (its id), ``root`` (folder of its copy; None: there is none),
+    ``keys`` (see `room.keys_to_options`), ``workspace`` (its id), ``root`` (folder of its copy; None: there is none),
     ``roots`` (of modules, relative to it), ``entry``, ``entry_file`` and ``source`` (see `be_room`).
     """
     room, worker = options["room"], options["worker"]
@@ -62,11 +62,6 @@ def run_room_child(options: dict[str, Any], status: int, life: int) -> None:
         if room["entry"] is not None:
             threading.Thread(target=_import_early, args=(room["entry"],), daemon=True).start()
     run_worker_child(options, status, life, lambda **keywords: RoomWorker(**keywords, scratch=scratch))
-
-
-def keys_to_options(keys: Keyring) -> dict[str, str]:
-    """A keyring, for a child that gets it over the socket of its zygote."""
-    return {role: key.hex() for role, key in keys.key_by_role.items()}
 
 
 def _become_the_tenants(keys: dict[str, str], folder: str) -> None:

@@ -18,16 +18,14 @@ from distributed.errors import WorkerStartError
 from distributed.nanny import Nanny
 from distributed.process.restart_policy import RestartPolicy
 from distributed.process.zygote import Zygote
-from distributed.rooms.child import keys_to_options
+from distributed.rooms.kind import ROOM_KIND
 from distributed.security.keys import Keyring
 from distributed.worker.leaving import GRACE_S
 from distributed.worker.measure import process_nbytes
 from distributed.worker.running import read_running
 
-__all__ = ["ROOM_KIND", "ROOM_MAIN", "Room"]
+__all__ = ["Room", "keys_to_options"]
 
-ROOM_KIND = "room"
-ROOM_MAIN = "distributed.rooms.child:run_room_child"  # for a zygote: ``Zygote({ROOM_KIND: ROOM_MAIN}, (ROOM_KIND,))``
 OPEN_S = 30.0  # from the fork until the scheduler has accepted the room
 
 
@@ -156,6 +154,11 @@ class Room:
 
     def __repr__(self) -> str:
         return f"<Room {self.worker_address or 'without a process'}, {self.workspace[:12] or 'no workspace'}>"
+
+
+def keys_to_options(keys: Keyring) -> dict[str, str]:
+    """A keyring, for a child that gets it over the socket of its zygote."""
+    return {role: key.hex() for role, key in keys.key_by_role.items()}
 
 
 async def _listening(nanny: Nanny) -> None:

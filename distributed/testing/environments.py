@@ -19,7 +19,7 @@ __all__ = ["offer_of", "write_wheel"]
 OFFER = """
 import sys
 from distributed.log import log_to_stderr
-from distributed.offers.process import room_zygote
+from distributed.offers.forking import room_zygote
 
 zygote = room_zygote()
 from distributed.offers.serving import OfferOptions, serve_offer

@@ -1,10 +1,10 @@
 """A workspace laid out: a writable tree of copies, made so that no manifest can reach out of it.
 
-The tree grows in a fresh folder beside its place, which only its owner can enter, and is renamed at the end: whole, or
-not at all. Each file, folder and link is made anew (``O_EXCL``, ``mkdir``) in the folder that was just made, by its
-descriptor and never by a path, so nothing is ever written through a link, whatever the manifest says. Where links lead
-is worked out from the manifest alone, before anything is made. Modes are 0644 and 0755, less the umask; there is no way
-to say setuid, device or socket.
+The tree grows in a fresh folder beside its place (see `spreading`), which only its owner can enter, and is renamed at
+the end: whole, or not at all. Each file, folder and link is made anew (``O_EXCL``, ``mkdir``) in the folder that was
+just made, by its descriptor and never by a path, so nothing is ever written through a link, whatever the manifest says.
+Where links lead is worked out from the manifest alone, before anything is made. Modes are 0644 and 0755, less the
+umask; there is no way to say setuid, device or socket.
 
 Files are copies, not hard links: a task may write into its workspace, and the store must not change.
 """
@@ -22,6 +22,7 @@ from collections.abc import Callable
 from distributed.errors import BlobMissingError, LayOutError, StoreFullError
 from distributed.ids import unique_id
 from distributed.workspace.manifest import SYMLINK, Entry, Manifest, find_bad_links
+from distributed.workspace.spreading import spread
 from distributed.workspace.store import BlobStore, on_disk
 
 __all__ = ["folds_case", "lay_out", "remove"]
@@ -62,17 +63,19 @@ def lay_out(manifest: Manifest, store: BlobStore, folder: str, is_wanted: Callab
     os.mkdir(growing, 0o700)
     is_whole = False
     try:
-        is_filled = _Tree(growing, manifest, store, targets).fill(is_wanted)
-        if is_filled:
-            os.rename(growing, folder)
-            is_whole = True
+        spread(growing)
+        tree = os.path.join(growing, unique_id("tree"))  # where it begins follows from the name
+        os.mkdir(tree, 0o700)
+        is_whole = _Tree(tree, manifest, store, targets).fill(is_wanted)
+        if is_whole:
+            os.rename(tree, folder)
     except OSError as error:
+        is_whole = False
         if error.errno in _FULL:
             raise _full(manifest, parent) from error
         raise
     finally:
-        if not is_whole:
-            remove(growing)
+        remove(growing)
     return is_whole
 
 

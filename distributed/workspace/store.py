@@ -43,6 +43,7 @@ from distributed.workspace.incoming import Incoming
 from distributed.workspace.limits import DEFAULT_LIMITS, WorkspaceLimits
 from distributed.workspace.manifest import Manifest
 from distributed.workspace.pins import Pins
+from distributed.workspace.spreading import make_apart, spread
 
 __all__ = ["BlobStore", "default_folder", "on_disk"]
 
@@ -117,8 +118,9 @@ class BlobStore:
         )
         self._usage = os.path.join(self.folder, "usage")
         try:
+            spread(self.folder)
             for name in (self._blobs, self._manifests, self._arriving, pins):
-                os.makedirs(name, mode=0o700, exist_ok=True)
+                make_apart(name)
             self._lock = os.open(os.path.join(self.folder, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise self._explain(error, BLOCK_NBYTES) from error
@@ -465,10 +467,8 @@ class BlobStore:
                     time.sleep(0.002)
             try:
                 yield
-            except DistributedError:
-                raise
             except OSError as error:  # pins and the count of bytes need room, too
-                raise self._explain(error, BLOCK_NBYTES) from error
+                raise self._explain(error, BLOCK_NBYTES) from error.__cause__
             finally:
                 fcntl.flock(self._lock, fcntl.LOCK_UN)
 

@@ -61,7 +61,7 @@ def setup(config: str | os.PathLike[str] | Mapping[str, Any] | None = None, **se
     given = _read(config, settings)
     with _lock:
         _tell(given)
-        main()
+        main(is_called=False)
 
 
 def teardown() -> None:
@@ -76,20 +76,24 @@ def teardown() -> None:
         ended.close()
 
 
-def main() -> Any:
+def main(is_called: bool = True) -> Any:
     """The `distributed.crews.main.Main` of this process, started if there is none.
 
-    It is imported here, with seventy modules that only a Main needs: every room imports this one.
+    It is imported here, with seventy modules that only a Main needs: every room imports this one. A first call starts
+    its processes before, which import theirs meanwhile.
     """
     global _main
     current = _main
     if current is None:
         with _lock:
             if _main is None:
-                from distributed.crews.main import Main  # lazy: only a Main needs it, and what it imports
+                from distributed.crews.processes import Processes  # lazy: only a Main needs it, and what it imports
 
                 settings = _settings or _read(None, {})
-                _main = Main(settings)
+                processes = Processes(settings) if is_called else None
+                from distributed.crews.main import Main  # lazy: likewise
+
+                _main = Main(settings, processes)
                 _tell(settings)
                 atexit.register(teardown)
             current = _main

@@ -12,6 +12,7 @@ from distributed.crews.links import OfferLink
 from distributed.crews.main import Main
 from distributed.crews.options import CallOptions, MainSettings
 from distributed.errors import CancelledError, NoMatchError, WorkspaceChangedError
+from distributed.testing.processes import wait_until
 
 TIMEOUT_S = 25
 
@@ -28,7 +29,8 @@ def test_an_offer_has_rooms_for_python_code_on_all_of_its_cores(main: Main, proj
     helpers, files = project.module, [str(tmp_path / "one"), str(tmp_path / "two")]
     calls = [main.submit(helpers.touch_and_wait, pair) for pair in (files, files[::-1])]
     assert [call.result(TIMEOUT_S) for call in calls] == [None, None]
-    assert len(calls[0].crew.staffing.rooms) == 2
+    rooms = calls[0].crew.staffing.rooms
+    wait_until(lambda: len(rooms) == 2, "a second room, which is asked for when the first is open")
 
 
 def test_an_argument_may_be_another_call_at_any_depth(main: Main, project) -> None:
@@ -105,6 +107,13 @@ def test_a_call_that_no_worker_can_run_fails_if_it_is_strict(main: Main, project
             main.submit(helpers.add, (1,), options=options).result(TIMEOUT_S)
     possible = CallOptions(platform=("amiga", "linux*"), threads=2, memory_nbytes=1000, strict=True)
     assert main.submit(helpers.add, (1,), options=possible).result(TIMEOUT_S) == 1
+
+
+def test_calls_that_ask_for_memory_share_one_promise_of_it(main: Main, project) -> None:
+    """D13: what calls ask for together is never more than the offer has."""
+    most = CallOptions(memory_nbytes=3 * 2**60)  # of 2**62, without a limit
+    calls = [main.submit(project.module.process, options=most) for _ in range(4)]
+    assert len({call.result(TIMEOUT_S) for call in calls}) == 1
 
 
 def test_a_call_whose_files_change_before_they_are_sent_runs_with_the_newer_ones(

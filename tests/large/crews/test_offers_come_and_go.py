@@ -161,13 +161,13 @@ def test_a_killed_process_of_ours_is_replaced_and_what_it_took_with_it_is_told(
     while not started.exists():
         assert not call.done()
     base = main._base
-    assert base is not None and base._local is not None
-    os.kill(base._local.pid, signal.SIGKILL)
+    assert base is not None and base._processes.offer is not None
+    os.kill(base._processes.offer.pid, signal.SIGKILL)
     gate.touch()
     assert call.result(TIMEOUT_S) is None
     gate.unlink()
     lost = main.submit(helpers.wait_for, (str(gate),))
-    os.kill(base._process.pid, signal.SIGKILL)
+    os.kill(base._processes.schedulers.pid, signal.SIGKILL)
     with pytest.raises(CommClosedError, match="make the calls again"):
         lost.result(TIMEOUT_S)
     assert main.submit(helpers.add, (1, 1)).result(TIMEOUT_S) == 2

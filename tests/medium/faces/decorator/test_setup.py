@@ -12,6 +12,7 @@ import pytest
 
 from distributed import distributed, setup, teardown
 from distributed.crews import main as crews_main
+from distributed.crews import processes as crews_processes
 from distributed.crews.options import MainSettings
 from distributed.errors import ConfigError, SetupError
 from distributed.faces.decorator import starting
@@ -22,11 +23,13 @@ def made(near_main: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[MainS
     """The settings of each Main that was made, in order."""
     told: list[MainSettings] = []
 
-    def make(settings: MainSettings) -> Any:
+    def make(settings: MainSettings, processes: str | None) -> Any:
         told.append(settings)
+        near_main.processes = processes
         return near_main
 
     monkeypatch.setattr(crews_main, "Main", make)
+    monkeypatch.setattr(crews_processes, "Processes", lambda settings: "started")
     for variable in ("DISTRIBUTED_CONFIG", "DISTRIBUTED_WORKERS", "DISTRIBUTED_SCHEDULER_ADDRESS"):
         monkeypatch.delenv(variable, raising=False)
     yield told
@@ -70,6 +73,14 @@ def test_the_environment_names_a_configuration(
 def test_the_first_call_makes_the_main_and_later_ones_use_it(made: list[MainSettings]) -> None:
     assert [double(value).unwrap() for value in range(3)] == [0, 2, 4]
     assert made == [MainSettings()]
+
+
+def test_a_first_call_starts_processes_at_once_and_setup_does_not(made: list[MainSettings], near_main: Any) -> None:
+    setup(ident="awoo")
+    assert near_main.processes is None
+    teardown()
+    assert double(1).unwrap() == 2
+    assert near_main.processes == "started"
 
 
 def test_the_same_settings_again_are_no_news_and_others_come_too_late(made: list[MainSettings]) -> None:

@@ -1,0 +1,8 @@
+"""What a zygote has to know to fork rooms; cheap to import."""
+
+from __future__ import annotations
+
+__all__ = ["ROOM_KIND", "ROOM_MAINS"]
+
+ROOM_KIND = "room"
+ROOM_MAINS = {ROOM_KIND: "distributed.rooms.child:run_room_child"}  # for ``Zygote(ROOM_MAINS, tuple(ROOM_MAINS))``
