@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from distributed.errors import WorkerStartError
@@ -53,6 +53,7 @@ steps = st.lists(
 )
 
 
+@example([("join", "a"), ("wish", "a", "1"), ("leave", "a"), ("join", "a")])
 @given(steps)
 def test_whatever_happens_every_call_is_answered_once_and_nothing_stays(plan: list[Any]) -> None:
     play = Play(memory_nbytes=200 * MiB, rooms_max=3, rooms_per_tenant_max=2, wishes_per_tenant_max=2)
