@@ -20,7 +20,7 @@ from distributed.deploy.machine import cores_available, memory_limit_nbytes
 from distributed.errors import ConfigError
 from distributed.log import LEVELS, log_to_stderr
 from distributed.nanny import Nanny, RestartPolicy
-from distributed.offers.process import ROOM_MAINS
+from distributed.offers.process import ROOM_MAINS, ROOM_PRELOAD
 from distributed.process.ending import guarded
 from distributed.process.running import on_signals, run_loop
 from distributed.process.zygote import Zygote
@@ -127,7 +127,7 @@ def main(
             alone = {**workers[0], "local_directory": local_directory}
             return run_loop(_serve_worker(scheduler, alone, listen, lifetimes_s[0], preload))
         lends = not center if offer is None else offer
-        zygote = Zygote({"worker": run_worker_child, **(ROOM_MAINS if lends else {})})
+        zygote = Zygote({"worker": run_worker_child, **(ROOM_MAINS if lends else {})}, ROOM_PRELOAD if lends else ())
         try:
             lending = _lending(offered(beside=True), zygote, common["grace_s"]) if lends else None
             return run_loop(

@@ -23,15 +23,16 @@ from distributed.process.zygote import Zygote
 from distributed.security.keys import Keyring, adopt_keyring
 from distributed.wire import from_wire
 
-__all__ = ["ROOM_MAINS", "SHARED", "main", "room_zygote"]
+__all__ = ["ROOM_MAINS", "ROOM_PRELOAD", "SHARED", "main", "room_zygote"]
 
 SHARED = (Server, Driver, Endpoint, from_wire)  # what an offer and its rooms both stand on, imported once for all
 ROOM_MAINS = {"room": "distributed.rooms.child:run_room_child"}
+ROOM_PRELOAD = (*ROOM_MAINS, "distributed.faces.decorator.function:Distributed")  # nearly every workspace imports it
 
 
 def room_zygote() -> Zygote:
     """What forks rooms of this interpreter; make it before any thread, and before what only an offer needs."""
-    return Zygote(dict(ROOM_MAINS), preload=tuple(ROOM_MAINS))
+    return Zygote(dict(ROOM_MAINS), preload=ROOM_PRELOAD)
 
 
 def main() -> None:

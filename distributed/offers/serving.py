@@ -15,7 +15,7 @@ from distributed.environments.zygotes import Zygotes
 from distributed.errors import DistributedError
 from distributed.offers.housing import Housing, Order
 from distributed.offers.opening import RoomOpener
-from distributed.offers.process import ROOM_MAINS
+from distributed.offers.process import ROOM_MAINS, ROOM_PRELOAD
 from distributed.offers.records import Limits
 from distributed.offers.server import Offer
 from distributed.offers.sharing import Sharing
@@ -88,7 +88,7 @@ async def build_offer(options: OfferOptions, zygote: Zygote) -> Offer:
     environments = Environments(options.environments, pythons=options.pythons)
     minors = await environments.minors()
     opener = RoomOpener(
-        zygote, environments, Zygotes(ROOM_MAINS, tuple(ROOM_MAINS)), tags=options.tags, host=options.host,
+        zygote, environments, Zygotes(ROOM_MAINS, ROOM_PRELOAD), tags=options.tags, host=options.host,
         insecure=options.insecure, tls=options.tls, log_level=options.log_level,
     )  # fmt: skip
     sockets = make_folder()  # not below `folder`: the path of a socket must be short
