@@ -307,6 +307,7 @@ class rpc:
         connecting = self._connecting
         if connecting is None or connecting.get_loop() is not asyncio.get_running_loop():
             connecting = self._connecting = asyncio.ensure_future(self._connect())
+            connecting.add_done_callback(lambda done: done.cancelled() or done.exception())  # if nobody waits
         try:
             return await asyncio.shield(connecting)
         except asyncio.CancelledError:

@@ -11,9 +11,10 @@ import msgpack
 
 from distributed.errors import DistributedWarning
 
-__all__ = ["VERSION", "all_versions", "platform_tags", "versions_here", "warn_of_mismatch"]
+__all__ = ["PYTHON_MINOR", "VERSION", "all_versions", "platform_tags", "versions_here", "warn_of_mismatch"]
 
 VERSION = "2026.11.0"  # pyproject.toml says the same; a test compares them
+PYTHON_MINOR = f"{sys.version_info.major}.{sys.version_info.minor}"  # what code and packages depend on
 
 PACKAGES = ("cloudpickle", "tornado", "numpy")  # those whose mismatch breaks functions and data on their way
 

@@ -1,9 +1,13 @@
-"""Ten thousand naps and a sum each, as seed of everything: decorate, call as usual, unwrap."""
+"""A nap and a sum, many times: decorate, call, unwrap. ``python sleep_sum.py 10000`` takes 10,000 s / cores."""
+
+from __future__ import annotations
 
 import sys
 from time import sleep
 
 from distributed import distributed
+
+SECONDS = 1.0
 
 
 @distributed(platform="*", threads=1)
@@ -13,9 +17,7 @@ def sleep_sum(a: int, b: int) -> int:
     return a + b
 
 
-COUNT = int(sys.argv[1]) if len(sys.argv) > 1 else 16  # with 10000: as many seconds, divided by your cores
-SECONDS = 1.0
-
 if __name__ == "__main__":
-    responses = [sleep_sum(x, x + 1) for x in range(COUNT)]
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 16
+    responses = [sleep_sum(x, x + 1) for x in range(count)]
     print([x.unwrap() for x in responses])

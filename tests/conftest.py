@@ -5,12 +5,14 @@ from __future__ import annotations
 import faulthandler
 import os
 import signal
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 from hypothesis.configuration import set_hypothesis_home_dir
+
+from distributed import config
 
 pytest_plugins = ["distributed.testing.plugin", "pytester"]
 
@@ -35,6 +37,17 @@ def pytest_configure() -> None:
     _stderr.append(os.dup(2))
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session")
+def private_key(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """No test may touch the key and the caches of the user who runs it; children inherit these."""
+    path = tmp_path_factory.mktemp("key") / "key"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DISTRIBUTED_KEY_FILE", str(path))
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("caches")))
+        patch.setattr(config, "_settings", None)
+        yield path
 
 
 @pytest.hookimpl(wrapper=True)

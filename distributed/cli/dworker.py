@@ -20,10 +20,10 @@ from distributed.deploy.machine import cores_available, memory_limit_nbytes
 from distributed.errors import ConfigError
 from distributed.log import LEVELS, log_to_stderr
 from distributed.nanny import Nanny, RestartPolicy
-from distributed.offers.process import ROOM_MAINS, ROOM_PRELOAD
 from distributed.process.ending import guarded
 from distributed.process.running import on_signals, run_loop
 from distributed.process.zygote import Zygote
+from distributed.rooms.kind import ROOM_MAINS, ROOM_PRELOAD
 from distributed.security.keys import keyring
 from distributed.units import parse_seconds
 from distributed.worker.process import LIFETIME_OVER, run_worker_child, serve_worker

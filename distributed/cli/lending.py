@@ -7,7 +7,7 @@ import logging
 from typing import Any
 
 from distributed.errors import PortTakenError
-from distributed.offers.process import room_zygote
+from distributed.offers.forking import room_zygote
 from distributed.offers.server import Offer
 from distributed.offers.serving import OfferOptions, build_offer, serve_guests, serve_offer
 from distributed.process.running import run_loop

@@ -6,9 +6,7 @@ Users' threads pack calls and give them to the session at once; what the crew ha
 from __future__ import annotations
 
 import asyncio
-import sys
 import threading
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -21,29 +19,30 @@ from distributed.client.session import Session
 from distributed.crews.base import Base
 from distributed.crews.call import Call
 from distributed.crews.functions import RoomFunctions
-from distributed.crews.matching import MEMORY, asked, fits, loosened, offered
+from distributed.crews.matching import MEMORY
 from distributed.crews.options import ANY_PLATFORM, CallOptions
 from distributed.crews.packing import are_plain, calls_in, pack_call, refer, with_values
 from distributed.crews.project import Project
 from distributed.crews.staffing import Staffing
 from distributed.crews.states import CloseAsked, Needed, Phase, Resumed, Superseded
+from distributed.crews.telling import Loosening
 from distributed.dataclass import dataclass
 from distributed.errors import (
     CancelledError,
     CommClosedError,
-    LoosenedCallWarning,
-    NoMatchError,
+    DistributedError,
     PythonMismatchError,
 )
 from distributed.ids import counter, unique_id
 from distributed.messages import Payload, TaskSpec
+from distributed.protocol.failure import failure_from_exception
 from distributed.protocol.serialize import BUFFER_NBYTES_MIN, payload_nbytes
 from distributed.rooms.references import dumps_reference_payload
+from distributed.versions import PYTHON_MINOR
 
 __all__ = ["Crew"]
 
 ID_LENGTH = 12  # of a crew's own part in keys
-PYTHON_MINOR = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
 @dataclass(slots=True)
@@ -99,7 +98,7 @@ class Crew:
         self._plain_specs: dict[bytes, tuple[CallOptions, TaskSpec]] = {}  # by function: of its last such call
         self._name = unique_id("crew")[-ID_LENGTH:]
         self._lacks_rooms = False
-        self._was_warned: set[CallOptions] = set()
+        self._loosening = Loosening()
 
     def begin(self) -> None:
         """Have it opened, when its Main knows it; once."""
@@ -222,7 +221,7 @@ class Crew:
 
     def _place(self, call: Call, packed: Packed) -> None:
         session = self._session
-        if session is None:
+        if session is None or self._error is not None:
             assert self._error is not None
             self._base.backlog.leave(packed.nbytes)
             call.fail(self._error)
@@ -251,8 +250,8 @@ class Crew:
         if workers is None and (known := self._plain_specs.get(packed.digest)) is not None and known[0] is options:
             return known[1]  # most calls; to hash options costs 1 us
         is_plain = options.platform == ANY_PLATFORM and options.threads <= 1 and options.memory_nbytes <= 0
-        if not is_plain:
-            options = self._possible(packed)
+        if not is_plain and not self._base.may_find:
+            options = self._loosening.possible(packed.function, options, self._base.lent())
         asked_for = (options.platform, options.threads, options.memory_nbytes, options.retries)
         name = (packed.digest, asked_for, workers)  # no options in it: they take 5 us to hash
         spec = self._specs.get(name)
@@ -268,21 +267,6 @@ class Crew:
         if is_plain and workers is None:
             self._plain_specs[packed.digest] = packed.options, spec
         return spec
-
-    def _possible(self, packed: Packed) -> CallOptions:
-        """The options, without what nobody can give. NoMatchError: they are strict."""
-        lent = self._base.lent()
-        options = packed.options
-        if not lent or self._base.may_find or any(fits(options, each) for each in lent):
-            return options
-        if options.strict:
-            raise NoMatchError(packed.function, asked(options), offered(lent))
-        left = loosened(options, lent)
-        if options not in self._was_warned:
-            self._was_warned.add(options)
-            text = f"{packed.function} asks for {asked(options)}, which no worker can ever give, so it runs with "
-            warnings.warn(LoosenedCallWarning(f"{text}{asked(left)}; there is {offered(lent)}"), stacklevel=10)
-        return left
 
     def _same_python(self, packed: Packed) -> tuple[str, ...] | None:
         """The rooms that can run code from here; None: all of them. PythonMismatchError: none."""
@@ -376,13 +360,24 @@ class Crew:
     def on_failed(self, reason: BaseException) -> None:
         """See `Crewed`."""
         with self.lock:
-            if self._session is None and self._error is None:
+            session = self._session if self.phase is Phase.FAILED else None  # it was open, but no offer lets us in now
+            if self._error is None and (self._session is None or session is not None):
                 self._error = reason
             waiting, self._waiting = self._waiting, []
             for call, packed in waiting:
                 self._base.backlog.leave(packed.nbytes)
                 call.fail(reason)
+        if session is not None:
+            session.table.fail_unsent(list(self._pending), failure_from_exception(reason))
         self._open_gate()
+
+    def lose(self, reason: DistributedError) -> None:
+        """What it needs has ended: what is not decided fails, and this crew takes no more calls. On the loop."""
+        with self.lock:
+            self._error = self._error or reason
+        if self.staffing is not None:
+            self.staffing.lose(reason)
+        self.on_failed(reason)
 
     def _open_gate(self) -> None:
         self._gate.set()

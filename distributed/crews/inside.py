@@ -27,10 +27,11 @@ from distributed.crews.base import Base
 from distributed.crews.call import Call
 from distributed.crews.functions import RoomFunctions
 from distributed.crews.main import Main
-from distributed.crews.matching import MEMORY
+from distributed.crews.matching import MEMORY, Lent
 from distributed.crews.options import ANY_PLATFORM, CallOptions, MainSettings
 from distributed.crews.packing import calls_in, with_values
 from distributed.crews.passes import PASS_NAME, PASS_S, Pass
+from distributed.crews.telling import Loosening
 from distributed.errors import RedistributionError
 from distributed.ids import counter, unique_id
 from distributed.rooms.entry import place
@@ -39,6 +40,7 @@ from distributed.worker.context import current, wait_in_parts
 __all__ = ["SubMain", "submit"]
 
 PASS_WAIT_S = 5.0  # for the Main to have put its pass there, which it does when the crew opens
+LENT_S = 1.0  # what offers lend is known that long in a room
 LEASE_S = 10.0  # of a room that submits by itself; what it has at offers goes soon after it is gone
 
 
@@ -49,6 +51,7 @@ def submit(
 
     Raises:
         RedistributionError: this is no task in a room, or the levels of direct calls are used up.
+        NoMatchError: no offer can ever run it as it is, and it is strict.
         UnpicklableError: an argument cannot be sent.
     """
     name = getattr(function, "__qualname__", type(function).__name__)
@@ -71,6 +74,7 @@ class _Relay:
         self._pending: dict[str, Future] = {}
         self._data = FunctionCache()
         self._name = unique_id("room")[-12:]
+        self._loosening = Loosening()
 
     def submit(
         self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], options: CallOptions
@@ -85,6 +89,8 @@ class _Relay:
             values = {id(call): call.result() for call in calls.values()}
             args, kwargs = with_values(args, values), with_values(kwargs, values)
         packed, _ = self._functions.pack(function)
+        if options.platform != ANY_PLATFORM or options.threads > 1 or options.memory_nbytes > 0:
+            options = self._loosening.possible(packed.name, options, _offers.lent(packed.name))
         spec = task_spec(
             packed.digest,
             resources={MEMORY: options.memory_nbytes} if options.memory_nbytes > 0 else None,
@@ -106,6 +112,22 @@ class _Relay:
         self._pending.pop(record.key, None)
 
 
+class _Offers:
+    """What the Main's offers lend, as its pass tells; asked for anew after `LENT_S`."""
+
+    def __init__(self) -> None:
+        self._lent: list[Lent] = []
+        self._asked: float | None = None
+
+    def lent(self, function: str) -> list[Lent]:
+        """Nothing while it is not known. RedistributionError: the Main gives no pass."""
+        now = time.monotonic()
+        if self._asked is None or now - self._asked > LENT_S:
+            self._lent, self._asked = _read_pass(get_client(), function).lent, now
+        return self._lent
+
+
+_offers = _Offers()
 _relay = _Relay()
 
 
@@ -192,16 +214,21 @@ def _sub_main(function: str) -> SubMain:
 
 
 def _pass_of(client: Any, function: str) -> Pass:
+    given = _read_pass(client, function)
+    if given.depth < 1:
+        raise RedistributionError(
+            function, "the levels of direct calls are used up: let the innermost ones run inline or relayed"
+        )
+    return given
+
+
+def _read_pass(client: Any, function: str) -> Pass:
     try:
         given = Variable(PASS_NAME, client=client).get(timeout=PASS_WAIT_S)
     except TimeoutError:
         raise RedistributionError(function, "its Main lets no room submit by itself, or is gone") from None
     if not isinstance(given, Pass):
         raise RedistributionError(function, "its Main has another version of this package")
-    if given.depth < 1:
-        raise RedistributionError(
-            function, "the levels of direct calls are used up: let the innermost ones run inline or relayed"
-        )
     return given
 
 

@@ -9,9 +9,10 @@ from distributed.crews.options import ANY_PLATFORM, CallOptions
 from distributed.dataclass import dataclass, replace
 from distributed.units import format_nbytes
 
-__all__ = ["MEMORY", "Lent", "asked", "fits", "loosened", "offered"]
+__all__ = ["MEMORY", "Lent", "asked", "fits", "loosened", "offered", "promised"]
 
 MEMORY = "memory"  # the resource of rooms that calls with ``memory=`` take
+MEMORY_NBYTES_MAX = 2**62  # of an offer without a limit
 
 
 @dataclass(slots=True, frozen=True)
@@ -67,6 +68,15 @@ def offered(offers: Iterable[Lent]) -> str:
         f"tags {', '.join(lent.tags) or 'none'}"
         for lent in offers
     )
+
+
+def promised(memory_nbytes: int | None, number: int) -> dict[str, float]:
+    """The resources of a crew's room with that number at an offer that lends so much memory.
+
+    The first room promises all of it, and may use all cores, so calls with ``memory=`` run there. If each promised a
+    part, a call that `fits` the offer would fit into no room; if each promised all, they would promise it many times.
+    """
+    return {MEMORY: 0.0 if number else float(memory_nbytes or MEMORY_NBYTES_MAX)}
 
 
 def _matches(patterns: tuple[str, ...], lent: Lent) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 from distributed.dataclass import dataclass
 from distributed.errors import ConfigError
 from distributed.units import GiB
+from distributed.workspace.limits import FILES_MAX, NBYTES_MAX
 
 __all__ = ["ANY_PLATFORM", "REDISTRIBUTIONS", "CallOptions", "MainSettings"]
 
@@ -61,7 +62,8 @@ class MainSettings:
         workers: addresses of offers; empty: those that the scheduler knows, else one of our own on this machine.
         scheduler: address of a running scheduler, whose workers' offers are used.
         credential: path of a grant for offers of other users; None: the key of this user.
-        root, include, exclude: of the workspace, see `distributed.workspace`; root None: the entry's project.
+        root, include, exclude, nbytes_max, files_max: of the workspace, see `distributed.workspace`; root None: the
+            entry's project.
         requirements: of the environment, see `distributed.environments`.
         n_workers, threads, memory_limit: of the offer of our own; None: what this machine has.
         follow: whether edits of the workspace are picked up by the next call.
@@ -77,6 +79,8 @@ class MainSettings:
     root: str | None = None
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    nbytes_max: int = NBYTES_MAX
+    files_max: int = FILES_MAX
     requirements: Any = "inherit"
     n_workers: int | None = None
     threads: int | None = None

@@ -1,14 +1,15 @@
 """What lets a room submit calls by itself: tickets for its Main's offers, for one workspace, some time and some depth.
 
 The Main puts a `Pass` for each of its crews where only the crew's rooms can read it: a variable of the crew's
-scheduler. It is made anew long before its tickets expire. Who uses one is a Main of its own, see `inside`, and gives
-its own rooms a pass that is one level less deep.
+scheduler. It is made anew long before its tickets expire, and when other offers are there. Who uses one is a Main of
+its own, see `inside`, and gives its own rooms a pass that is one level less deep.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from distributed.crews.matching import Lent
 from distributed.dataclass import dataclass
 from distributed.security.credentials import Credential
 
@@ -27,6 +28,7 @@ class Pass:
         name: of the Main, for the owners of offers.
         tickets: the line of a credential for each offer, by address.
         workspace, entry, entry_file, roots, source, environment: of a wish for a room.
+        lent: what the offers lend, where it is known for good; else nothing.
         depth: levels that are left, this one counted.
         expires_unix_s: when the tickets end.
     """
@@ -39,6 +41,7 @@ class Pass:
     roots: list[str]
     source: str
     environment: Any
+    lent: list[Lent]
     depth: int
     expires_unix_s: float
 

@@ -8,16 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from distributed.crews.options import MainSettings
-from distributed.environments.spec import EnvironmentSpec
+from distributed.environments.requirements import required
 from distributed.rooms.entry import be_main
-from distributed.workspace.locating import FALLBACK_NAME, entry_name, import_roots
+from distributed.versions import PYTHON_MINOR
+from distributed.workspace.locating import FALLBACK_NAME, INSTALLED, entry_name, import_roots
 from distributed.workspace.manifest import Manifest
 from distributed.workspace.scanning import Workspace
 from distributed.workspace.shipping import Contents
 
 __all__ = ["Project"]
-
-TOOLS = ("site-packages", "dist-packages")  # what lies below is installed, and no project: pytest, ipykernel
 
 
 class Project:
@@ -25,7 +24,7 @@ class Project:
 
     Raises:
         WorkspaceEntryError: the entry that was named lies outside of the workspace.
-        RequirementsError: as `EnvironmentSpec.of`.
+        RequirementsError: as `required`.
 
     Attributes:
         workspace: its files; `scan` it to know what they are now.
@@ -37,7 +36,8 @@ class Project:
 
     def __init__(self, settings: MainSettings) -> None:
         script = settings.entry or _script()
-        options: dict[str, Any] = {"include": settings.include, "exclude": settings.exclude}
+        names = ("include", "exclude", "nbytes_max", "files_max")
+        options: dict[str, Any] = {name: getattr(settings, name) for name in names}
         if settings.root is not None:
             self.workspace = Workspace(settings.root, entry=script, **options)
         else:
@@ -52,8 +52,7 @@ class Project:
             if self.entry == FALLBACK_NAME:
                 self.entry_file = Path(script).resolve().relative_to(Path(root).resolve()).as_posix()
         self.roots = import_roots(root, sys.path)
-        python = f"{sys.version_info.major}.{sys.version_info.minor}"
-        self.environment = EnvironmentSpec.of(settings.requirements, python).to_wire()
+        self.environment = required(settings.requirements, PYTHON_MINOR).to_wire()
         self._follows = settings.follow
         be_main(str(root), self.entry)
 
@@ -82,7 +81,7 @@ def _script() -> str | None:
     if file is None or not os.path.isfile(file):
         return None
     path = Path(file).resolve()
-    is_tool = not set(TOOLS).isdisjoint(path.parts) or (path.suffix != ".py" and path.parent == _scripts_folder())
+    is_tool = not INSTALLED.isdisjoint(path.parts) or (path.suffix != ".py" and path.parent == _scripts_folder())
     return None if is_tool else str(path)
 
 

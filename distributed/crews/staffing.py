@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Coroutine
@@ -13,7 +14,7 @@ from distributed.client.session import Session
 from distributed.crews.base import Base
 from distributed.crews.client import CrewClient
 from distributed.crews.links import OfferLink, must_dial
-from distributed.crews.matching import MEMORY
+from distributed.crews.matching import Lent, promised
 from distributed.crews.passes import PASS_NAME, PASS_S, Pass
 from distributed.crews.project import Project
 from distributed.crews.states import (
@@ -58,8 +59,8 @@ logger = logging.getLogger(__name__)
 PASSING = (CommClosedError, ConnectTimeoutError, LeaseOverError, OfferFullError, OfferWithdrawnError, TimeoutError)
 SHIP_ATTEMPTS = 3  # an offer under pressure may drop a workspace between its arrival and the room
 SEAT = "#"  # between an offer's address and the number of a room there
+SEATS_MAX = 32  # at one offer: as many rooms as a tenant may have there, whatever it says of its cores
 SOURCE_S = 120.0  # for an offer to get a workspace from another one
-MEMORY_NBYTES_MAX = 2**62  # of a room without a limit
 
 
 class Crewed(Protocol):
@@ -73,6 +74,9 @@ class Crewed(Protocol):
 
     def on_outdated(self) -> None:
         """Files have changed before they could be sent: calls that wait belong to a newer crew."""
+
+    def lose(self, reason: DistributedError) -> None:
+        """What they need has ended, and does not come back."""
 
     def has_demand(self) -> bool:
         """Whether some are not decided."""
@@ -104,7 +108,10 @@ class Staffing:
         self._scheduler: str | None = None
         self._client: CrewClient | None = None
         self._session: Session | None = None
+        self._has_placed = False
         self._ready = asyncio.Event()  # there is a scheduler, or never will be
+        self._lent: list[Lent] = []  # as rooms know it, by their pass
+        self._is_pass_old = asyncio.Event()
         timeout_s = base.settings.timeout_s
         self._machine = CrewMachine(fail_at=None if timeout_s is None else base.loop.time() + timeout_s)
         self._driver = Driver(
@@ -112,7 +119,7 @@ class Staffing:
             {
                 AskRoom: lambda effect: self._spawn(self._open_room(effect.offer)),
                 PlaceCalls: lambda effect: self._place(),
-                FailCalls: lambda effect: crew.on_failed(self._explained(effect.reason)),
+                FailCalls: lambda effect: self._fail(self._explained(effect.reason)),
                 SayWaiting: lambda effect: self._say_waiting(),
                 EndCrew: lambda effect: base.spawn_ending(self._end()),
             },
@@ -123,6 +130,9 @@ class Staffing:
         """Open; the crew hears of it from here on, so it must know us."""
         self._spawn(self._open())
         self.look_for_offers()
+        for link in self._base.links.values():
+            if link.is_hopeless and link.trouble is not None:  # which was told before there was this crew
+                self.handle(OfferGone(link.address, True, link.trouble))
         if self._base.trouble is not None:
             self.on_trouble(self._base.trouble)
 
@@ -146,11 +156,15 @@ class Staffing:
     def look_for_offers(self) -> None:
         """Hear of those that are here already, and whether others may come."""
         self._machine.is_hopeful = self._base.may_find
+        if self._lent_for_good() != self._lent:
+            self._is_pass_old.set()
         for link in self._base.links.values():
             if link.trouble is not None:
                 self.trouble.setdefault(link.address, link.trouble)
             if link.is_here:
                 self._look_at(link)
+            elif link.is_hopeless and link.address not in self._machine.offers:  # before this crew was
+                self.handle(OfferGone(link.address, True, link.trouble))
 
     def _look_at(self, link: OfferLink) -> None:
         """Hear of its seats; of further ones when the first is taken, which would be there later beside them."""
@@ -188,12 +202,20 @@ class Staffing:
         self._machine.is_hopeful = False
         self.handle(OfferGone("offers", True, reason))
 
+    def lose(self, reason: DistributedError) -> None:
+        """What it needs has ended."""
+        if self._session is not None:
+            why = reason.reason if isinstance(reason, CommClosedError) else str(reason)
+            self._session.link.finish(CommClosedError(self._session.scheduler_address, why))
+        self.handle(CloseAsked())
+
     def why_waiting(self) -> str:
         """For people: what has to happen before calls can run."""
         if self.phase is Phase.CLOSED:
             return "it was closed"
         served = set(map(_address, self.rooms))
-        troubles = [f"{address}: {reason}" for address, reason in self.trouble.items() if address not in served]
+        told = {address: str(reason).removeprefix(f"{address}: ") for address, reason in self.trouble.items()}
+        troubles = [f"{address}: {text}" for address, text in told.items() if address not in served]
         if troubles:
             return "no room is open; " + "; ".join(troubles)
         if self._session is None:
@@ -214,11 +236,18 @@ class Staffing:
             return reason
         return WorkersLateError(timeout_s, self.why_waiting())
 
+    def _fail(self, reason: BaseException) -> None:
+        if self._has_placed and isinstance(reason, DistributedError):  # calls are with the scheduler, and wait there
+            self._base.call_soon(self._crew.lose, reason)
+        else:
+            self._crew.on_failed(reason)
+
     def _spawn(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         self._base.spawn(coroutine)
 
     def _place(self) -> None:
         assert self._session is not None
+        self._has_placed = True
         self._crew.on_placed(self._session)
         self._spawn(self._give_passes())
 
@@ -226,6 +255,8 @@ class Staffing:
         """Let rooms submit calls by themselves, as long as this crew lives."""
         while (client := self._client) is not None:
             base, project = self._base, self._project
+            self._is_pass_old.clear()
+            self._lent = self._lent_for_good()
             given = Pass(
                 base.name,
                 base.tickets(self._manifest.id, PASS_S, base.depth),
@@ -235,6 +266,7 @@ class Staffing:
                 project.roots,
                 project.source,
                 project.environment,
+                self._lent,
                 base.depth,
                 time.time() + PASS_S,
             )
@@ -242,7 +274,16 @@ class Staffing:
                 await asyncio.to_thread(Variable(PASS_NAME, client=client).set, given)
             except DistributedError as error:  # the session has ended, and with it the crew; or it will come again
                 logger.info("no pass for rooms of %s: %s", base.name, error)
-            await asyncio.sleep(PASS_S / 2)
+            except RuntimeError:  # the program ends just now, and no thread can be asked any more
+                logger.info("no pass for rooms of %s: the program ends", base.name)
+                return
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(PASS_S / 2):
+                    await self._is_pass_old.wait()
+
+    def _lent_for_good(self) -> list[Lent]:
+        """What calls can be matched with; nothing while more may be found."""
+        return [] if self._base.may_find else self._base.lent()
 
     async def _open(self) -> None:
         try:
@@ -314,7 +355,7 @@ class Staffing:
             source=self._project.source if not must_dial(link.address) else None,
             number=number,
             environment=self._project.environment,
-            resources={MEMORY: float(link.info.memory_nbytes or MEMORY_NBYTES_MAX)},
+            resources=promised(link.info.memory_nbytes, number),
         )
 
     def _sources(self, link: OfferLink) -> list[tuple[str, str]]:
@@ -350,7 +391,7 @@ def _seats(link: OfferLink) -> list[str]:
     """
     assert link.info is not None
     count, _ = split_cores(max(1, link.info.cores))
-    return [link.address, *(f"{link.address}{SEAT}{number}" for number in range(1, count))]
+    return [link.address, *(f"{link.address}{SEAT}{number}" for number in range(1, min(count, SEATS_MAX)))]
 
 
 def _address(seat: str) -> str:

@@ -1,18 +1,23 @@
 """Lines on stderr about what keeps the first calls waiting: contents on their way, environments being made.
 
-Nothing is said of what takes less than a second, and of what takes longer a line now and then. Not here: warnings about
-calls that nobody can run (`staffing`), and progress of the calls themselves: users have `tqdm` for their handles.
+Nothing is said of what takes less than a second, and of what takes longer a line now and then. And the warning about
+calls that nobody can run as they are. Not here: that calls wait (`staffing`), and progress of the calls themselves:
+users have `tqdm` for their handles.
 """
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
 
+from distributed.crews.matching import Lent, asked, fits, loosened, offered
+from distributed.crews.options import CallOptions
+from distributed.errors import LoosenedCallWarning, NoMatchError
 from distributed.units import format_nbytes
 
-__all__ = ["Pace", "building", "shipping"]
+__all__ = ["Loosening", "Pace", "building", "shipping"]
 
 QUIET_S = 1.0  # what ends sooner is not worth a line
 PAUSE_S = 3.0  # between two lines about one thing
@@ -62,7 +67,28 @@ _pace_by_address: dict[str, Pace] = {}
 def building(address: str, line: str) -> None:
     """The installer at an offer has said something."""
     if _pace_by_address.setdefault(address, Pace()).is_due(time.monotonic()):
-        _write(f"{address} makes the environment: {line.strip()}"[:LINE_LENGTH_MAX])
+        printable = "".join(letter if letter.isprintable() else "?" for letter in line.strip()[:LINE_LENGTH_MAX])
+        _write(f"{address} makes the environment: {printable}"[:LINE_LENGTH_MAX])
+
+
+class Loosening:
+    """Makes calls possible that no offer can run as they are, and warns of each kind once."""
+
+    def __init__(self) -> None:
+        self._was_warned: set[CallOptions] = set()
+
+    def possible(self, function: str, options: CallOptions, lent: Sequence[Lent]) -> CallOptions:
+        """The options, without what nobody can give. NoMatchError: they are strict."""
+        if not lent or any(fits(options, each) for each in lent):
+            return options
+        if options.strict:
+            raise NoMatchError(function, asked(options), offered(lent))
+        left = loosened(options, lent)
+        if options not in self._was_warned:
+            self._was_warned.add(options)
+            text = f"{function} asks for {asked(options)}, which no worker can ever give, so it runs with "
+            warnings.warn(LoosenedCallWarning(f"{text}{asked(left)}; there is {offered(lent)}"), stacklevel=10)
+        return left
 
 
 def _write(line: str) -> None:

@@ -72,14 +72,23 @@ async def fill(
             if uv is not None:
                 await run(base, uv, "pip", "install", "--python", python, *asked)
             else:
-                pip = (base.python, "-m", "pip", "--python", python, "--disable-pip-version-check", "--no-input")
-                await run(base, *pip, "install", *asked)
+                pip = ("-m", "pip", "--python", python, "--disable-pip-version-check", "--no-input")
+                await run(base, await _has_pip(run, base, lists / "pip"), *pip, "install", *asked)
     except TimeoutError:
         raise EnvironmentBuildError(what, f"it took longer than {timeout_s:g} s", run.lines) from None
     except OSError as error:
         raise EnvironmentBuildError(what, f"{error.filename or folder}: {error.strerror or error}", run.lines) from None
     finally:
         shutil.rmtree(lists, ignore_errors=True)
+
+
+async def _has_pip(run: _Runner, base: Interpreter, spare: Path) -> str:
+    """An interpreter with pip: the owner's, or one made at `spare` where that has none, as environments of uv."""
+    with contextlib.suppress(EnvironmentBuildError):
+        await run(base, base.python, "-c", "import pip")
+        return base.python
+    await run(base, base.python, "-m", "venv", str(spare))
+    return python_of(spare)
 
 
 def _choosing(spec: EnvironmentSpec, is_uv: bool) -> list[str]:

@@ -1,28 +1,29 @@
-"""What packages a workspace needs, as a Main says it: nothing of its own, a requirements file, or a list. Not pip.
+"""What packages a workspace needs: nothing of its own, or lines of requirements. Pure; files: `requirements`. Not pip.
 
 The text travels, never the file: each worker builds the environment for itself, from the indexes that its owner uses.
 So a line may name a package, not a place on the Main's disk, and only options that choose among packages are let
-through. References to other files (``-r``, ``-c``) are read where the Main is.
+through. References to other files (``-r``, ``-c``) are followed where the Main is.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path, PurePath
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from distributed.dataclass import dataclass, replace
 from distributed.errors import ProtocolError, RequirementsError
 
-__all__ = ["INHERIT", "EnvironmentSpec"]
+__all__ = ["INHERIT", "NBYTES_MAX", "EnvironmentSpec", "Line", "parse"]
 
 LINES_MAX = 5_000
 LINE_NBYTES_MAX = 32 * 1024  # a package with the hashes of all its files
 NBYTES_MAX = 2 * 1024 * 1024  # of all lines; a lock file of 300 packages with hashes has 0.4 MB
-NESTED_MAX = 8  # files that refer to files
 OWN_NAMES = ("distributed",)  # is there already, and the index has another package of that name
+
+Line = tuple[str, bool]  # text; whether it is a constraint
+Follow = Callable[[str, bool], Iterator[Line]]
 
 OPTIONS = ("--pre", "--prefer-binary", "--require-hashes", "--only-binary", "--no-binary")
 OPTIONS_TEXT = f"-r, -c, --hash, {', '.join(OPTIONS)}"
@@ -32,8 +33,6 @@ _NAME = re.compile(r"([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)\s*(\[[A-Za-z0-
 _VERSIONS = re.compile(r"\(?[<>=!~][A-Za-z0-9<>=!~.,*+_\s-]*\)?\s*(;.*)?|;.*|")
 _URL = re.compile(r"@\s*(?:git\+)?https://[^\s@/]+(?:/\S*)?(\s+;.*)?")
 _HASHES = re.compile(r"(?:\s+--hash[= ]sha(?:256|384|512):[0-9a-f]+)+$")
-_LOCKS = (".toml", ".lock", ".json", ".yml", ".yaml")
-HOW_TO_EXPORT = "it is no requirements file; export one (`uv export`, `pip-compile`, `poetry export`, `pip freeze`)"
 
 
 @dataclass(slots=True, frozen=True)
@@ -52,23 +51,21 @@ class EnvironmentSpec:
     python: str = ""
 
     @staticmethod
-    def of(requirements: str | PurePath | Sequence[str] = "inherit", python: str = "") -> EnvironmentSpec:
-        """What a user gives as ``requirements=``.
+    def of(lines: Iterable[str], python: str = "") -> EnvironmentSpec:
+        """The environment of these lines.
 
-        Args:
-            requirements: ``"inherit"``, the path of a file in the format of pip's requirements, or lines of such a one.
         Raises:
-            RequirementsError: a line, or a file, that cannot be used; it names both and the rule.
+            RequirementsError: a line that cannot be used, or too many; it names the line and the rule.
         """
-        if isinstance(requirements, (str, PurePath)):
-            if str(requirements) == "inherit":
-                return EnvironmentSpec(python=python)
-            found = list(_read(Path(requirements), False, 0))
-        else:
-            found = list(_parse(requirements, "requirements", None, False, 0))
-        lines = tuple(sorted({line for line, is_constraint in found if not is_constraint}))
+        return EnvironmentSpec.gathered(parse(lines, "requirements"), python)
+
+    @staticmethod
+    def gathered(lines: Iterable[Line], python: str) -> EnvironmentSpec:
+        """The environment of what `parse` made of some lines. RequirementsError: too many."""
+        found = list(lines)
+        kept = tuple(sorted({line for line, is_constraint in found if not is_constraint}))
         constraints = tuple(sorted({line for line, is_constraint in found if is_constraint}))
-        return _bounded(EnvironmentSpec(lines, constraints if lines else (), python))
+        return _bounded(EnvironmentSpec(kept, constraints if kept else (), python))
 
     @property
     def is_inherited(self) -> bool:
@@ -113,9 +110,11 @@ class EnvironmentSpec:
         for lines in value[:2]:
             if type(lines) is not list or len(lines) > LINES_MAX or not all(type(line) is str for line in lines):
                 raise ProtocolError(f"the lines of an environment are at most {LINES_MAX} texts")
+            if sum(map(len, lines)) > NBYTES_MAX:  # before anything is looked for in them
+                raise ProtocolError(f"the lines of an environment are at most {NBYTES_MAX:,} bytes")
         if value[2] and not re.fullmatch(r"3\.[0-9]{1,2}", value[2]):
             raise ProtocolError("the python of an environment is a minor version, such as '3.11'")
-        parsed = [tuple(line for line, _ in _parse(lines, "requirements", None, False, 0)) for lines in value[:2]]
+        parsed = [tuple(line for line, _ in parse(lines, "requirements")) for lines in value[:2]]
         return _bounded(EnvironmentSpec(parsed[0], parsed[1], value[2]))
 
 
@@ -131,32 +130,22 @@ def _bounded(spec: EnvironmentSpec) -> EnvironmentSpec:
     return spec
 
 
-_Line = tuple[str, bool]  # text; whether it is a constraint
+def parse(
+    lines: Iterable[str], source: str, is_constraint: bool = False, follow: Follow | None = None
+) -> Iterator[Line]:
+    """The lines that count, normalised.
 
-
-def _read(path: Path, is_constraint: bool, depth: int) -> Iterator[_Line]:
-    if depth > NESTED_MAX:
-        raise RequirementsError(str(path), 0, "", f"files that refer to files more than {NESTED_MAX} deep")
-    if path.suffix in _LOCKS or path.name == "Pipfile":
-        raise RequirementsError(str(path), 0, "", HOW_TO_EXPORT)
-    try:
-        with path.open(encoding="utf-8-sig") as file:
-            text = file.read(NBYTES_MAX + 1)
-    except (OSError, UnicodeDecodeError) as error:
-        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        raise RequirementsError(str(path), 0, "", f"it cannot be read: {reason}") from None
-    if len(text) > NBYTES_MAX:
-        raise RequirementsError(str(path), 0, "", f"it is longer than {NBYTES_MAX:,} bytes")
-    yield from _parse(text.split("\n"), str(path), path.parent, is_constraint, depth)
-
-
-def _parse(lines: Iterable[str], source: str, folder: Path | None, is_constraint: bool, depth: int) -> Iterator[_Line]:
-    """The lines that count, normalised. References are followed from `folder`; None: there are no files here."""
+    Args:
+        lines: of `source`, for people.
+        is_constraint: whether they only choose among versions.
+        follow: the lines of a file that one of these refers to, by its name; None: there are no files here.
+    Raises:
+        RequirementsError: a line that a worker must not take.
+    """
     for number, line in _joined(lines):
         reference = _REFERENCE.fullmatch(line)
-        if reference is not None and folder is not None:
-            is_nested_constraint = is_constraint or reference[1] in ("-c", "--constraint")
-            yield from _read(folder / reference[2].strip(), is_nested_constraint, depth + 1)
+        if reference is not None and follow is not None:
+            yield from follow(reference[2].strip(), is_constraint or reference[1] in ("-c", "--constraint"))
             continue
         if (reason := _fault(line)) is not None:
             raise RequirementsError(source, number, line[:200], reason)

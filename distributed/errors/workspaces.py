@@ -215,7 +215,8 @@ class WorkspaceTooLargeError(WorkspaceError):
         listing = ", ".join(f"{item} ({size})" for item, size in self.biggest)
         super().__init__(
             f"the workspace {root} has {found}, more than {limit}; most of it: {listing}. Name what tasks do not need "
-            "in a file .distributedignore there (or exclude=), choose a smaller root, or raise the limit"
+            "in a file .distributedignore there (or exclude=), choose a smaller root, or raise the limit "
+            "(nbytes_max=, files_max=)"
         )
 
 

@@ -31,7 +31,7 @@ class RoomOpener:
     """Makes rooms of processes that are forked by a zygote of their environment.
 
     Args:
-        zygote: of this interpreter, knows the kind `rooms.room.ROOM_KIND`; attached to the loop.
+        zygote: of this interpreter, knows the kind of rooms, see `rooms.kind`; attached to the loop.
         environments: what is installed; closed with this.
         zygotes: of other interpreters; closed with this.
         tags: what `platform=` may match.

@@ -13,26 +13,13 @@ import signal
 import sys
 from typing import Any
 
-from distributed.core import Server
-from distributed.driver import Driver
-from distributed.endpoint import Endpoint
 from distributed.log import log_to_stderr
+from distributed.offers.forking import room_zygote
 from distributed.process.fresh import set_own_path
 from distributed.process.running import run_loop
-from distributed.process.zygote import Zygote
 from distributed.security.keys import Keyring, adopt_keyring
-from distributed.wire import from_wire
 
-__all__ = ["ROOM_MAINS", "ROOM_PRELOAD", "SHARED", "main", "room_zygote"]
-
-SHARED = (Server, Driver, Endpoint, from_wire)  # what an offer and its rooms both stand on, imported once for all
-ROOM_MAINS = {"room": "distributed.rooms.child:run_room_child"}
-ROOM_PRELOAD = (*ROOM_MAINS, "distributed.faces.decorator.function:Distributed")  # nearly every workspace imports it
-
-
-def room_zygote() -> Zygote:
-    """What forks rooms of this interpreter; make it before any thread, and before what only an offer needs."""
-    return Zygote(dict(ROOM_MAINS), preload=ROOM_PRELOAD)
+__all__ = ["main"]
 
 
 def main() -> None:

@@ -55,7 +55,8 @@ class Limits:
 
     Attributes:
         cores: slots; memory_nbytes: of all rooms together, None: no limit.
-        rooms_max, tenants_max: at once; rooms_per_tenant_max, wishes_per_tenant_max: of each tenant.
+        rooms_max, tenants_max: at once; tenants_per_grant_max: of these, with one grant, and with tickets below it.
+        rooms_per_tenant_max, wishes_per_tenant_max: of each Main, with all tenants that its tickets have let in.
         room_nbytes: what a room is taken to need until it was looked at; a fresh one takes some 40 MiB.
         retire_fraction: of the memory; above it idle rooms are retired.
         retire_grace_s: how long a retired room may take to hand on what it holds.
@@ -65,6 +66,7 @@ class Limits:
     memory_nbytes: int | None = None
     rooms_max: int = 64
     tenants_max: int = 64
+    tenants_per_grant_max: int = 32
     rooms_per_tenant_max: int = 32
     wishes_per_tenant_max: int = 64
     room_nbytes: int = 48 * MiB
@@ -108,6 +110,7 @@ class Tenant:
 
     Attributes:
         owner: the name of the grant that admitted it; None: the owner's own key.
+        payer: the tenant whose share and bounds are used: itself, or the Main above it that made its ticket.
         connection: number of its stream; None: it is broken, and its lease runs out.
         ends: when its lease is over; joined: when it came.
         rooms: by id, in the order of asking; a relation with `Room.tenant`, changed by the machine's `_add`, `_drop`.
@@ -116,6 +119,7 @@ class Tenant:
 
     id: str
     owner: str | None
+    payer: str
     name: str
     lease_s: float
     ends: float

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable
 
 from distributed.offers.records import Room, State
 
@@ -27,13 +28,13 @@ def idle_room(rooms: Iterable[Room], now: float) -> Room | None:
     return min(idle, key=lambda room: (room.holds_nbytes > 0, room.used, room.id), default=None)
 
 
-def fattest(rooms: Iterable[Room]) -> Room | None:
-    """The room to be killed when nothing is idle: the biggest of the tenant who takes most."""
+def fattest(rooms: Iterable[Room], payer_of: Callable[[str], str]) -> Room | None:
+    """The room to be killed when nothing is idle: the biggest of the payer who takes most; tenants have one each."""
     there = [room for room in rooms if room.state is State.OPEN]
-    by_tenant: dict[str, int] = {}
+    by_payer: Counter[str] = Counter()
     for room in there:
-        by_tenant[room.tenant] = by_tenant.get(room.tenant, 0) + room.memory_nbytes
-    return max(there, key=lambda room: (by_tenant[room.tenant], room.memory_nbytes, room.id), default=None)
+        by_payer[payer_of(room.tenant)] += room.memory_nbytes
+    return max(there, key=lambda room: (by_payer[payer_of(room.tenant)], room.memory_nbytes, room.id), default=None)
 
 
 def busiest_beyond(rooms: Iterable[Room], cores: int) -> Room | None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from distributed.comm.dialled import wait_here
+from distributed.comm.stream import Stream
 from distributed.core import Handler, Server
 from distributed.driver import Driver
 from distributed.errors import (
@@ -23,6 +24,7 @@ from distributed.errors import (
     ProtocolError,
     StreamingOpError,
 )
+from distributed.offers.crowding import why_too_many
 from distributed.offers.housing import Housing, Order
 from distributed.offers.records import (
     Allow,
@@ -67,9 +69,11 @@ from distributed.offers.wire import (
     to_wire,
     wish_from_wire,
 )
-from distributed.security.credentials import FindKey
+from distributed.protocol.failure import error_reply
+from distributed.security.credentials import NO_CLAIMS, FindKey
 from distributed.security.keys import Keyring
 from distributed.units import MiB
+from distributed.versions import PYTHON_MINOR
 from distributed.workspace.receiving import Caller
 
 __all__ = ["GRACE_S", "Offer"]
@@ -216,7 +220,7 @@ class Offer(Server):
             memory_nbytes=machine.memory_nbytes,
             tags=self.tags,
             platform=sys.platform,
-            python=f"{sys.version_info.major}.{sys.version_info.minor}",
+            python=PYTHON_MINOR,
             pythons=self.pythons,
             rooms=sum(room.state is State.OPEN for room in machine.rooms.values()),
             rooms_max=machine.limits.rooms_max,
@@ -249,7 +253,9 @@ class Offer(Server):
             former.close()
         self._streams[tenant] = (number, stream)
         self._keys_of[tenant] = keyring
-        if ticket_key is not None:
+        if (
+            ticket_key is not None and stream.peer.claims == NO_CLAIMS
+        ):  # else tickets of the ticket will do: no wider ones
             self._ticket_keys[tenant_root(tenant)] = ticket_key
         self._driver.handle(Join(tenant, owner, name, lease_s, number))
         try:
@@ -418,6 +424,15 @@ class Offer(Server):
             self._driver.handle(Heard(tenant))
             if type(said.get("beat")) is int:
                 self._say(tenant, {"notice": "beat", "number": said["beat"]})
+
+    def _on_stream(self, stream: Stream) -> None:
+        others = [connection.stream.peer.name for connection in self._connections]
+        error = why_too_many(stream.peer.name, others, self._machine.grant_of)
+        if error is None:
+            super()._on_stream(stream)
+            return
+        stream.write_message_nowait(error_reply(error))
+        self._close_stream(stream)
 
     def _find_key(self, name: str) -> bytes | None:
         """Of a credential: a tenant's, for its tickets, or a grant."""

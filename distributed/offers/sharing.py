@@ -21,9 +21,11 @@ import contextlib
 import json
 import logging
 import os
+import sys
 import time
 from typing import Any
 
+from distributed.comm.unix_paths import fitting
 from distributed.dataclass import dataclass
 from distributed.offers.shares import News, Shares
 
@@ -32,6 +34,7 @@ __all__ = ["Sharing"]
 logger = logging.getLogger(__name__)
 
 LINE_NBYTES_MAX = 1000
+_KEEP: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}  # we remove it ourselves
 NEWS_S = 0.002  # so often rooms are told at most; their reports come every 5 ms
 
 
@@ -48,7 +51,7 @@ class Sharing:
     """Serves the slots of one offer to its rooms.
 
     Args:
-        folder: where sockets are made, for its owner only; its path must be short (a socket's may have 100 characters).
+        folder: where sockets are made, for its owner only.
         cores: slots there are in all.
     """
 
@@ -77,9 +80,10 @@ class Sharing:
         self._count += 1
         door = self._doors[room] = _Door(os.path.join(self._folder, f"shares-{self._count}"))
         try:
-            door.server = await asyncio.start_unix_server(
-                lambda reader, writer: self._serve(room, door, reader, writer), door.path, limit=LINE_NBYTES_MAX
-            )
+            with fitting(door.path) as path:
+                door.server = await asyncio.start_unix_server(
+                    lambda reader, writer: self._serve(room, door, reader, writer), path, limit=LINE_NBYTES_MAX, **_KEEP
+                )
         except BaseException:
             del self._doors[room]
             raise

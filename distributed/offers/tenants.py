@@ -1,15 +1,18 @@
 """`Tenants`: who uses an offer, which rooms they have, what waits, and what ends when. A pure machine.
 
-A wish is taken up when there are cores, a place and memory for its room; the tenant with the fewest rooms comes first.
-Until then it waits in its tenant's queue. When memory or places are short, idle rooms are retired, whosever they are;
-when memory is short and none is idle, the biggest room of the tenant that takes most is killed (its Main puts the tasks
-back and asks again, and waits until there is memory). With a tenant's lease everything of it ends.
+A wish is taken up when there are cores, a place and memory for its room; the Main with the fewest rooms comes first,
+those of its tickets counted. Until then it waits in its tenant's queue. When memory or places are short, idle rooms are
+retired, whosever they are; when memory is short and none is idle, the biggest room of the Main that takes most is
+killed (it puts the tasks back and asks again, and waits until there is memory). With a tenant's lease everything of it
+ends.
 
 What is not here: who may call what (the server), who gets which slot at which moment (`shares`).
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 from distributed.errors import LeaseOverError, OfferFullError, OfferWithdrawnError, WorkerStartError
@@ -48,6 +51,7 @@ from distributed.units import format_nbytes, format_seconds
 
 __all__ = ["Tenants"]
 
+REQUESTS_MAX = 64  # calls that wait for one room; a Main has one
 LOOK_AGAIN_S = 1.0  # while somebody waits for what only becomes idle
 
 
@@ -128,16 +132,16 @@ class Tenants:
 
     def payer_of(self, tenant: str) -> str:
         """The tenant whose share and contents are used: itself, or the Main above it that made its ticket."""
-        found: Tenant | None = self.tenants[tenant]
-        while found is not None and (found.owner or "").startswith(TICKETS):
-            tenant, owner = found.id, found.owner
-            found = next((above for above in self.tenants.values() if tenant_root(above.id) == owner), None)
-        return tenant if found is None else found.id
+        return self.tenants[tenant].payer
 
     def space_of(self, tenant: str) -> str:
         """Whose contents count as sent: the grant's that admitted the payer, or the owner's, which is empty."""
         payer = self.tenants[self.payer_of(tenant)]
         return payer.owner or ""
+
+    def grant_of(self, name: str) -> str:
+        """The grant behind the name of a grant or of a tenant's tickets; empty: the owner. Raises LeaseOverError."""
+        return self.space_of(self.tenant_by_root(name).id) if name.startswith(TICKETS) else name
 
     def why_not_joined(self, tenant: str, owner: str | None) -> Exception | None:
         """Why nobody can join under that name; None: let it come."""
@@ -146,10 +150,17 @@ class Tenants:
             return None if found.owner == owner else LeaseOverError(self.offer)
         if self.is_closed:
             return OfferWithdrawnError(self.offer)
+        cure = "use another offer, or wait until one leaves"
         if len(self.tenants) >= self.limits.tenants_max:
-            return OfferFullError(
-                self.offer, f"it has {self.limits.tenants_max} tenants", "use another offer, or wait until one leaves"
-            )
+            return OfferFullError(self.offer, f"it has {self.limits.tenants_max} tenants", cure)
+        try:
+            grant = self.grant_of(owner or "")
+        except LeaseOverError as error:
+            return error
+        guests = [self.space_of(other) for other in self.tenants]
+        count_max = self.limits.tenants_per_grant_max
+        if grant and guests.count(grant) >= count_max:
+            return OfferFullError(self.offer, f"the grant {grant!r} has {count_max} tenants", cure)
         return None
 
     # ------------------------------------------------------------ tenants
@@ -158,7 +169,8 @@ class Tenants:
         tenant = self.tenants.get(event.tenant)
         is_again = tenant is not None
         if tenant is None:
-            tenant = Tenant(event.tenant, event.owner, event.name, event.lease_s, 0.0, now, None)
+            payer = self._payer(event.tenant, event.owner)
+            tenant = Tenant(event.tenant, event.owner, payer, event.name, event.lease_s, 0.0, now, None)
             self.tenants[tenant.id] = tenant
         tenant.name, tenant.lease_s, tenant.connection = event.name, event.lease_s, event.connection
         tenant.ends = now + tenant.lease_s
@@ -166,6 +178,12 @@ class Tenants:
         self._effects.append(
             Notify(tenant.id, {"notice": "joined", "lease_s": tenant.lease_s, "is_again": is_again, "rooms": rooms})
         )
+
+    def _payer(self, tenant: str, owner: str | None) -> str:
+        """Of one that joins: a Main that a ticket was made by is here before, and does not outlive, who shows it."""
+        if owner is None or not owner.startswith(TICKETS):
+            return tenant
+        return next((above.payer for above in self.tenants.values() if tenant_root(above.id) == owner), tenant)
 
     def _on_heard(self, event: Heard, now: float) -> None:
         tenant = self.tenants.get(event.tenant)
@@ -210,7 +228,8 @@ class Tenants:
         if self.is_withdrawn:
             self._effects.append(Refuse(event.request, OfferWithdrawnError(self.offer)))
             return
-        if sum(room.state is State.ASKED for room in tenant.rooms.values()) >= self.limits.wishes_per_tenant_max:
+        asked = [room for room in self._of_main(tenant.id, self.rooms.values()) if room.state is State.ASKED]
+        if len(asked) >= self.limits.wishes_per_tenant_max:
             what = f"{self.limits.wishes_per_tenant_max} wishes for rooms of this Main wait already"
             self._effects.append(Refuse(event.request, OfferFullError(self.offer, what, "wait for some of them first")))
             return
@@ -225,6 +244,9 @@ class Tenants:
             assert room.place is not None
             room.used = now  # it is about to be
             self._effects.append(Answer(request, room.place))
+        elif len(room.requests) >= REQUESTS_MAX:
+            what = f"{REQUESTS_MAX} calls wait for the same room"
+            self._effects.append(Refuse(request, OfferFullError(self.offer, what, "wait for one of them")))
         else:
             room.requests.append(request)
 
@@ -368,22 +390,29 @@ class Tenants:
         if not may_kill or not is_over or self._count(State.OPEN) < 2:  # a single one has its nanny's limit
             return
         while nbytes_staying(self.rooms.values()) > self.memory_nbytes and self._count(State.OPEN) > 1:
-            room = fattest(self.rooms.values())
+            room = fattest(self.rooms.values(), self.payer_of)
             assert room is not None
             limit = format_nbytes(self.memory_nbytes)
             self._end(room, f"all rooms of the offer together are over its memory of {limit}", 0.0)
 
     def _next_wish(self) -> Room | None:
-        """Of the tenant with the fewest rooms, the one that was asked for first."""
+        """Of the Main with the fewest rooms, the one that was asked for first."""
+        payer_of = {tenant: record.payer for tenant, record in self.tenants.items()}
         asked = [room for room in self.rooms.values() if room.state is State.ASKED]
-        return min(asked, key=lambda room: (self._count_of(room.tenant), room.asked), default=None)
+        taken = Counter(payer_of.get(r.tenant, r.tenant) for r in self.rooms.values() if r.state is not State.ASKED)
+        return min(asked, key=lambda room: (taken[payer_of[room.tenant]], room.asked), default=None)
+
+    def _of_main(self, tenant: str, rooms: Iterable[Room]) -> list[Room]:
+        """Those of the Main of this tenant: its own, and of tenants that its tickets have let in."""
+        payer = self.tenants[tenant].payer
+        return [room for room in rooms if room.tenant in self.tenants and self.tenants[room.tenant].payer == payer]
 
     def _has_room_for(self, wish: Room, now: float) -> bool:
         """Whether `wish` can be taken up now; else makes room for it, if anything can be retired."""
         if self.is_withdrawn:
             return False
         there = [room for room in self.rooms.values() if room.state is not State.ASKED]
-        theirs = [room for room in there if room.tenant == wish.tenant]
+        theirs = self._of_main(wish.tenant, there)
         for rooms, count_max in ((there, self.limits.rooms_max), (theirs, self.limits.rooms_per_tenant_max)):
             if len(rooms) >= count_max:
                 self._make_room(
@@ -419,9 +448,6 @@ class Tenants:
 
     def _count(self, state: State | None = None) -> int:
         return sum(r.state is state if state else r.state is not State.ASKED for r in self.rooms.values())
-
-    def _count_of(self, tenant: str) -> int:
-        return sum(room.tenant == tenant and room.state is not State.ASKED for room in self.rooms.values())
 
     # ------------------------------------------------------------ relations
 

@@ -3,8 +3,8 @@
     program ──one JSON line──▶ stdin ─ companion ─▶ a pipe named "answer" in the options ──one JSON line──▶ program
 
 Its end is ours: it serves until its stdin is closed, or its parent is gone (see `distributed.process.parents`). It
-finds the modules that this program finds, in the same order. What goes through the pipes is not seen by others, so
-keys may be in the options.
+finds the modules that this program finds, but those of the user's project last: a ``json.py`` beside the script is none
+of its business. What goes through the pipes is not seen by others, so keys may be in the options.
 """
 
 from __future__ import annotations
@@ -18,17 +18,23 @@ import subprocess
 import sys
 import time
 import weakref
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from distributed.errors import WorkerStartError
-from distributed.process.fresh import import_paths, own_path
+from distributed.process.fresh import own_path
+from distributed.workspace.locating import INSTALLED
 
-__all__ = ["Companion"]
+__all__ = ["Companion", "companion_paths"]
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 15.0
 # Instead of -m: the module `runpy` takes 3 ms, and looking for garbage while importing 7 ms (`run_loop` looks again).
-PROGRAM = "import gc; gc.disable(); from {module} import main; main()"
+PROGRAM = (
+    "import gc, sys; gc.disable(); sys.path[:] = sys.argv[1:]; del sys.argv[1:]; from {module} import main; main()"
+)
+PACKAGE = str(Path(__file__).resolve().parents[2])  # where `distributed` lies
 
 
 class Companion:
@@ -46,11 +52,14 @@ class Companion:
     def __init__(self, module: str, what: str, options: dict[str, Any], stop_timeout_s: float = STOP_TIMEOUT_S) -> None:
         self._what = what
         self._answer, answer_there = os.pipe()
+        environment = dict(os.environ)
+        environment.pop("PYTHONPATH", None)  # it may name the project
+        script = getattr(sys.modules["__main__"], "__file__", None)
+        paths = companion_paths(sys.path, os.getcwd() if script is None else os.path.dirname(os.path.abspath(script)))
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-c", PROGRAM.format(module=module)],
-                stdin=subprocess.PIPE, pass_fds=(answer_there,), start_new_session=True,
-                env={**os.environ, "PYTHONPATH": import_paths()},
+                [sys.executable, "-P", "-c", PROGRAM.format(module=module), *paths],
+                stdin=subprocess.PIPE, pass_fds=(answer_there,), start_new_session=True, env=environment,
             )  # fmt: skip
         except BaseException:
             os.close(self._answer)
@@ -104,6 +113,32 @@ class Companion:
                 raise WorkerStartError(f"{self._what} ended, exit code {code}; see its output above")
             line += chunk
         return line
+
+
+def companion_paths(paths: Sequence[str], project: str) -> list[str]:
+    """Where a companion looks for modules, of a program that has `paths` and whose script lies in `project`.
+
+    The standard library and this package come first, the folders of the project and the current one last.
+    """
+    library = os.path.dirname(os.__file__)
+    archive = f"python{sys.version_info.major}{sys.version_info.minor}.zip"
+    users = {os.path.realpath(project), os.path.realpath(os.curdir)}
+
+    def rank(path: str) -> int:
+        parts = Path(path).parts
+        if path == library or (path.startswith(library + os.sep) and INSTALLED.isdisjoint(parts)):
+            return 0
+        if os.path.basename(path) in (archive, "lib-dynload"):
+            return 0
+        if path == PACKAGE:
+            return 1
+        is_users = INSTALLED.isdisjoint(parts) and any(
+            Path(os.path.realpath(path)).is_relative_to(folder) for folder in users
+        )
+        return 3 if is_users else 2
+
+    found = dict.fromkeys([PACKAGE, *(os.path.abspath(path or os.curdir) for path in paths)])
+    return sorted(found, key=rank)  # stable: within a rank as the program has it
 
 
 def _stop(process: subprocess.Popen[bytes], answer: int, timeout_s: float) -> None:

@@ -25,13 +25,12 @@ from typing import Any
 
 from distributed.dataclass import dataclass
 from distributed.errors import FunctionLoadError, ModuleFailedError, ModuleMissingError
-from distributed.workspace.locating import project_of
+from distributed.workspace.locating import INSTALLED, project_of
 
 __all__ = ["Place", "be_main", "be_room", "import_module", "is_importing", "is_inside", "place", "workspace_root"]
 
 MAIN = "__main__"
 RETRY_S = 10.0  # a module that could not be imported is not tried again by each of ten thousand calls
-INSTALLED = frozenset({"site-packages", "dist-packages"})
 KEPT = frozenset({"distributed", MAIN, *sys.builtin_module_names})  # never given up for a module of the workspace
 
 

@@ -18,15 +18,14 @@ from distributed.errors import WorkerStartError
 from distributed.nanny import Nanny
 from distributed.process.restart_policy import RestartPolicy
 from distributed.process.zygote import Zygote
+from distributed.rooms.kind import ROOM_KIND
 from distributed.security.keys import Keyring
 from distributed.worker.leaving import GRACE_S
 from distributed.worker.measure import process_nbytes
 from distributed.worker.running import read_running
 
-__all__ = ["ROOM_KIND", "ROOM_MAIN", "Room", "keys_to_options"]
+__all__ = ["Room", "keys_to_options"]
 
-ROOM_KIND = "room"
-ROOM_MAIN = "distributed.rooms.child:run_room_child"  # for a zygote: ``Zygote({ROOM_KIND: ROOM_MAIN}, (ROOM_KIND,))``
 OPEN_S = 30.0  # from the fork until the scheduler has accepted the room
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import glob
 import os
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -11,15 +14,18 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from distributed.environments.interpreters import link_behind, look_at
 from distributed.process.fresh import import_paths
 from distributed.testing.processes import wait_until
 
-__all__ = ["offer_of", "write_wheel"]
+__all__ = ["offer_of", "other_python", "write_wheel"]
+
+MINORS = ("3.13", "3.12", "3.11")
 
 OFFER = """
 import sys
 from distributed.log import log_to_stderr
-from distributed.offers.process import room_zygote
+from distributed.offers.forking import room_zygote
 
 zygote = room_zygote()
 from distributed.offers.serving import OfferOptions, serve_offer
@@ -74,3 +80,28 @@ def offer_of(python: str, folder: Path, wheels: Path | None = None) -> Iterator[
     finally:
         process.terminate()
         process.wait(20)
+
+
+def other_python(folder: Path) -> str | None:
+    """An interpreter of another minor version that has this package, and what that imports as far as it runs there.
+
+    Its environment is made at `folder`; None: this machine has one minor version only, on the PATH and of pyenv.
+    """
+    own = f"{sys.version_info.major}.{sys.version_info.minor}"
+    base = next(filter(None, (_python_of(minor) for minor in MINORS if minor != own)), None)
+    if base is None:
+        return None
+    subprocess.run([base, "-m", "venv", "--without-pip", str(folder)], check=True)
+    places = asyncio.run(look_at(sys.executable, import_paths())).places
+    link_behind(folder / "behind", places)
+    (packages,) = folder.glob("lib/python3.*/site-packages")
+    (packages / "behind.pth").write_text(f"{folder / 'behind'}\n")
+    return str(folder / "bin" / "python")
+
+
+def _python_of(minor: str) -> str | None:
+    installed = glob.glob(os.path.expanduser(f"~/.pyenv/versions/{minor}*/bin/python"))
+    for python in filter(None, [shutil.which(f"python{minor}"), *installed]):
+        if subprocess.run([python, "-c", "import ssl, venv"], capture_output=True).returncode == 0:
+            return python
+    return None

@@ -44,15 +44,18 @@ class Play:
         self.now = until
         return effects
 
-    def join(self, tenant: str = "a", lease_s: float = 1000.0, connection: int = 1) -> list[Any]:
+    def join(
+        self, tenant: str = "a", lease_s: float = 1000.0, connection: int = 1, owner: str | None = None
+    ) -> list[Any]:
         """A Main comes."""
-        return self.tell(Join(tenant, None, tenant.upper(), lease_s, connection))
+        return self.tell(Join(tenant, owner, tenant.upper(), lease_s, connection))
 
     def wish(self, tenant: str = "a", workspace: str = "w", wait_s: float = 60.0) -> list[Any]:
         """It wants a room; calls are numbered from 1 on."""
         self.requests += 1
         wish = RoomWish("tcp://s:1", workspace, wait_s=wait_s)
-        return self.tell(Wish(tenant, None, self.requests, wish))
+        joined = self.machine.tenants.get(tenant)
+        return self.tell(Wish(tenant, None if joined is None else joined.owner, self.requests, wish))
 
     def open(self, tenant: str = "a", workspace: str = "w") -> str:
         """An open room, seen idle a while ago."""

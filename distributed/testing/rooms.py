@@ -13,7 +13,8 @@ from distributed.client.client import Client
 from distributed.client.loop_thread import LoopThread
 from distributed.nanny import Nanny
 from distributed.process.fresh import FreshZygote
-from distributed.rooms.room import ROOM_KIND, ROOM_MAIN, Room
+from distributed.rooms.kind import ROOM_KIND, ROOM_MAINS
+from distributed.rooms.room import Room
 from distributed.scheduler.server import Scheduler
 from distributed.security.keys import Keyring, keyring_from_master
 
@@ -49,7 +50,7 @@ class House:
         self.keys = keys or keyring_from_master(os.urandom(32))
         self.printed: list[tuple[str, str, str]] = []
         self._thread = LoopThread("house")
-        self._zygote = FreshZygote({ROOM_KIND: ROOM_MAIN, "worker": WORKER_MAIN}, (ROOM_KIND, "worker"))
+        self._zygote = FreshZygote({**ROOM_MAINS, "worker": WORKER_MAIN}, (ROOM_KIND, "worker"))
         self._rooms: list[Room] = []
         self._scheduler: Scheduler = self._thread.run(self._start())
         self.address = self._scheduler.address

@@ -13,6 +13,8 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from distributed.comm.unix_paths import fitting
+
 __all__ = ["AllowedLink"]
 
 logger = logging.getLogger(__name__)
@@ -47,7 +49,8 @@ class AllowedLink:
         """Keep the link until cancelled."""
         while True:
             try:
-                reader, self._writer = await asyncio.open_unix_connection(self._path, limit=LINE_NBYTES_MAX)
+                with fitting(self._path) as path:
+                    reader, self._writer = await asyncio.open_unix_connection(path, limit=LINE_NBYTES_MAX)
                 self._told = None
                 self._report()
                 while line := await reader.readline():

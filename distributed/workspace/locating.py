@@ -13,10 +13,20 @@ from distributed.dataclass import dataclass
 from distributed.errors import WorkspaceEntryError
 from distributed.workspace.ignoring import is_built_in
 
-__all__ = ["FALLBACK_NAME", "MARKERS", "Project", "entry_name", "import_roots", "imported_beside", "project_of"]
+__all__ = [
+    "FALLBACK_NAME",
+    "INSTALLED",
+    "MARKERS",
+    "Project",
+    "entry_name",
+    "import_roots",
+    "imported_beside",
+    "project_of",
+]
 
 MARKERS = (".git", "pyproject.toml", "setup.py", "setup.cfg", ".distributedignore")
 FALLBACK_NAME = "distributed_main"  # of an entry that cannot be imported under its own name
+INSTALLED = frozenset({"site-packages", "dist-packages"})  # what lies below is installed, and no project
 
 # A module of these names would hide another one that the worker itself needs.
 _TAKEN = {"__main__", "distributed", "tornado", "msgpack", "cloudpickle", "psutil", "click", "tqdm"}
@@ -90,7 +100,7 @@ def import_roots(root: str | os.PathLike[str], path: Iterable[str]) -> list[str]
         if not folder.is_relative_to(base) or not folder.is_dir():
             continue
         parts = folder.relative_to(base).parts
-        if not any(is_built_in(part, True) or part in ("site-packages", "dist-packages") for part in parts):
+        if not any(is_built_in(part, True) or part in INSTALLED for part in parts):
             found["/".join(parts) or "."] = None
     if (base / "src").is_dir() and any((base / marker).exists() for marker in MARKERS[1:4]):
         found["src"] = None

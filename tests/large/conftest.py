@@ -7,20 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from distributed import config
 from distributed.testing.processes import Cluster, Processes
 from distributed.testing.ssh_server import SshServer, has_ssh
 
 
 @pytest.fixture(scope="session", autouse=True)
-def private_key(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """No test may touch the key and the caches of the user who runs it; children inherit these."""
-    path = tmp_path_factory.mktemp("key") / "key"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DISTRIBUTED_KEY_FILE", str(path))
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("caches")))
-        patch.setattr(config, "_settings", None)
-        yield path
+def with_key(private_key: Path) -> None:
+    """No test goes without the key of the tests."""
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import asyncio
 import gc
 import inspect
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +17,9 @@ TEST_S_MAX = 20
 
 
 @pytest.fixture(scope="session", autouse=True)
-def private_key(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """No test may touch the key and the caches of the user who runs it; children inherit these."""
-    path = tmp_path_factory.mktemp("key") / "key"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DISTRIBUTED_KEY_FILE", str(path))
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("caches")))
-        patch.setattr(config, "_settings", None)
-        gc.freeze()  # what is here already need not be looked at after every test
-        yield path
+def frozen(private_key: Path) -> None:
+    """No test goes without the key of the tests; what is in memory already need not be looked at after each."""
+    gc.freeze()
 
 
 @pytest.fixture

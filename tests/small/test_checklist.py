@@ -66,6 +66,22 @@ def test_a_page_tells_a_document_again_with_its_corrections(document: str) -> No
     assert f"\n{page.stem}\n" in (ROOT / "docs" / "index.md").read_text()
 
 
+CHAPTERS = {  # of the first document that were headings only, and what they tell
+    "2. Protocols": ("The wire", "Identity", "From a call to its result", "Redistribution"),
+    "3. Concerns": ("Trust", "Failure", "Fairness", "What is not guaranteed"),
+}
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_a_chapter_that_the_first_document_left_empty_is_written(chapter: str) -> None:
+    """D22: the chapters Protocols and Concerns, in the manual."""
+    text = (ROOT / "docs" / "concepts.md").read_text().partition(f"\n## {chapter}\n")[2].partition("\n## ")[0]
+    sections = {section.partition("\n")[0]: section for section in text.split("\n### ")[1:]}
+    assert tuple(sections) == CHAPTERS[chapter]
+    assert all(len(section) > 400 for section in sections.values())
+    assert "\nconcepts\n" in (ROOT / "docs" / "index.md").read_text()
+
+
 # Cells of the benchmarks, by what they measure beside the original or the best rival.
 CELLS = {
     "hashing over HTTP": ("pull_small", "pull_large"),

@@ -17,7 +17,7 @@ from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from distributed.crews.options import CallOptions
-from distributed.errors import CalledByImportError, ConfigError, NestedCallError, UndistributableError
+from distributed.errors import CalledByImportError, ConfigError, NestedCallError, NoMatchError, UndistributableError
 from distributed.faces.decorator.arguments import packed, plain
 from distributed.faces.decorator.chunks import Chunked
 from distributed.faces.decorator.mapping import checked_chunk, start_chunks, start_measured
@@ -150,7 +150,10 @@ class Distributed(Remote, Generic[P, R]):
         if is_inside():
             from distributed.crews import inside  # lazy: see `starting.main`
 
-            return inside.submit(function, args, kwargs, self.options)
+            try:
+                return inside.submit(function, args, kwargs, self.options)
+            except NoMatchError as error:  # as on the Main the handle tells
+                return Outcome(self._new_key(), error=error)
         source: Source = main().submit(function, args, kwargs, self.options)
         return source
 

@@ -13,6 +13,7 @@ from typing import Any
 from distributed.crews.options import QUEUED_CALLS_MAX, QUEUED_NBYTES_MAX, MainSettings
 from distributed.errors import ConfigError, DistributedWarning
 from distributed.units import parse_nbytes, parse_seconds
+from distributed.workspace.limits import FILES_MAX, NBYTES_MAX
 
 __all__ = ["main_settings"]
 
@@ -20,7 +21,7 @@ KEYS = (
     *("ident", "entry", "workers", "scheduler", "credential", "workspace", "requirements", "n_workers", "threads"),
     *("memory_limit", "follow", "timeout", "queued_calls_max", "queued_nbytes_max"),
 )
-WORKSPACE_KEYS = ("root", "include", "exclude")
+WORKSPACE_KEYS = ("root", "include", "exclude", "nbytes_max", "files_max")
 FROM_ENVIRONMENT = {
     "workers": "DISTRIBUTED_WORKERS",
     "scheduler": "DISTRIBUTED_SCHEDULER_ADDRESS",
@@ -62,7 +63,7 @@ def _of_config(config: Any, where: str, folder: str) -> dict[str, Any]:
             DistributedWarning(
                 f"{where}: workers are not configured by their Mains; give its section worker to dworker --offer"
             ),
-            stacklevel=4,
+            stacklevel=5,  # the caller of `setup`
         )
     found: dict[str, Any] = {}
     for key, value in (*given.items(), *main.items()):
@@ -103,6 +104,8 @@ def _settings(given: dict[str, Any]) -> MainSettings:
         root=_text(workspace, "root"),
         include=_texts(workspace, "include"),
         exclude=_texts(workspace, "exclude"),
+        nbytes_max=_nbytes(workspace, "nbytes_max") or NBYTES_MAX,
+        files_max=_count(workspace, "files_max", 1) or FILES_MAX,
         requirements=_requirements(given.get("requirements")),
         n_workers=_count(given, "n_workers", 1),
         threads=_count(given, "threads", 1),
@@ -110,7 +113,7 @@ def _settings(given: dict[str, Any]) -> MainSettings:
         follow=_checked(given.get("follow", True), "follow", "setup()", bool, "true or false"),
         timeout_s=None if timeout is None else parse_seconds(timeout, "timeout"),
         queued_calls_max=_count(given, "queued_calls_max", 1) or QUEUED_CALLS_MAX,
-        queued_nbytes_max=_nbytes(given.get("queued_nbytes_max")) or QUEUED_NBYTES_MAX,
+        queued_nbytes_max=_nbytes(given, "queued_nbytes_max") or QUEUED_NBYTES_MAX,
     )
 
 
@@ -173,5 +176,6 @@ def _memory(value: Any) -> str | int | None:
     return parse_nbytes(value, "memory_limit")
 
 
-def _nbytes(value: Any) -> int | None:
-    return None if value is None else parse_nbytes(value, "queued_nbytes_max")
+def _nbytes(given: Mapping[str, Any], key: str) -> int | None:
+    value = given.get(key)
+    return None if value is None else parse_nbytes(value, key)

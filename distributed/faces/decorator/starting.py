@@ -45,7 +45,8 @@ def setup(config: str | os.PathLike[str] | Mapping[str, Any] | None = None, **se
         workers: addresses of offers (``dworker --offer``).
         scheduler: address of a scheduler, whose workers' offers are used.
         credential: path of a grant, for the offers of another user.
-        workspace: the project's folder, or ``{'root': ..., 'include': [...], 'exclude': [...]}``.
+        workspace: the project's folder, or a dict of ``root``, ``include``, ``exclude``, ``nbytes_max``, ``files_max``.
+        entry: the program's own file in there, where that is not the script that was started.
         requirements: what is installed for the workers: ``'inherit'``, a path, or a list.
         n_workers, threads, memory_limit: of the workers on this machine, if no others are named.
         follow: False: edits of the project are not picked up.

@@ -64,6 +64,22 @@ PLACE_FAULTS: tuple[Fault, ...] = (
         seeds=(0, 19),
     ),
     Fault(
+        "wide-ends-as-one",
+        "A task of several threads that ends gives back one.",
+        "distributed.scheduler.records",
+        "give_back_extras",
+        (("        worker.wide -= task.spec.threads - 1\n", "        worker.wide -= 0\n"),),
+        seeds=(0,),
+    ),
+    Fault(
+        "reserved-when-free",
+        "A worker stays reserved when enough of its threads are free.",
+        "distributed.scheduler.placement",
+        "_release_reserved",
+        (("            if not worker.is_reserved:\n", "            if False:\n"),),
+        seeds=(9,),
+    ),
+    Fault(
         "room-of-a-suspect",
         "Others are put behind a suspect.",
         "distributed.scheduler.placement",

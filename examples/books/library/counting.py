@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import time
 from collections import Counter
 
 from distributed import distributed
@@ -21,6 +23,7 @@ def count(chapter: Chapter) -> tuple[str, Counter[str]]:
 
 
 @distributed
-def python() -> str:
-    """Which Python a worker is."""
-    return f"{sys.version_info.major}.{sys.version_info.minor}"
+def python() -> tuple[int, str]:
+    """Which process a worker is, and which Python."""
+    time.sleep(0.05)  # so that the calls after this one go to others
+    return os.getpid(), f"{sys.version_info.major}.{sys.version_info.minor}"

@@ -109,6 +109,13 @@ def test_a_call_that_no_worker_can_run_fails_if_it_is_strict(main: Main, project
     assert main.submit(helpers.add, (1,), options=possible).result(TIMEOUT_S) == 1
 
 
+def test_calls_that_ask_for_memory_share_one_promise_of_it(main: Main, project) -> None:
+    """D13: what calls ask for together is never more than the offer has."""
+    most = CallOptions(memory_nbytes=3 * 2**60)  # of 2**62, without a limit
+    calls = [main.submit(project.module.process, options=most) for _ in range(4)]
+    assert len({call.result(TIMEOUT_S) for call in calls}) == 1
+
+
 def test_a_call_whose_files_change_before_they_are_sent_runs_with_the_newer_ones(
     make_project, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -76,6 +76,20 @@ def tree(depth):
     return 1 if not depth else sum(child.unwrap() for child in [tree(depth - 1), tree(depth - 1)])
 
 
+@distributed(redistribute="relayed", platform="amiga-*", threads=99)
+def loose_leaf():
+    return 1
+
+
+@distributed(redistribute="relayed", memory=2**62 + 2**60, platform="amiga-*", strict=True)
+def strict_leaf():
+    return 1
+
+
+def parent_of_what_fits_nowhere():
+    return loose_leaf().unwrap(), type(strict_leaf().err()).__name__
+
+
 def look_at_pass():
     from distributed import get_client
     from distributed.client.coordination.signals import Variable
@@ -114,6 +128,11 @@ def test_relayed_calls_wait_for_relayed_calls_with_one_slot(main: Main, program:
     """D19: redistribution relayed, without a deadlock of slots at any depth: recursive fib and quicksort."""
     assert run(main, program.fib, 7) == 13
     assert run(main, program.quicksort, [5, 3, 9, 1, 7, 2, 8, 4, 6, 3]) == [1, 2, 3, 3, 4, 5, 6, 7, 8, 9]
+
+
+def test_relayed_calls_that_fit_nowhere_are_loosened_or_fail(main: Main, program: Any) -> None:
+    """D19: what no worker can ever run is no task that waits for ever, also when a call makes it."""
+    assert run(main, program.parent_of_what_fits_nowhere) == (1, "NoMatchError")
 
 
 def test_relayed_calls_survive_the_death_of_their_room(main: Main, program: Any, tmp_path: Any) -> None:

@@ -6,16 +6,19 @@ import asyncio
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from distributed.environments import builder
 from distributed.environments.builder import Environment, Environments
-from distributed.environments.installing import find_uv
+from distributed.environments.installing import fill, find_uv
+from distributed.environments.interpreters import look_at
 from distributed.environments.spec import INHERIT, EnvironmentSpec
 from distributed.environments.zygotes import Zygotes
 from distributed.errors import ConfigError, EnvironmentBuildError
+from distributed.process.fresh import import_paths
 from distributed.testing.environments import write_wheel
 
 MINOR = ".".join(map(str, sys.version_info[:2]))
@@ -98,6 +101,16 @@ async def test_an_environment_has_its_packages_and_behind_them_ours_and_nothing_
     assert answer_of(environment, program) == "1 None None None"
     assert await prefix_of_a_child(environment) == str(folder / environment.digest)
     environments.close()
+
+
+async def test_an_interpreter_that_has_no_pip_gets_packages_too(options: tuple[str, ...], tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "bare")], check=True)
+    own = await look_at(sys.executable, import_paths())
+    bare = replace(own, python=str(tmp_path / "bare" / "bin" / "python"))
+    await fill(tmp_path / "made", EnvironmentSpec.of(["pebble<2"]), bare, None, options, 60.0, [].append)
+    packages = {path.name.partition("-")[0] for path in (tmp_path / "made").glob("lib/python*/site-packages/*")}
+    assert packages == {"pebble", "pebble.py", "__pycache__"}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bare", "made"]
 
 
 async def test_an_environment_is_built_once_for_all_who_ask_and_kept(options: tuple[str, ...], tmp_path: Path) -> None:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import glob
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,13 +11,11 @@ from pathlib import Path
 import pytest
 
 from distributed.environments.builder import Environments
-from distributed.environments.interpreters import link_behind, look_at
 from distributed.environments.spec import EnvironmentSpec
 from distributed.process.fresh import import_paths
-from distributed.testing.environments import offer_of
+from distributed.testing.environments import offer_of, other_python
 
 OWN = f"{sys.version_info.major}.{sys.version_info.minor}"
-MINORS = [minor for minor in ("3.13", "3.12", "3.11") if minor != OWN]
 
 HELPERS = """
 import sys
@@ -72,33 +67,13 @@ if __name__ == "__main__":
 """
 
 
-def find_other() -> str | None:
-    """An interpreter of another minor version: on the PATH, or of pyenv."""
-    for minor in MINORS:
-        found = [
-            shutil.which(f"python{minor}"),
-            *glob.glob(os.path.expanduser(f"~/.pyenv/versions/{minor}*/bin/python")),
-        ]
-        for python in filter(None, found):
-            done = subprocess.run([python, "-c", "import ssl, venv"], capture_output=True)
-            if done.returncode == 0:
-                return str(python)
-    return None
-
-
 @pytest.fixture(scope="module")
 def other(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Another minor version that has this package, and what that imports as far as it is not compiled for ours."""
-    base = find_other()
-    if base is None:
+    """Another minor version that has this package."""
+    python = other_python(tmp_path_factory.mktemp("other") / "venv")
+    if python is None:
         pytest.skip("this machine has one minor version of Python only")
-    folder = tmp_path_factory.mktemp("other") / "venv"
-    subprocess.run([base, "-m", "venv", "--without-pip", str(folder)], check=True)
-    own = asyncio.run(look_at(sys.executable, import_paths()))
-    link_behind(folder / "behind", own.places)
-    (packages,) = folder.glob("lib/python3.*/site-packages")
-    (packages / "behind.pth").write_text(f"{folder / 'behind'}\n")
-    return str(folder / "bin" / "python")
+    return python
 
 
 @pytest.fixture

@@ -139,14 +139,14 @@ PROJECT = {
 }
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     """A scheduler with a key of its own."""
     with House(tmp_path_factory.mktemp("house")) as house:
         yield house
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The workspace of `room`."""
     folder = tmp_path_factory.mktemp("copy") / "workspace"
@@ -154,7 +154,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def room(house: House, project: Path) -> Room:
     """A room with sixteen threads for `PROJECT`; it is called ``room``."""
     return house.open("room", str(project), entry="main", nthreads=16)

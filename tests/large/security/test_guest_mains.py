@@ -34,16 +34,17 @@ def keys_here():
 
 def tell(main, function, *args):
     try:
-        print(main.submit(function, args).future(15).result(15), flush=True)
+        print(main.submit(function, args).future(15).result(25), flush=True)
     except Exception as error:
         print(type(error).__name__, error, flush=True)
 
 if __name__ == "__main__":
     credential = sys.argv[2] if len(sys.argv) > 2 else None
-    main = Main(MainSettings(workers=(sys.argv[1],), credential=credential, timeout_s=3))
+    main = Main(MainSettings(workers=(sys.argv[1],), credential=credential))
     tell(main, double, 21)
     tell(main, keys_here)
-    sys.stdin.readline()
+    tell(main, time.sleep, 1000)  # until the grant is withdrawn
+    tell(main, double, 21)
     main.close()
 """
 
@@ -106,9 +107,14 @@ def test_a_guest_is_served_until_its_grant_is_withdrawn(offer: str, guests: list
     assert [tenant["grant"] for tenant in tenants_of(offer)] == ["alice"]
     Grants().withdraw("alice")
     wait_until(lambda: not tenants_of(offer), guest.said.read_text)
+    lines = [line for line in guest.wait_lines(5)[2:] if not line.startswith("the offer at")]
+    assert [line.partition(" ")[0] for line in lines] == ["AuthenticationError"] * 2
+    assert "withdrawn" in lines[0]
 
 
 def test_another_user_without_a_grant_is_refused_with_a_cure(offer: str, guests: list[Guest], tmp_path: Path) -> None:
     guest = Guest(tmp_path, offer)
     guests.append(guest)
-    assert "key" in guest.wait_lines(1)[-1]
+    lines = [line for line in guest.wait_lines(5) if not line.startswith("the offer at")]
+    assert [line.partition(" ")[0] for line in lines] == ["AuthenticationError"] * 4
+    assert "ask for a grant" in lines[0]

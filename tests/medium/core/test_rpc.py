@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -402,6 +403,21 @@ async def test_giving_up_a_call_cancels_its_handler_and_no_other(way: str) -> No
         await until(lambda: log.events == ["cancelled x"])
         log.gate.set()
         assert await other == "other"
+
+
+async def test_a_call_given_up_while_it_connects_leaves_nothing_behind(tmp_path: Path) -> None:
+    told: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: told.append(context))
+    async with rpc(f"unix://{tmp_path}/nobody", timeout=0.05) as remote:
+        call = asyncio.ensure_future(remote.ping())
+        await until(lambda: remote._connecting is not None)
+        connecting = remote._connecting
+        assert connecting is not None
+        call.cancel()
+        await asyncio.wait([connecting])
+    del connecting, call
+    gc.collect()
+    assert told == []
 
 
 async def test_an_answer_to_a_call_that_was_given_up_is_dropped() -> None:

@@ -53,8 +53,10 @@ async def main_with_room(sharing: Sharing, tenant: str) -> AsyncIterator[tuple[C
 
 @gen_test(timeout=60)
 async def test_d14_what_one_main_does_not_use_another_has_until_it_wants_it(tmp_path: Path) -> None:
-    """D14: several Mains share a worker fairly: on one offer of two slots, over sockets."""
-    sharing = Sharing(str(tmp_path), 2)
+    """D14: several Mains share a worker fairly: on one offer of two slots, over sockets, however long their paths."""
+    folder = tmp_path / ("temporary-folder-of-somebody-" * 4)
+    folder.mkdir()
+    sharing = Sharing(str(folder), 2)
     async with main_with_room(sharing, "one") as (one, room), main_with_room(sharing, "other") as (other, _):
         first = one.map(wait_at, ["one"] * 4, range(4))
         await until(lambda: _running["one"] == 2)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from distributed.crews.matching import Lent, asked, fits, loosened, offered
+from distributed.crews.matching import MEMORY, Lent, asked, fits, loosened, offered, promised
 from distributed.crews.options import CallOptions
 
 SMALL = Lent("small", ("linux", "linux-x86_64", "gpu"), 2, 1000)
@@ -32,6 +32,12 @@ def test_a_call_that_none_can_run_keeps_what_can_be_had() -> None:
         platform=("linux",), threads=2
     )
     assert loosened(CallOptions(memory_nbytes=10**9), [SMALL]) == CallOptions()
+
+
+def test_rooms_of_one_offer_promise_its_memory_once() -> None:
+    assert promised(1000, 0) == {MEMORY: 1000.0}
+    assert promised(1000, 1) == promised(None, 1) == {MEMORY: 0.0}  # without, it would have no limit
+    assert promised(None, 0)[MEMORY] > 2**60
 
 
 def test_people_read_what_was_asked_and_what_there_is() -> None:

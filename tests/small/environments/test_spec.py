@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distributed.environments.spec import INHERIT, LINES_MAX, NBYTES_MAX, EnvironmentSpec
+from distributed.environments.spec import INHERIT, LINES_MAX, EnvironmentSpec
 from distributed.errors import ProtocolError, RequirementsError
 
 
 def test_without_requirements_what_is_there_is_inherited() -> None:
-    assert EnvironmentSpec.of() == EnvironmentSpec.of("inherit") == EnvironmentSpec.of([]) == INHERIT
+    assert EnvironmentSpec() == EnvironmentSpec.of([]) == INHERIT
     assert INHERIT.is_inherited
 
 
@@ -25,17 +24,6 @@ def test_order_spaces_comments_and_repetitions_do_not_change_the_digest() -> Non
     assert one.digest == two.digest
     assert one.packages == ("attrs==1.0", "numpy >= 2")
     assert one.digest != one.for_python("3.13").digest != EnvironmentSpec.of(["numpy"]).digest
-
-
-def test_a_file_is_read_with_those_it_refers_to(tmp_path: Path) -> None:
-    (tmp_path / "sub").mkdir()
-    (tmp_path / "requirements.txt").write_text("-r sub/more.txt\n-c sub/limits.txt\nnumpy\\\n>=2 \\\n  ,<3\n")
-    (tmp_path / "sub" / "more.txt").write_text("attrs\r\n")
-    (tmp_path / "sub" / "limits.txt").write_text("six<2\n")
-    found = EnvironmentSpec.of(tmp_path / "requirements.txt")
-    assert found.lines == ("attrs", "numpy>=2 ,<3")
-    assert found.constraints == ("six<2",)
-    assert EnvironmentSpec.of(str(tmp_path / "requirements.txt")) == found
 
 
 def test_a_lock_with_hashes_and_its_options_pass() -> None:
@@ -85,24 +73,6 @@ def test_a_line_that_reaches_outside_is_refused_by_number_and_rule(line: str, ru
     assert rule in caught.value.rule
     with pytest.raises(RequirementsError):
         EnvironmentSpec.from_wire([[line], [], ""])
-
-
-@pytest.mark.parametrize("name", ["uv.lock", "poetry.lock", "pyproject.toml", "Pipfile", "environment.yml"])
-def test_a_file_in_another_format_is_refused_with_how_to_export_it(name: str, tmp_path: Path) -> None:
-    (tmp_path / name).write_text("x")
-    with pytest.raises(RequirementsError, match=rf"{name}: it is no requirements file; export one \(`uv export`"):
-        EnvironmentSpec.of(tmp_path / name)
-
-
-def test_a_file_that_is_missing_or_refers_to_itself_is_named(tmp_path: Path) -> None:
-    with pytest.raises(RequirementsError, match=r"nowhere.txt: it cannot be read: No such file"):
-        EnvironmentSpec.of(tmp_path / "nowhere.txt")
-    (tmp_path / "a.txt").write_text("-r a.txt")
-    with pytest.raises(RequirementsError, match="more than 8 deep"):
-        EnvironmentSpec.of(tmp_path / "a.txt")
-    (tmp_path / "big.txt").write_text("#" * (NBYTES_MAX + 1))
-    with pytest.raises(RequirementsError, match="longer than"):
-        EnvironmentSpec.of(tmp_path / "big.txt")
 
 
 def test_a_specification_survives_the_wire() -> None:

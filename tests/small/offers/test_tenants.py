@@ -27,7 +27,7 @@ from distributed.offers.records import (
     Wish,
     WithdrawOffer,
 )
-from distributed.offers.wire import RoomWish
+from distributed.offers.wire import RoomWish, tenant_root
 from distributed.testing.offering import Play, of_kind
 from distributed.units import MiB
 
@@ -150,6 +150,21 @@ def test_a_tenant_has_a_bound_of_its_own_on_rooms() -> None:
     assert of_kind(play.wish("b", "3"), Begin) != []
 
 
+def test_rooms_of_tickets_count_against_the_bound_of_the_main_that_made_them() -> None:
+    """D16: no Main has more rooms than its bound by letting its rooms be Mains."""
+    play = Play(rooms_per_tenant_max=2, wishes_per_tenant_max=1)
+    play.join("a")
+    play.join("below", owner=tenant_root("a"))
+    play.join("deeper", owner=tenant_root("below"))
+    play.join("b")
+    for tenant in ("a", "below"):
+        play.see(play.open(tenant), 1, is_idle=False)
+    assert play.wish("deeper") == []
+    (refuse,) = play.wish("below", "2")
+    assert isinstance(refuse.error, OfferFullError)
+    assert of_kind(play.wish("b"), Begin) != []
+
+
 def test_a_wish_waits_no_longer_than_it_says_and_hears_what_is_short() -> None:
     play = Play(rooms_max=1)
     play.join()
@@ -246,6 +261,13 @@ def test_tenants_are_bounded() -> None:
     play = Play(tenants_max=1)
     play.join("a")
     assert isinstance(play.machine.why_not_joined("b", None), OfferFullError)
+
+
+def test_calls_that_wait_for_one_room_are_bounded() -> None:
+    play = Play()
+    play.join()
+    effects = [effect for _ in range(65) for effect in play.wish()]
+    assert [effect.request for effect in of_kind(effects, Refuse)] == [65]
 
 
 # ---------------------------------------------------------------- memory

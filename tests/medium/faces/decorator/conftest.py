@@ -30,7 +30,7 @@ class NearMain:
         """The fixture does it."""
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def near_client() -> Iterator[Client]:
     with Client(processes=False, n_workers=1, threads_per_worker=4) as client:
         yield client

@@ -56,6 +56,11 @@ def test_paths_of_a_file_are_relative_to_it_and_those_of_keywords_are_not() -> N
     assert told({}, "/etc/c.json", credential="b.grant").credential == "b.grant"
 
 
+def test_the_bounds_of_a_workspace_may_be_raised() -> None:
+    found = told(workspace={"nbytes_max": "1GiB", "files_max": 60_000})
+    assert (found.nbytes_max, found.files_max) == (2**30, 60_000)
+
+
 @pytest.mark.parametrize(
     ("given", "text"),
     [
