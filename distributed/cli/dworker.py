@@ -23,7 +23,7 @@ from distributed.nanny import Nanny, RestartPolicy
 from distributed.process.ending import guarded
 from distributed.process.running import on_signals, run_loop
 from distributed.process.zygote import Zygote
-from distributed.rooms.kind import ROOM_MAINS
+from distributed.rooms.kind import ROOM_MAINS, ROOM_PRELOAD
 from distributed.security.keys import keyring
 from distributed.units import parse_seconds
 from distributed.worker.process import LIFETIME_OVER, run_worker_child, serve_worker
@@ -127,7 +127,7 @@ def main(
             alone = {**workers[0], "local_directory": local_directory}
             return run_loop(_serve_worker(scheduler, alone, listen, lifetimes_s[0], preload))
         lends = not center if offer is None else offer
-        zygote = Zygote({"worker": run_worker_child, **(ROOM_MAINS if lends else {})})
+        zygote = Zygote({"worker": run_worker_child, **(ROOM_MAINS if lends else {})}, ROOM_PRELOAD if lends else ())
         try:
             lending = _lending(offered(beside=True), zygote, common["grace_s"]) if lends else None
             return run_loop(

@@ -6,7 +6,7 @@ from distributed.core import Server
 from distributed.driver import Driver
 from distributed.endpoint import Endpoint
 from distributed.process.zygote import Zygote
-from distributed.rooms.kind import ROOM_MAINS
+from distributed.rooms.kind import ROOM_MAINS, ROOM_PRELOAD
 from distributed.wire import from_wire
 
 __all__ = ["SHARED", "room_zygote"]
@@ -16,4 +16,4 @@ SHARED = (Server, Driver, Endpoint, from_wire)  # imported once for all
 
 def room_zygote() -> Zygote:
     """What forks rooms of this interpreter; make it before any thread, and before what only an offer needs."""
-    return Zygote(dict(ROOM_MAINS), preload=tuple(ROOM_MAINS))
+    return Zygote(dict(ROOM_MAINS), preload=ROOM_PRELOAD)

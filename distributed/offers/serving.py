@@ -21,7 +21,7 @@ from distributed.offers.sharing import Sharing
 from distributed.process.folders import make_folder, remove_leftovers
 from distributed.process.running import on_signals, read_lines, report
 from distributed.process.zygote import Zygote
-from distributed.rooms.kind import ROOM_MAINS
+from distributed.rooms.kind import ROOM_MAINS, ROOM_PRELOAD
 from distributed.security.grants import Grants
 from distributed.security.keys import Keyring
 from distributed.units import GiB
@@ -88,7 +88,7 @@ async def build_offer(options: OfferOptions, zygote: Zygote) -> Offer:
     environments = Environments(options.environments, pythons=options.pythons)
     minors = await environments.minors()
     opener = RoomOpener(
-        zygote, environments, Zygotes(ROOM_MAINS, tuple(ROOM_MAINS)), tags=options.tags, host=options.host,
+        zygote, environments, Zygotes(ROOM_MAINS, ROOM_PRELOAD), tags=options.tags, host=options.host,
         insecure=options.insecure, tls=options.tls, log_level=options.log_level,
     )  # fmt: skip
     sockets = make_folder()  # not below `folder`: the path of a socket must be short

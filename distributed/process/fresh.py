@@ -27,7 +27,7 @@ class FreshZygote(Zygote):
 
     Args:
         mains: ``module:function`` by kind.
-        preload: kinds whose texts the zygote imports itself, once, for all children.
+        preload: as of `Zygote`.
         python: path of another interpreter, which finds this package by itself.
         variables: its environment, and its children's; None: this process's.
     Raises:

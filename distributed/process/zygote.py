@@ -94,7 +94,7 @@ class Zygote:
     Args:
         mains: what a child of each kind runs: ``main(options, status descriptor, descriptor that closes with us)``.
             A text ``module:function`` is imported by the child.
-        preload: kinds whose texts the zygote imports itself, once, for all children.
+        preload: kinds whose texts the zygote imports itself, once, for all children; or further ``module:name``.
     """
 
     def __init__(self, mains: dict[str, Main | str], preload: Sequence[str] = ()) -> None:
@@ -291,7 +291,10 @@ class _Forker:
         """Import what children will need, once."""
         if self.to_load:
             for kind in self.to_load:
-                self.mains[kind] = _load(self.mains[kind])
+                if kind in self.mains:
+                    self.mains[kind] = _load(self.mains[kind])
+                else:
+                    _load(kind)
             self.to_load.clear()
             gc.freeze()
 

@@ -187,14 +187,14 @@ import asyncio, os, sys
 sys.path.insert(0, {str(processes.folder)!r})
 from distributed.process.zygote import Zygote
 
-zygote = Zygote({{"early": "others:child", "late": "children:child"}}, preload=["late"])
+zygote = Zygote({{"early": "others:child", "late": "children:child"}}, preload=["late", "others:child"])
 asked = zygote.request("early", {{"name": "early"}}, 2, 1)  # before there is a loop
 
 async def main():
     zygote.attach()
     print((await (await zygote.started(asked)).ended).cause, flush=True)
-    for _ in range(2):
-        print((await (await zygote.spawn("late", {{"name": "late"}}, 2, 1)).ended).cause, flush=True)
+    for kind in ("late", "early"):
+        print((await (await zygote.spawn(kind, {{"name": kind}}, 2, 1)).ended).cause, flush=True)
     zygote.close()
 
 asyncio.run(main())
@@ -202,6 +202,6 @@ asyncio.run(main())
     )
     assert program.wait() == 0, program.said()
     assert program.said().split("\n")[:6] == [
-        *("early itself", "exit code 0", "late before", "exit code 0", "late before", "exit code 0")
+        *("early itself", "exit code 0", "late before", "exit code 0", "early before", "exit code 0")
     ]
     processes.wait_nothing_left()

@@ -24,7 +24,12 @@ def make(cores: int) -> tuple[Any, list[str]]:
     link = SimpleNamespace(address=ADDRESS, info=SimpleNamespace(cores=cores), trouble=None, is_here=True)
     loop = SimpleNamespace(time=lambda: 0.0, call_at=lambda *args: SimpleNamespace(cancel=lambda: None))
     base: Any = SimpleNamespace(
-        settings=SimpleNamespace(timeout_s=None), loop=loop, links={ADDRESS: link}, may_find=False, spawn=spawn
+        settings=SimpleNamespace(timeout_s=None),
+        loop=loop,
+        links={ADDRESS: link},
+        may_find=False,
+        spawn=spawn,
+        lent=list,
     )
     crew: Any = SimpleNamespace(has_demand=lambda: True, on_rooms=lambda: None, on_failed=lambda reason: None)
     project: Any = SimpleNamespace()
