@@ -164,9 +164,10 @@ class Staffing:
                 self.trouble.setdefault(link.address, link.trouble)
             if link.is_here:
                 self._look_at(link)
-        for link in links:  # after those that are here: else there might seem to be nobody but these
-            if link.is_hopeless and link.address not in self._machine.offers:  # it was so before this crew was
-                self.handle(OfferGone(link.address, True, link.trouble))
+        if all(link.is_hopeless for link in links):
+            for link in links:
+                if link.address not in self._machine.offers:  # they were given up before this crew was
+                    self.handle(OfferGone(link.address, True, link.trouble))
 
     def _look_at(self, link: OfferLink) -> None:
         """Hear of its seats; of further ones when the first is taken, which would be there later beside them."""
