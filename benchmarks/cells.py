@@ -26,10 +26,10 @@ from typing import Any, TypeVar
 
 from actor_cells import actor, actor_calls
 from center_cells import center_pool
-from crews_cells import crew_again, crew_edited, crew_first
+from crews_cells import crew_again, crew_edited, crew_first, crew_sixteen
 from data_cells import held_task, many_args, peer_transfer, result_bandwidth, scatter_1x256MB, scatter_100x1MB
 from deaths import worker_death
-from decorator_cells import decorated_calls, decorated_first
+from decorator_cells import decorated_calls, decorated_first, decorated_start
 from locality_cells import second_map
 from manager_cells import manager_messages, manager_round_trip, manager_slices
 from multiprocessing_cells import pool_apply, pool_imap, pool_map_10k, pool_map_million
@@ -37,7 +37,7 @@ from nested import nested
 from people_cells import cancel_forced, cancel_running, executor_map, executor_submit, printing
 from recipe_cells import pull_large, pull_small
 from rooms_cells import room_calls, room_open
-from shipping_cells import lay_out_1k, ship_edited, ship_first, ship_unchanged
+from shipping_cells import lay_out_1k, ship_edited, ship_edited_nbytes, ship_first, ship_unchanged
 from sides import (
     Plan,
     Sample,
@@ -368,6 +368,7 @@ MEASURES: dict[str, Callable[[Side, Plan], Sample]] = {
         start,
         decorated_calls,
         decorated_first,
+        decorated_start,
         start_from_nothing,
         import_client,
         latency,
@@ -406,9 +407,11 @@ MEASURES: dict[str, Callable[[Side, Plan], Sample]] = {
         crew_first,
         crew_again,
         crew_edited,
+        crew_sixteen,
         ship_first,
         ship_unchanged,
         ship_edited,
+        ship_edited_nbytes,
         lay_out_1k,
         pull_small,
         room_calls,
@@ -416,11 +419,6 @@ MEASURES: dict[str, Callable[[Side, Plan], Sample]] = {
         workspace_changed,
         workspace_first,
         workspace_rescan,
-        workspace_changed,
-        workspace_first,
-        workspace_rescan,
-        room_calls,
-        room_open,
     )
 }
 

@@ -5,6 +5,7 @@ The offer runs already, in a process of its own with an empty store.
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import os
 import sys
@@ -18,11 +19,12 @@ from typing import Any
 
 from sides import Plan, Sample, Side, check
 
-__all__ = ["crew_again", "crew_edited", "crew_first"]
+__all__ = ["crew_again", "crew_edited", "crew_first", "crew_sixteen"]
 
 FILES, FOLDERS = 1_000, 40
 SOURCE = b"def value():\n    return 1\n" * 20
 TIMEOUT_S = 30.0
+LENT_MIB, TURNS = 240, 16  # eight rooms or so
 
 
 def crew_first(side: Side, plan: Plan) -> Sample:
@@ -89,29 +91,49 @@ def crew_edited(side: Side, plan: Plan) -> Sample:
     return _sample(samples)
 
 
+def crew_sixteen(side: Side, plan: Plan) -> Sample:
+    """Most memory that rooms take while 16 workspaces are used in turn, all Mains staying; beside: what is lent."""
+    if _is_beside():
+        return _one(float(LENT_MIB))
+    samples = []
+    with _project(files=20, memory_nbytes=LENT_MIB * 2**20) as open_main:
+        for number in range(1, TURNS + 1):
+            main = open_main(number)
+            samples.append(asyncio.run(_taken_mib(main.lent_by)))
+    return Sample(max(samples), samples, TURNS, TURNS)
+
+
+async def _taken_mib(offer: str) -> float:
+    async with importlib.import_module("distributed.calls").rpc(offer) as remote:
+        return float((await remote.call("offer_status"))["taken_nbytes"] / 2**20)
+
+
 @contextmanager
-def _project() -> Iterator[Callable[[], Any]]:
+def _project(files: int = FILES, memory_nbytes: int | None = None) -> Iterator[Callable[..., Any]]:
     """What opens a Main of a project of 1,000 files, until its first result is there; all are closed in the end."""
     importing = importlib.import_module
     local, keys = importing("distributed.offers.local"), importing("distributed.security.keys")
     with tempfile.TemporaryDirectory(prefix="crews-") as name:
         root = Path(name) / "project"
-        for number in range(FILES - 1):
+        for number in range(files - 1):
             folder = root / f"package{number % FOLDERS}"
             folder.mkdir(parents=True, exist_ok=True)
             (folder / f"module{number}.py").write_bytes(SOURCE + b"# %d\n" % number)
         (root / "edited_module.py").write_text("NUMBER = 1\ndef number():\n    return NUMBER\n")
         os.environ["XDG_CACHE_HOME"] = f"{name}/cache"
         sys.path.insert(0, str(root))
-        module = importing("edited_module")
-        offer = local.LocalOffer(keys.keyring(), cores=1, store=f"{name}/store")
+        module: Any = importing("edited_module")
+        offer = local.LocalOffer(keys.keyring(), cores=1, store=f"{name}/store", memory_nbytes=memory_nbytes)
         mains: list[Any] = []
         options = importing("distributed.crews.options").MainSettings(root=str(root), workers=(offer.address(),))
 
-        def open_main() -> Any:
+        def open_main(number: int = 1) -> Any:
+            if number > 1:
+                Path(module.__file__).write_text(f"NUMBER = {number}\ndef number():\n    return NUMBER\n")
             main = importing("distributed.crews.main").Main(options)
             mains.append(main)
-            check(main.submit(module.number).result(TIMEOUT_S), 1)
+            main.lent_by = offer.address()
+            check(main.submit(module.number).result(TIMEOUT_S), number)
             return main
 
         try:

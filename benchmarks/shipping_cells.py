@@ -21,7 +21,7 @@ from typing import Any
 
 from sides import Plan, Sample, Side, check
 
-__all__ = ["lay_out_1k", "ship_edited", "ship_first", "ship_unchanged"]
+__all__ = ["lay_out_1k", "ship_edited", "ship_edited_nbytes", "ship_first", "ship_unchanged"]
 
 FILES = 1_000
 FILE_NBYTES = 2_000
@@ -70,6 +70,19 @@ def ship_edited(side: Side, plan: Plan) -> Sample:
         return seconds
 
     return _measure(step, 100.0)
+
+
+def ship_edited_nbytes(side: Side, plan: Plan) -> Sample:
+    """What is moved beside the edited file itself; bytes."""
+
+    async def step(bench: _Bench) -> float:
+        known = bench.workspace.scan()
+        bench.touch(17)
+        _, shipped = await bench.ship(bench.workspace.scan(), known)
+        check(shipped.blob_nbytes, FILE_NBYTES)
+        return float(shipped.message_nbytes) / 1e3
+
+    return _measure(step, 4096.0)
 
 
 def lay_out_1k(side: Side, plan: Plan) -> Sample:

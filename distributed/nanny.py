@@ -402,20 +402,20 @@ class Nanny(Server):
         try:
             async with asyncio.timeout(REPORT_TIMEOUT_S):
                 await self._scheduler.call(op, **about)
-        except (DistributedError, TimeoutError) as error:
-            is_gone = isinstance(error, CommClosedError)  # then it has seen the end of the worker, or ends itself
-            level = logging.DEBUG if is_gone or op == "worker_alive" else logging.WARNING
+        except (DistributedError, TimeoutError) as error:  # one that is gone has seen the end, or ends itself
+            level = logging.DEBUG if isinstance(error, CommClosedError) or op == "worker_alive" else logging.WARNING
             logger.log(level, "%s: could not tell the scheduler of worker %s: %s", op, self.worker_address, error)
 
     async def _have_it_dialled(self, address: str) -> None:
         """Tell a scheduler that dials us where its worker listens, until it knows or there is another life."""
-        process = self.process
+        process, level = self.process, logging.WARNING
         while self.process is process and self.status == "running":
             try:
                 await self._scheduler.call("dial_worker", nanny=self.address, address=address)
                 return
             except DistributedError as error:
-                logger.warning("%s cannot be dialled yet: %s", address, error)
+                logger.log(level, "%s cannot be dialled yet: %s", address, error)
+                level = logging.DEBUG  # once is enough: a guest must not fill the owner's log
                 await asyncio.sleep(DIAL_AGAIN_S)
 
     async def _give_up(self, error: BaseException) -> None:

@@ -31,12 +31,14 @@ from distributed.security.handshake import (
 )
 from distributed.security.keys import Keyring, keyring
 from distributed.security.permissions import CLIENT, GUEST, READONLY, WORKER, may_send_frames, may_send_objects
+from distributed.units import MiB
 
 __all__ = ["Listener", "connect_address"]
 
 RETRY_S_FIRST, RETRY_S_MAX = 0.01, 0.25
 ACCEPT_REST_S = 0.5  # without descriptors or memory, until we accept again
 LATER_S_MAX = 2_000_000.0  # a loop's timer takes no more (24 days); no connection lives so long
+FOREIGN_LIMITS = Limits(message_nbytes_max=64 * MiB)  # of what comes from somebody else's server, if not told
 OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 _inproc: dict[str, Listener] = {}  # listeners of this process, by name
@@ -60,7 +62,7 @@ async def connect_address(
         keys: None: the key file of this user; those of a credential for servers of others, see `Credential.keyring`.
         patient: whether the server may not be up yet, so that a refused connection is tried again.
         pinned: with tls://, the fingerprint of the only certificate to accept; None: those in our file.
-        limits: bounds on each message that comes; None: the settings'.
+        limits: bounds on each message that comes; None: the settings', or narrower ones for a server of others.
     Raises:
         ConnectTimeoutError: nobody answered in time.
         CommClosedError: the connection was refused, and we are not `patient`: whoever was there is gone.
@@ -147,6 +149,8 @@ async def _prove(
         sock.close()
         raise
     peer = Peer(str(place), role, root_of(keys.name), claims_of(keys.name) or NO_CLAIMS)
+    if limits is None and role == GUEST:
+        limits = FOREIGN_LIMITS
     stream = Stream(wire, peer, limits=limits)
     try:
         may_be_forwarded = settings().allow_forwarding and own is None

@@ -9,6 +9,7 @@ import os
 import secrets
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
@@ -24,9 +25,10 @@ from distributed.crews.matching import Lent
 from distributed.crews.options import MainSettings
 from distributed.crews.passes import DEPTH_MAX
 from distributed.crews.processes import Processes
-from distributed.errors import DistributedError, NoOfferError
+from distributed.errors import CommClosedError, DistributedError, NoOfferError, WorkerStartError
 from distributed.offers.local import LocalOffer
 from distributed.offers.wire import LEASE_S, OFFER_PORT
+from distributed.process.restart_policy import RestartPolicy
 from distributed.process.running import Background
 from distributed.security.credentials import Credential
 from distributed.security.keys import KEY_NBYTES, Keyring, keyring
@@ -38,6 +40,8 @@ logger = logging.getLogger(__name__)
 CLOSE_S = 15.0
 END_S = 3.0  # of it, for crews to end in order
 QUIET_S = 2.0  # at most that crews which nobody needs wait for rooms that are being opened
+WATCH_S = 0.5  # between two looks whether our processes live
+DEATHS_MAX = 3  # of one of them, in a row and within ten seconds each
 LOOK_S = 5.0  # between two questions to a running scheduler for the offers of its workers
 NAME_LENGTH = 60
 
@@ -90,6 +94,7 @@ class Base:
     def _prepare(self, settings: MainSettings, passes: Mapping[str, Credential] | None, lease_s: float) -> None:
         self.keys = self._processes.keys
         self._opening = 0  # rooms
+        self._local_link: OfferLink | None = None
         self._is_leaving = False
         self.name = settings.ident or _program_name()
         self.backlog = Backlog(settings.queued_calls_max, settings.queued_nbytes_max)
@@ -144,19 +149,38 @@ class Base:
         self._endings = Background(_on_failure)
         self._quiet = asyncio.Event()
         self._quiet.set()
-        self._hello = asyncio.ensure_future(asyncio.to_thread(self._processes.schedulers.hello))
-        self._hello.add_done_callback(lambda done: done.cancelled() or done.exception())  # for who opens a scheduler
-        self._host: rpc | None = None
+        self._greet()
+        self.spawn(self._watch_schedulers())
         for address, credential in self._named.items():
             self._add(address, credential)
         if self._processes.offer is not None:
             self.spawn(self._meet_local(self._processes.offer))
+            self.spawn(self._watch_local())
         elif self.settings.scheduler is not None:
             self.spawn(self._find(self.settings.scheduler))
         else:
             self.finding = False
 
     # ------------------------------------------------------------ schedulers
+
+    def _greet(self) -> None:
+        self._hello = asyncio.ensure_future(asyncio.to_thread(self._processes.schedulers.hello))
+        self._hello.add_done_callback(lambda done: done.cancelled() or done.exception())  # for who opens a scheduler
+        self._host: rpc | None = None
+
+    async def _watch_schedulers(self) -> None:
+        """One that is killed takes its calls with it; another one is there for the next calls."""
+        policy = RestartPolicy(DEATHS_MAX)
+        while True:
+            if not await _has_ended(self._processes.schedulers.is_running, policy) or _is_ending():
+                return  # who opens a scheduler hears of it
+            host = self._host
+            self._processes.renew_schedulers()
+            self._greet()
+            why = "its process has ended (was it killed?); make the calls again that were not decided"
+            self.crews.on_lost(CommClosedError("the scheduler of this program", why))
+            if host is not None:
+                await host.close()
 
     async def open_scheduler(self) -> str:
         """Address of a new scheduler.
@@ -201,10 +225,11 @@ class Base:
         """Whether there may be offers that we have not been at yet."""
         return self.finding or any(link.info is None and not link.is_hopeless for link in list(self.links.values()))
 
-    def _add(self, address: str, credential: Keyring | None) -> None:
+    def _add(self, address: str, credential: Keyring | None) -> OfferLink:
         if address not in self.links:
             link = self.links[address] = OfferLink(address, self.tenant, credential, self.crews)
             self.spawn(link.run())
+        return self.links[address]
 
     async def _meet_local(self, local: LocalOffer) -> None:
         try:
@@ -212,8 +237,28 @@ class Base:
         except DistributedError as error:
             self._fail(error)
             return
-        self._add(address, self.keys)
+        self._local_link = self._add(address, self.keys)
         self.finding = False
+
+    async def _watch_local(self) -> None:
+        """One that is killed is replaced: it was ours, so nobody else starts it again."""
+        policy = RestartPolicy(DEATHS_MAX)
+        while (local := self._processes.offer) is not None:
+            is_started_again = await _has_ended(local.is_running, policy)
+            if _is_ending():
+                return
+            error = WorkerStartError(
+                "the offer of this machine has ended: was it killed, or is there too little memory? setup() begins anew"
+            )
+            self.finding = is_started_again
+            if self._local_link is not None:
+                self._local_link.give_up(error)
+            if not is_started_again:
+                self._fail(error)
+                self.crews.on_lost(error)
+                return
+            self.trouble, self._local_link = None, None
+            await self._meet_local(self._processes.renew_offer(self.settings))
 
     async def _find(self, scheduler: str) -> None:
         """The offers of a running scheduler's workers, again and again: workers come and go."""
@@ -269,6 +314,22 @@ class Base:
         self._background.cancel()
         if self._host is not None:
             await self._host.close()
+
+
+def _is_ending() -> bool:
+    """Whether the program ends: then no thread can be begun any more."""
+    return not threading.main_thread().is_alive()
+
+
+async def _has_ended(is_running: Callable[[], bool], policy: RestartPolicy) -> bool:
+    """Wait until a process of ours has ended; whether another one is to be started."""
+    began = time.monotonic()
+    while is_running():
+        await asyncio.sleep(WATCH_S)
+    pause_s = policy.pause_s(time.monotonic() - began)
+    if pause_s is not None:
+        await asyncio.sleep(pause_s)
+    return pause_s is not None
 
 
 def _on_failure(error: BaseException) -> None:

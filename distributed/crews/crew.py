@@ -30,6 +30,7 @@ from distributed.dataclass import dataclass
 from distributed.errors import (
     CancelledError,
     CommClosedError,
+    DistributedError,
     PythonMismatchError,
 )
 from distributed.ids import counter, unique_id
@@ -369,6 +370,14 @@ class Crew:
         if session is not None:
             session.table.fail_unsent(list(self._pending), failure_from_exception(reason))
         self._open_gate()
+
+    def lose(self, reason: DistributedError) -> None:
+        """What it needs has ended: what is not decided fails, and this crew takes no more calls. On the loop."""
+        with self.lock:
+            self._error = self._error or reason
+        if self.staffing is not None:
+            self.staffing.lose(reason)
+        self.on_failed(reason)
 
     def _open_gate(self) -> None:
         self._gate.set()

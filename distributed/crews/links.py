@@ -26,7 +26,8 @@ from distributed.errors import (
     PermissionDeniedError,
     ProtocolError,
 )
-from distributed.offers.wire import LEASE_S, OfferInfo, OpenRoom, RoomWish, from_wire, tenant_root, to_wire
+from distributed.offers.answers import info_from_wire, lent_from_wire, notice_from_wire, room_from_wire
+from distributed.offers.wire import LEASE_S, OfferInfo, OpenRoom, RoomWish, tenant_root, to_wire
 from distributed.protocol.codec import ErrorReply
 from distributed.protocol.failure import exception_from_reply
 from distributed.security.credentials import Credential
@@ -129,7 +130,7 @@ class OfferLink:
         pause_s = PAUSE_S_FIRST
         patience: asyncio.TimerHandle | None = None
         loop = asyncio.get_running_loop()
-        while not self._is_closed:
+        while not self._is_closed and not self.is_hopeless:
             try:
                 stream, joined = await self._join()
                 if patience is not None:
@@ -146,6 +147,8 @@ class OfferLink:
                 self._lose(error, True)
                 return
             except DistributedError as error:
+                if self.is_hopeless:
+                    return
                 self.trouble = error
                 if isinstance(error, LeaseOverError) or not self.is_here:
                     self._lose(error)
@@ -153,6 +156,10 @@ class OfferLink:
                     patience = loop.call_later(self._tenant.lease_s, self._lose, error)
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, PAUSE_S_MAX)
+
+    def give_up(self, reason: BaseException) -> None:
+        """It will never be there again, such as one of ours whose process has ended."""
+        self._lose(reason, for_ever=True)
 
     async def close(self) -> None:
         """Leave: everything of ours there ends."""
@@ -212,16 +219,15 @@ class OfferLink:
         if isinstance(message, ErrorReply):
             error = exception_from_reply(message, self.address, False)
             raise error if isinstance(error, DistributedError) else ProtocolError(str(error))
-        if type(message) is not dict or type(message.get("notice")) is not str:
-            raise ProtocolError(f"the offer at {self.address} says what is no notice")
-        if kind is not None and message["notice"] != kind:
-            raise ProtocolError(f"the offer at {self.address} says {message['notice']!r:.40} instead of {kind!r}")
-        return message
+        notice = notice_from_wire(message, self.address)
+        if kind is not None and notice["notice"] != kind:
+            raise ProtocolError(f"the offer at {self.address} says {notice['notice']!r:.40} instead of {kind!r}")
+        return notice
 
     # ------------------------------------------------------------ what it says
 
     def _on_joined(self, joined: dict[str, Any]) -> None:
-        self.info = from_wire(OfferInfo, joined["offer"])
+        self.info = info_from_wire(joined["offer"], self.address)
         self.trouble = None
         there = {str(room["room"]) for room in joined["rooms"]}
         for room in [room for room in self._rooms if room not in there]:
@@ -240,15 +246,14 @@ class OfferLink:
         elif kind == "progress":
             self._events.on_progress(self, str(notice["line"]))
         elif kind in ("withdrawn", "returned"):
-            self._on_lent(int(notice["cores"]), notice.get("memory_nbytes"))
+            self._on_lent(notice)
         elif kind == "ended":
             raise LeaseOverError(self.address)
 
-    def _on_lent(self, cores: int, memory_nbytes: int | None) -> None:
+    def _on_lent(self, notice: dict[str, Any]) -> None:
         assert self.info is not None
-        lent = {**to_wire(self.info), "cores": cores, "memory_nbytes": memory_nbytes, "is_withdrawn": cores == 0}
-        self.info = from_wire(OfferInfo, lent)
-        if cores == 0:
+        self.info = lent_from_wire(self.info, notice)
+        if self.info.is_withdrawn:
             self._lose(OfferWithdrawnError(self.address))
         else:
             self._be_here()
@@ -259,6 +264,8 @@ class OfferLink:
             self._events.on_here(self)
 
     def _lose(self, reason: BaseException, for_ever: bool = False) -> None:
+        if self.is_hopeless:  # it was said already
+            return
         self.is_here = False
         self.is_hopeless = for_ever
         self.trouble = reason
@@ -293,7 +300,7 @@ class OfferLink:
     async def open_room(self, wish: RoomWish) -> OpenRoom:
         """A room there; CommClosedError: it is out of reach. Others as `distributed.offers.wire` lists them."""
         answer = await self._calls.call("open_room", tenant=self._tenant.id, wish=to_wire(wish))
-        room: OpenRoom = from_wire(OpenRoom, answer)
+        room = room_from_wire(answer, self.address)
         self._rooms[room.room] = room
         return room
 

@@ -16,7 +16,7 @@ from distributed.crews.processes import Processes
 from distributed.crews.project import Project
 from distributed.crews.states import Phase
 from distributed.crews.telling import building
-from distributed.errors import CommClosedError
+from distributed.errors import CommClosedError, DistributedError
 
 __all__ = ["Main"]
 
@@ -199,6 +199,11 @@ class Main:
         """There are no offers, and this is why."""
         for crew in self._staffed():
             crew.on_trouble(reason)
+
+    def on_lost(self, reason: DistributedError) -> None:
+        """Our schedulers, or all of our workers, are gone for good; the next call makes a new crew."""
+        for crew in list(self._crews):
+            crew.lose(reason)
 
     def _staffed(self) -> list[Any]:
         """The staffings of all crews that have begun."""

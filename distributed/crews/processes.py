@@ -42,6 +42,18 @@ class Processes:
                 self.offer.close()
             raise
 
+    def renew_schedulers(self) -> None:
+        """Start another one in the place of one that has ended."""
+        self.schedulers.close()
+        self.schedulers = SchedulerProcess(self.keys)
+
+    def renew_offer(self, settings: MainSettings) -> LocalOffer:
+        """Start another one in the place of one that has ended."""
+        if self.offer is not None:
+            self.offer.close()
+        self.offer = _local_offer(settings, self.keys)
+        return self.offer
+
     def close(self) -> None:
         """End them, and wait for that. May be called twice."""
         if self.offer is not None:

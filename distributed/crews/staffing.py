@@ -59,6 +59,7 @@ logger = logging.getLogger(__name__)
 PASSING = (CommClosedError, ConnectTimeoutError, LeaseOverError, OfferFullError, OfferWithdrawnError, TimeoutError)
 SHIP_ATTEMPTS = 3  # an offer under pressure may drop a workspace between its arrival and the room
 SEAT = "#"  # between an offer's address and the number of a room there
+SEATS_MAX = 32  # at one offer: as many rooms as a tenant may have there, whatever it says of its cores
 SOURCE_S = 120.0  # for an offer to get a workspace from another one
 
 
@@ -73,6 +74,9 @@ class Crewed(Protocol):
 
     def on_outdated(self) -> None:
         """Files have changed before they could be sent: calls that wait belong to a newer crew."""
+
+    def lose(self, reason: DistributedError) -> None:
+        """What they need has ended, and does not come back."""
 
     def has_demand(self) -> bool:
         """Whether some are not decided."""
@@ -104,6 +108,7 @@ class Staffing:
         self._scheduler: str | None = None
         self._client: CrewClient | None = None
         self._session: Session | None = None
+        self._has_placed = False
         self._ready = asyncio.Event()  # there is a scheduler, or never will be
         self._lent: list[Lent] = []  # as rooms know it, by their pass
         self._is_pass_old = asyncio.Event()
@@ -114,7 +119,7 @@ class Staffing:
             {
                 AskRoom: lambda effect: self._spawn(self._open_room(effect.offer)),
                 PlaceCalls: lambda effect: self._place(),
-                FailCalls: lambda effect: crew.on_failed(self._explained(effect.reason)),
+                FailCalls: lambda effect: self._fail(self._explained(effect.reason)),
                 SayWaiting: lambda effect: self._say_waiting(),
                 EndCrew: lambda effect: base.spawn_ending(self._end()),
             },
@@ -158,6 +163,8 @@ class Staffing:
                 self.trouble.setdefault(link.address, link.trouble)
             if link.is_here:
                 self._look_at(link)
+            elif link.is_hopeless and link.address not in self._machine.offers:  # before this crew was
+                self.handle(OfferGone(link.address, True, link.trouble))
 
     def _look_at(self, link: OfferLink) -> None:
         """Hear of its seats; of further ones when the first is taken, which would be there later beside them."""
@@ -195,6 +202,13 @@ class Staffing:
         self._machine.is_hopeful = False
         self.handle(OfferGone("offers", True, reason))
 
+    def lose(self, reason: DistributedError) -> None:
+        """What it needs has ended."""
+        if self._session is not None:
+            why = reason.reason if isinstance(reason, CommClosedError) else str(reason)
+            self._session.link.finish(CommClosedError(self._session.scheduler_address, why))
+        self.handle(CloseAsked())
+
     def why_waiting(self) -> str:
         """For people: what has to happen before calls can run."""
         if self.phase is Phase.CLOSED:
@@ -222,11 +236,18 @@ class Staffing:
             return reason
         return WorkersLateError(timeout_s, self.why_waiting())
 
+    def _fail(self, reason: BaseException) -> None:
+        if self._has_placed and isinstance(reason, DistributedError):  # calls are with the scheduler, and wait there
+            self._base.call_soon(self._crew.lose, reason)
+        else:
+            self._crew.on_failed(reason)
+
     def _spawn(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         self._base.spawn(coroutine)
 
     def _place(self) -> None:
         assert self._session is not None
+        self._has_placed = True
         self._crew.on_placed(self._session)
         self._spawn(self._give_passes())
 
@@ -253,6 +274,9 @@ class Staffing:
                 await asyncio.to_thread(Variable(PASS_NAME, client=client).set, given)
             except DistributedError as error:  # the session has ended, and with it the crew; or it will come again
                 logger.info("no pass for rooms of %s: %s", base.name, error)
+            except RuntimeError:  # the program ends just now, and no thread can be asked any more
+                logger.info("no pass for rooms of %s: the program ends", base.name)
+                return
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(PASS_S / 2):
                     await self._is_pass_old.wait()
@@ -367,7 +391,7 @@ def _seats(link: OfferLink) -> list[str]:
     """
     assert link.info is not None
     count, _ = split_cores(max(1, link.info.cores))
-    return [link.address, *(f"{link.address}{SEAT}{number}" for number in range(1, count))]
+    return [link.address, *(f"{link.address}{SEAT}{number}" for number in range(1, min(count, SEATS_MAX)))]
 
 
 def _address(seat: str) -> str:

@@ -357,7 +357,7 @@ class CrewMachine:
         if self.phase is Phase.OPENING and self.is_connected and self.has_room:
             self.phase = Phase.RETIRING if self.is_superseded else Phase.OPEN
             self._effects.append(PlaceCalls())
-        elif self.phase in (Phase.OPENING, Phase.OPEN, Phase.RETIRING) and (reason := self._why_hopeless()) is not None:
+        elif (reason := self._why_hopeless()) is not None:
             self._fail(reason)
         waits = self.phase in (Phase.OPENING, Phase.OPEN, Phase.RETIRING) and not self.has_room
         if not waits:
@@ -367,10 +367,11 @@ class CrewMachine:
 
     def _why_hopeless(self) -> BaseException | None:
         """Why there will never be a room; None: there may be."""
-        if self.is_hopeful or not self.offers:
+        if self.is_hopeful or not self.offers or self.phase not in (Phase.OPENING, Phase.OPEN, Phase.RETIRING):
             return None
         records = self.offers.values()
-        if not all(record.is_hopeless or record.room is RoomState.REFUSED for record in records):
+        is_opening = self.phase is Phase.OPENING  # an offer that had a room for us and refuses another may be ending
+        if not all(record.is_hopeless or (is_opening and record.room is RoomState.REFUSED) for record in records):
             return None
         return next((record.reason for record in records if record.reason is not None), None)
 

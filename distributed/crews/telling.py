@@ -67,7 +67,8 @@ _pace_by_address: dict[str, Pace] = {}
 def building(address: str, line: str) -> None:
     """The installer at an offer has said something."""
     if _pace_by_address.setdefault(address, Pace()).is_due(time.monotonic()):
-        _write(f"{address} makes the environment: {line.strip()}"[:LINE_LENGTH_MAX])
+        printable = "".join(letter if letter.isprintable() else "?" for letter in line.strip()[:LINE_LENGTH_MAX])
+        _write(f"{address} makes the environment: {printable}"[:LINE_LENGTH_MAX])
 
 
 class Loosening:

@@ -110,6 +110,8 @@ class EnvironmentSpec:
         for lines in value[:2]:
             if type(lines) is not list or len(lines) > LINES_MAX or not all(type(line) is str for line in lines):
                 raise ProtocolError(f"the lines of an environment are at most {LINES_MAX} texts")
+            if sum(map(len, lines)) > NBYTES_MAX:  # before anything is looked for in them
+                raise ProtocolError(f"the lines of an environment are at most {NBYTES_MAX:,} bytes")
         if value[2] and not re.fullmatch(r"3\.[0-9]{1,2}", value[2]):
             raise ProtocolError("the python of an environment is a minor version, such as '3.11'")
         parsed = [tuple(line for line, _ in parse(lines, "requirements")) for lines in value[:2]]

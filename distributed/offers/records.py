@@ -55,7 +55,7 @@ class Limits:
 
     Attributes:
         cores: slots; memory_nbytes: of all rooms together, None: no limit.
-        rooms_max, tenants_max: at once.
+        rooms_max, tenants_max: at once; tenants_per_grant_max: of these, with one grant, and with tickets below it.
         rooms_per_tenant_max, wishes_per_tenant_max: of each Main, with all tenants that its tickets have let in.
         room_nbytes: what a room is taken to need until it was looked at; a fresh one takes some 40 MiB.
         retire_fraction: of the memory; above it idle rooms are retired.
@@ -66,6 +66,7 @@ class Limits:
     memory_nbytes: int | None = None
     rooms_max: int = 64
     tenants_max: int = 64
+    tenants_per_grant_max: int = 32
     rooms_per_tenant_max: int = 32
     wishes_per_tenant_max: int = 64
     room_nbytes: int = 48 * MiB

@@ -24,6 +24,7 @@ from distributed.errors import (
     ProtocolError,
     StreamingOpError,
 )
+from distributed.offers.crowding import why_too_many
 from distributed.offers.housing import Housing, Order
 from distributed.offers.records import (
     Allow,
@@ -69,7 +70,7 @@ from distributed.offers.wire import (
     wish_from_wire,
 )
 from distributed.protocol.failure import error_reply
-from distributed.security.credentials import FindKey
+from distributed.security.credentials import NO_CLAIMS, FindKey
 from distributed.security.keys import Keyring
 from distributed.units import MiB
 from distributed.versions import PYTHON_MINOR
@@ -81,7 +82,6 @@ logger = logging.getLogger(__name__)
 
 MESSAGE_NBYTES_MAX = 64 * MiB  # of one message of a Main, who may be a guest: the longest are manifests, 16 MiB
 
-GUEST_STREAMS_MAX = 256  # of one guest: a Main has a few, and so has each of its rooms that submit
 GRACE_S = 30.0  # of a withdrawal that names none
 LOOK_S, LOOK_WANTING_S = 0.5, 0.1  # between two looks at all rooms; while a wish waits for one that is idle
 LAST_WORD_S = 1.0  # for what was said to a tenant last to leave; then its streams are closed
@@ -253,7 +253,9 @@ class Offer(Server):
             former.close()
         self._streams[tenant] = (number, stream)
         self._keys_of[tenant] = keyring
-        if ticket_key is not None:
+        if (
+            ticket_key is not None and stream.peer.claims == NO_CLAIMS
+        ):  # else tickets of the ticket will do: no wider ones
             self._ticket_keys[tenant_root(tenant)] = ticket_key
         self._driver.handle(Join(tenant, owner, name, lease_s, number))
         try:
@@ -315,15 +317,6 @@ class Offer(Server):
         """Lend everything again; what is lent."""
         self._driver.handle(ReturnOffer())
         return self.offer_info()
-
-    def _on_stream(self, stream: Stream) -> None:
-        name = stream.peer.name
-        if name and sum(each.stream.peer.name == name for each in self._connections) >= GUEST_STREAMS_MAX:
-            error = CommClosedError(self.address, f"this guest has {GUEST_STREAMS_MAX} connections already")
-            stream.write_message_nowait(error_reply(error))
-            self._close_stream(stream)
-            return
-        super()._on_stream(stream)
 
     def caller_of(self, stream: Any, tenant: str) -> Caller:
         """Whose call it is, for the ops of a `Receiver`; that renews its lease.
@@ -431,6 +424,15 @@ class Offer(Server):
             self._driver.handle(Heard(tenant))
             if type(said.get("beat")) is int:
                 self._say(tenant, {"notice": "beat", "number": said["beat"]})
+
+    def _on_stream(self, stream: Stream) -> None:
+        others = [connection.stream.peer.name for connection in self._connections]
+        error = why_too_many(stream.peer.name, others, self._machine.grant_of)
+        if error is None:
+            super()._on_stream(stream)
+            return
+        stream.write_message_nowait(error_reply(error))
+        self._close_stream(stream)
 
     def _find_key(self, name: str) -> bytes | None:
         """Of a credential: a tenant's, for its tickets, or a grant."""

@@ -121,6 +121,12 @@ async def build_offer(options: OfferOptions, zygote: Zygote) -> Offer:
     except BaseException:
         await housing.close()
         raise
+
+    def end() -> None:
+        logger.error("the process that forks rooms has ended (was it killed?), so this offer ends; start it again")
+        offer.close_soon("the process that forks its rooms has ended")
+
+    zygote.on_gone = end
     return offer
 
 
@@ -134,7 +140,7 @@ async def serve_offer(options: OfferOptions, zygote: Zygote, grace_s: float) -> 
     offer = await build_offer(options, zygote)
     on_signals(lambda name: offer.close_soon(name, 0.0 if name == "SIGINT" else grace_s))
     await serve_guests(offer, options)
-    return 0
+    return int(zygote.has_ended)
 
 
 async def serve_guests(offer: Offer, options: OfferOptions) -> None:
@@ -168,12 +174,14 @@ async def serve_beside(given: dict[str, Any], keys: Keyring, zygote: Zygote) -> 
     listening.add_done_callback(lambda done: parent_gone.set())
     watching = asyncio.ensure_future(_watch_parent(os.getppid(), parent_gone))
     report(given["answer"], {"address": offer.address, "pid": os.getpid()})
+    cleaning = asyncio.ensure_future(asyncio.to_thread(remove_leftovers, given["offer"]["folder"]))
     gone = asyncio.ensure_future(parent_gone.wait())
     waited: list[asyncio.Future[Any]] = [gone, offer.finished]
     await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
     for task in (listening, watching, gone):
         task.cancel()
     await offer.close("its Main has ended")
+    await cleaning
     await offer.finished
     return 0
 

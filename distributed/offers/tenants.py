@@ -11,6 +11,7 @@ What is not here: who may call what (the server), who gets which slot at which m
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -50,6 +51,7 @@ from distributed.units import format_nbytes, format_seconds
 
 __all__ = ["Tenants"]
 
+REQUESTS_MAX = 64  # calls that wait for one room; a Main has one
 LOOK_AGAIN_S = 1.0  # while somebody waits for what only becomes idle
 
 
@@ -137,6 +139,10 @@ class Tenants:
         payer = self.tenants[self.payer_of(tenant)]
         return payer.owner or ""
 
+    def grant_of(self, name: str) -> str:
+        """The grant behind the name of a grant or of a tenant's tickets; empty: the owner. Raises LeaseOverError."""
+        return self.space_of(self.tenant_by_root(name).id) if name.startswith(TICKETS) else name
+
     def why_not_joined(self, tenant: str, owner: str | None) -> Exception | None:
         """Why nobody can join under that name; None: let it come."""
         found = self.tenants.get(tenant)
@@ -144,10 +150,17 @@ class Tenants:
             return None if found.owner == owner else LeaseOverError(self.offer)
         if self.is_closed:
             return OfferWithdrawnError(self.offer)
+        cure = "use another offer, or wait until one leaves"
         if len(self.tenants) >= self.limits.tenants_max:
-            return OfferFullError(
-                self.offer, f"it has {self.limits.tenants_max} tenants", "use another offer, or wait until one leaves"
-            )
+            return OfferFullError(self.offer, f"it has {self.limits.tenants_max} tenants", cure)
+        try:
+            grant = self.grant_of(owner or "")
+        except LeaseOverError as error:
+            return error
+        guests = [self.space_of(other) for other in self.tenants]
+        count_max = self.limits.tenants_per_grant_max
+        if grant and guests.count(grant) >= count_max:
+            return OfferFullError(self.offer, f"the grant {grant!r} has {count_max} tenants", cure)
         return None
 
     # ------------------------------------------------------------ tenants
@@ -231,6 +244,9 @@ class Tenants:
             assert room.place is not None
             room.used = now  # it is about to be
             self._effects.append(Answer(request, room.place))
+        elif len(room.requests) >= REQUESTS_MAX:
+            what = f"{REQUESTS_MAX} calls wait for the same room"
+            self._effects.append(Refuse(request, OfferFullError(self.offer, what, "wait for one of them")))
         else:
             room.requests.append(request)
 
@@ -381,8 +397,10 @@ class Tenants:
 
     def _next_wish(self) -> Room | None:
         """Of the Main with the fewest rooms, the one that was asked for first."""
+        payer_of = {tenant: record.payer for tenant, record in self.tenants.items()}
         asked = [room for room in self.rooms.values() if room.state is State.ASKED]
-        return min(asked, key=lambda room: (self._count_of(room.tenant), room.asked), default=None)
+        taken = Counter(payer_of.get(r.tenant, r.tenant) for r in self.rooms.values() if r.state is not State.ASKED)
+        return min(asked, key=lambda room: (taken[payer_of[room.tenant]], room.asked), default=None)
 
     def _of_main(self, tenant: str, rooms: Iterable[Room]) -> list[Room]:
         """Those of the Main of this tenant: its own, and of tenants that its tickets have let in."""
@@ -430,9 +448,6 @@ class Tenants:
 
     def _count(self, state: State | None = None) -> int:
         return sum(r.state is state if state else r.state is not State.ASKED for r in self.rooms.values())
-
-    def _count_of(self, tenant: str) -> int:
-        return sum(room.state is not State.ASKED for room in self._of_main(tenant, self.rooms.values()))
 
     # ------------------------------------------------------------ relations
 

@@ -35,7 +35,8 @@ Notices, dicts with the key ``notice``::
 Tickets: a room that submits work by itself is a Main of its own there, with a tenant's name, a scheduler and keys of
 its own. It connects with a ticket (`security.credentials`) of its Main's credential: limited to a workspace, a time and
 a depth (0: it may open no rooms). What it sends lies with its Main's contents, its slots are its Main's share, and when
-its Main is no tenant any more, it is none either.
+its Main is no tenant any more, it is none either. Its own `ticket_key` lets nobody in, which would be worth more than
+its ticket: those below it come with tickets of that.
 
 Errors by type: LeaseOverError (unknown tenant: join again), OfferWithdrawnError (nothing is lent now: wait for
 ``returned``, or go elsewhere), OfferFullError (too many tenants, rooms or wishes, or `wait_s` is over),
@@ -53,10 +54,10 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Mapping
 from typing import Any
 
 from distributed.dataclass import dataclass, field, fields
+from distributed.environments.spec import EnvironmentSpec
 from distributed.errors import BadRequestError
 from distributed.security.permissions import ROLES
 
@@ -74,7 +75,6 @@ __all__ = [
     "check_name",
     "check_tenant",
     "check_ticket_key",
-    "from_wire",
     "tenant_root",
     "to_wire",
     "wish_from_wire",
@@ -86,7 +86,7 @@ LEASE_S_MIN, LEASE_S_MAX = 0.5, 600.0
 WAIT_S, WAIT_S_MAX = 60.0, 3600.0  # of a wish, in its queue
 NAME_LENGTH_MAX = 200
 TEXT_LENGTH_MAX = 4096
-ROOTS_MAX = 256
+ROOTS_MAX, ROOTS_LENGTH_MAX = 256, 65_536
 KEY_NBYTES = 32
 TICKETS = "tenant:"  # how names of tenants' credentials begin; no grant is called so
 
@@ -182,16 +182,21 @@ class OpenRoom:
 
 
 _CHECKS: dict[str, Any] = {
-    "scheduler": lambda v: _is_text(v, TEXT_LENGTH_MAX),
+    "scheduler": lambda v: _is_text(v, TEXT_LENGTH_MAX) and v.isprintable(),
     "workspace": lambda v: v is None or (type(v) is str and _WORKSPACE.fullmatch(v) is not None),
     "entry": lambda v: v is None or (_is_text(v, NAME_LENGTH_MAX) and all(map(str.isidentifier, v.split(".")))),
     "entry_file": lambda v: v is None or (_is_inside(v) and v != ""),
-    "roots": lambda v: type(v) is list and len(v) <= ROOTS_MAX and all(_is_inside(root) for root in v),
+    "roots": lambda v: (
+        type(v) is list
+        and len(v) <= ROOTS_MAX
+        and all(_is_inside(root) for root in v)
+        and sum(map(len, v)) <= ROOTS_LENGTH_MAX
+    ),
     "source": lambda v: v is None or _is_text(v, TEXT_LENGTH_MAX),
-    "environment": lambda v: True,  # checked by who builds it
+    "environment": lambda v: v is None or EnvironmentSpec.from_wire(v) is not None,
     "threads": lambda v: v is None or (type(v) is int and 1 <= v <= 65_536),
     "memory_nbytes": lambda v: v is None or (type(v) is int and v > 0),
-    "name": lambda v: v is None or _is_text(v, NAME_LENGTH_MAX),
+    "name": lambda v: v is None or (_is_text(v, NAME_LENGTH_MAX) and v.isprintable()),  # the owner may see it
     "resources": lambda v: (
         type(v) is dict
         and len(v) <= 1000
@@ -203,7 +208,7 @@ _CHECKS: dict[str, Any] = {
 
 
 def wish_from_wire(value: Any) -> RoomWish:
-    """The wish that a dict describes. Raises BadRequestError, which names the field."""
+    """The wish that a dict describes. Raises BadRequestError, which names the field, or as `EnvironmentSpec`."""
     if type(value) is not dict or not set(value) <= set(_CHECKS) or "scheduler" not in value:
         raise BadRequestError(f"a wish for a room is a dict with 'scheduler' and any of {', '.join(_CHECKS)}")
     for name, content in value.items():
@@ -215,15 +220,6 @@ def wish_from_wire(value: Any) -> RoomWish:
 def to_wire(value: Any) -> dict[str, Any]:
     """One of the dataclasses here as a dict."""
     return {each.name: getattr(value, each.name) for each in fields(type(value))}
-
-
-def from_wire(kind: Any, value: Mapping[str, Any]) -> Any:
-    """What `to_wire` made of a `kind`; keys that we do not know are left out (a newer offer's)."""
-    known = {each.name for each in fields(kind)}
-    try:
-        return kind(**{name: content for name, content in value.items() if name in known})
-    except TypeError as error:
-        raise BadRequestError(f"this is no {kind.__name__}: {error}") from None
 
 
 def check_tenant(value: Any) -> str:
@@ -247,7 +243,7 @@ def check_ticket_key(value: Any) -> bytes | None:
 
 def check_name(value: Any) -> str:
     """What people call a tenant. Raises BadRequestError."""
-    if not _is_text(value, NAME_LENGTH_MAX) or not value.isprintable():
+    if not _is_text(value, NAME_LENGTH_MAX) or not value.isprintable():  # people see it, on terminals too
         raise BadRequestError(f"a tenant's name is a printable text of 1 to {NAME_LENGTH_MAX} characters")
     assert isinstance(value, str)
     return value

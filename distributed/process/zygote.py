@@ -121,6 +121,8 @@ class Zygote:
         self._children: dict[int, Child] = {}
         self._buffer = b""
         self._turn = asyncio.Lock()
+        self.has_ended = False
+        self.on_gone: Callable[[], object] = lambda: None  # called when it has ended without having been told to
 
     def attach(self) -> None:
         """Serve the running loop."""
@@ -142,14 +144,20 @@ class Zygote:
         """Ask for a child without waiting, even before `attach`; answers what `started` wants to know.
 
         Raises:
-            WorkerStartError: the zygote is gone.
+            WorkerStartError: the zygote is gone, or `options` are too long.
         """
         self._number += 1
         line = json.dumps({"spawn": self._number, "kind": kind, "options": options}).encode() + b"\n"
+        if len(line) > LINE_NBYTES_MAX:  # it would not leave in one piece, and what follows would be taken for its rest
+            what = f"its options take {len(line):,} bytes, and {LINE_NBYTES_MAX:,} is the most"
+            raise WorkerStartError(f"a process of kind {kind!r} cannot be started: {what}; say less in them")
         try:
-            socket.send_fds(self._socket, [line], [stderr, status])
+            sent_nbytes = socket.send_fds(self._socket, [line], [stderr, status])
         except OSError as error:
             raise WorkerStartError(f"the process that forks workers is gone: {error}") from None
+        if sent_nbytes < len(line):  # it does not read what came before; half a line cannot be taken back
+            self._socket.shutdown(socket.SHUT_RDWR)
+            raise WorkerStartError("the process that forks workers does not answer, and is ended")
         if hasattr(self, "_loop"):
             self._starting[self._number] = self._loop.create_future()
         else:
@@ -220,6 +228,8 @@ class Zygote:
             _kill_group(child.pid)
             child.ended.set_result(Ending(None, signal.SIGKILL, 0))
         self._children.clear()
+        self.has_ended = True
+        self.on_gone()
 
 
 # ---------------------------------------------------------------- in the zygote

@@ -128,7 +128,7 @@ PURE = re.compile(
             r"scheduler\.(?!(server|http|process|proxy|sessions|ops|nannies|diagnosis|equipment_ops|dialling)$).*",
             r"worker\.(machine|events|effects|records|copies|equipping|printing|invariants|memory)",
             r"faces\.manager\.(pace|roster|wire)",
-            r"offers\.(wire|tenants|records|retirement|shares|status)",
+            r"offers\.(answers|crowding|wire|tenants|records|retirement|shares|status)",
             r"crews\.(matching|states)",
             r"environments\.spec",
             r"recipes\.(dispatch|leases|multipart|rates)|push\.(roster|statuses)",

@@ -29,6 +29,7 @@ from distributed.workspace.store import BlobStore, on_disk
 __all__ = ["Holding"]
 
 WORKSPACES_MAX = 16  # that are kept for one tenant; of older ones contents may go, and are shipped again when needed
+ENTRIES_MAX = 100_000  # of all their manifests, some 400 bytes of memory each; two of the biggest
 INCOMING_MAX = 8  # big contents on their way; whoever breaks off often loses the first of them
 
 T = TypeVar("T")
@@ -253,7 +254,7 @@ class Holding:
         self._store.pin(workspace, nbytes_by_digest)
         held = self._held_by_id[workspace] = _Held(manifest, nbytes_by_digest)
         try:
-            while len(self._held_by_id) > WORKSPACES_MAX and self._drop_oldest(workspace):
+            while self._holds_much() and self._drop_oldest(workspace):
                 continue
             self._with_room(workspace, lambda: self._store.put_manifest(manifest))
             held.lacking = dict.fromkeys(self._store.lacks(nbytes_by_digest))
@@ -261,6 +262,10 @@ class Holding:
             self.drop(workspace)
             raise
         return held
+
+    def _holds_much(self) -> bool:
+        entries = sum(len(held.manifest) for held in self._held_by_id.values())
+        return len(self._held_by_id) > WORKSPACES_MAX or entries > ENTRIES_MAX
 
     def _load(self, workspace: str) -> _Held | None:
         """Hold a workspace that this space knows from earlier."""

@@ -63,6 +63,11 @@ class Pins:
         """Workspaces that this process holds, oldest first."""
         return list(self._held)
 
+    def sweep(self) -> None:
+        """Remove what killed processes left; before this one holds anything."""
+        for path in list(self._paths()):
+            self._content(path, is_ours=False)
+
     def all(self) -> tuple[set[str], set[bytes]]:
         """Workspaces and digests that any process holds; what killed ones left is removed."""
         workspaces: set[str] = set()

@@ -278,7 +278,7 @@ class Receiver:
                 async with asyncio.timeout_at(deadline), dial(address, ticket) as call:
                     await self._fetch_all(call, home, workspace, lacking)
         except (DistributedError, OSError) as error:  # TimeoutError among them; what came is kept
-            logger.info("fetching workspace %s from %s: %r", workspace[:12], address, error)
+            logger.debug("fetching workspace %s from %s: %r", workspace[:12], address, error)  # the Main hears of it
         return not lacking or home.fetched_nbytes > before
 
     async def _fetch_all(self, call: Call, home: _Tenant, workspace: str, lacking: list[bytes]) -> None:

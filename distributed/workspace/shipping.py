@@ -162,6 +162,8 @@ class _Shipment:
             self._fetched_nbytes += came
             self._arrived(came)
             failed = answer.get("failed", [])
+            if type(failed) is not list:
+                raise ProtocolError("workspace_fetch: the offer did not answer which sources failed")
             sources = [source for source in sources if source[0] not in failed]
             lacking = left
         return lacking
@@ -253,7 +255,7 @@ class _Shipment:
         ):
             raise ProtocolError("the offer lacks what is no content of the workspace")
         self._lacked.update(dict.fromkeys(lacking))
-        return lacking
+        return list(dict.fromkeys(lacking))  # each is sent once, however often an offer names it
 
     def _arrived(self, nbytes: int) -> None:
         self._arrived_nbytes += nbytes

@@ -113,17 +113,31 @@ class BlobStore:
         self._free_nbytes_min = free_nbytes_min
         self._make_room = make_room
         make_private(self.folder)
-        self._blobs, self._manifests, self._arriving, pins = (
-            os.path.join(self.folder, name) for name in ("blobs", "manifests", "incoming", "pins")
-        )
-        spread(self.folder)
-        for name in (self._blobs, self._manifests, self._arriving, pins):
-            make_apart(name)
+        inside = [os.path.join(self.folder, name) for name in ("blobs", "manifests", "incoming", "pins")]
+        self._blobs, self._manifests, self._arriving, pins = inside
         self._usage = os.path.join(self.folder, "usage")
-        self._lock = os.open(os.path.join(self.folder, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            spread(self.folder)
+            for path in inside:
+                make_apart(path)
+            self._lock = os.open(os.path.join(self.folder, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise self._explain(error, BLOCK_NBYTES) from error
         self._turn = threading.Lock()  # between threads of this process, which share `_lock`
         self._pins = Pins(pins)
+        self._sweep()
         self._under_way = 0  # bytes that threads of ours have reserved and not written yet: an eviction cannot see them
+
+    def _sweep(self) -> None:
+        """Remove the pins of killed processes, unless the store is in use: whoever needs room does it, too."""
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        try:
+            self._pins.sweep()
+        finally:
+            fcntl.flock(self._lock, fcntl.LOCK_UN)
 
     def close(self) -> None:
         """Let go of all pins. May be called again."""
@@ -452,6 +466,10 @@ class BlobStore:
                     time.sleep(0.002)
             try:
                 yield
+            except DistributedError:
+                raise
+            except OSError as error:  # pins and the count of bytes need room, too
+                raise self._explain(error, BLOCK_NBYTES) from error
             finally:
                 fcntl.flock(self._lock, fcntl.LOCK_UN)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -95,8 +97,9 @@ def test_a_main_that_an_offer_does_not_let_in_hears_why(open_main: Callable[...,
     offer = LocalOffer(keyring_from_master(b"x" * 32), cores=1)
     try:
         main = open_main(workers=(offer.address(),))
-        with pytest.raises(AuthenticationError):
-            main.submit(project.module.add, (1, 2)).result(TIMEOUT_S)
+        for _ in range(2):  # the second crew finds nobody who could let it in
+            with pytest.raises(AuthenticationError):
+                main.submit(project.module.add, (1, 2)).result(TIMEOUT_S)
     finally:
         offer.close()
 
@@ -146,3 +149,25 @@ def test_a_call_that_is_not_strict_runs_with_what_there_is(
     with pytest.warns(LoosenedCallWarning, match="amiga"):
         call = main.submit(project.module.add, (1, 2), options=CallOptions(platform=("amiga",), threads=64))
     assert call.result(TIMEOUT_S) == 3
+
+
+def test_a_killed_process_of_ours_is_replaced_and_what_it_took_with_it_is_told(
+    open_main: Callable[..., Main], project: Any, tmp_path: Path
+) -> None:
+    """Of the offer of this machine: calls run again. Of the schedulers: they fail at once. What comes then runs."""
+    main = open_main(n_workers=1)
+    helpers, started, gate = project.module, tmp_path / "started", tmp_path / "gate"
+    call = main.submit(helpers.touch_and_wait, (str(started), str(gate)))
+    while not started.exists():
+        assert not call.done()
+    base = main._base
+    assert base is not None and base._processes.offer is not None
+    os.kill(base._processes.offer.pid, signal.SIGKILL)
+    gate.touch()
+    assert call.result(TIMEOUT_S) is None
+    gate.unlink()
+    lost = main.submit(helpers.wait_for, (str(gate),))
+    os.kill(base._processes.schedulers.pid, signal.SIGKILL)
+    with pytest.raises(CommClosedError, match="make the calls again"):
+        lost.result(TIMEOUT_S)
+    assert main.submit(helpers.add, (1, 1)).result(TIMEOUT_S) == 2

@@ -130,6 +130,21 @@ except WorkerStartError as error:
     assert said.startswith("signal SIGKILL\nthe process that forks workers is gone: ")
 
 
+def test_options_that_are_too_long_harm_nobody_else(processes: Processes) -> None:
+    said = run(
+        processes,
+        """
+try:
+    await spawn("#" * 1_000_000)
+except WorkerStartError as error:
+    print("refused:", error, flush=True)
+print(await ends("pass"), flush=True)
+""",
+    )
+    assert "refused: a process of kind 'child' cannot be started: its options take 1,000," in said
+    assert "exit code 0" in said
+
+
 def test_a_signal_from_the_terminal_is_not_for_it(processes: Processes) -> None:
     said = run(
         processes,

@@ -56,6 +56,24 @@ try:
 except StoreFullError as error:
     assert "its disk is full" in str(error), error
 assert files() == before
+with open(sys.argv[1] + "/rest", "wb", buffering=0) as rest:
+    try:
+        while rest.write(bytes(1024)):
+            continue
+    except OSError:
+        pass
+for attempt in (
+    lambda: store.pin("cd" * 32, [digest(kept)]),
+    lambda: store.put_all([(digest(b"x"), b"x")]),
+    lambda: BlobStore(sys.argv[1] + "/other", 2**30).pin("cd" * 32, [digest(kept)]),
+):
+    try:
+        attempt()
+    except StoreFullError as error:
+        assert "its disk is full" in str(error), error
+    else:
+        raise AssertionError("there was room")
+os.unlink(sys.argv[1] + "/rest")
 small = os.urandom(1000)
 store.put_all([(digest(small), small)])
 print("full")

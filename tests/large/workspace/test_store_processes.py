@@ -50,9 +50,10 @@ def test_what_a_killed_process_had_pinned_may_go_at_once(tmp_path: Path) -> None
     assert store.lacks({digest: 1}) == []
     holder.send_signal(signal.SIGKILL)
     holder.wait()
+    BlobStore(store.folder, 2**20).close()
+    assert os.listdir(os.path.join(store.folder, "pins")) == []
     store.evict(2**20)
     assert store.lacks({digest: 1}) == [digest]
-    assert os.listdir(os.path.join(store.folder, "pins")) == []
     for file in (holder.stdin, holder.stdout):
         file.close()
     store.close()

@@ -21,15 +21,17 @@ from distributed.errors import (
     OfferFullError,
     OfferWithdrawnError,
     PermissionDeniedError,
+    ProtocolError,
     StreamingOpError,
     WorkerStartError,
 )
-from distributed.offers import server as serving
+from distributed.offers import crowding
 from distributed.offers.housing import Housing, Look, Order
 from distributed.offers.records import Limits
 from distributed.offers.server import Offer
 from distributed.offers.wire import RoomWish, tenant_root, to_wire
 from distributed.process.folders import PREFIX
+from distributed.protocol.codec import ErrorReply
 from distributed.security.credentials import Credential
 from distributed.security.keys import Keyring, keyring_from_master
 from distributed.testing.mains import PlainMain
@@ -125,20 +127,6 @@ async def test_a_room_is_opened_found_again_and_closed(tmp_path: Any) -> None:
         assert await main.call("close_room", room="room-1") == {"closed": True}
         assert (await main.wait_notice("room-ended"))["is_expected"]
         assert opener.rooms["room-1"].ends == ["gracefully"]
-
-
-async def test_a_guest_has_a_bounded_number_of_connections(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serving, "GUEST_STREAMS_MAX", 1)
-    async with offering(tmp_path) as (offer, _), rpc(offer.address, keys=ALICE.keyring()) as first:
-        await first.ping()
-        async with rpc(offer.address, keys=ALICE.keyring()) as second, rpc(offer.address, keys=KEYS) as owner:
-            with pytest.raises(CommClosedError):
-                await second.ping()
-            assert await owner.ping() == b"pong"
-            first.close_streams()
-            while any(each.stream.peer.name for each in offer._connections):
-                await asyncio.sleep(0)
-            assert await second.ping() == b"pong"
 
 
 async def test_a_room_that_cannot_be_opened_says_why_and_leaves_nothing(tmp_path: Any) -> None:
@@ -237,6 +225,15 @@ async def test_a_ticket_opens_rooms_for_its_workspace_only_and_ends_with_its_mai
             await connect(offer.address, keys=ticket.keyring())
 
 
+async def test_who_came_with_a_ticket_can_make_no_credential_that_is_worth_more(tmp_path: Any) -> None:
+    workspace = "aa" * 32
+    async with offering(tmp_path) as (offer, _), PlainMain(offer.address, KEYS) as main:
+        ticket = Credential(tenant_root(main.tenant), main.ticket_key).ticket(workspace=workspace, depth=0)
+        async with PlainMain(offer.address, ticket.keyring()) as below:
+            with pytest.raises(AuthenticationError):
+                await connect(offer.address, keys=Credential(tenant_root(below.tenant), below.ticket_key).keyring())
+
+
 async def test_joining_needs_a_stream_of_its_own_and_well_formed_content(tmp_path: Any) -> None:
     async with offering(tmp_path) as (offer, _), rpc(offer.address, keys=KEYS) as calls:
         good: dict[str, Any] = {"tenant": "ab" * 16, "name": "main", "keys": {"client": bytes(32), "worker": bytes(32)}}
@@ -267,6 +264,9 @@ async def test_joining_needs_a_stream_of_its_own_and_well_formed_content(tmp_pat
         {"resources": {"GPU": -1}},
         {"scheduler": ""},
         {"name": "x" * 300},
+        {"name": "red\x1b[31m"},
+        {"scheduler": "tcp://s:1\nINFO forged"},
+        {"roots": ["a" * 4000] * 20},
         {"color": "red"},
     ],
 )
@@ -275,6 +275,30 @@ async def test_a_bad_wish_is_refused_by_the_name_of_its_field(tmp_path: Any, bad
         with pytest.raises(BadRequestError, match="wish for a room"):
             await main.call("open_room", wish={"scheduler": "tcp://s:1", **bad})
         assert not opener.rooms
+
+
+async def test_an_environment_is_checked_before_its_wish_is_kept(tmp_path: Any) -> None:
+    async with offering(tmp_path) as (offer, _), PlainMain(offer.address, KEYS) as main:
+        for bad in ("x" * 100, [["a"] * 100_000, [], ""], [["#" + "x" * 4_000_000], [], ""]):
+            with pytest.raises(ProtocolError, match="environment"):
+                await main.open_room(environment=bad)
+
+
+async def test_a_guest_leaves_tenants_and_connections_to_others(tmp_path: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr(crowding.why_too_many, "__defaults__", (3,))
+    limits = {"tenants_max": 3, "tenants_per_grant_max": 1}
+    async with offering(tmp_path, **limits) as (offer, _), PlainMain(offer.address, ALICE.keyring()) as main:
+        with pytest.raises(OfferFullError, match="'alice' has 1"):
+            await PlainMain(offer.address, ALICE.keyring()).join()
+        ticket = Credential(tenant_root(main.tenant), main.ticket_key).ticket(depth=1)
+        with pytest.raises(OfferFullError, match="'alice' has 1"):
+            await PlainMain(offer.address, ticket.keyring()).join()
+        streams = [await connect(offer.address, keys=keys.keyring()) for keys in (ALICE, ticket, ALICE)]
+        await write(streams[2], {"op": "ping"})
+        answer = await read(streams[2])
+        assert isinstance(answer, ErrorReply) and "'alice': 4 is over" in answer["text"]
+        async with PlainMain(offer.address, KEYS), PlainMain(offer.address, KEYS):
+            assert len(offer._machine.tenants) == 3
 
 
 async def test_nobody_may_call_without_having_joined(tmp_path: Any) -> None:

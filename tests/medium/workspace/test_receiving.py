@@ -108,8 +108,11 @@ async def test_one_workspace_may_be_let_go_of(tmp_path: Path) -> None:
         assert os.listdir(folder)[0].endswith(second.manifest().id)
 
 
-async def test_of_many_workspaces_the_latest_are_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(holding, "WORKSPACES_MAX", 2)
+@pytest.mark.parametrize("bound", ["WORKSPACES_MAX", "ENTRIES_MAX"])
+async def test_of_many_workspaces_the_latest_are_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bound: str
+) -> None:
+    monkeypatch.setattr(holding, bound, 2)
     async with desk_in(tmp_path) as desk:
         projects = [Project({"a": str(n)}) for n in range(4)]
         for project in projects:

@@ -195,3 +195,16 @@ async def test_an_offer_that_loses_what_it_gets_is_given_up() -> None:
 
     with pytest.raises(BlobMissingError):
         await ship(call, project, manifest)
+
+
+async def test_an_offer_that_names_a_content_often_gets_it_once() -> None:
+    project = Project({"a": "a"})
+    manifest = project.manifest()
+    sent: list[bytes] = []
+
+    async def call(op: str, /, **content: Any) -> Any:
+        sent.extend(content.get("blobs", []))
+        return {"lacks": [*manifest.digests()] * 10_000} if op == "workspace_offer" else {"lacks": 0}
+
+    assert (await ship(call, project, manifest)).blob_nbytes == 1
+    assert sent == [b"a"]

@@ -119,6 +119,15 @@ def test_a_room_that_ended_is_opened_again_if_calls_need_it_and_else_when_they_d
     assert play(opened, Needed()) == [AskRoom("o")]
 
 
+def test_calls_of_an_open_crew_fail_when_its_last_offer_is_gone_for_ever(opened: CrewMachine) -> None:
+    play(opened, OfferHere("p", True), RoomOpened("p"))
+    assert play(opened, OfferGone("o", True, ERROR)) == []
+    assert play(opened, OfferGone("p")) == []  # it may come back
+    assert play(opened, OfferHere("p", True), RoomRefused("p", ERROR, True)) == [AskRoom("p")]
+    assert play(opened, OfferGone("p", True, ERROR)) == [FailCalls(ERROR)]
+    assert opened.phase is Phase.FAILED
+
+
 def test_a_retiring_crew_asks_no_new_offer_for_a_room_that_nothing_needs(opened: CrewMachine) -> None:
     play(opened, Superseded())
     assert opened.phase is Phase.RETIRING

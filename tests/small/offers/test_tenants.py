@@ -263,6 +263,13 @@ def test_tenants_are_bounded() -> None:
     assert isinstance(play.machine.why_not_joined("b", None), OfferFullError)
 
 
+def test_calls_that_wait_for_one_room_are_bounded() -> None:
+    play = Play()
+    play.join()
+    effects = [effect for _ in range(65) for effect in play.wish()]
+    assert [effect.request for effect in of_kind(effects, Refuse)] == [65]
+
+
 # ---------------------------------------------------------------- memory
 
 
