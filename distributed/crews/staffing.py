@@ -155,12 +155,14 @@ class Staffing:
         self._machine.is_hopeful = self._base.may_find
         if self._lent_for_good() != self._lent:
             self._is_pass_old.set()
-        for link in self._base.links.values():
+        links = list(self._base.links.values())
+        for link in links:
             if link.trouble is not None:
                 self.trouble.setdefault(link.address, link.trouble)
             if link.is_here:
                 self._look_at(link)
-            elif link.is_hopeless and link.address not in self._machine.offers:  # before this crew was
+        for link in links:  # after those that are here: else there might seem to be nobody but these
+            if link.is_hopeless and link.address not in self._machine.offers:  # it was so before this crew was
                 self.handle(OfferGone(link.address, True, link.trouble))
 
     def _look_at(self, link: OfferLink) -> None:
