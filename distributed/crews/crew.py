@@ -360,21 +360,20 @@ class Crew:
     def on_failed(self, reason: BaseException) -> None:
         """See `Crewed`."""
         with self.lock:
-            session = self._session if self.phase is Phase.FAILED else None  # it was open, but no offer lets us in now
-            if self._error is None and (self._session is None or session is not None):
+            if self._session is None and self._error is None:
                 self._error = reason
             waiting, self._waiting = self._waiting, []
             for call, packed in waiting:
                 self._base.backlog.leave(packed.nbytes)
                 call.fail(reason)
-        if session is not None:
-            session.table.fail_unsent(list(self._pending), failure_from_exception(reason))
         self._open_gate()
 
     def lose(self, reason: DistributedError) -> None:
         """What it needs has ended: what is not decided fails, and this crew takes no more calls. On the loop."""
         with self.lock:
             self._error = self._error or reason
+        if self._session is not None and not isinstance(reason, CommClosedError):  # which the session's end says itself
+            self._session.table.fail_unsent(list(self._pending), failure_from_exception(reason))
         if self.staffing is not None:
             self.staffing.lose(reason)
         self.on_failed(reason)

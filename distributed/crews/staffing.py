@@ -130,9 +130,6 @@ class Staffing:
         """Open; the crew hears of it from here on, so it must know us."""
         self._spawn(self._open())
         self.look_for_offers()
-        for link in self._base.links.values():
-            if link.is_hopeless and link.trouble is not None:  # which was told before there was this crew
-                self.handle(OfferGone(link.address, True, link.trouble))
         if self._base.trouble is not None:
             self.on_trouble(self._base.trouble)
 
