@@ -276,7 +276,8 @@ def test_a_room_that_is_killed_begins_anew_and_leaves_nothing_at_its_end(house: 
     assert room.ended.done()
     assert not psutil.pid_exists(second)
     assert not os.path.exists(worker_dir)
-    assert sorted(os.listdir(tmp_path)) == ["data.txt", "main.py"], "the workspace's folder is its owner's"
+    left = {*os.listdir(tmp_path)} - {"__pycache__"}  # which importing makes, unless the environment forbids it
+    assert left == {"data.txt", "main.py"}, "the workspace's folder is its owner's"
 
 
 def test_a_room_that_cannot_meet_its_scheduler_says_so_in_time(house: House, tmp_path: Path) -> None:

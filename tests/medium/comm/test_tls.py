@@ -259,7 +259,10 @@ async def test_a_client_with_tls_is_told_at_once_that_the_server_has_none(use: A
             await connect(f"tls://127.0.0.1:{server.port}", timeout=20)
 
 
-async def test_without_a_certificate_nothing_is_tried_and_the_cure_named() -> None:
+async def test_without_a_certificate_nothing_is_tried_and_the_cure_named(
+    tmp_path: Path, change_settings: Callable[..., None]
+) -> None:
+    change_settings(key_file=tmp_path / "key")
     with pytest.raises(CertificateError, match=r"there is none; .*distributed\[tls\].* key --tls"):
         await connect("tls://127.0.0.1:1")
     server = Server()

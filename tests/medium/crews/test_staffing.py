@@ -21,7 +21,8 @@ def make(cores: int) -> tuple[Any, list[str]]:
         started.append(coroutine.__name__)
         coroutine.close()
 
-    link = SimpleNamespace(address=ADDRESS, info=SimpleNamespace(cores=cores), trouble=None, is_here=True)
+    info = SimpleNamespace(cores=cores)
+    link = SimpleNamespace(address=ADDRESS, info=info, trouble=None, is_here=True, is_hopeless=False)
     loop = SimpleNamespace(time=lambda: 0.0, call_at=lambda *args: SimpleNamespace(cancel=lambda: None))
     base: Any = SimpleNamespace(
         settings=SimpleNamespace(timeout_s=None),
