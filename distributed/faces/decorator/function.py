@@ -241,7 +241,7 @@ def distributed(
         @distributed
         def square(x): return x * x
 
-        @distributed(platform='linux-*', threads=4, memory='2 GiB')
+        @distributed(platform='linux', threads=4, memory='2 GiB')
         def align(sequence): ...
 
     Functions, methods, static and class methods (below ``@staticmethod`` and ``@classmethod``), async functions, and

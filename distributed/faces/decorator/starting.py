@@ -35,23 +35,26 @@ def setup(config: str | os.PathLike[str] | Mapping[str, Any] | None = None, **se
     It returns at once; workers are looked for meanwhile. On a worker, whose modules are those of the Main, it does
     nothing. The same settings again are no news; other ones need a `teardown` before.
 
+    Settings by name:
+
+    - ``ident``: a name that the owners of workers see.
+    - ``workers``: addresses of offers (``dworker --offer``).
+    - ``scheduler``: address of a scheduler, whose workers' offers are used.
+    - ``credential``: path of a grant, for the offers of another user.
+    - ``workspace``: the project's folder, or a dict with ``root``, ``include``, ``exclude``, ``nbytes_max`` and
+      ``files_max``.
+    - ``entry``: the program's own file in there, where that is not the script that was started.
+    - ``requirements``: what is installed for the workers: ``'inherit'``, a path, or a list.
+    - ``n_workers``, ``threads``, ``memory_limit``: of the workers on this machine, if no others are named.
+    - ``follow``: False: edits of the project are not picked up.
+    - ``timeout``: seconds for the first worker to be there, then calls fail; None: they wait, and say for what.
+    - ``queued_calls_max``, ``queued_nbytes_max``: when more calls, or more bytes of arguments, wait, a call waits too.
+
     Args:
         config: path of a JSON file, or its content; None: what ``DISTRIBUTED_CONFIG`` names, if anything. Paths in a
             file are relative to it.
         settings: the same by name; they override the file, and that overrides ``DISTRIBUTED_WORKERS`` (with commas
             between), ``DISTRIBUTED_SCHEDULER_ADDRESS`` and ``DISTRIBUTED_CREDENTIAL``.
-    Keys:
-        ident: a name that the owners of workers see.
-        workers: addresses of offers (``dworker --offer``).
-        scheduler: address of a scheduler, whose workers' offers are used.
-        credential: path of a grant, for the offers of another user.
-        workspace: the project's folder, or a dict of ``root``, ``include``, ``exclude``, ``nbytes_max``, ``files_max``.
-        entry: the program's own file in there, where that is not the script that was started.
-        requirements: what is installed for the workers: ``'inherit'``, a path, or a list.
-        n_workers, threads, memory_limit: of the workers on this machine, if no others are named.
-        follow: False: edits of the project are not picked up.
-        timeout: seconds for the first worker to be there, then calls fail; None: they wait, and say for what.
-        queued_calls_max, queued_nbytes_max: when more calls, or more bytes of arguments, wait, a call waits too.
     Raises:
         ConfigError: the file cannot be read, an unknown key, or a value that cannot be.
         SetupError: calls were made already, or other settings.
