@@ -61,9 +61,10 @@ def prime_server(manager: DistributedManager, numbers: Iterable[int], kill_one: 
             if pending and worker not in tasked:
                 tasked[worker] = pending[:CHUNK]
                 del pending[:CHUNK]
-                manager.send(worker, tasked[worker])
                 if kill_one and results:
-                    kill_one = kill(manager, worker)
+                    kill_one = give_and_kill(manager, worker, tasked[worker])
+                else:
+                    manager.send(worker, tasked[worker])
     return results
 
 
@@ -84,9 +85,10 @@ class PrimeManager(DistributedManager):
             if self.pending and worker not in self.tasked:
                 self.tasked[worker] = self.pending[:CHUNK]
                 del self.pending[:CHUNK]
-                self.send(worker, self.tasked[worker])
                 if self.kill_one and self.results:
-                    self.kill_one = kill(self, worker)
+                    self.kill_one = give_and_kill(self, worker, self.tasked[worker])
+                else:
+                    self.send(worker, self.tasked[worker])
 
     def handle_msg(self, id: int, msg: Any) -> None:
         self.results.update(msg)
@@ -97,9 +99,12 @@ class PrimeManager(DistributedManager):
         self.pending += self.tasked.pop(id, [])
 
 
-def kill(manager: DistributedManager, worker: int) -> bool:
-    """As a power cut would."""
-    os.kill(manager.get_worker_info(worker)["pid"], signal.SIGKILL)
+def give_and_kill(manager: DistributedManager, worker: int, numbers: list[int]) -> bool:
+    """Kill a worker as a power cut would, in the middle: stopped first, or it might be done before."""
+    pid = manager.get_worker_info(worker)["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    manager.send(worker, numbers)
+    os.kill(pid, signal.SIGKILL)
     return False
 
 
